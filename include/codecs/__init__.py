@@ -1,0 +1,1 @@
+"""Sample <-> bytes, a list of records at a time."""

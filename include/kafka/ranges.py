@@ -1,0 +1,136 @@
+"""Offset ranges: a frozen `[start, end)` of one partition of one incarnation of a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.kafka.errors import RangeUnavailable, TopicRecreated
+from include.kafka.topics import describe_topic, describe_topics
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+
+
+@dataclass(frozen=True, order=True)
+class OffsetRange:
+    """Offsets `start` to `end` (exclusive) of a partition.
+
+    Offsets are not records: transaction markers, aborted records and compacted gaps take offsets too, so `offsets` is
+    an upper bound of what a reader gets.
+    """
+
+    topic: str
+    topic_id: str
+    partition: int
+    start: int
+    end: int
+
+    @property
+    def offsets(self) -> int:
+        return self.end - self.start
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> OffsetRange:
+        return cls(
+            topic=str(values["topic"]),
+            topic_id=str(values["topic_id"]),
+            partition=int(values["partition"]),
+            start=int(values["start"]),
+            end=int(values["end"]),
+        )
+
+
+def available_offsets(
+    connection: KafkaConnection, topic: str, partitions: Iterable[int], *, committed: bool = True
+) -> dict[int, tuple[int, int]]:
+    """First and one-past-last offset by partition.
+
+    Args:
+        committed: True for the last stable offset (nothing beyond it is decided yet), False for the high watermark.
+    """
+    from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+    from confluent_kafka.admin import OffsetSpec
+
+    admin = connection.admin()
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    numbers = sorted(partitions)
+    bounds: list[dict[int, int]] = []
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+        futures = admin.list_offsets(
+            {TopicPartition(topic, number): spec for number in numbers},
+            isolation_level=level,
+            request_timeout=connection.timeout_s,
+        )
+        answer: dict[int, int] = {}
+        for partition, future in futures.items():
+            try:
+                answer[partition.partition] = future.result(timeout=connection.timeout_s + 5).offset
+            except KafkaException as error:
+                raise connection.explain(error, f"listing offsets of {topic}", topic=topic) from error
+        bounds.append(answer)
+    return {number: (bounds[0][number], bounds[1][number]) for number in numbers}
+
+
+def freeze_ranges(
+    connection: KafkaConnection, topic: str, *, starts: Mapping[int, int] | None = None
+) -> list[OffsetRange]:
+    """Freeze every partition of a topic at its last stable offset.
+
+    Args:
+        starts: where each partition's range begins; a partition that is not named begins at its first record.
+
+    Returns:
+        One range per partition, empty ones included, in order of partition.
+
+    Raises:
+        TopicMissing: the topic does not exist.
+        RangeUnavailable: a start lies before the first record that is left, or beyond the end.
+    """
+    info = describe_topic(connection, topic)
+    ranges = []
+    for partition, (first, end) in available_offsets(connection, topic, info.partitions).items():
+        start = (starts or {}).get(partition, first)
+        frozen = OffsetRange(topic, info.topic_id, partition, start, max(start, end))
+        _check_available(frozen, first, end)
+        ranges.append(frozen)
+    return ranges
+
+
+def check_ranges(connection: KafkaConnection, ranges: Iterable[OffsetRange]) -> None:
+    """Refuse ranges that can no longer be read whole.
+
+    Raises:
+        TopicMissing: the topic is gone.
+        TopicRecreated: the topic was deleted and made again; its offsets mean other records now.
+        RangeUnavailable: retention has cut into a range.
+    """
+    by_topic: dict[str, list[OffsetRange]] = {}
+    for item in ranges:
+        by_topic.setdefault(item.topic, []).append(item)
+    found = describe_topics(connection, by_topic)
+    for topic, items in by_topic.items():
+        info = found.get(topic) or describe_topic(connection, topic)
+        for item in items:
+            if item.topic_id != info.topic_id:
+                raise TopicRecreated(
+                    f"Topic {topic} has id {info.topic_id} and the range [{item.start}, {item.end}) of partition "
+                    f"{item.partition} was frozen for id {item.topic_id}: the topic was deleted and made again, so "
+                    "freeze new ranges."
+                )
+        bounds = available_offsets(connection, topic, [item.partition for item in items])
+        for item in items:
+            if item.offsets:
+                _check_available(item, *bounds[item.partition])
+
+
+def _check_available(item: OffsetRange, first: int, end: int) -> None:
+    if item.start < first or item.end > end:
+        raise RangeUnavailable(
+            f"Topic {item.topic} partition {item.partition}: offsets [{item.start}, {item.end}) are wanted and "
+            f"[{first}, {end}) are available; retention removed the others, so raise retention.ms or freeze new ranges."
+        )

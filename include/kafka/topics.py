@@ -1,0 +1,148 @@
+"""Topics: what a pipeline needs of them, creating them, and the ids that tell a recreated one apart."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from include.kafka.errors import BrokerUnavailable, TopicMissing
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as a pipeline wants it.
+
+    Args:
+        name: the topic's name.
+        partitions: how many partitions.
+        replication: copies of each partition; -1 takes the broker's default.
+        config: topic settings by their Kafka names.
+    """
+
+    name: str
+    partitions: int = 1
+    replication: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """A topic as the cluster has it: `topic_id` changes when a topic is deleted and made again."""
+
+    name: str
+    topic_id: str
+    partitions: tuple[int, ...]
+
+
+def describe_topics(connection: KafkaConnection, names: Iterable[str]) -> dict[str, TopicInfo]:
+    """The existing ones among `names`.
+
+    Raises:
+        BrokerUnavailable: nobody answered in time.
+        AccessDenied: a topic may not be described with these credentials.
+    """
+    from confluent_kafka import KafkaError, KafkaException, TopicCollection
+
+    wanted = list(names)
+    futures = connection.admin().describe_topics(TopicCollection(wanted), request_timeout=connection.timeout_s)
+    found: dict[str, TopicInfo] = {}
+    for name, future in futures.items():
+        try:
+            description = future.result(timeout=connection.timeout_s + 5)
+        except KafkaException as error:
+            if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                continue
+            raise connection.explain(error, f"describing topic {name}", topic=name) from error
+        partitions = tuple(sorted(partition.id for partition in description.partitions))
+        found[name] = TopicInfo(name, str(description.topic_id), partitions)
+    return found
+
+
+def describe_topic(connection: KafkaConnection, name: str) -> TopicInfo:
+    """One topic that must exist.
+
+    Raises:
+        TopicMissing: it does not.
+    """
+    found = describe_topics(connection, [name]).get(name)
+    if found is None:
+        raise TopicMissing(
+            f"Topic {name} does not exist at {connection.bootstrap_servers}: run the pipeline's ingest DAG, which "
+            "creates its topics, or correct the topic's name in the pipeline file."
+        )
+    return found
+
+
+def ensure_topics(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> dict[str, str]:
+    """Create the topics that are missing and leave the others as they are.
+
+    Returns:
+        `created` or `exists` by topic name. A topic with another number of partitions than wanted is left alone with
+        a warning: adding partitions is a person's decision.
+
+    Raises:
+        BrokerUnavailable, AccessDenied: see `describe_topics`.
+        confluent_kafka.KafkaException: the broker refuses a topic (an invalid replication factor, say).
+    """
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import NewTopic
+
+    wanted = {spec.name: spec for spec in specs}
+    existing = describe_topics(connection, wanted)
+    for name, info in existing.items():
+        if len(info.partitions) != wanted[name].partitions:
+            log.warning(
+                "Topic %s has %d partitions and the pipeline names %d: it is left as it is.",
+                name,
+                len(info.partitions),
+                wanted[name].partitions,
+            )
+    missing = [spec for name, spec in wanted.items() if name not in existing]
+    if missing:
+        futures = connection.admin().create_topics(
+            [
+                NewTopic(
+                    spec.name,
+                    num_partitions=spec.partitions,
+                    replication_factor=spec.replication,
+                    config=dict(spec.config),
+                )
+                for spec in missing
+            ],
+            operation_timeout=connection.timeout_s,
+            request_timeout=connection.timeout_s,
+        )
+        for name, future in futures.items():
+            try:
+                future.result(timeout=connection.timeout_s + 5)
+            except KafkaException as error:
+                # Another task may have made it in between; that is what was wanted.
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise connection.explain(error, f"creating topic {name}", topic=name) from error
+        _wait_until_described(connection, [spec.name for spec in missing])
+    return {name: "exists" if name in existing else "created" for name in wanted}
+
+
+def _wait_until_described(connection: KafkaConnection, names: list[str]) -> None:
+    """A broker may answer metadata requests before it has heard of a topic that the controller just made."""
+    deadline = time.monotonic() + connection.timeout_s
+    while True:
+        unseen = set(names) - set(describe_topics(connection, names))
+        if not unseen:
+            return
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(
+                f"Topics {', '.join(sorted(unseen))} were created but not described within {connection.timeout_s:g} s: "
+                "look at the broker's log and try again."
+            )
+        time.sleep(POLL_S)

@@ -1,0 +1,223 @@
+"""The transactional writer: results, ledger and offsets become visible together, or not at all."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from include.errors import MillraceError
+from include.kafka.errors import Fenced, RecordTooLarge, TransactionFailed
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+    from include.kafka.connection import KafkaConnection
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+
+# What a record costs beyond its key, value and headers in a batch of one (record batch header, varints).
+RECORD_OVERHEAD_BYTES = 128
+
+
+class TransactionalWriter:
+    """One producer under one transactional id; entering it fences every earlier owner of that id.
+
+    Args:
+        transactional_id: `<environment>.<pipeline>.<step>.<input topic>.<partition>` or `….<batch>`, never with a try
+            number, a host or a number of groups: any retry, however the work is divided, must fence its own zombie.
+        transaction_timeout_s: seconds after which the broker aborts an open transaction.
+
+    Raises, from any method:
+        Fenced: a newer owner has taken over.
+        TransactionFailed: aborted, or the outcome is unknown. The writer must not be used again.
+        BrokerUnavailable, AccessDenied: see `KafkaConnection.explain`.
+    """
+
+    def __init__(
+        self, connection: KafkaConnection, transactional_id: str, *, transaction_timeout_s: float = 60.0
+    ) -> None:
+        self.connection = connection
+        self.transactional_id = transactional_id
+        self._transaction_timeout_s = transaction_timeout_s
+        self._limits: dict[str, int] = {}
+        self._failed: str | None = None
+
+    def __enter__(self) -> TransactionalWriter:
+        from confluent_kafka import KafkaException
+
+        milliseconds = int(self._transaction_timeout_s * 1000)
+        self._producer: Producer = self.connection.producer(
+            **{
+                "transactional.id": self.transactional_id,
+                "transaction.timeout.ms": milliseconds,
+                "delivery.timeout.ms": milliseconds,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                # Every failed delivery is looked at; those that succeed are counted by the commit, which fails without
+                # them, and cost no callback each.
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_delivery,
+            }
+        )
+        try:
+            self._producer.init_transactions(self.connection.timeout_s)
+        except KafkaException as error:
+            raise self._explain(error, "taking over") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._producer.purge()
+        self._producer.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block produces, or abort all of it when the block raises."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            raise self._explain(error, "beginning a transaction") from error
+        try:
+            yield
+        except BaseException:
+            self._abort()
+            raise
+        self._commit()
+
+    def produce(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        timestamp_ms: int = 0,
+        partition: int = -1,
+    ) -> None:
+        """Queue one record in the open transaction; it blocks while librdkafka's queue is full.
+
+        Args:
+            timestamp_ms: event time in milliseconds since the epoch; 0 for now.
+            partition: -1 leaves it to the key.
+        """
+        from confluent_kafka import KafkaException
+
+        deadline = 0.0
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, headers=list(headers), timestamp=timestamp_ms)
+            except BufferError as error:
+                deadline = deadline or time.monotonic() + self.connection.timeout_s
+                if time.monotonic() > deadline:
+                    raise TransactionFailed(
+                        f"The queue of {self.transactional_id} did not drain within {self.connection.timeout_s:g} s: "
+                        "the broker takes records too slowly; check it and try again."
+                    ) from error
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                raise self._explain(error, f"producing to {topic}") from error
+            else:
+                return
+
+    def send_offsets(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
+        """Commit group offsets with the transaction, so that Kafka's own tools show the lag."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.send_offsets_to_transaction(
+                offsets, consumer.consumer_group_metadata(), self.connection.timeout_s
+            )
+        except KafkaException as error:
+            raise self._explain(error, "sending offsets") from error
+
+    def record_limit(self, topic: str) -> int:
+        """The largest record that a topic takes, in bytes (its `max.message.bytes`)."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import ConfigResource
+
+        if topic not in self._limits:
+            resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+            future = self.connection.admin().describe_configs([resource], request_timeout=self.connection.timeout_s)
+            try:
+                config = future[resource].result(timeout=self.connection.timeout_s + 5)
+            except KafkaException as error:
+                raise self.connection.explain(error, f"reading the limits of {topic}", topic=topic) from error
+            self._limits[topic] = int(config["max.message.bytes"].value)
+        return self._limits[topic]
+
+    def check_size(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        """Refuse a record that the broker would refuse together with its whole transaction.
+
+        Raises:
+            RecordTooLarge: with the size, the limit and the setting to raise.
+        """
+        size = record_size(key, value, headers)
+        limit = self.record_limit(topic)
+        if size > limit:
+            raise RecordTooLarge(
+                f"A record of {size} bytes (key {key!r}) is larger than the {limit} bytes that {topic} takes: raise "
+                "the topic's max.message.bytes or send smaller samples."
+            )
+
+    def _commit(self) -> None:
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.commit_transaction(max(self.connection.timeout_s, self._transaction_timeout_s))
+        except KafkaException as error:
+            if error.args[0].txn_requires_abort():
+                self._abort()
+            raise self._explain(error, "committing") from error
+
+    def _abort(self) -> None:
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.abort_transaction(self.connection.timeout_s)
+        except KafkaException as error:
+            # The next owner's init_transactions aborts it, at the latest the broker's timeout does.
+            log.warning("Aborting a transaction of %s failed: %s", self.transactional_id, error.args[0].str())
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._failed is None:
+            self._failed = f"{message.topic()}: {error.str()}"
+
+    def _explain(self, error: KafkaException, action: str) -> Exception:
+        from confluent_kafka import KafkaError
+
+        cause = error.args[0]
+        if cause.code() in (
+            KafkaError._FENCED,
+            KafkaError.PRODUCER_FENCED,
+            KafkaError.INVALID_PRODUCER_EPOCH,
+            KafkaError.INVALID_PRODUCER_ID_MAPPING,
+            KafkaError.TRANSACTION_COORDINATOR_FENCED,
+        ):
+            return Fenced(
+                f"Another run has taken over {self.transactional_id} while this one was {action}, so this one stops "
+                "and has published nothing of its open transaction: look for a second run of the same step."
+            )
+        explained = self.connection.explain(error, f"{action} for {self.transactional_id}")
+        if isinstance(explained, MillraceError) and not cause.fatal():
+            return explained
+        first_failure = f"; first failed delivery: {self._failed}" if self._failed else ""
+        return TransactionFailed(
+            f"A transaction of {self.transactional_id} failed while {action} ({cause.str()}{first_failure}): the next "
+            "attempt reads the ledger and goes on from what was committed."
+        )
+
+
+def record_size(key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
+    """An upper bound of a record's size on the wire, in bytes."""
+    size = RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
+    return size + sum(len(name) + len(content or b"") + 10 for name, content in headers)

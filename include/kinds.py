@@ -1,0 +1,46 @@
+"""Kinds found by looking: a new codec, source or model is one new file, and no list has to be edited."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Annotated, Any, TypeVar, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """The settings of one kind: immutable, and strict about keys, so that a typing error is told and not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ConfigType = TypeVar("ConfigType", bound=Config)
+
+
+def find_kinds(package: str, base: type[ConfigType]) -> dict[str, type[ConfigType]]:
+    """The subclasses of `base` in the modules of `package`, by the default of their `kind`.
+
+    Raises:
+        ValueError: two of them have the same kind.
+    """
+    path = importlib.import_module(package).__path__
+    kinds: dict[str, type[ConfigType]] = {}
+    for module in pkgutil.iter_modules(path, prefix=f"{package}."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.name:
+                field = value.model_fields.get("kind")
+                if field is None or not isinstance(field.default, str):
+                    continue  # a base class that others share
+                if field.default in kinds:
+                    raise ValueError(f"{kinds[field.default].__qualname__} and {value.__qualname__} share one kind")
+                kinds[field.default] = value
+    return kinds
+
+
+def one_of(kinds: dict[str, type[ConfigType]]) -> Any:
+    """A type for pydantic that picks the class by the table's `kind` and names the allowed ones in its error."""
+    classes = tuple(kinds[kind] for kind in sorted(kinds))
+    if len(classes) == 1:
+        return classes[0]
+    return Annotated[Union[classes], Field(discriminator="kind")]  # noqa: UP007 - made from a list

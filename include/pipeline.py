@@ -1,0 +1,223 @@
+"""The validated pipeline definition: one TOML file, put together from the config that each kind owns."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from include.codecs.base import Codec
+from include.errors import PermanentError
+from include.kafka.dead_letters import EXTRA_BYTES
+from include.kafka.ledger import ledger_topic
+from include.kafka.topics import TopicSpec
+from include.kinds import Config, find_kinds, one_of
+from include.models.base import ModelDefinition
+from include.sources.base import Source
+
+PIPELINES = Path(__file__).parent / "pipelines"
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+if TYPE_CHECKING:
+    AnyCodec = Codec
+    AnySource = Source
+    AnyModel = ModelDefinition
+else:
+    AnyCodec = one_of(find_kinds("include.codecs", Codec))
+    AnySource = one_of(find_kinds("include.sources", Source))
+    AnyModel = one_of(find_kinds("include.models", ModelDefinition))
+
+
+class UnknownPipeline(PermanentError):
+    """No valid pipeline has this name."""
+
+
+class TopicLayout(Config):
+    """How a pipeline's topics are laid out."""
+
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
+    replication: Annotated[int, Field(ge=1, le=32)] = 1
+    retention_hours: Annotated[int, Field(ge=1)] = 24 * 7
+    max_record_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+
+
+class Ingest(Config):
+    """How a batch is taken from the source."""
+
+    schedule: str = "0 * * * *"
+    records: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    requests_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+    @field_validator("schedule")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("a schedule is a cron expression of five fields, such as '0 * * * *' for every hour")
+        return value
+
+
+class Training(Config):
+    """How a model is trained; the split's salt must stay what it is for models to be comparable."""
+
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    split_salt: str = "millrace"
+    min_new_samples: Annotated[int, Field(ge=1)] = 1000
+    window: Annotated[int, Field(ge=1)] = 65_536
+    checkpoint_batches: Annotated[int, Field(ge=1)] = 200
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({label for label in value if value.count(label) > 1})
+        if twice:
+            raise ValueError(f"label {twice[0]!r} is named twice")
+        return value
+
+
+class Promotion(Config):
+    """When a challenger becomes champion: at least `floor`, and better than the champion of the day."""
+
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.8
+
+
+class Prediction(Config):
+    """How predictions are published."""
+
+    chunk_samples: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_rejected_in_a_row: Annotated[int, Field(ge=1)] = 1000
+
+
+class Pipeline(Config):
+    """One pipeline; its name is its file's."""
+
+    name: str
+    description: str
+    owner: str = "millrace"
+    tags: tuple[str, ...] = ()
+    connection: str = "kafka_default"
+    topics: TopicLayout = TopicLayout()
+    format: AnyCodec
+    source: AnySource
+    ingest: Ingest = Ingest()
+    model: AnyModel
+    training: Training
+    promotion: Promotion = Promotion()
+    prediction: Prediction = Prediction()
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("a pipeline's file is named in small letters, digits and _, beginning with a letter")
+        return value
+
+    @property
+    def samples_topic(self) -> str:
+        return f"{self.name}.samples"
+
+    @property
+    def requests_topic(self) -> str:
+        return f"{self.name}.requests"
+
+    @property
+    def predictions_topic(self) -> str:
+        return f"{self.name}.predictions"
+
+    @property
+    def dead_letters_topic(self) -> str:
+        return f"{self.name}.dead-letters"
+
+    def topic_specs(self) -> list[TopicSpec]:
+        """The pipeline's topics and the ledger."""
+        config = {
+            "retention.ms": str(self.topics.retention_hours * 3_600_000),
+            "max.message.bytes": str(self.topics.max_record_bytes),
+        }
+        larger = {**config, "max.message.bytes": str(self.topics.max_record_bytes + EXTRA_BYTES)}
+        layout = (self.topics.partitions, self.topics.replication)
+        return [
+            TopicSpec(self.samples_topic, *layout, config),
+            TopicSpec(self.requests_topic, *layout, config),
+            TopicSpec(self.predictions_topic, *layout, config),
+            TopicSpec(self.dead_letters_topic, *layout, larger),
+            ledger_topic(self.topics.replication),
+        ]
+
+
+@dataclass(frozen=True)
+class InvalidPipeline:
+    """A TOML file that makes no DAGs, and why: one line per fault."""
+
+    path: Path
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.path.name}:", *(f"  - {fault}" for fault in self.faults)])
+
+
+def pipelines_folder() -> Path:
+    """Where the TOML files are: `MILLRACE_PIPELINES` or include/pipelines."""
+    return Path(os.environ.get("MILLRACE_PIPELINES") or PIPELINES)
+
+
+def load_pipeline(name: str) -> Pipeline:
+    """The pipeline of that name.
+
+    Raises:
+        UnknownPipeline: there is no such file, or it is not valid.
+    """
+    path = pipelines_folder() / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(item.stem for item in pipelines_folder().glob("*.toml"))) or "none"
+        raise UnknownPipeline(f"Pipeline {name!r} is unknown: the files in {pipelines_folder()} define {known}.")
+    loaded = read_pipeline(path)
+    if isinstance(loaded, InvalidPipeline):
+        raise UnknownPipeline(f"Pipeline {name!r} is not valid: {'; '.join(loaded.faults)}.")
+    return loaded
+
+
+def load_pipelines() -> tuple[list[Pipeline], list[InvalidPipeline]]:
+    """Every TOML file of the folder, the valid and the invalid ones, in order of name."""
+    loaded = [read_pipeline(path) for path in sorted(pipelines_folder().glob("*.toml"))]
+    return (
+        [item for item in loaded if isinstance(item, Pipeline)],
+        [item for item in loaded if isinstance(item, InvalidPipeline)],
+    )
+
+
+def read_pipeline(path: Path) -> Pipeline | InvalidPipeline:
+    """One file; faults are returned and not raised, so that one bad file does not take the others with it."""
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return InvalidPipeline(path, (f"not a TOML file: {error}",))
+    if "name" in values:
+        return InvalidPipeline(path, (f"name = {values['name']!r}: remove the key, the file's name is the name",))
+    try:
+        return Pipeline.model_validate({"name": path.stem, **values})
+    except ValidationError as error:
+        return InvalidPipeline(path, tuple(_fault(item) for item in error.errors()))
+
+
+def _fault(item: Any) -> str:
+    """`training.epochs = 0: Input should be greater than or equal to 1`."""
+    key = ".".join(str(part) for part in item["loc"])
+    shown = "" if item["type"] == "missing" else f" = {item['input']!r}"
+    if item["type"] == "extra_forbidden":
+        return f"{key}{shown}: no such key; remove it or correct its spelling"
+    return f"{key}{shown}: {item['msg'].removeprefix('Value error, ')}"
