@@ -11,5 +11,9 @@ class PermanentError(MillraceError):
     """A refusal that a retry cannot mend: somebody has to change something first."""
 
 
+class Stopped(MillraceError):
+    """The step was asked to stop and did so at a safe point; the next attempt goes on from there."""
+
+
 class NothingToDo(MillraceError):
     """There is no work for this step; the text says what it waits for."""

@@ -1,1 +1,1 @@
-"""Everything that speaks to Kafka: connections, topics, ranges, reading, transactional writing and the embedded broker."""
+"""Everything that speaks to Kafka: connections, topics, ranges, readers, transactions and the embedded broker."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 log = logging.getLogger(__name__)
+# librdkafka would write to stderr, past every handler.
+client_log = logging.getLogger("librdkafka")
 
 SECRET_SETTINGS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
 
@@ -53,11 +55,12 @@ class KafkaConnection:
             **self.settings,
         }
 
-    def admin(self) -> AdminClient:
-        """An admin client; it holds no state on the broker and needs no close beyond being dropped."""
+    @contextmanager
+    def admin(self) -> Iterator[AdminClient]:
+        """An admin client; requests die with it, so results are awaited inside the block."""
         from confluent_kafka.admin import AdminClient
 
-        return AdminClient(self._client_settings())
+        yield AdminClient(self._client_settings(), logger=client_log)
 
     @contextmanager
     def consumer(self, group: str, **overrides: Any) -> Iterator[Consumer]:
@@ -78,8 +81,12 @@ class KafkaConnection:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "check.crcs": True,
+                # At the end of a log the broker holds a fetch for this long before it says so; a reader of ranges asks
+                # for records that are there, and waits for that answer once a partition.
+                "fetch.wait.max.ms": 10,
                 **overrides,
-            }
+            },
+            logger=client_log,
         )
         try:
             yield consumer
@@ -90,7 +97,9 @@ class KafkaConnection:
         """An idempotent producer with `acks=all`; the caller flushes it."""
         from confluent_kafka import Producer
 
-        return Producer({**self._client_settings(), "enable.idempotence": True, "acks": "all", **overrides})
+        return Producer(
+            {**self._client_settings(), "enable.idempotence": True, "acks": "all", **overrides}, logger=client_log
+        )
 
     def partitions(self, consumer: Consumer | AdminClient | Producer, topic: str) -> list[int]:
         """The topic's partition numbers.

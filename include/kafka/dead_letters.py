@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from include.kafka.record import Address
+from include.kafka.record import OutgoingRecord, address_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -28,18 +28,19 @@ class Rejection:
     error: str
 
 
-def dead_letter(message: Message, rejection: Rejection, address: Address, run: str) -> dict[str, Any]:
-    """The arguments of `TransactionalWriter.produce`, but for the topic."""
+def dead_letter(topic: str, message: Message, rejection: Rejection, run: str) -> OutgoingRecord:
+    """The original key, value, headers and timestamp, and the headers that explain it."""
     error = rejection.error.encode()[:ERROR_TEXT_BYTES].decode("utf-8", "ignore").encode()
-    return {
-        "key": message.key(),
-        "value": message.value(),
-        "headers": [
+    return OutgoingRecord(
+        topic,
+        message.key(),
+        message.value(),
+        [
             *(message.headers() or []),
             (REASON, rejection.reason.encode()),
             (ERROR, error),
-            (ADDRESS, str(address).encode()),
+            (ADDRESS, str(address_of(message)).encode()),
             (RUN, run.encode()),
         ],
-        "timestamp_ms": max(message.timestamp()[1], 0),
-    }
+        timestamp_ms=max(message.timestamp()[1], 0),
+    )

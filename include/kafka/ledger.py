@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import ReaderStalled, TopicMissing
 from include.kafka.ranges import available_offsets
+from include.kafka.record import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def ledger_topic(replication: int = 1) -> TopicSpec:
 def record(writer: TransactionalWriter, key: LedgerKey, entry: Mapping[str, Any]) -> None:
     """Add an entry to the writer's open transaction."""
     value = json.dumps(entry, sort_keys=True, allow_nan=False).encode()
-    writer.produce(LEDGER_TOPIC, key=key.encode(), value=value, partition=_partition(key))
+    writer.produce(OutgoingRecord(LEDGER_TOPIC, key.encode(), value, partition=_partition(key)))
 
 
 def read(

@@ -56,23 +56,23 @@ def available_offsets(
     from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
     from confluent_kafka.admin import OffsetSpec
 
-    admin = connection.admin()
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     numbers = sorted(partitions)
     bounds: list[dict[int, int]] = []
-    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-        futures = admin.list_offsets(
-            {TopicPartition(topic, number): spec for number in numbers},
-            isolation_level=level,
-            request_timeout=connection.timeout_s,
-        )
-        answer: dict[int, int] = {}
-        for partition, future in futures.items():
-            try:
-                answer[partition.partition] = future.result(timeout=connection.timeout_s + 5).offset
-            except KafkaException as error:
-                raise connection.explain(error, f"listing offsets of {topic}", topic=topic) from error
-        bounds.append(answer)
+    with connection.admin() as admin:
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+            futures = admin.list_offsets(
+                {TopicPartition(topic, number): spec for number in numbers},
+                isolation_level=level,
+                request_timeout=connection.timeout_s,
+            )
+            answer: dict[int, int] = {}
+            for partition, future in futures.items():
+                try:
+                    answer[partition.partition] = future.result(timeout=connection.timeout_s + 5).offset
+                except KafkaException as error:
+                    raise connection.explain(error, f"listing offsets of {topic}", topic=topic) from error
+            bounds.append(answer)
     return {number: (bounds[0][number], bounds[1][number]) for number in numbers}
 
 

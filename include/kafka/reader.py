@@ -78,8 +78,8 @@ def _raise_unless_passing(connection: KafkaConnection, error: KafkaError, wanted
 
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         raise RangeUnavailable(
-            f"Topic {wanted.topic} partition {wanted.partition}: offset {position} of [{wanted.start}, {wanted.end}) is "
-            f"gone ({error.str()}); retention removed it, so raise retention.ms or freeze new ranges."
+            f"Topic {wanted.topic} partition {wanted.partition}: offset {position} of [{wanted.start}, {wanted.end}) "
+            f"is gone ({error.str()}); retention removed it, so raise retention.ms or freeze new ranges."
         )
     passing = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
     if error.retriable() or error.code() in passing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,32 @@ SCHEMA = "schema"
 LABEL = "label"
 GROUP = "group"
 MODEL = "model"
+
+# What a record costs beyond its key, value and headers in a batch of one (record batch header, varints).
+RECORD_OVERHEAD_BYTES = 128
+
+
+@dataclass(frozen=True)
+class OutgoingRecord:
+    """A record to be produced.
+
+    Attributes:
+        timestamp_ms: event time in milliseconds since the epoch; 0 for now.
+        partition: -1 leaves it to the key.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int = 0
+    partition: int = -1
+
+    @property
+    def size_bound(self) -> int:
+        """An upper bound of its size on the wire, in bytes."""
+        size = RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"")
+        return size + sum(len(name) + len(content or b"") + 10 for name, content in self.headers)
 
 
 @dataclass(frozen=True)

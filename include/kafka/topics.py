@@ -53,18 +53,18 @@ def describe_topics(connection: KafkaConnection, names: Iterable[str]) -> dict[s
     """
     from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
-    wanted = list(names)
-    futures = connection.admin().describe_topics(TopicCollection(wanted), request_timeout=connection.timeout_s)
     found: dict[str, TopicInfo] = {}
-    for name, future in futures.items():
-        try:
-            description = future.result(timeout=connection.timeout_s + 5)
-        except KafkaException as error:
-            if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-                continue
-            raise connection.explain(error, f"describing topic {name}", topic=name) from error
-        partitions = tuple(sorted(partition.id for partition in description.partitions))
-        found[name] = TopicInfo(name, str(description.topic_id), partitions)
+    with connection.admin() as admin:
+        futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=connection.timeout_s)
+        for name, future in futures.items():
+            try:
+                description = future.result(timeout=connection.timeout_s + 5)
+            except KafkaException as error:
+                if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                    continue
+                raise connection.explain(error, f"describing topic {name}", topic=name) from error
+            partitions = tuple(sorted(partition.id for partition in description.partitions))
+            found[name] = TopicInfo(name, str(description.topic_id), partitions)
     return found
 
 
@@ -94,9 +94,6 @@ def ensure_topics(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> di
         BrokerUnavailable, AccessDenied: see `describe_topics`.
         confluent_kafka.KafkaException: the broker refuses a topic (an invalid replication factor, say).
     """
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import NewTopic
-
     wanted = {spec.name: spec for spec in specs}
     existing = describe_topics(connection, wanted)
     for name, info in existing.items():
@@ -109,28 +106,31 @@ def ensure_topics(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> di
             )
     missing = [spec for name, spec in wanted.items() if name not in existing]
     if missing:
-        futures = connection.admin().create_topics(
-            [
-                NewTopic(
-                    spec.name,
-                    num_partitions=spec.partitions,
-                    replication_factor=spec.replication,
-                    config=dict(spec.config),
-                )
-                for spec in missing
-            ],
-            operation_timeout=connection.timeout_s,
-            request_timeout=connection.timeout_s,
+        _create_topics(connection, missing)
+        _wait_until_described(connection, [spec.name for spec in missing])
+    return {name: "exists" if name in existing else "created" for name in wanted}
+
+
+def _create_topics(connection: KafkaConnection, specs: list[TopicSpec]) -> None:
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import NewTopic
+
+    topics = [
+        NewTopic(
+            spec.name, num_partitions=spec.partitions, replication_factor=spec.replication, config=dict(spec.config)
         )
+        for spec in specs
+    ]
+    with connection.admin() as admin:
+        timeout_s = connection.timeout_s
+        futures = admin.create_topics(topics, operation_timeout=timeout_s, request_timeout=timeout_s)
         for name, future in futures.items():
             try:
-                future.result(timeout=connection.timeout_s + 5)
+                future.result(timeout=timeout_s + 5)
             except KafkaException as error:
                 # Another task may have made it in between; that is what was wanted.
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise connection.explain(error, f"creating topic {name}", topic=name) from error
-        _wait_until_described(connection, [spec.name for spec in missing])
-    return {name: "exists" if name in existing else "created" for name in wanted}
 
 
 def _wait_until_described(connection: KafkaConnection, names: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,9 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
     from include.kafka.connection import KafkaConnection
+    from include.kafka.record import OutgoingRecord
 
 log = logging.getLogger(__name__)
-
-Headers = Sequence[tuple[str, bytes]]
-
-# What a record costs beyond its key, value and headers in a batch of one (record batch header, varints).
-RECORD_OVERHEAD_BYTES = 128
 
 
 class TransactionalWriter:
@@ -94,28 +90,21 @@ class TransactionalWriter:
             raise
         self._commit()
 
-    def produce(
-        self,
-        topic: str,
-        *,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Headers = (),
-        timestamp_ms: int = 0,
-        partition: int = -1,
-    ) -> None:
-        """Queue one record in the open transaction; it blocks while librdkafka's queue is full.
-
-        Args:
-            timestamp_ms: event time in milliseconds since the epoch; 0 for now.
-            partition: -1 leaves it to the key.
-        """
+    def produce(self, record: OutgoingRecord) -> None:
+        """Queue one record in the open transaction; it blocks while librdkafka's queue is full."""
         from confluent_kafka import KafkaException
 
         deadline = 0.0
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, headers=list(headers), timestamp=timestamp_ms)
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    headers=list(record.headers),
+                    timestamp=record.timestamp_ms,
+                )
             except BufferError as error:
                 deadline = deadline or time.monotonic() + self.connection.timeout_s
                 if time.monotonic() > deadline:
@@ -125,7 +114,7 @@ class TransactionalWriter:
                     ) from error
                 self._producer.poll(0.05)
             except KafkaException as error:
-                raise self._explain(error, f"producing to {topic}") from error
+                raise self._explain(error, f"producing to {record.topic}") from error
             else:
                 return
 
@@ -147,26 +136,26 @@ class TransactionalWriter:
 
         if topic not in self._limits:
             resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-            future = self.connection.admin().describe_configs([resource], request_timeout=self.connection.timeout_s)
-            try:
-                config = future[resource].result(timeout=self.connection.timeout_s + 5)
-            except KafkaException as error:
-                raise self.connection.explain(error, f"reading the limits of {topic}", topic=topic) from error
+            with self.connection.admin() as admin:
+                future = admin.describe_configs([resource], request_timeout=self.connection.timeout_s)[resource]
+                try:
+                    config = future.result(timeout=self.connection.timeout_s + 5)
+                except KafkaException as error:
+                    raise self.connection.explain(error, f"reading the limits of {topic}", topic=topic) from error
             self._limits[topic] = int(config["max.message.bytes"].value)
         return self._limits[topic]
 
-    def check_size(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+    def check_size(self, record: OutgoingRecord) -> None:
         """Refuse a record that the broker would refuse together with its whole transaction.
 
         Raises:
             RecordTooLarge: with the size, the limit and the setting to raise.
         """
-        size = record_size(key, value, headers)
-        limit = self.record_limit(topic)
-        if size > limit:
+        limit = self.record_limit(record.topic)
+        if record.size_bound > limit:
             raise RecordTooLarge(
-                f"A record of {size} bytes (key {key!r}) is larger than the {limit} bytes that {topic} takes: raise "
-                "the topic's max.message.bytes or send smaller samples."
+                f"A record of {record.size_bound} bytes (key {record.key!r}) is larger than the {limit} bytes that "
+                f"{record.topic} takes: raise the topic's max.message.bytes or send smaller samples."
             )
 
     def _commit(self) -> None:
@@ -215,9 +204,3 @@ class TransactionalWriter:
             f"A transaction of {self.transactional_id} failed while {action} ({cause.str()}{first_failure}): the next "
             "attempt reads the ledger and goes on from what was committed."
         )
-
-
-def record_size(key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
-    """An upper bound of a record's size on the wire, in bytes."""
-    size = RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
-    return size + sum(len(name) + len(content or b"") + 10 for name, content in headers)

@@ -1,0 +1,47 @@
+"""`<name>.predict`: predictions for the requests in Kafka, published exactly once."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from millrace.assets import model_asset, predictions_asset, requests_asset
+from millrace.operators import FreezeRangesOperator, PublishPredictionsOperator
+from millrace.workflow import dag_settings, pipelines_for
+
+DOCUMENTATION = """
+**What it does.** Predicts every request that has not been predicted and publishes the results as plain JSON, in
+transactions: read them with `isolation.level=read_committed`. What can't be decoded goes to the dead letters.
+
+**Run it again.** Progress is in the ledger, so a clear, a retry or a second run publishes nothing twice.
+
+**Skips** when there are no new requests, or no model has been promoted yet (the requests wait).
+"""
+
+for pipeline in pipelines_for("predict"):
+    with DAG(
+        **dag_settings(pipeline, "predict", documentation=DOCUMENTATION),
+        schedule=requests_asset(pipeline) | model_asset(pipeline),
+        params={
+            "version": Param(
+                "champion",
+                type="string",
+                pattern="^(champion|[1-9][0-9]*)$",
+                title="Model version",
+                description="`champion`, or the number of a registered version.",
+            ),
+        },
+    ):
+        ranges = FreezeRangesOperator(
+            task_id="freeze_ranges",
+            pipeline=pipeline.name,
+            step="predict",
+            inlets=[requests_asset(pipeline)],
+        )
+        PublishPredictionsOperator(
+            task_id="publish_predictions",
+            pipeline=pipeline.name,
+            ranges=ranges.output["ranges"],
+            version="{{ params.version }}",
+            inlets=[model_asset(pipeline)],
+            outlets=[predictions_asset(pipeline)],
+        )

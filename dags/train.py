@@ -1,0 +1,81 @@
+"""`<name>.train`: a model from the samples in Kafka, when enough of them are new."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from millrace.assets import model_asset, samples_asset
+from millrace.operators import FreezeRangesOperator, PromoteModelOperator, TrainModelOperator
+from millrace.workflow import dag_settings, pipelines_for
+
+DOCUMENTATION = """
+**What it does.** Freezes the offset ranges of the samples topic, trains a network on them, registers a model version
+with its manifest, and makes it champion if it is above the floor and better than the present champion on the same
+held-out samples.
+
+**Run it again.** The same ranges and settings give the same weights; a killed run goes on from its checkpoint.
+
+**Skips** when fewer samples are new than `min_new_samples`, and does not promote a model that is not better.
+"""
+
+for pipeline in pipelines_for("train"):
+    training = pipeline.training
+    with DAG(
+        **dag_settings(pipeline, "train", documentation=DOCUMENTATION),
+        schedule=[samples_asset(pipeline)],
+        params={
+            "epochs": Param(
+                training.epochs,
+                type="integer",
+                minimum=1,
+                maximum=10_000,
+                title="Epochs",
+                description="How often the network sees every training sample.",
+            ),
+            "batch_size": Param(
+                training.batch_size,
+                type="integer",
+                minimum=1,
+                maximum=65_536,
+                title="Batch size",
+                description="Samples per step of the optimizer.",
+            ),
+            "learning_rate": Param(
+                training.learning_rate,
+                type="number",
+                exclusiveMinimum=0,
+                maximum=1,
+                title="Learning rate",
+                description="The optimizer's largest step size.",
+            ),
+            "min_new_samples": Param(
+                training.min_new_samples,
+                type="integer",
+                minimum=0,
+                maximum=1_000_000_000,
+                title="New samples",
+                description="How many samples must have arrived since the last training; 0 trains in any case.",
+            ),
+        },
+    ):
+        ranges = FreezeRangesOperator(
+            task_id="freeze_ranges",
+            pipeline=pipeline.name,
+            step="train",
+            min_new_samples="{{ params.min_new_samples }}",
+            inlets=[samples_asset(pipeline)],
+        )
+        model = TrainModelOperator(
+            task_id="train_model",
+            pipeline=pipeline.name,
+            ranges=ranges.output["ranges"],
+            epochs="{{ params.epochs }}",
+            batch_size="{{ params.batch_size }}",
+            learning_rate="{{ params.learning_rate }}",
+        )
+        PromoteModelOperator(
+            task_id="promote_model",
+            pipeline=pipeline.name,
+            version=model.output["version"],
+            outlets=[model_asset(pipeline)],
+        )

@@ -1,0 +1,1 @@
+"""Offset ranges -> shuffled tensor batches, resumable, for (rank, world size)."""

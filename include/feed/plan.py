@@ -1,0 +1,48 @@
+"""The order of an epoch: blocks of offsets, shuffled; then windows of samples, shuffled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from include.kafka.ranges import OffsetRange
+
+SMALLEST_BLOCK = 1024
+
+
+def epoch_blocks(
+    ranges: Sequence[OffsetRange], *, window: int, seed: int, epoch: int, shuffle: bool
+) -> list[OffsetRange]:
+    """Cut the ranges into blocks of a quarter of the window and shuffle them.
+
+    A block is read in one sweep, so it must be long against a seek; a window spans several, so that what comes
+    together in a batch lay far apart in the log.
+    """
+    size = max(window // 4, SMALLEST_BLOCK)
+    blocks = [
+        replace(item, start=start, end=min(start + size, item.end))
+        for item in ranges
+        for start in range(item.start, item.end, size)
+    ]
+    if not shuffle:
+        return blocks
+    return [blocks[index] for index in _generator(seed, epoch).permutation(len(blocks))]
+
+
+def window_order(samples: int, *, seed: int, epoch: int, window: int, shuffle: bool) -> np.ndarray[Any, Any]:
+    """The order in which a window's samples are served: int64 of shape (samples,)."""
+    import numpy as np
+
+    if not shuffle:
+        return np.arange(samples)
+    return _generator(seed, epoch, window).permutation(samples)
+
+
+def _generator(*entropy: int) -> np.random.Generator:
+    import numpy as np
+
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

@@ -1,0 +1,1 @@
+"""Source -> topics, each batch exactly once."""

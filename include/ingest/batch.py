@@ -1,0 +1,218 @@
+"""One batch of a source: its range is fixed once, then sent in transactions that the ledger counts."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from include.errors import NothingToDo, PermanentError, Stopped
+from include.kafka import ledger
+from include.kafka.ledger import LedgerKey
+from include.kafka.record import OutgoingRecord, write_headers
+from include.kafka.transaction import TransactionalWriter
+from include.metrics import NoMetrics
+from include.sources.base import fingerprint
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+    from include.metrics import Metrics
+    from include.pipeline import Pipeline
+    from include.sources.base import SourceSample
+
+log = logging.getLogger(__name__)
+
+STEP = "ingest"
+CHUNK_SAMPLES = 5000
+
+
+class SourceExhausted(NothingToDo):
+    """Every sample of the source is in a batch already."""
+
+
+class SourceChanged(PermanentError):
+    """The source no longer gives what the batch's first attempt read."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as the ledger keeps it: source range `[start, start + count)` and what has been sent of it."""
+
+    start: int
+    count: int
+    fingerprint: str
+    run: str
+    sent: int = 0
+    samples: int = 0
+    requests: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.sent >= self.count
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What a batch holds, and whether this attempt sent any of it."""
+
+    batch: str
+    start: int
+    samples: int
+    requests: int
+    sent_now: int
+    same_run: bool
+
+
+def ingest_batch(
+    connection: KafkaConnection,
+    pipeline: Pipeline,
+    batch_id: str,
+    *,
+    records: int,
+    event_time_ms: int,
+    run: str,
+    stopped: Callable[[], bool] = lambda: False,
+    metrics: Metrics | None = None,
+) -> IngestResult:
+    """Send a batch to the pipeline's topics, or find that it is there.
+
+    Args:
+        batch_id: what names the batch for ever: its data interval, or the run's id.
+        records: how many samples a new batch takes; a batch whose range is fixed keeps it.
+        event_time_ms: the records' timestamp, milliseconds since the epoch.
+        stopped: looked at between chunks.
+
+    Raises:
+        SourceExhausted: nothing is left for a new batch.
+        SourceChanged: the source's fingerprint is not that of the first attempt.
+        RecordTooLarge: a sample does not fit into its topic.
+        Fenced, TransactionFailed: see `TransactionalWriter`.
+    """
+    batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
+    if not fixed_now and not batch.complete:
+        _check_fingerprint(pipeline, batch_id, batch)
+    key = _key(connection, pipeline, batch_id)
+    sent_now = 0
+    transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
+    with TransactionalWriter(connection, transactional_id) as writer:
+        # Only now, with every earlier attempt fenced, is it decided what that attempt has sent.
+        batch = Batch(**ledger.read(connection, [key])[key])
+        while not batch.complete:
+            if stopped():
+                raise Stopped(
+                    f"Stopped after {batch.sent} of {batch.count} samples; the next attempt sends the others."
+                )
+            samples = pipeline.source.read(batch.start + batch.sent, min(CHUNK_SAMPLES, batch.count - batch.sent))
+            if not samples:
+                raise SourceChanged(_changed(pipeline, batch_id, batch, "it ends earlier"))
+            before, batch = batch, _send(writer, pipeline, key, batch, samples, event_time_ms)
+            sent_now += batch.sent - before.sent
+            log.info("Batch %s: %d of %d samples are in the topics.", batch_id, batch.sent, batch.count)
+    if not sent_now:
+        log.info("Batch %s is in the topics already, sent by run %s; nothing was sent.", batch_id, batch.run)
+    (metrics or NoMetrics()).count(f"{pipeline.name}.ingested", sent_now)
+    return IngestResult(batch_id, batch.start, batch.samples, batch.requests, sent_now, same_run=batch.run == run)
+
+
+def is_request(sample_id: str, share: float) -> bool:
+    """Whether a sample goes unlabelled to the requests: a stable share by its id."""
+    digest = hashlib.blake2b(sample_id.encode(), digest_size=8, person=b"requests").digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def _key(connection: KafkaConnection, pipeline: Pipeline, scope: str) -> LedgerKey:
+    return LedgerKey(connection.environment, pipeline.name, STEP, scope)
+
+
+def _fix_range(
+    connection: KafkaConnection, pipeline: Pipeline, batch_id: str, records: int, run: str
+) -> tuple[Batch, bool]:
+    """The batch's range, and True where it was fixed just now.
+
+    One transactional id for all batches of a pipeline makes this a compare-and-swap: who reads the position after
+    `init_transactions` and commits was alone.
+    """
+    key, position_key = (_key(connection, pipeline, scope) for scope in (batch_id, "next position"))
+    with TransactionalWriter(connection, f"{connection.environment}.{pipeline.name}.{STEP}-plan") as writer:
+        known = ledger.read(connection, [key, position_key])
+        if key in known:
+            return Batch(**known[key]), False
+        start = int(known.get(position_key, {"position": 0})["position"])
+        available = pipeline.source.count() - start
+        if available <= 0:
+            raise SourceExhausted(
+                f"The source of {pipeline.name} has {start + available} samples and all are in earlier batches: "
+                "nothing to send until it grows."
+            )
+        count = min(records, available)
+        batch = Batch(start, count, _fingerprint(pipeline, start, count), run)
+        with writer.transaction():
+            ledger.record(writer, key, asdict(batch))
+            ledger.record(writer, position_key, {"position": start + count})
+    return batch, True
+
+
+def _send(
+    writer: TransactionalWriter,
+    pipeline: Pipeline,
+    key: LedgerKey,
+    batch: Batch,
+    samples: list[SourceSample],
+    event_time_ms: int,
+) -> Batch:
+    """One chunk in one transaction: encoded and measured before it begins."""
+    records: list[OutgoingRecord] = []
+    requests = 0
+    for sample in samples:
+        asked = is_request(sample.id, pipeline.ingest.requests_share)
+        requests += asked
+        record = OutgoingRecord(
+            topic=pipeline.requests_topic if asked else pipeline.samples_topic,
+            key=sample.id.encode(),
+            value=pipeline.format.encode(sample.content),
+            headers=write_headers(
+                pipeline.format.schema_name, label=None if asked else sample.label, group=sample.group
+            ),
+            timestamp_ms=event_time_ms,
+        )
+        writer.check_size(record)
+        records.append(record)
+    after = replace(
+        batch,
+        sent=batch.sent + len(samples),
+        samples=batch.samples + len(samples) - requests,
+        requests=batch.requests + requests,
+    )
+    with writer.transaction():
+        for record in records:
+            writer.produce(record)
+        ledger.record(writer, key, asdict(after))
+    return after
+
+
+def _chunks(pipeline: Pipeline, start: int, count: int) -> Iterator[list[SourceSample]]:
+    for position in range(start, start + count, CHUNK_SAMPLES):
+        yield pipeline.source.read(position, min(CHUNK_SAMPLES, start + count - position))
+
+
+def _fingerprint(pipeline: Pipeline, start: int, count: int) -> str:
+    digest = hashlib.sha256()
+    for samples in _chunks(pipeline, start, count):
+        digest.update(fingerprint(samples).encode())
+    return digest.hexdigest()
+
+
+def _check_fingerprint(pipeline: Pipeline, batch_id: str, batch: Batch) -> None:
+    found = _fingerprint(pipeline, batch.start, batch.count)
+    if found != batch.fingerprint:
+        raise SourceChanged(_changed(pipeline, batch_id, batch, f"its fingerprint is {found[:16]}"))
+
+
+def _changed(pipeline: Pipeline, batch_id: str, batch: Batch, how: str) -> str:
+    return (
+        f"The source of {pipeline.name} changed under batch {batch_id}: samples {batch.start} to "
+        f"{batch.start + batch.count} had fingerprint {batch.fingerprint[:16]} at the first attempt and now {how}; "
+        "restore the source, or leave this batch as it is and trigger a new run."
+    )

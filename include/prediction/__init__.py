@@ -1,0 +1,1 @@
+"""Consume -> predict -> publish, exactly once."""

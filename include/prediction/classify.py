@@ -1,0 +1,60 @@
+"""Records -> outcomes: every record of a chunk becomes a label with a score, or a rejection with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.kafka.dead_letters import Rejection
+from include.kafka.record import read_headers
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+    from torch import nn
+
+    from include.codecs.base import Codec
+
+FORWARD_SAMPLES = 512
+
+
+@dataclass(frozen=True)
+class Label:
+    """A prediction: the label's name and its probability, 0 to 1."""
+
+    name: str
+    score: float
+
+
+def classify(
+    network: nn.Module, codec: Codec, labels: Sequence[str], messages: Sequence[Message]
+) -> list[Label | Rejection]:
+    """One outcome per message, in order."""
+    import torch
+
+    outcomes: list[Label | Rejection | None] = [None] * len(messages)
+    readable: list[int] = []
+    for position, message in enumerate(messages):
+        schema = read_headers(tuple(message.headers() or ())).schema
+        if schema == codec.schema_name:
+            readable.append(position)
+        else:
+            error = f"The schema header is {schema!r} and the pipeline's format is {codec.schema_name!r}."
+            outcomes[position] = Rejection("wrong-schema", error)
+    decoded = codec.decode([messages[position].value() for position in readable])
+    for refusal in decoded.refusals:
+        outcomes[readable[refusal.position]] = Rejection(refusal.reason, refusal.error)
+    inputs = torch.from_numpy(codec.to_inputs(decoded.samples))
+    network.eval()
+    for start in range(0, len(inputs), FORWARD_SAMPLES):
+        with torch.inference_mode():
+            best = network(inputs[start : start + FORWARD_SAMPLES]).softmax(dim=1).max(dim=1)
+        rows = decoded.positions[start : start + FORWARD_SAMPLES]
+        for row, score, index in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
+            outcomes[readable[row]] = (
+                # NaN is the only number that differs from itself.
+                Label(labels[index], score)
+                if score == score  # noqa: PLR0124
+                else Rejection("not-finite", "The network's output for this sample is not a finite number.")
+            )
+    return [outcome for outcome in outcomes if outcome is not None]

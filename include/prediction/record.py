@@ -1,0 +1,42 @@
+"""The prediction record: the JSON that other applications read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from include.kafka.record import MODEL, Address
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model has predicted: enough to find it, its weights and the samples it learnt from."""
+
+    name: str
+    version: int
+    digest: str
+    manifest: str
+
+    @property
+    def header(self) -> tuple[str, bytes]:
+        """`model: <name>/<version>`, for consumers that filter without parsing."""
+        return MODEL, f"{self.name}/{self.version}".encode()
+
+
+def prediction_value(sample_id: str, label: str, score: float, model: ModelIdentity, address: Address) -> bytes:
+    """The record's value: one flat JSON object in UTF-8.
+
+    `score` is the softmax probability of `label`, 0 to 1; topic, partition, offset and index are the request's own.
+    """
+    fields: dict[str, Any] = {
+        "id": sample_id,
+        "label": label,
+        "score": round(score, 6),
+        "model": model.name,
+        "version": model.version,
+        "digest": model.digest,
+        "manifest": model.manifest,
+        **address.to_dict(),
+    }
+    return json.dumps(fields, allow_nan=False).encode()

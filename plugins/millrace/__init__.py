@@ -1,0 +1,1 @@
+"""Everything of Millrace that touches Airflow: operators, assets, connections and metrics."""

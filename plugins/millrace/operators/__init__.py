@@ -1,0 +1,19 @@
+"""The operators: topics, batches, ranges, training, promotion and predictions."""
+
+from __future__ import annotations
+
+from millrace.operators.freeze_ranges import FreezeRangesOperator
+from millrace.operators.produce_batch import ProduceBatchOperator
+from millrace.operators.promote_model import PromoteModelOperator
+from millrace.operators.publish_predictions import PublishPredictionsOperator
+from millrace.operators.topics import EnsureTopicsOperator
+from millrace.operators.train_model import TrainModelOperator
+
+__all__ = [
+    "EnsureTopicsOperator",
+    "FreezeRangesOperator",
+    "ProduceBatchOperator",
+    "PromoteModelOperator",
+    "PublishPredictionsOperator",
+    "TrainModelOperator",
+]

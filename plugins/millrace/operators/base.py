@@ -1,0 +1,97 @@
+"""What the operators share: the pipeline, the connection, the stop flag and the way errors reach Airflow."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.errors import NothingToDo, PermanentError
+from include.pipeline import Pipeline, load_pipeline
+from millrace.connection import kafka_connection
+from millrace.metrics import AirflowMetrics
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.kafka.connection import KafkaConnection
+    from include.metrics import Metrics
+
+
+class PipelineOperator(BaseOperator):
+    """One step of a pipeline.
+
+    A refusal that no retry can mend fails the task at once, nothing to do skips it, and any other error is left to
+    Airflow's retries; each is one sentence.
+
+    Args:
+        pipeline: the pipeline's name, that of its TOML file.
+        kafka_conn_id: the Airflow connection; the pipeline's own by default.
+        request_timeout: seconds that any one request to Kafka may take.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "kafka_conn_id")
+    ui_color: ClassVar[str] = "#e8f1f8"
+
+    def __init__(
+        self, *, pipeline: str, kafka_conn_id: str | None = None, request_timeout: float = 60.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pipeline = pipeline
+        self.kafka_conn_id = kafka_conn_id
+        self.request_timeout = request_timeout
+        self._stop_requested = False
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the step and return what it did, as counts, ranges and versions."""
+        try:
+            pipeline = load_pipeline(self.pipeline)
+            connection = kafka_connection(self.kafka_conn_id or pipeline.connection, timeout_s=self.request_timeout)
+            result = self.run_step(context, pipeline, connection)
+        except NothingToDo as reason:
+            raise AirflowSkipException(str(reason)) from reason
+        except PermanentError as error:
+            raise AirflowFailException(str(error)) from error
+        self.log.info("%s: %s", self.task_type, result)
+        return result
+
+    @abstractmethod
+    def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        """The step itself.
+
+        Raises:
+            NothingToDo: to skip the task.
+            PermanentError: to fail it without a retry.
+        """
+
+    def on_kill(self) -> None:
+        """Ask the step to stop at its next safe point; Airflow lets `execute` go on until then."""
+        self._stop_requested = True
+
+    def stop_requested(self) -> bool:
+        """Whether Airflow has asked this task to end."""
+        return self._stop_requested
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where the step's figures go."""
+        return AirflowMetrics()
+
+    def tell(self, context: Context, asset_name: str, extra: dict[str, Any]) -> None:
+        """Attach counts, ranges or versions to the event of one of the task's outlets."""
+        for asset in self.outlets:
+            if asset.name == asset_name:
+                context["outlet_events"][asset].extra = extra
+
+    def withhold(self, asset_name: str) -> None:
+        """Raise no event for an outlet that got nothing, though the task succeeds for another one's sake."""
+        self.outlets = [asset for asset in self.outlets if asset.name != asset_name]
+
+
+def run_id(context: Context) -> str:
+    """The run that a record, a ledger entry or a model names as its origin."""
+    run = context["dag_run"]
+    return f"{run.dag_id}/{run.run_id}"

@@ -1,0 +1,85 @@
+"""Decide which offsets a run works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from include.errors import NothingToDo
+from include.kafka.errors import TopicRecreated
+from include.kafka.progress import count_records, position_in, read_progress
+from include.kafka.ranges import OffsetRange, freeze_ranges
+from millrace.operators.base import PipelineOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.kafka.connection import KafkaConnection
+    from include.pipeline import Pipeline
+
+
+class FreezeRangesOperator(PipelineOperator):
+    """Freeze a topic's partitions at their last stable offset, and skip when too little of it is new.
+
+    For `train` the ranges are all samples that the topic still has; for `predict` the requests that have not been
+    worked through. What is new is told from the ledger, so one run serves a backlog of any size and a lost event is
+    made good by the next one.
+
+    Returns `ranges` (a list of topic, topic id, partition, start, end) and `new_samples` (at most the number that was
+    asked for is counted).
+
+    Args:
+        step: `train` or `predict`.
+        min_new_samples: how many of the samples must be new; the pipeline's own for `train`, 1 for `predict`.
+    """
+
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "min_new_samples")
+
+    def __init__(
+        self, *, step: Literal["train", "predict"], min_new_samples: int | str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.step = step
+        self.min_new_samples = min_new_samples
+
+    def run_step(
+        self,
+        context: Context,  # noqa: ARG002
+        pipeline: Pipeline,
+        connection: KafkaConnection,
+    ) -> dict[str, Any]:
+        training = self.step == "train"
+        topic = pipeline.samples_topic if training else pipeline.requests_topic
+        default = pipeline.training.min_new_samples if training else 1
+        wanted = default if self.min_new_samples is None else int(self.min_new_samples)
+        ranges = freeze_ranges(connection, topic)
+        new = self._unworked(connection, pipeline, ranges)
+        count = count_records(
+            connection, f"{connection.environment}.{pipeline.name}.{self.step}.count", new, enough=max(wanted, 1)
+        )
+        self.metrics.gauge(f"{pipeline.name}.{self.step}.backlog_offsets", sum(item.offsets for item in new))
+        if count < wanted or not any(item.offsets for item in ranges):
+            raise NothingToDo(
+                f"Topic {topic} has {count} new samples and this step waits for {max(wanted, 1)}: nothing to do yet."
+            )
+        chosen = ranges if training else new
+        return {"ranges": [item.to_dict() for item in chosen if item.offsets], "new_samples": count}
+
+    def _unworked(
+        self, connection: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetRange]
+    ) -> list[OffsetRange]:
+        """The part of each range behind the ledger's position."""
+        entries = read_progress(connection, pipeline.name, self.step, ranges)
+        unworked = []
+        for item in ranges:
+            try:
+                start = position_in(item, entries[item.partition]) if item.partition in entries else item.start
+            except TopicRecreated as error:
+                if self.step == "predict":
+                    raise
+                # A model may learn from any samples; only what is published must not be published twice.
+                self.log.warning("%s Training takes all of its samples as new.", error)
+                start = item.start
+            unworked.append(replace(item, start=start))
+        return unworked

@@ -1,0 +1,74 @@
+"""Send one batch of a pipeline's source to its topics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from include.errors import NothingToDo
+from include.ingest.batch import ingest_batch
+from millrace.operators.base import PipelineOperator, run_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.kafka.connection import KafkaConnection
+    from include.pipeline import Pipeline
+
+
+class ProduceBatchOperator(PipelineOperator):
+    """Send a batch exactly once: labelled samples to one topic, a stable share of requests to another.
+
+    The first attempt fixes the batch's range of the source; every later one, a retry, a clear or a backfill of the
+    same interval, finds in the ledger what is in the topics and sends only what is missing.
+
+    Skips when the source has nothing new, and when another run has sent the batch.
+
+    Returns `batch`, `start`, `samples`, `requests` and `sent_now`, all counted in samples.
+
+    Args:
+        records: samples of a new batch; the pipeline's `ingest.records` by default.
+        batch: what names the batch for ever; the data interval's start of a scheduled run, else the run's id.
+    """
+
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "records", "batch")
+
+    def __init__(self, *, records: int | str | None = None, batch: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.records = records
+        self.batch = batch
+
+    def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        batch = self.batch or _batch_of(context)
+        result = ingest_batch(
+            connection,
+            pipeline,
+            batch,
+            records=int(self.records or pipeline.ingest.records),
+            event_time_ms=int(context["dag_run"].run_after.timestamp() * 1000),
+            run=run_id(context),
+            stopped=self.stop_requested,
+            metrics=self.metrics,
+        )
+        if not result.sent_now and not result.same_run:
+            raise NothingToDo(f"Batch {batch} is in the topics already, sent by another run: nothing was sent.")
+        for topic, count in ((pipeline.samples_topic, result.samples), (pipeline.requests_topic, result.requests)):
+            if count:
+                self.tell(context, topic, {"batch": batch, "samples": count})
+            else:
+                self.withhold(topic)
+        return {
+            "batch": batch,
+            "start": result.start,
+            "samples": result.samples,
+            "requests": result.requests,
+            "sent_now": result.sent_now,
+        }
+
+
+def _batch_of(context: Context) -> str:
+    """A manual run is a batch of its own, though Airflow may give it the last interval."""
+    run = context["dag_run"]
+    if run.run_type != "manual" and run.data_interval_start is not None:
+        return str(run.data_interval_start.isoformat())
+    return str(run.run_id)

@@ -1,0 +1,65 @@
+"""Predict requests and publish the results exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from include.errors import NothingToDo
+from include.kafka.ranges import OffsetRange
+from millrace.operators.base import PipelineOperator, run_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.kafka.connection import KafkaConnection
+    from include.pipeline import Pipeline
+
+
+class PublishPredictionsOperator(PipelineOperator):
+    """Predict what is left of the ranges and publish it, dead letters, ledger and offsets in the same transactions.
+
+    Skips when no model has been promoted yet (the requests wait), and when other attempts have done the ranges.
+
+    Returns `samples`, `predictions`, `dead_letters` (by reason) and the model's `version`; samples are always
+    predictions plus dead letters.
+
+    Args:
+        ranges: frozen ranges of the requests topic, as `FreezeRangesOperator` returns them.
+        version: `champion`, or the number of a registered version.
+    """
+
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "ranges", "version")
+
+    def __init__(self, *, ranges: Sequence[Mapping[str, Any]], version: str | int = "champion", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ranges = ranges
+        self.version = version
+
+    def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        from include.prediction.publish import publish_predictions
+        from millrace.models import load_predictor
+
+        predictor = load_predictor(pipeline, str(self.version))
+        published = publish_predictions(
+            connection,
+            pipeline,
+            [OffsetRange.from_dict(item) for item in self.ranges],
+            predictor,
+            run=run_id(context),
+            stopped=self.stop_requested,
+            metrics=self.metrics,
+        )
+        result = {
+            "samples": published.samples,
+            "predictions": published.predictions,
+            "dead_letters": dict(published.dead_letters),
+            "version": predictor.identity.version,
+        }
+        if not published.samples:
+            raise NothingToDo("Every request of the ranges is predicted already: nothing was published.")
+        if published.predictions:
+            self.tell(context, pipeline.predictions_topic, {**result, "ranges": list(self.ranges)})
+        else:
+            self.withhold(pipeline.predictions_topic)
+        return result

@@ -1,0 +1,53 @@
+"""What the workflow files share: which pipelines to build DAGs for, and the settings that every DAG has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import get_parsing_context
+
+from include.pipeline import InvalidPipeline, Pipeline, load_pipelines, pipelines_folder, read_pipeline
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def pipelines_for(workflow: str) -> Iterator[Pipeline]:
+    """The valid pipelines to build `<name>.<workflow>` for.
+
+    A task's process asks for one DAG only, and gets it without the other files being read.
+    """
+    wanted = get_parsing_context().dag_id
+    if wanted is None:
+        yield from load_pipelines()[0]
+        return
+    name, _, wanted_workflow = wanted.rpartition(".")
+    path = pipelines_folder() / f"{name}.toml"
+    if wanted_workflow == workflow and path.is_file():
+        pipeline = read_pipeline(path)
+        if not isinstance(pipeline, InvalidPipeline):
+            yield pipeline
+
+
+def dag_settings(pipeline: Pipeline, workflow: str, *, documentation: str) -> dict[str, Any]:
+    """Keyword arguments of a `DAG`: id, docs, owner, tags, retries with backoff and limits in time."""
+    return {
+        "dag_id": f"{pipeline.name}.{workflow}",
+        "description": pipeline.description,
+        "doc_md": f"{pipeline.description}\n\n{documentation.strip()}\n",
+        "tags": ["millrace", pipeline.name, workflow, *pipeline.tags],
+        "start_date": START,
+        "catchup": False,
+        "max_active_runs": 1,
+        "dagrun_timeout": timedelta(hours=12),
+        "render_template_as_native_obj": True,
+        "default_args": {
+            "owner": pipeline.owner,
+            "retries": 3,
+            "retry_delay": timedelta(seconds=10),
+            "retry_exponential_backoff": True,
+            "max_retry_delay": timedelta(minutes=10),
+            "execution_timeout": timedelta(hours=3),
+        },
+    }
