@@ -34,7 +34,7 @@ def kafka_connection(connection_id: str, *, timeout_s: float) -> KafkaConnection
             return config
 
     try:
-        settings = SettingsHook(kafka_config_id=connection_id).get_conn
+        settings: dict[str, object] = SettingsHook(connection_id).get_conn  # type: ignore[no-untyped-call]
     except AirflowNotFoundException as error:
         raise NoConnection(
             f"Airflow has no connection {connection_id!r}: set AIRFLOW_CONN_{connection_id.upper()} or add one of type "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -34,7 +34,6 @@ class PipelineOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pipeline", "kafka_conn_id")
-    ui_color: ClassVar[str] = "#e8f1f8"
 
     def __init__(
         self, *, pipeline: str, kafka_conn_id: str | None = None, request_timeout: float = 60.0, **kwargs: Any

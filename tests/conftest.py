@@ -1,0 +1,29 @@
+"""What every test may ask for: an Airflow home of its own and one real broker for the whole session."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from include.kafka.broker import Cluster, running_cluster
+from include.kafka.broker.jars import jars_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A test with a state folder of its own shares the jars that are there already.
+os.environ.setdefault("MILLRACE_JARS", str(jars_dir()))
+
+# Airflow reads its home when it is first imported, and must not find the developer's own.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A single-node embedded broker, started when first asked for; tests keep apart by their topics' names."""
+    with running_cluster(tmp_path_factory.mktemp("broker"), nodes=1) as cluster:
+        yield cluster

@@ -1,0 +1,103 @@
+"""Every DAG of every pipeline: it loads, it is complete, and it has the tasks it should have."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import CronDataIntervalTimetable
+
+from include.pipeline import load_pipelines
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk.definitions.dag import DAG
+
+PIPELINES = [pipeline.name for pipeline in load_pipelines()[0]]
+
+# Workflow -> task -> the tasks that follow it.
+TASKS: dict[str, dict[str, set[str]]] = {
+    "ingest": {"ensure_topics": {"produce_batch"}, "produce_batch": set()},
+    "train": {"freeze_ranges": {"train_model"}, "train_model": {"promote_model"}, "promote_model": set()},
+    "predict": {"freeze_ranges": {"publish_predictions"}, "publish_predictions": set()},
+}
+PARAMS: dict[str, set[str]] = {
+    "ingest": {"records"},
+    "train": {"epochs", "batch_size", "learning_rate", "min_new_samples"},
+    "predict": {"version"},
+}
+DAG_IDS = [f"{name}.{workflow}" for name in PIPELINES for workflow in TASKS]
+
+
+@pytest.fixture(params=DAG_IDS)
+def dag(request: pytest.FixtureRequest, dag_bag: DagBag) -> DAG:
+    return dag_bag.dags[request.param]
+
+
+def test_files_load_without_errors_and_make_three_dags_a_pipeline(dag_bag: DagBag) -> None:
+    assert dag_bag.import_errors == {}
+    assert PIPELINES, "no pipeline would make every test below pass by testing nothing"
+    assert sorted(dag_bag.dags) == sorted(DAG_IDS)
+
+
+def test_dag_has_no_cycle(dag: DAG) -> None:
+    dag.check_cycle()
+
+
+def test_task_graph_is_the_expected_one(dag: DAG) -> None:
+    workflow = dag.dag_id.rpartition(".")[2]
+    assert {task.task_id: set(task.downstream_task_ids) for task in dag.tasks} == TASKS[workflow]
+
+
+def test_dag_tells_what_it_is_whose_it_is_and_where_it_belongs(dag: DAG) -> None:
+    name, _, workflow = dag.dag_id.rpartition(".")
+    assert dag.description
+    assert "**What it does.**" in (dag.doc_md or "")
+    assert {"millrace", name, workflow} <= dag.tags
+    assert {task.owner for task in dag.tasks} != {"airflow"}
+
+
+def test_tasks_are_retried_with_backoff_and_bounded_in_time(dag: DAG) -> None:
+    for task in dag.tasks:
+        assert task.retries >= 2, task.task_id
+        assert task.retry_exponential_backoff, task.task_id
+        assert task.execution_timeout is not None, task.task_id
+        assert timedelta(0) < task.execution_timeout <= timedelta(hours=6), task.task_id
+    assert dag.dagrun_timeout is not None
+
+
+def test_runs_do_not_overlap_and_the_past_is_not_made_up_for(dag: DAG) -> None:
+    assert dag.max_active_runs == 1
+    assert dag.catchup is False
+
+
+def test_params_make_a_form_with_titles_descriptions_and_defaults_within_their_limits(dag: DAG) -> None:
+    workflow = dag.dag_id.rpartition(".")[2]
+    assert set(dag.params) == PARAMS[workflow]
+    for name in dag.params:
+        param: Any = dag.params.get_param(name)
+        assert param.schema.get("title"), name
+        assert param.description, name
+        assert param.resolve() is not None, name
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_ingest_runs_on_data_intervals(name: str, dag_bag: DagBag) -> None:
+    assert isinstance(dag_bag.dags[f"{name}.ingest"].timetable, CronDataIntervalTimetable)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_assets_lead_from_ingest_over_the_model_to_the_predictions(name: str, dag_bag: DagBag) -> None:
+    def outlets(workflow: str) -> set[str]:
+        return {asset.name for task in dag_bag.dags[f"{name}.{workflow}"].tasks for asset in task.outlets}
+
+    def schedule(workflow: str) -> set[str]:
+        condition = dag_bag.dags[f"{name}.{workflow}"].timetable.asset_condition
+        return {asset.name for asset in condition.objects}
+
+    assert outlets("ingest") == {f"{name}.samples", f"{name}.requests"}
+    assert schedule("train") == {f"{name}.samples"}
+    assert outlets("train") == {f"{name}.model"}
+    assert schedule("predict") == {f"{name}.requests", f"{name}.model"}
+    assert outlets("predict") == {f"{name}.predictions"}
