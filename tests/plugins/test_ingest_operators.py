@@ -1,0 +1,161 @@
+"""Topics and batches, by the operators, on the real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.errors import Stopped
+from include.kafka.connection import KafkaConnection
+from include.kafka.errors import BrokerUnavailable
+from include.kafka.topics import describe_topic
+from include.pipeline import Pipeline
+from millrace.assets import requests_asset, samples_asset
+from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
+from tests.plugins.conftest import Run, context_of
+from tests.topics import committed_records
+
+NewPipeline = Callable[..., Pipeline]
+
+
+def ensure_topics(pipeline: Pipeline) -> dict[str, str]:
+    operator = EnsureTopicsOperator(task_id="ensure_topics", pipeline=pipeline.name)
+    topics: dict[str, str] = operator.execute(context_of(Run("d", "r")))["topics"]
+    return topics
+
+
+def produce(pipeline: Pipeline, **arguments: object) -> ProduceBatchOperator:
+    return ProduceBatchOperator(
+        task_id="produce_batch",
+        pipeline=pipeline.name,
+        outlets=[samples_asset(pipeline), requests_asset(pipeline)],
+        **arguments,
+    )
+
+
+def test_topics_are_created_once(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline(partitions="2")
+
+    assert ensure_topics(pipeline)[pipeline.samples_topic] == "created"
+    assert set(ensure_topics(pipeline).values()) == {"exists"}
+    assert describe_topic(kafka, pipeline.samples_topic).partitions == (0, 1)
+
+
+def test_a_batch_is_divided_into_samples_and_requests(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    ensure_topics(pipeline)
+    context = context_of(Run("d", "run-1"))
+    operator = produce(pipeline, records=200)
+
+    result = operator.execute(context)
+
+    samples = committed_records(kafka, pipeline.samples_topic)
+    requests = committed_records(kafka, pipeline.requests_topic)
+    assert (len(samples), len(requests)) == (result["samples"], result["requests"])
+    assert result["samples"] + result["requests"] == result["sent_now"] == 200
+    assert {dict(record.headers() or [])["schema"] for record in samples} == {b"image.png/1"}
+    assert all("label" in dict(record.headers() or []) for record in samples)
+    assert not any("label" in dict(record.headers() or []) for record in requests)
+    assert context["outlet_events"][samples_asset(pipeline)].extra == {
+        "batch": "run-1",
+        "samples": result["samples"],
+    }
+
+
+def test_the_same_run_sends_its_batch_once_and_another_run_of_it_skips(
+    kafka: KafkaConnection, new_pipeline: NewPipeline
+) -> None:
+    pipeline = new_pipeline()
+    ensure_topics(pipeline)
+    interval = datetime(2026, 1, 1, 5, tzinfo=UTC)
+    scheduled = Run("d", "scheduled-1", "scheduled", interval)
+    produce(pipeline, records=100).execute(context_of(scheduled))
+
+    assert produce(pipeline, records=50).execute(context_of(scheduled))["sent_now"] == 0
+    with pytest.raises(AirflowSkipException, match="sent by another run"):
+        produce(pipeline, records=100).execute(context_of(Run("d", "backfill-1", "backfill", interval)))
+    sent = committed_records(kafka, pipeline.samples_topic) + committed_records(kafka, pipeline.requests_topic)
+    assert len(sent) == len({record.key() for record in sent}) == 100
+
+
+def test_manual_runs_are_batches_of_their_own(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    ensure_topics(pipeline)
+    interval = datetime(2026, 1, 1, 5, tzinfo=UTC)
+
+    results = [
+        produce(pipeline, records=10).execute(context_of(Run("d", name, "manual", interval))) for name in ("a", "b")
+    ]
+
+    assert [result["start"] for result in results] == [0, 10]
+
+
+def test_an_exhausted_source_skips(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    ensure_topics(pipeline)
+    total = produce(pipeline, records=1_000_000).execute(context_of(Run("d", "all")))["sent_now"]
+
+    with pytest.raises(AirflowSkipException, match=f"has {total} samples and all are in earlier batches"):
+        produce(pipeline).execute(context_of(Run("d", "more")))
+
+
+def test_a_topic_that_got_nothing_raises_no_event(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline(requests_share="0.0")
+    ensure_topics(pipeline)
+    operator = produce(pipeline, records=10)
+
+    operator.execute(context_of(Run("d", "r")))
+
+    # Airflow raises an event for each outlet that the operator has when it ends.
+    assert operator.outlets == [Asset(name=pipeline.samples_topic, group="kafka")]
+
+
+def test_a_stop_leaves_the_batch_to_the_next_attempt(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    ensure_topics(pipeline)
+    operator = produce(pipeline, records=10)
+    operator.on_kill()
+
+    with pytest.raises(Stopped, match="Stopped after 0 of 10 samples"):
+        operator.execute(context_of(Run("d", "r")))
+    assert committed_records(kafka, pipeline.samples_topic) == []
+    assert produce(pipeline, records=10).execute(context_of(Run("d", "r")))["sent_now"] == 10
+
+
+def test_an_unknown_pipeline_fails_without_a_retry(kafka: KafkaConnection) -> None:
+    operator = EnsureTopicsOperator(task_id="ensure_topics", pipeline="nobody")
+
+    with pytest.raises(AirflowFailException, match="Pipeline 'nobody' is unknown"):
+        operator.execute(context_of(Run("d", "r")))
+
+
+def test_missing_topics_fail_and_name_the_way_out(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+
+    with pytest.raises(AirflowFailException, match=f"{pipeline.name}\\.(samples|requests) does not exist"):
+        produce(pipeline, records=10).execute(context_of(Run("d", "r")))
+
+
+@pytest.mark.parametrize("make", [EnsureTopicsOperator, ProduceBatchOperator])
+def test_without_a_broker_an_operator_fails_in_time_and_says_where_it_looked(
+    make: type[EnsureTopicsOperator], new_pipeline: NewPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_KAFKA_DEFAULT",
+        '{"conn_type": "kafka", "extra": {"bootstrap.servers": "127.0.0.1:1"}}',
+    )
+    operator = make(task_id="t", pipeline=new_pipeline().name, request_timeout=2)
+
+    with pytest.raises(BrokerUnavailable, match=r"No Kafka broker at 127\.0\.0\.1:1 answered within 2 s"):
+        operator.execute(context_of(Run("d", "r")))
+
+
+def test_a_missing_connection_fails_and_says_how_to_add_it(new_pipeline: NewPipeline) -> None:
+    operator = EnsureTopicsOperator(task_id="t", pipeline=new_pipeline().name, kafka_conn_id="not_there")
+
+    with pytest.raises(AirflowFailException, match="Airflow has no connection 'not_there'"):
+        operator.execute(context_of(Run("d", "r")))

@@ -1,0 +1,64 @@
+"""An independent read_committed reader: what any other application would find in a topic."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+
+TIMEOUT_S = 30
+
+
+def written(kafka: KafkaConnection, topic: str, partitions: list[int]) -> dict[int, int]:
+    """The end of each partition's log, transactions that are still open included; empty partitions are left out."""
+    admin = AdminClient(dict(kafka.settings))
+    futures = admin.list_offsets(
+        {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions},
+        isolation_level=IsolationLevel.READ_UNCOMMITTED,
+        request_timeout=TIMEOUT_S,
+    )
+    ends = {partition.partition: future.result(TIMEOUT_S).offset for partition, future in futures.items()}
+    return {partition: end for partition, end in ends.items() if end}
+
+
+def committed_records(kafka: KafkaConnection, topic: str) -> list[Message]:
+    """Every committed record of a topic, partition by partition. It shares no code with the readers under test."""
+    consumer = Consumer(
+        {
+            **kafka.settings,
+            "group.id": f"independent-{uuid4()}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    try:
+        partitions = list(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        unread = written(kafka, topic, partitions)
+        records: list[Message] = []
+        deadline = time.monotonic() + TIMEOUT_S
+        while unread:
+            assert time.monotonic() < deadline, f"partitions {unread} of {topic} were not read to their ends"
+            message = consumer.poll(0.5)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # Commit markers are written after the commit is answered: the end that counts is the log's own.
+                if message.offset() >= unread[message.partition()]:
+                    del unread[message.partition()]
+            else:
+                raise KafkaException(error)
+        return sorted(records, key=lambda record: (record.partition(), record.offset()))
+    finally:
+        consumer.close()
