@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.broker.errors import BrokerError
+from include.kafka.broker.locking import locked
 from include.state import state_dir
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ COORDINATES = ("org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:lo
 
 _ATTEMPTS = 3
 _HTTP_TIMEOUT_S = 30
+_FETCH_TIMEOUT_S = 600
+_ASIDE = ".fetching-"
 
 log = logging.getLogger(__name__)
 
@@ -87,55 +91,69 @@ def verified_classpath(
     """
     directory = directory or jars_dir()
     jars = read_lock(lock)
-    missing = [jar for jar in jars if not (directory / jar.filename).exists()]
-    if missing:
-        on_step(f"Fetching {len(missing)} of {len(jars)} jars (once) into {directory}")
-        _fetch(missing, directory)
+    if _missing(jars, directory):
+        with locked(directory, timeout_s=_FETCH_TIMEOUT_S):
+            # Another process may have fetched some meanwhile, and one that was killed may have left its pieces.
+            missing = _missing(jars, directory)
+            for left in directory.glob(f"{_ASIDE}*"):
+                shutil.rmtree(left)
+            on_step(f"Fetching {len(missing)} of {len(jars)} jars (once) into {directory}")
+            _fetch(missing, directory)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda jar: _compare(jar, directory / jar.filename, lock), jars))
     return [directory / jar.filename for jar in jars]
 
 
+def _missing(jars: list[Jar], directory: Path) -> list[Jar]:
+    return [jar for jar in jars if not (directory / jar.filename).exists()]
+
+
 def _compare(jar: Jar, path: Path, lock: Path) -> None:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = _sha256(path)
     except OSError as error:
         raise BrokerError(f"The jar {path} cannot be read ({error}): start again, or mend its permissions.") from error
     if found != jar.sha256:
         raise BrokerError(
             f"The jar {path} has the SHA-256 {found}, but {lock.name} says {jar.sha256}: delete the jar so that the "
-            "next start fetches it anew, and if the hashes still differ, restore the lock file or distrust the mirror."
+            "next start fetches it anew, and if it is refused again, restore the lock file or distrust its source."
         )
 
 
-def _fetch(jars: list[Jar], directory: Path) -> None:
-    """Fetch each jar aside and move it into place whole, so that a killed download leaves nothing that counts."""
-    from jgo.config import GlobalSettings
-    from jgo.maven import MavenContext
-    from jgo.maven._core import DEFAULT_REMOTE_REPOS
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    remote = DEFAULT_REMOTE_REPOS | GlobalSettings.load().repositories
+
+def _fetch(jars: list[Jar], directory: Path) -> None:
+    """Fetch each jar aside, compare its hash, and move it into place: a killed download leaves nothing that counts."""
+    from jgo.config import GlobalSettings
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext
+
+    remote = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
 
     def fetch(jar: Jar) -> None:
-        failure: Exception | None = None
+        problem = ""
         for _ in range(_ATTEMPTS):
             # A new folder for each attempt: jgo takes any file that lies at the right place for a finished download.
-            with tempfile.TemporaryDirectory(prefix=".fetching-", dir=directory) as aside:
+            with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=directory) as aside:
                 context = MavenContext(repo_cache=Path(aside), remote_repos=remote, timeout=_HTTP_TIMEOUT_S)
                 artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
                 try:
-                    artifact.resolve().replace(directory / jar.filename)
+                    path = artifact.resolve()
+                    if (found := _sha256(path)) == jar.sha256:
+                        path.replace(directory / jar.filename)
+                        return
+                    problem = f"what came has the SHA-256 {found}, the lock file says {jar.sha256}"
                 except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
-                    failure = error
-                else:
-                    return
+                    problem = str(error)
         raise BrokerError(
             f"The jar {jar.group}:{jar.artifact}:{jar.version} could not be fetched in {_ATTEMPTS} attempts "
-            f"({failure}): check the network, or name a mirror as `central` under [repositories] in jgo's config file."
-        ) from failure
+            f"({problem}): check the network, or name a mirror that you trust as `central` under [repositories] in "
+            "jgo's config file."
+        )
 
-    directory.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(fetch, jars))
 

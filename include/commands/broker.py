@@ -1,0 +1,141 @@
+"""`python -m include broker`: the embedded Kafka broker in the background."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from include.kafka.broker import BrokerError, Cluster, Node, default_data_dir, start_in_background
+from include.kafka.broker.cluster import START_TIMEOUT_S, STOP_TIMEOUT_S
+from include.kafka.broker.jars import LOCK, write_lock
+from include.kafka.broker.readiness import why_not_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOT_READY = 1
+NOT_RUNNING = 3
+
+app = typer.Typer(no_args_is_help=True, help="Run the embedded Kafka broker in the background.")
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Data folder, by default `broker` in the project's state folder.", show_default=False),
+]
+
+
+@app.command()
+def start(
+    data: Data = None,
+    nodes: Annotated[
+        int | None, typer.Option(help="1 or 3; by default as the data were made, else 1.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="The first node's port; by default that of the last start, or a free one.", show_default=False
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for all nodes to become ready.")] = START_TIMEOUT_S,
+) -> None:
+    """Start the broker, wait until it answers, and print its bootstrap servers."""
+    with _refusals(), _steps() as on_step:
+        cluster, started = start_in_background(data, nodes=nodes, port=port, timeout_s=timeout, on_step=on_step)
+    count = "1 node" if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} nodes"
+    _say(f"The broker {'is ready' if started else 'runs already'}: {count}, data in {cluster.data_dir}.")
+    typer.echo(cluster.bootstrap_servers)
+
+
+@app.command()
+def stop(
+    data: Data = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for a clean stop before nodes are killed.")] = STOP_TIMEOUT_S,
+) -> None:
+    """Stop the broker cleanly; its data stay."""
+    with _refusals():
+        cluster = Cluster.load(data or default_data_dir())
+        stopped = cluster.stop(timeout_s=timeout) if cluster else []
+    if stopped:
+        _say(f"The broker is stopped ({len(stopped)} node(s)); its data stay in {stopped[0].directory.parent}.")
+    else:
+        _say(f"No broker runs on {data or default_data_dir()}: there is nothing to stop.")
+
+
+@app.command()
+def status(data: Data = None) -> None:
+    """Show the nodes; exit status 0: all answer, 1: some do not, 3: none runs."""
+    with _refusals():
+        cluster = Cluster.load(data or default_data_dir())
+    running = cluster.running() if cluster else []
+    if cluster is None or not running:
+        _say(f"No broker runs on {data or default_data_dir()}: start it with `python -m include broker start`.")
+        raise typer.Exit(NOT_RUNNING)
+    table = Table(title=f"Kafka on {cluster.bootstrap_servers}", caption=str(cluster.data_dir))
+    for column in ("node", "address", "pid", "state", "memory", "up for"):
+        table.add_column(column, justify="right" if column in ("memory", "up for", "pid") else "left")
+    ready = [_add_row(table, node, registered={n.id for n in running}) for node in cluster.nodes]
+    Console().print(table)
+    raise typer.Exit(0 if all(ready) else NOT_READY)
+
+
+@app.command()
+def lock() -> None:
+    """Resolve the jars anew and write their lock file, to be read before it is committed."""
+    with _refusals():
+        count = write_lock()
+    _say(f"{LOCK} now lists {count} jars with their SHA-256s: read the difference before you commit it.")
+
+
+def _add_row(table: Table, node: Node, *, registered: set[int]) -> bool:
+    """Add one node's row and tell whether it is ready."""
+    process = node.process()
+    if process is None:
+        table.add_row(str(node.id), node.address, "", Text("stopped", style="red"), "", "")
+        return False
+    try:
+        paused = process.status() == psutil.STATUS_STOPPED
+        memory = decimal(process.memory_info().rss)
+        age = dt.datetime.now(dt.UTC).timestamp() - process.create_time()
+    except psutil.NoSuchProcess:
+        table.add_row(str(node.id), node.address, "", Text("ended just now", style="red"), "", "")
+        return False
+    problem = "paused (SIGSTOP)" if paused else why_not_ready(node, registered=registered)
+    state = Text(problem or "ready", style="yellow" if problem else "green")
+    uptime = str(dt.timedelta(seconds=int(age)))
+    table.add_row(str(node.id), node.address, str(process.pid), state, memory, uptime)
+    return problem is None
+
+
+def _say(sentence: str) -> None:
+    # Not on standard output: that carries only what a script may want to read.
+    Console(stderr=True, soft_wrap=True).print(sentence, markup=False, highlight=False)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn a broker's refusal into its text and exit status 1."""
+    try:
+        yield
+    except BrokerError as error:
+        Console(stderr=True, soft_wrap=True).print(Text(str(error), style="red"))
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a step: a spinner on a terminal, a line elsewhere."""
+    console = Console(stderr=True, soft_wrap=True)
+    if not console.is_terminal:
+        yield _say
+        return
+    with console.status("Looking at the broker") as spinner:
+        yield lambda step: spinner.update(Text(step))
