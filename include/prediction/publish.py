@@ -18,15 +18,15 @@ from include.kafka.record import OutgoingRecord, address_of
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.prediction.classify import Label, classify
-from include.prediction.record import ModelIdentity, prediction_value
+from include.prediction.record import prediction_value
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
-    from torch import nn
 
     from include.kafka.connection import KafkaConnection
     from include.metrics import Metrics
     from include.pipeline import Pipeline
+    from include.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +51,6 @@ class Published:
     @property
     def rejected(self) -> int:
         return self.dead_letters.total()
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A loaded network and whose it is."""
-
-    network: nn.Module
-    labels: Sequence[str]
-    identity: ModelIdentity
 
 
 def publish_predictions(
@@ -113,7 +104,8 @@ def _publish_partition(
 ) -> None:
     key = progress_key(connection, pipeline.name, STEP, wanted)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{wanted.topic}.{wanted.partition}"
-    with TransactionalWriter(connection, transactional_id) as writer:
+    topics = (pipeline.predictions_topic, pipeline.dead_letters_topic)
+    with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
         # Only now, with every earlier owner fenced, is its last position decided.
         entry = ledger.read(connection, [key]).get(key)
         left = wanted if entry is None else replace(wanted, start=position_in(wanted, entry))

@@ -5,20 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from include.errors import NothingToDo
+from millrace.assets import model_asset
 from millrace.operators.base import PipelineOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
     from include.kafka.connection import KafkaConnection
     from include.pipeline import Pipeline
 
 
 class PromoteModelOperator(PipelineOperator):
-    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "version")
+    """Compare a version with the champion on the same held-out samples, and move the alias if it is better.
 
-    def __init__(self, *, version: int | str, **kwargs: Any) -> None:
+    Skips when the version is below the pipeline's floor or no better than the champion.
+
+    Returns `promoted`, `reason`, `accuracy`, `champion_accuracy`, `version`, `champion_version` and `samples`.
+
+    Args:
+        version: the number of the challenger.
+        floor: the lowest accuracy of a champion; the pipeline's `promotion.floor` by default.
+    """
+
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "version", "floor")
+
+    def __init__(self, *, version: int | str, floor: float | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.version = version
+        self.floor = floor
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
-        raise NotImplementedError
+        from include.registry.promotion import promote
+        from include.registry.tracking import open_registry
+
+        floor = pipeline.promotion.floor if self.floor is None else float(self.floor)
+        decision = promote(connection, open_registry(), pipeline.name, int(self.version), floor)
+        if not decision.promoted:
+            raise NothingToDo(decision.reason)
+        self.log.info("%s", decision.reason)
+        self.metrics.gauge(f"{pipeline.name}.champion_version", decision.version)
+        result = decision.to_dict()
+        self.tell(context, model_asset(pipeline).name, {"version": decision.version, "accuracy": decision.accuracy})
+        return result

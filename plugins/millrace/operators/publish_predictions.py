@@ -37,8 +37,8 @@ class PublishPredictionsOperator(PipelineOperator):
         self.version = version
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        from include.prediction.predictor import load_predictor
         from include.prediction.publish import publish_predictions
-        from millrace.models import load_predictor
 
         predictor = load_predictor(pipeline, str(self.version))
         published = publish_predictions(

@@ -5,15 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from millrace.operators.base import PipelineOperator
+from include.errors import PermanentError
+from include.kafka.progress import record_progress
+from include.kafka.ranges import OffsetRange
+from millrace.operators.base import PipelineOperator, run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
     from include.kafka.connection import KafkaConnection
     from include.pipeline import Pipeline
+    from include.training.job import TrainingJob
 
 
 class TrainModelOperator(PipelineOperator):
+    """Train in a process of its own, log the run to MLflow, register a version, and note what has been learnt from.
+
+    A killed run that is retried waits until its trainer is gone and goes on from the last good checkpoint; it ends with
+    the weights of a run that was never killed. The same run and settings register one version.
+
+    Returns `version`, `accuracy` (on the held-out samples), `samples` (trained on), `run` (MLflow's) and `manifest`.
+
+    Args:
+        ranges: frozen ranges of the samples topic, as `FreezeRangesOperator` returns them.
+        epochs, batch_size, learning_rate: the pipeline's own by default.
+    """
+
+    template_fields: Sequence[str] = (
+        *PipelineOperator.template_fields,
+        "ranges",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+    )
+
     def __init__(
         self,
         *,
@@ -29,13 +54,40 @@ class TrainModelOperator(PipelineOperator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
 
-    template_fields: Sequence[str] = (
-        *PipelineOperator.template_fields,
-        "ranges",
-        "epochs",
-        "batch_size",
-        "learning_rate",
-    )
-
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
-        raise NotImplementedError
+        from include.training.tracked import train_version
+
+        run = run_id(context)
+        ranges = [OffsetRange.from_dict(item) for item in self.ranges]
+        trained = train_version(self._job(pipeline, ranges), connection, run=run, stopped=self.stop_requested)
+        record_progress(connection, pipeline.name, "train", ranges, run)
+        outcome = trained.result.outcome
+        samples = sum(outcome.train.samples.values())
+        self.metrics.gauge(f"{pipeline.name}.train.held_out_accuracy", trained.result.accuracy)
+        self.metrics.count(f"{pipeline.name}.train.samples", samples)
+        return {
+            "version": trained.version.number,
+            "accuracy": trained.result.accuracy,
+            "samples": samples,
+            "run": trained.version.run_id,
+            "manifest": trained.version.manifest_id,
+        }
+
+    def _job(self, pipeline: Pipeline, ranges: list[OffsetRange]) -> TrainingJob:
+        from pydantic import ValidationError
+
+        from include.training.job import TrainingJob
+
+        try:
+            return TrainingJob.of(
+                pipeline,
+                ranges,
+                epochs=None if self.epochs is None else int(self.epochs),
+                batch_size=None if self.batch_size is None else int(self.batch_size),
+                learning_rate=None if self.learning_rate is None else float(self.learning_rate),
+            )
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}" for item in error.errors()
+            )
+            raise PermanentError(f"The training of {pipeline.name} can't be run as asked: {faults}.") from error
