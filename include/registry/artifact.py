@@ -1,0 +1,150 @@
+"""A model as files: weights and a card that says what they are, bound together by one digest."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from include.durable import files_digest
+from include.errors import PermanentError
+from include.feed.manifest import Manifest
+from include.kinds import Config
+from include.pipeline import AnyCodec, AnyModel
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS = "weights.safetensors"
+CARD = "model_card.json"
+LIBRARIES = ("torch", "safetensors", "numpy", "confluent-kafka")
+
+
+class WrongModel(PermanentError):
+    """The files are not those of the version that was asked for, or no model of this project."""
+
+
+class Metrics(Config):
+    """What the trained network reached on the held-out samples; loss in nats."""
+
+    accuracy: float
+    loss: float
+    samples: int
+
+
+class SideReport(Config):
+    """Samples by label and refused records by reason, of one side of the split."""
+
+    samples: dict[str, int]
+    refused: dict[str, int]
+    examples: tuple[str, ...] = ()
+
+
+class ModelCard(Config):
+    """What a person, and `load_model`, need to know of the weights beside it."""
+
+    card: Literal[1] = 1
+    pipeline: str
+    model: AnyModel
+    format: AnyCodec
+    manifest: Manifest
+    manifest_id: str
+    job: str
+    metrics: Metrics
+    train: SideReport
+    held_out: SideReport
+    training: dict[str, Any]
+    software: dict[str, str]
+    created: dt.datetime
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in evaluation mode, on the CPU, and the card that came with it."""
+
+    network: nn.Module
+    card: ModelCard
+    digest: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.card.manifest.labels
+
+    @property
+    def codec(self) -> AnyCodec:
+        """How records become the network's inputs."""
+        return self.card.format
+
+    @property
+    def manifest_id(self) -> str:
+        return self.card.manifest_id
+
+
+def software(device: str) -> dict[str, str]:
+    """The versions that decide the bits of a result."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device,
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def save_model(directory: Path, network: nn.Module, card: ModelCard) -> str:
+    """Write weights and card into an existing directory that nobody else sees yet; returns their digest."""
+    from safetensors.torch import save_file
+
+    # Clones, because safetensors refuses tensors that share their memory.
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    save_file(weights, directory / WEIGHTS)
+    (directory / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return model_digest(directory)
+
+
+def model_digest(directory: Path) -> str:
+    """SHA-256 over weights and card, in hexadecimal.
+
+    Raises:
+        WrongModel: a file is missing.
+    """
+    try:
+        return files_digest(directory, (WEIGHTS, CARD))
+    except OSError as error:
+        raise WrongModel(
+            f"The model in {directory} is not whole ({error}): both {WEIGHTS} and {CARD} must be there, so fetch the "
+            "version again or train a new one."
+        ) from error
+
+
+def load_model(directory: Path, expected_digest: str) -> LoadedModel:
+    """Load a model whose files are proven to be those of the version; nothing is ever unpickled.
+
+    Raises:
+        WrongModel: the digest differs (nothing was loaded then), the card is not readable, or the weights do not fit
+            the network that the model's definition builds today.
+    """
+    from safetensors.torch import load_file
+
+    found = model_digest(directory)
+    if found != expected_digest:
+        raise WrongModel(
+            f"The model in {directory} has SHA-256 {found[:12]}… and its version was registered with "
+            f"{expected_digest[:12]}…: its files were changed, so fetch the version again or train a new one."
+        )
+    try:
+        card = ModelCard.model_validate_json((directory / CARD).read_bytes())
+        network = card.model.build(card.format.sample_shape, len(card.manifest.labels))
+        network.load_state_dict(load_file(directory / WEIGHTS))
+    except (ValidationError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise WrongModel(
+            f"The model in {directory} does not fit this version of the code ({first}): restore the definition that it "
+            "was trained with, or train a new one."
+        ) from error
+    return LoadedModel(network.eval(), card, found)

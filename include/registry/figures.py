@@ -1,0 +1,34 @@
+"""Pictures for MLflow's page of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+NUMBERED_LABELS = 20
+
+
+def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> None:
+    """A confusion matrix as PNG: true labels down, predicted ones across, shaded by the share of each row.
+
+    Args:
+        confusion: counts of shape (classes, classes).
+    """
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(3.0 + 0.4 * len(labels), 4.0), 24.0)
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(title=title, xlabel="predicted label", ylabel="true label")
+    axes.set_xticks(range(len(labels)), labels, rotation=45 if max(map(len, labels)) > 3 else 0)
+    axes.set_yticks(range(len(labels)), labels)
+    if len(labels) <= NUMBERED_LABELS:
+        for row, column in np.argwhere(counts > 0):
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=shade)
+    FigureCanvasAgg(figure).print_png(str(path))  # type: ignore[no-untyped-call]

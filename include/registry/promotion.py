@@ -1,0 +1,159 @@
+"""Promotion: the challenger becomes champion when it knows the same held-out samples better."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.errors import PermanentError
+from include.feed.feed import Feed
+from include.feed.held_out import HeldOut
+from include.models.evaluation import Evaluation, evaluate
+from include.registry.artifact import LoadedModel, load_model
+from include.registry.tracking import Registry
+from include.registry.versions import CHAMPION, Version, champion, download, set_champion, version
+
+if TYPE_CHECKING:
+    from include.codecs.base import Codec
+    from include.feed.manifest import Manifest
+    from include.kafka.connection import KafkaConnection
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+
+
+class NotComparable(PermanentError):
+    """Challenger and champion were not trained under the same rule, so that neither is known to be better."""
+
+
+@dataclass(frozen=True)
+class PromotionDecision:
+    """What was decided, and why.
+
+    Attributes:
+        reason: one sentence.
+        accuracy: the challenger's, on `samples` held-out samples.
+        champion_accuracy: on the same samples; None where there was no champion to compare with.
+        version: the challenger's number.
+        champion_version: the number of the champion that it was compared with.
+    """
+
+    promoted: bool
+    reason: str
+    accuracy: float
+    champion_accuracy: float | None
+    version: int
+    champion_version: int | None
+    samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def promote(connection: KafkaConnection, registry: Registry, name: str, number: int, floor: float) -> PromotionDecision:
+    """Evaluate version `number` and the champion on the held-out samples of that version's manifest, and decide.
+
+    The challenger wins with an accuracy of at least `floor` that is better than the champion's; equal is not better.
+    The alias moves last, so an attempt that is repeated finds it where it was or where it belongs.
+
+    Raises:
+        NotComparable: another split rule, other labels, or a format under which not the same samples are found.
+        NoSuchVersion, WrongModel, RegistryUnavailable: see include.registry.
+        TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
+    """
+    challenger = version(registry, name, number)
+    holder = champion(registry, name)
+    candidate = load_model(download(registry, challenger), challenger.digest)
+    samples = _HeldOutSamples(connection, candidate.card.manifest)
+    found = samples.evaluate(candidate)
+    if not found.samples:
+        raise PermanentError(
+            f"No held-out sample of version {number} of {name} could be read from the ranges of manifest "
+            f"{candidate.manifest_id}: train a version on samples that are still there."
+        )
+    if holder is not None and holder.number == number:
+        return _decision(challenger, found, None, None, promoted=True, reason=f"Version {number} is champion already.")
+    reached = f"Version {number} reaches {found.accuracy:.4f} on {found.samples} held-out samples"
+    if found.accuracy < floor:
+        reason = f"{reached}, below the floor of {floor:g}: train longer or on more samples, or lower promotion.floor."
+        return _decision(challenger, found, holder, None, promoted=False, reason=reason)
+    if holder is None:
+        set_champion(registry, challenger)
+        return _decision(challenger, found, None, None, promoted=True, reason=f"{reached} and is the first champion.")
+    rival = load_model(download(registry, holder), holder.digest)
+    _check_comparable(candidate, rival, challenger, holder)
+    other = samples.evaluate(rival)
+    if other.samples != found.samples:
+        raise NotComparable(
+            f"Under the format of champion {holder.number} of {name} {other.samples} of the {found.samples} held-out "
+            f"samples of version {number} are found: {_remedy(name)}."
+        )
+    better = found.correct > other.correct
+    if better:
+        set_champion(registry, challenger)
+    reason = (
+        f"{reached}, {'more' if better else 'no more'} than champion {holder.number} with {other.accuracy:.4f} on the "
+        "same ones."
+    )
+    return _decision(challenger, found, holder, other, promoted=better, reason=reason)
+
+
+class _HeldOutSamples:
+    """The held-out side of a manifest, read once for all models of one format."""
+
+    def __init__(self, connection: KafkaConnection, manifest: Manifest) -> None:
+        self._connection = connection
+        self._manifest = manifest
+        self._batches: dict[str, HeldOut] = {}
+
+    def evaluate(self, model: LoadedModel) -> Evaluation:
+        codec = model.codec
+        batches = self._batches.setdefault(codec.model_dump_json(), HeldOut(lambda: self._feed(codec)))
+        return evaluate(model.network, batches, len(model.labels))
+
+    def _feed(self, codec: Codec) -> Feed:
+        return Feed(self._connection, self._manifest, codec, batch_size=BATCH, side="held_out", shuffle=False)
+
+
+def _check_comparable(candidate: LoadedModel, rival: LoadedModel, challenger: Version, holder: Version) -> None:
+    ours, theirs = candidate.card.manifest, rival.card.manifest
+    for what, own, other in (
+        ("split rule", ours.split, theirs.split),
+        ("label set", list(ours.labels), list(theirs.labels)),
+        ("schema", ours.schema, theirs.schema),
+    ):
+        if own != other:
+            raise NotComparable(
+                f"Version {challenger.number} of {challenger.name} has the {what} {own} and champion {holder.number} "
+                f"{other}, so they can't be compared on the same samples: {_remedy(challenger.name)}."
+            )
+
+
+def _remedy(name: str) -> str:
+    return (
+        f"put the pipeline's [training] and [format] back, or remove the alias {CHAMPION} of model {name} in MLflow "
+        "for a new beginning"
+    )
+
+
+def _decision(
+    challenger: Version,
+    found: Evaluation,
+    holder: Version | None,
+    other: Evaluation | None,
+    *,
+    promoted: bool,
+    reason: str,
+) -> PromotionDecision:
+    log.info("%s: %s", challenger.name, reason)
+    return PromotionDecision(
+        promoted=promoted,
+        reason=reason,
+        accuracy=found.accuracy,
+        champion_accuracy=None if other is None else other.accuracy,
+        version=challenger.number,
+        champion_version=None if holder is None else holder.number,
+        samples=found.samples,
+    )

@@ -1,0 +1,126 @@
+"""MLflow runs: one per training job of a workflow run, however often it is tried."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from include.registry.figures import draw_confusion
+from include.registry.tracking import Registry, explained
+
+if TYPE_CHECKING:
+    from include.training.job import TrainingJob
+    from include.training.result import TrainingResult
+
+log = logging.getLogger(__name__)
+
+JOB_TAG = "millrace.job"
+RUN_TAG = "millrace.run"
+MODEL = "model"
+CURVES = ("train_loss", "held_out_loss", "held_out_accuracy", "learning_rate", "samples_per_second")
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass
+class TrackedRun:
+    """One MLflow run; epochs that were logged by an earlier attempt are not logged again."""
+
+    registry: Registry
+    id: str
+    _logged: set[int] = field(default_factory=set)
+
+    def log_epochs(self, history: Iterable[Mapping[str, Any]]) -> None:
+        """Add the epochs that are not there yet to the run's curves, with the epoch as step."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        with explained(self.registry, "logging an epoch"):
+            for entry in history:
+                epoch = int(entry["epoch"])
+                if epoch in self._logged:
+                    continue
+                metrics = [Metric(name, float(entry[name]), now, epoch) for name in CURVES]
+                self.registry.client.log_batch(self.id, metrics=metrics)
+                self._logged.add(epoch)
+
+    def log_result(self, job: TrainingJob, result: TrainingResult) -> None:
+        """Add what the run ended with: manifest, confusion matrix, and the model directory last."""
+        client = self.registry.client
+        outcome = result.outcome
+        self.log_epochs(outcome.history)
+        with tempfile.TemporaryDirectory() as folder, explained(self.registry, "storing the results"):
+            manifest = Path(folder, "manifest.json")
+            manifest.write_text(json.dumps({"id": job.manifest.id, **job.manifest.to_dict()}, indent=2))
+            picture = Path(folder, "confusion_matrix.png")
+            title = f"{outcome.metrics.samples} held-out samples, accuracy {outcome.metrics.accuracy:.4f}"
+            draw_confusion(picture, outcome.confusion, outcome.labels, title)
+            for path in (manifest, picture):
+                client.log_artifact(self.id, str(path))
+            client.log_artifacts(self.id, str(result.model_directory), MODEL)
+
+    def end(self, status: Status) -> None:
+        """Close the run; a later attempt opens it again."""
+        with explained(self.registry, "closing the run"):
+            self.registry.client.set_terminated(self.id, status)
+
+
+def open_run(registry: Registry, job: TrainingJob, run: str) -> TrackedRun:
+    """The MLflow run of this job in this workflow run, made with its parameters where there is none yet.
+
+    Args:
+        run: the workflow run's id.
+
+    Raises:
+        RegistryUnavailable: see `include.registry.tracking`.
+    """
+    from mlflow.entities import Param
+
+    client = registry.client
+    with explained(registry, "opening the run"):
+        experiment = _experiment(registry, job.pipeline)
+        found = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job.digest}'")
+        for item in found:
+            if item.data.tags.get(RUN_TAG) == run:
+                client.update_run(item.info.run_id, status="RUNNING")
+                # Every curve has a point in every epoch that was logged.
+                points = client.get_metric_history(item.info.run_id, CURVES[-1])
+                return TrackedRun(registry, item.info.run_id, {point.step for point in points})
+        made = client.create_run(experiment, run_name=run, tags={JOB_TAG: job.digest, RUN_TAG: run})
+        params = [Param(name, value) for name, value in _parameters(job).items()]
+        client.log_batch(made.info.run_id, params=params)
+        return TrackedRun(registry, made.info.run_id)
+
+
+def _experiment(registry: Registry, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = registry.client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return registry.client.create_experiment(name, artifact_location=registry.artifact_location)
+        except MlflowException as error:
+            # Another task may have made it in between; that is what was wanted.
+            found = registry.client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        registry.client.restore_experiment(found.experiment_id)
+        log.warning("MLflow's experiment %s had been deleted and is restored.", name)
+    return str(found.experiment_id)
+
+
+def _parameters(job: TrainingJob) -> dict[str, str]:
+    values: dict[str, Any] = job.model_dump(mode="json", exclude={"manifest"})
+    values |= {"manifest": job.manifest.id, "labels": len(job.manifest.labels), "split": vars(job.manifest.split)}
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{name}.{key}".rstrip("."): str(item) for key, item in inner.items()}
+    return flat

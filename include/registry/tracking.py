@@ -1,0 +1,224 @@
+"""Where MLflow keeps its runs and versions, and its database: migrated once, by a person's command, never by tasks."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.errors import MillraceError, PermanentError
+from include.state import state_dir
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+MIGRATE = "python -m include registry migrate"
+SQLITE = "sqlite:///"
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+# MLflow's own defaults wait for a server that is away for a quarter of an hour.
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+
+
+class NotMigrated(PermanentError):
+    """MLflow's database was not made yet, or by another version of MLflow."""
+
+
+class UnknownTracking(PermanentError):
+    """`MLFLOW_TRACKING_URI` is of a kind that can't keep model versions safely."""
+
+
+class RegistryUnavailable(MillraceError):
+    """MLflow did not do what it was asked for."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """An MLflow client and where it leads."""
+
+    uri: str
+    client: MlflowClient
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where a new experiment keeps its files; None leaves it to the server."""
+        return None if _is_server(self.uri) else artifact_root().as_uri()
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI` where set, else an SQLite file among the state."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{state_dir() / 'mlflow' / 'mlflow.db'}"
+
+
+def artifact_root() -> Path:
+    """Where artifacts go when MLflow is a database and no server."""
+    return state_dir() / "mlflow" / "artifacts"
+
+
+def open_registry(uri: str | None = None) -> Registry:
+    """A client of MLflow; importing it takes more than a second.
+
+    Raises:
+        NotMigrated, UnknownTracking: see `check_tracking`.
+        RegistryUnavailable: the database can't be opened.
+    """
+    uri = uri or tracking_uri()
+    check_tracking(uri)
+    _prepare_environment()
+
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Registry(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
+    except MlflowException as error:
+        if "out-of-date database schema" in str(error):
+            raise NotMigrated(
+                f"MLflow's database {_shown(uri)} was made by another version of MLflow: run `{MIGRATE}` first."
+            ) from error
+        raise RegistryUnavailable(_sentence(uri, "opening the database", error)) from error
+
+
+def check_tracking(uri: str | None = None) -> None:
+    """Refuse, without importing MLflow, what a task must not begin with.
+
+    Raises:
+        NotMigrated: an SQLite file that is missing or has no tables; tasks that make them at the same time break it.
+        UnknownTracking: neither a server nor a database.
+    """
+    uri = uri or tracking_uri()
+    if _is_server(uri):
+        return
+    if not uri.startswith(DATABASES):
+        raise UnknownTracking(
+            f"MLFLOW_TRACKING_URI = {_shown(uri)} is neither a server (http, https) nor a database "
+            f"({', '.join(DATABASES)}): correct it, or remove it for an SQLite file among the project's state."
+        )
+    if uri.startswith(SQLITE) and not _sqlite_is_migrated(_sqlite_path(uri)):
+        raise NotMigrated(f"MLflow's database {_sqlite_path(uri)} has not been made yet: run `{MIGRATE}` first.")
+
+
+def migrate(uri: str | None = None) -> str:
+    """Make or upgrade the database, one process at a time; returns what was done in one sentence.
+
+    A new SQLite file is made aside and renamed, so that a killed migration leaves none; an existing one is copied to
+    `<file>.before-migration` before it is upgraded.
+
+    Raises:
+        UnknownTracking: neither a server nor a database.
+        RegistryUnavailable: the database refused.
+    """
+    uri = uri or tracking_uri()
+    if _is_server(uri):
+        return f"MLflow at {_shown(uri)} is a server, which migrates its own database: nothing was done."
+    if not uri.startswith(SQLITE):
+        check_tracking(uri)
+        with _migration_lock(state_dir() / "mlflow"):
+            _upgrade(uri)
+        return f"MLflow's database {_shown(uri)} is migrated."
+    path = _sqlite_path(uri)
+    with _migration_lock(path.parent):
+        if _sqlite_is_migrated(path):
+            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(f"{path}.before-migration")) as copy:
+                source.backup(copy)
+            _upgrade(uri)
+        else:
+            aside = path.with_name(f".aside-{path.name}")
+            aside.unlink(missing_ok=True)
+            _upgrade(f"{SQLITE}{aside}")
+            aside.rename(path)
+    return f"MLflow's database {path} is migrated."
+
+
+@contextmanager
+def explained(registry: Registry, action: str) -> Iterator[None]:
+    """Turn MLflow's errors into one sentence that names the action.
+
+    Raises:
+        RegistryUnavailable: MLflow raised within the block.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryUnavailable(_sentence(registry.uri, action, error)) from error
+
+
+def _upgrade(uri: str) -> None:
+    _prepare_environment()
+
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.db import utils
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        engine = utils.create_sqlalchemy_engine_with_retry(uri)  # type: ignore[no-untyped-call]
+        try:
+            # What `mlflow db upgrade` does; as a command it would show the password among the arguments.
+            if utils._is_empty_database(engine):  # type: ignore[no-untyped-call]
+                utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
+            else:
+                utils._upgrade_db(engine)  # type: ignore[no-untyped-call]
+        finally:
+            engine.dispose()
+        # The first client makes the default experiment, and two at once would both try.
+        SqlAlchemyStore(uri, artifact_root().as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
+    except (MlflowException, SQLAlchemyError) as error:
+        raise RegistryUnavailable(_sentence(uri, "migrating the database", error)) from error
+
+
+@contextmanager
+def _migration_lock(directory: Path) -> Iterator[None]:
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".migration-lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare_environment() -> None:
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _sqlite_path(uri: str) -> Path:
+    return Path(uri.removeprefix(SQLITE).partition("?")[0])
+
+
+def _sqlite_is_migrated(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        # Read-only: connecting must not make the file that it asks for.
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("SELECT version_num FROM alembic_version").fetchone())
+    except sqlite3.OperationalError:
+        return False
+
+
+def _shown(uri: str) -> str:
+    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", uri)
+
+
+def _sentence(uri: str, action: str, error: Exception) -> str:
+    first = _shown(str(error).strip().partition("\n")[0]).rstrip(".")
+    return f"MLflow at {_shown(uri)} failed while {action} ({first}): check that it runs and try again."

@@ -1,0 +1,175 @@
+"""Model versions: complete or absent, found by name and number or as the champion, verified when fetched."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.durable import whole_directory
+from include.errors import PermanentError
+from include.registry.artifact import WrongModel, model_digest
+from include.registry.runs import MODEL, TrackedRun
+from include.registry.tracking import Registry, explained
+from include.state import state_dir
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from include.training.job import TrainingJob
+    from include.training.result import TrainingResult
+
+log = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+
+
+class NoSuchVersion(PermanentError):
+    """The model has no version of that number, or one that this project has not made."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version.
+
+    Attributes:
+        name: of the registered model, which is the pipeline's.
+        run_id: of the MLflow run that keeps its files.
+        digest: SHA-256 of the model's files.
+        accuracy: on the held-out samples of its own training.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    digest: str
+    manifest_id: str
+    job: str
+    accuracy: float
+
+
+def register_version(run: TrackedRun, job: TrainingJob, result: TrainingResult) -> Version:
+    """Store what the run ended with and make its version last, or return the one that an earlier attempt made.
+
+    A version's files are never written again: its digest binds them.
+
+    Raises:
+        RegistryUnavailable: see `include.registry.tracking`.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = run.registry.client
+    outcome = result.outcome
+    name = outcome.pipeline
+    with explained(run.registry, "looking for the run's model version"):
+        for item in client.search_model_versions(f"run_id = '{run.id}'"):
+            if item.name == name:
+                return _version(item)
+    run.log_result(job, result)
+    with explained(run.registry, "registering the model version"):
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = client.create_model_version(
+            name,
+            source=f"runs:/{run.id}/{MODEL}",
+            run_id=run.id,
+            description=f"Accuracy {result.accuracy:.4f} on {outcome.metrics.samples} held-out samples.",
+            tags={
+                "digest": outcome.digest,
+                "manifest": outcome.manifest_id,
+                "job": outcome.job,
+                "accuracy": repr(result.accuracy),
+            },
+        )
+        return _version(made)
+
+
+def champion(registry: Registry, name: str) -> Version | None:
+    """The version that predicts, None as long as none was promoted."""
+    from mlflow.exceptions import MlflowException
+
+    with explained(registry, f"looking for the champion of {name}"):
+        try:
+            return _version(registry.client.get_model_version_by_alias(name, CHAMPION))
+        except MlflowException as error:
+            # The first where there is no such model yet, the second where it has no such alias.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+def version(registry: Registry, name: str, number: int) -> Version:
+    """One version of a model.
+
+    Raises:
+        NoSuchVersion: there is none, or not one of ours.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with explained(registry, f"looking for version {number} of {name}"):
+        try:
+            return _version(registry.client.get_model_version(name, str(number)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        numbers = sorted(int(item.version) for item in registry.client.search_model_versions(f"name = '{name}'"))
+    known = f"there are {', '.join(map(str, numbers))}" if numbers else "run its train DAG, which makes the first"
+    raise NoSuchVersion(f"Model {name} has no version {number}: {known}.")
+
+
+def set_champion(registry: Registry, chosen: Version) -> None:
+    """Move the alias, which is one step for everybody who reads it."""
+    with explained(registry, f"promoting version {chosen.number} of {chosen.name}"):
+        registry.client.set_registered_model_alias(chosen.name, CHAMPION, str(chosen.number))
+
+
+def download(registry: Registry, wanted: Version) -> Path:
+    """The model directory of a version, fetched once to `models/<name>/` among the state, and verified at every call.
+
+    Raises:
+        WrongModel: the registry's files are not those that were registered.
+    """
+    target = state_dir() / "models" / wanted.name / f"{wanted.number}-{wanted.digest[:12]}"
+    kept = target / MODEL
+    if target.is_dir():
+        with suppress(WrongModel):
+            if model_digest(kept) == wanted.digest:
+                return kept
+        log.warning("The copy of version %d in %s is damaged and is fetched again.", wanted.number, target)
+        shutil.rmtree(target)
+    # Another task may have fetched it in between.
+    with suppress(FileExistsError), whole_directory(target) as aside:
+        with explained(registry, f"fetching version {wanted.number} of {wanted.name}"):
+            registry.client.download_artifacts(wanted.run_id, MODEL, str(aside))
+        found = model_digest(aside / MODEL)
+        if found != wanted.digest:
+            raise WrongModel(
+                f"The files of version {wanted.number} of {wanted.name} have SHA-256 {found[:12]}… and "
+                f"{wanted.digest[:12]}… was registered: they were changed where MLflow keeps them, so train a new one."
+            )
+    return kept
+
+
+def _version(item: ModelVersion) -> Version:
+    tags = item.tags
+    missing = [tag for tag in ("digest", "manifest", "job", "accuracy") if tag not in tags]
+    if missing or not item.run_id:
+        raise NoSuchVersion(
+            f"Version {item.version} of {item.name} was not registered by this project (it has no tag {missing}): "
+            "choose another version, or train one."
+        )
+    return Version(
+        name=item.name,
+        number=int(item.version),
+        run_id=item.run_id,
+        digest=tags["digest"],
+        manifest_id=tags["manifest"],
+        job=tags["job"],
+        accuracy=float(tags["accuracy"]),
+    )

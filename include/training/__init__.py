@@ -1,0 +1,1 @@
+"""Loop, checkpoints, evaluation and launch: from a frozen manifest to a model directory."""

@@ -1,0 +1,109 @@
+"""Checkpoints: each a directory that is there whole or not at all, with a SHA-256 that notices a flipped bit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.durable import files_digest, remove_leftovers, whole_directory
+from include.errors import PermanentError
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+TENSORS = "tensors.safetensors"
+STATE = "state.json"
+DIGEST = "SHA256"
+KEPT = 2
+
+
+class OtherJob(PermanentError):
+    """The checkpoints here were written for another job."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on as if nothing had happened.
+
+    Attributes:
+        tensors: weights, optimizer and random states, on the CPU.
+        state: the rest, as JSON holds it; floats come back bit for bit.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, job: str, checkpoint: Checkpoint) -> Path:
+    """Write the next checkpoint, keep the one before it, remove the older ones.
+
+    Args:
+        folder: holds a run's checkpoints and nothing else; the caller holds the run's lease.
+        job: digest of the job that it belongs to.
+    """
+    from safetensors.torch import save_file
+
+    present = _present(folder)
+    number = int(present[-1].name) + 1 if present else 1
+    target = folder / f"{number:06d}"
+    with whole_directory(target) as aside:
+        save_file(checkpoint.tensors, aside / TENSORS)
+        content = {"job": job, **checkpoint.state}
+        (aside / STATE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        (aside / DIGEST).write_text(files_digest(aside, (TENSORS, STATE)), encoding="ascii")
+    for older in [*present, target][:-KEPT]:
+        shutil.rmtree(older)
+    return target
+
+
+def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:
+    """The newest good checkpoint, None where there is none.
+
+    A damaged one is named in a warning and removed, so that the next save does not count it as the one to keep.
+
+    Raises:
+        OtherJob: it was written for a job with another digest.
+    """
+    from safetensors.torch import load_file
+
+    if not folder.is_dir():
+        return None
+    remove_leftovers(folder)
+    for path in reversed(_present(folder)):
+        fault = _fault(path)
+        if fault:
+            log.warning("Checkpoint %s is damaged (%s): it is removed and the one before it is used.", path, fault)
+            shutil.rmtree(path)
+            continue
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if state["job"] != job:
+            raise OtherJob(
+                f"Checkpoint {path} belongs to job {state['job'][:12]} and this job is {job[:12]}: use another run "
+                "directory, or remove this one."
+            )
+        return Checkpoint(load_file(path / TENSORS), state)
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove all of them, when the result that they led to is on disk."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _present(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        expected = (path / DIGEST).read_text(encoding="ascii").strip()
+        found = files_digest(path, (TENSORS, STATE))
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None if found == expected else f"SHA-256 is {found[:12]}… and {expected[:12]}… was written"

@@ -1,0 +1,105 @@
+"""A training job: all that decides the weights, and nothing that doesn't."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from include.feed.manifest import Manifest, Split
+from include.kafka.ranges import OffsetRange
+from include.kinds import Config
+from include.pipeline import AnyCodec, AnyModel, Pipeline
+from include.state import state_dir
+
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class TrainingJob(Config):
+    """The same job gives the same weights, bit for bit, on the same kind of processor with the same versions.
+
+    How Kafka is reached is no part of it: that decides nothing, and it has secrets.
+    """
+
+    manifest: Manifest
+    format: AnyCodec
+    model: AnyModel
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    window: Annotated[int, Field(ge=1)]
+    checkpoint_batches: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=256)]
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)]
+
+    @classmethod
+    def of(
+        cls,
+        pipeline: Pipeline,
+        ranges: Sequence[OffsetRange],
+        *,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+    ) -> TrainingJob:
+        """The pipeline's training over frozen ranges of its samples; what is given here overrides its file.
+
+        Raises:
+            pydantic.ValidationError: an override is out of its limits.
+        """
+        training = pipeline.training
+        return cls(
+            manifest=Manifest(
+                pipeline=pipeline.name,
+                ranges=tuple(ranges),
+                schema=pipeline.format.schema_name,
+                labels=training.labels,
+                split=Split(training.split_salt, training.held_out),
+                seed=training.seed,
+            ),
+            format=pipeline.format,
+            model=pipeline.model,
+            epochs=training.epochs if epochs is None else epochs,
+            batch_size=training.batch_size if batch_size is None else batch_size,
+            learning_rate=training.learning_rate if learning_rate is None else learning_rate,
+            weight_decay=training.weight_decay,
+            seed=training.seed,
+            window=training.window,
+            checkpoint_batches=training.checkpoint_batches,
+            threads=training.threads,
+            max_rejected_share=training.max_rejected_share,
+        )
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline's name."""
+        return self.manifest.pipeline
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, in hexadecimal."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def run_directory(job: TrainingJob, run: str) -> Path:
+    """Where a run keeps checkpoints and result: `runs/<pipeline>/<run>/<job>` among the state.
+
+    A retry of the same run with the same job finds what it left; another job in the same run begins anew.
+
+    Args:
+        run: the run's id; what a file name can't hold of it is replaced, and told apart by a hash.
+    """
+    name = run
+    if not FILE_NAME.fullmatch(run):
+        told_apart = hashlib.sha256(run.encode()).hexdigest()[:8]
+        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '_', run)[:80].lstrip('._-')}-{told_apart}"
+    return state_dir() / "runs" / job.pipeline / name / job.digest[:12]

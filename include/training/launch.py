@@ -1,0 +1,224 @@
+"""Training in a process of its own: started here, relayed, stopped, and never left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from include.errors import MillraceError, PermanentError, Stopped
+from include.state import PROJECT_ROOT
+from include.training.result import TrainingResult, read_result
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+    from include.training.job import TrainingJob
+
+log = logging.getLogger(__name__)
+
+LEASE_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+POLL_S = 0.1
+# Exit status of a worker that was stopped and has written its checkpoint; see include.training.worker.
+STOPPED = 3
+
+
+class TrainerDied(MillraceError):
+    """The trainer ended without a word: killed, or out of memory."""
+
+
+def run_training(
+    job: TrainingJob,
+    connection: KafkaConnection,
+    directory: Path,
+    *,
+    run: str,
+    stopped: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    lease_timeout_s: float = LEASE_TIMEOUT_S,
+    stop_timeout_s: float = STOP_TIMEOUT_S,
+) -> TrainingResult:
+    """Train the job, or go on with it, or return the result that `directory` holds already.
+
+    The trainer is a fresh interpreter: forks and CUDA don't meet, and a crash in native code takes only itself. It dies
+    with this process, and what reaches Kafka goes to it through a pipe: never as an argument, in the environment or on
+    disk.
+
+    Args:
+        directory: of the run, from `run_directory`.
+        run: the run's id, kept with the result.
+        stopped: looked at every tenth of a second; True asks the trainer to write a checkpoint and end.
+        on_progress: gets the trainer's small dicts, see `include.training.loop.train`, and `process` with its pid.
+        lease_timeout_s: seconds to wait for another process that works on this directory.
+        stop_timeout_s: seconds that a stop may take before the trainer is killed.
+
+    Raises:
+        Stopped: `stopped` said so, or somebody else ended the trainer with SIGTERM.
+        PermanentError, MillraceError: what the trainer refused, in its words.
+        TrainerDied: it was killed; the next attempt goes on from its last checkpoint.
+    """
+    request = _request(job, connection, directory, run, lease_timeout_s)
+    refusal: Exception | None = None
+    with _trainer(request) as trainer:
+        deadline: float | None = None
+        for answer in trainer.answers():
+            if answer is None:
+                if deadline is None and stopped():
+                    log.info("Stopping the trainer (process %d).", trainer.process.pid)
+                    trainer.process.terminate()
+                    deadline = time.monotonic() + stop_timeout_s
+                elif deadline is not None and time.monotonic() > deadline:
+                    log.warning("The trainer did not stop within %g s: it is killed.", stop_timeout_s)
+                    trainer.process.kill()
+            elif answer["event"] == "stopped":
+                refusal = Stopped(answer["text"])
+            elif answer["event"] == "failed":
+                refusal = (PermanentError if answer["permanent"] else MillraceError)(answer["text"])
+            else:
+                on_progress(answer)
+        status = trainer.process.wait(STOP_TIMEOUT_S)
+    if refusal is not None:
+        raise refusal
+    if deadline is not None and status != 0:
+        raise Stopped("Training was stopped: the next attempt goes on from the last checkpoint, if there was one.")
+    if status != 0:
+        how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
+        raise TrainerDied(
+            f"The trainer ended with {how} and without a reason: look at the log and at the machine's memory; the next "
+            "attempt goes on from the last checkpoint."
+        )
+    result = read_result(directory, job)
+    if result is None:
+        raise TrainerDied(f"The trainer ended well but left no result in {directory}: look at the log.")
+    return result
+
+
+def _request(job: TrainingJob, connection: KafkaConnection, directory: Path, run: str, lease_timeout_s: float) -> str:
+    for name, value in connection.settings.items():
+        if not isinstance(value, str | int | float | bool):
+            raise PermanentError(
+                f"The Kafka setting {name} is a {type(value).__name__}, and the trainer, its own process, can only "
+                "be given text, numbers and booleans: remove it from the connection."
+            )
+    return json.dumps(
+        {
+            "parent": os.getpid(),
+            "directory": str(directory),
+            "job": job.model_dump(mode="json"),
+            "connection": {
+                "settings": dict(connection.settings),
+                "timeout_s": connection.timeout_s,
+                "environment": connection.environment,
+            },
+            "run": run,
+            "lease_timeout_s": lease_timeout_s,
+        }
+    )
+
+
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    """This process's, without Airflow's: its connections hold secrets that a trainer has no use for.
+
+    OpenMP's threads sleep when they wait for each other unless the user says otherwise: those that spin take the cores
+    that the others need, and beside a broker and a scheduler on two cores a step then takes ten times as long.
+    """
+    kept = {name: value for name, value in own.items() if not name.startswith("AIRFLOW")}
+    path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), own.get("PYTHONPATH"))))
+    return {"OMP_WAIT_POLICY": "PASSIVE", **kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+class _Trainer:
+    """The process and the threads that read what it writes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._threads = [
+            threading.Thread(target=self._read_answers, args=(process.stdout,), daemon=True),
+            threading.Thread(target=_relay_log, args=(process.stderr,), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def answers(self) -> Iterator[dict[str, Any] | None]:
+        """Each answer as it comes, and None every tenth of a second; it ends with the trainer's output."""
+        ended = False
+        while not ended:
+            try:
+                answer = self._answers.get(timeout=POLL_S)
+            except queue.Empty:
+                yield None
+            else:
+                ended = answer is None
+                if answer is not None:
+                    yield answer
+                    yield None
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(STOP_TIMEOUT_S)
+
+    def _read_answers(self, lines: IO[str]) -> None:
+        try:
+            for line in lines:
+                try:
+                    self._answers.put(json.loads(line))
+                except ValueError:
+                    log.warning("The trainer was cut off in the middle of an answer: %s", line[:200])
+        finally:
+            self._answers.put(None)
+
+
+@contextmanager
+def _trainer(request: str) -> Iterator[_Trainer]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "include.training.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=PROJECT_ROOT,
+        env=_environment(os.environ),
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    trainer = _Trainer(process)
+    try:
+        if process.stdin is None:
+            raise RuntimeError("A process started with a pipe has one.")
+        # A trainer that ended before it read its request is told apart by its exit status.
+        with suppress(BrokenPipeError):
+            process.stdin.write(request + "\n")
+            process.stdin.flush()
+        # Left open: its end is how the trainer learns that this process has died.
+        yield trainer
+    finally:
+        process.kill()
+        process.wait()
+        trainer.join()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            # Closing flushes what a trainer that died at once has never read.
+            with suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
+
+
+def _relay_log(lines: IO[str]) -> None:
+    levels = logging.getLevelNamesMapping()
+    for line in lines:
+        name, _, rest = line.rstrip("\n").partition(" ")
+        level = levels.get(name)
+        if level is None:
+            log.info("trainer: %s", line.rstrip("\n"))
+        else:
+            log.log(level, "trainer: %s", rest)

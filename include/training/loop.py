@@ -1,0 +1,314 @@
+"""The training loop: feed, network and optimizer, stoppable between batches and resumable bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from include.errors import PermanentError, Stopped
+from include.feed.feed import Feed
+from include.feed.held_out import HeldOut
+from include.models.evaluation import Evaluation, evaluate
+from include.registry.artifact import SideReport, software
+from include.training.adamw import AdamW
+from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from include.training.device import prepare_device, random_states, restore_random_states
+from include.training.loss import EpochLoss, LossNotFinite
+from include.training.refusals import check_side, side_report
+from include.training.schedule import expected_batches, learning_rate
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from include.kafka.connection import KafkaConnection
+    from include.training.job import TrainingJob
+
+log = logging.getLogger(__name__)
+
+Progress = dict[str, Any]
+
+CHECKPOINTS = "checkpoints"
+PROGRESS_S = 10.0
+EVALUATION_BATCH = 256
+# A checkpoint at the end of an epoch may cost up to this share of the time since the one before it.
+CHECKPOINT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and what is known of it.
+
+    Attributes:
+        history: per epoch: `epoch` from 1, `train_loss`, `held_out_loss`, `held_out_accuracy`, `learning_rate` at its
+            end, `samples`, `seconds` without the evaluation, `samples_per_second`.
+        evaluation: of the last epoch, on the held-out samples.
+        software: the versions and the device that it was trained with.
+    """
+
+    network: nn.Module
+    history: list[Progress]
+    evaluation: Evaluation
+    train: SideReport
+    held_out: SideReport
+    software: dict[str, str]
+
+
+def train(
+    job: TrainingJob,
+    connection: KafkaConnection,
+    directory: Path,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Trained:
+    """Train the job to its end, from the last good checkpoint in `directory` where there is one.
+
+    Args:
+        directory: the run's directory; the caller holds its lease.
+        stopped: looked at between batches.
+        on_progress: gets small dicts whose `event` is `started`, `batches`, `epoch` or `checkpoint`.
+
+    Raises:
+        Stopped: `stopped` said so, and the checkpoint is written.
+        NoSamples, TooManyRefused: see `check_side`.
+        LossNotFinite: in training or on the held-out samples.
+        PermanentError: the network does not take the format's inputs, or the checkpoint is another job's.
+        TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
+    """
+    loop = _Loop(job, connection, directory, on_progress)
+    loop.restore()
+    while loop.feed.epoch < job.epochs:
+        epoch, whole = loop.feed.epoch, loop.batch == 0
+        try:
+            for inputs, labels in loop.feed:
+                loop.step(inputs, labels)
+                if loop.batch % job.checkpoint_batches == 0:
+                    loop.save()
+                if stopped():
+                    loop.save()
+                    _stop(f"in epoch {epoch + 1} of {job.epochs}, after {loop.batch} batches")
+            loop.end_epoch(epoch, whole=whole)
+        except LossNotFinite as error:
+            raise LossNotFinite(
+                f"Training diverged, {error} of epoch {epoch + 1}: lower the learning rate (now {job.learning_rate:g}) "
+                "or look for broken samples."
+            ) from error
+        if stopped() and loop.feed.epoch < job.epochs:
+            loop.save()
+            _stop(f"after epoch {epoch + 1} of {job.epochs}")
+    return loop.result()
+
+
+def _stop(where: str) -> NoReturn:
+    raise Stopped(f"Training was stopped {where}: its checkpoint is written and the next attempt goes on from there.")
+
+
+class _Loop:
+    """The state of a run; all of it that decides the weights goes into a checkpoint."""
+
+    def __init__(
+        self, job: TrainingJob, connection: KafkaConnection, directory: Path, on_progress: Callable[[Progress], None]
+    ) -> None:
+        self.job = job
+        self.connection = connection
+        self.checkpoints = directory / CHECKPOINTS
+        self.on_progress = on_progress
+        self.classes = len(job.manifest.labels)
+        self.device = prepare_device(job.seed, job.threads)
+        self.software = software(_device_name(self.device))
+        try:
+            self.network = job.model.build(job.format.sample_shape, self.classes).to(self.device)
+        except ValueError as error:
+            raise PermanentError(str(error)) from error
+        self.network.train()
+        self.optimizer = AdamW(self.network.parameters(), weight_decay=job.weight_decay)
+        self.feed = self._feed(shuffle=True)
+        self.held_out = HeldOut(self._held_out_feed)
+        self.batch = 0
+        self.loss = EpochLoss()
+        self.history: list[Progress] = []
+        self.train_report: SideReport | None = None
+        self.evaluation: Evaluation | None = None
+        offsets = sum(item.offsets for item in job.manifest.ranges)
+        self.expected_batches = expected_batches(offsets, job.manifest.split.held_out, job.batch_size)
+        self.resumed_samples = 0
+        self.save_cost_s = 0.0
+        self.epoch_began = self.told = self.saved = time.monotonic()
+
+    def _feed(self, *, shuffle: bool) -> Feed:
+        return Feed(
+            self.connection,
+            self.job.manifest,
+            self.job.format,
+            batch_size=self.job.batch_size,
+            window=self.job.window,
+            shuffle=shuffle,
+        )
+
+    def _held_out_feed(self) -> Feed:
+        return Feed(
+            self.connection,
+            self.job.manifest,
+            self.job.format,
+            batch_size=EVALUATION_BATCH,
+            window=self.job.window,
+            side="held_out",
+            shuffle=False,
+        )
+
+    def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+        """Learn from one batch, which is empty where all its records were refused."""
+        from torch.nn import functional
+
+        progress = (self.feed.epoch + min(self.batch / self.expected_batches, 1.0)) / self.job.epochs
+        self.batch += 1
+        if len(labels):
+            self.optimizer.zero_grad()
+            logits = self.network(inputs.to(self.device, non_blocking=True))
+            loss = functional.cross_entropy(logits, labels.to(self.device, non_blocking=True))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step(learning_rate(self.job.learning_rate, progress))
+            self.loss.add(self.batch, len(labels), loss)
+        if time.monotonic() - self.told > PROGRESS_S:
+            self.told = time.monotonic()
+            self._tell("batches", epoch=self.feed.epoch + 1, batch=self.batch, **self._speed())
+
+    def end_epoch(self, epoch: int, *, whole: bool) -> None:
+        """Check what was refused, evaluate on the held-out samples, and add to the history.
+
+        Args:
+            whole: False where an earlier process served a part of the epoch and took its report with it.
+        """
+        speed = self._speed()
+        if self.train_report is None:
+            self.train_report = side_report(self.feed.report) if whole else self._counted_again()
+            check_side(self.job, "training", self.train_report)
+        self.evaluation = evaluate(self.network, self.held_out, self.classes)
+        if not self.history:
+            check_side(self.job, "held-out", side_report(self.held_out.report))
+        if not math.isfinite(self.evaluation.loss):
+            raise LossNotFinite(f"the held-out loss is {self.evaluation.loss} at the end")
+        entry: Progress = {
+            "epoch": epoch + 1,
+            "held_out_loss": self.evaluation.loss,
+            "held_out_accuracy": self.evaluation.accuracy,
+            "learning_rate": learning_rate(self.job.learning_rate, (epoch + 1) / self.job.epochs),
+            "samples": self.loss.samples,
+            **speed,
+        }
+        self.history.append(entry)
+        self._tell("epoch", **entry)
+        self.batch, self.loss, self.resumed_samples = 0, EpochLoss(), 0
+        affordable = CHECKPOINT_SHARE * (time.monotonic() - self.saved)
+        if self.feed.epoch < self.job.epochs and self.save_cost_s < affordable:
+            self.save()
+        self.epoch_began = self.told = time.monotonic()
+
+    def _counted_again(self) -> SideReport:
+        """The report of a whole epoch, from reading it once more without training."""
+        feed = self._feed(shuffle=False)
+        for _ in feed:
+            pass
+        return side_report(feed.report)
+
+    def _speed(self) -> Progress:
+        self.loss.fetch()
+        seconds = time.monotonic() - self.epoch_began
+        return {
+            "train_loss": self.loss.mean,
+            "seconds": seconds,
+            "samples_per_second": (self.loss.samples - self.resumed_samples) / max(seconds, 1e-9),
+        }
+
+    def _tell(self, event: str, **values: Any) -> None:
+        self.on_progress({"event": event, "epochs": self.job.epochs, **values})
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment; a loss that is not finite is noticed before."""
+        self.loss.fetch()
+        began = time.monotonic()
+        groups = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_states(self.device),
+        }
+        checkpoint = Checkpoint(
+            # Clones, because safetensors refuses tensors that share their memory.
+            tensors={
+                f"{group}.{name}": tensor.detach().cpu().contiguous().clone()
+                for group, tensors in groups.items()
+                for name, tensor in tensors.items()
+            },
+            state={
+                "feed": self.feed.state_dict(),
+                "batch": self.batch,
+                "loss_total": self.loss.total,
+                "loss_samples": self.loss.samples,
+                "history": self.history,
+                "train_report": None if self.train_report is None else self.train_report.model_dump(mode="json"),
+                "software": self.software,
+            },
+        )
+        path = save_checkpoint(self.checkpoints, self.job.digest, checkpoint)
+        self.saved = time.monotonic()
+        self.save_cost_s = self.saved - began
+        self._tell("checkpoint", epoch=self.feed.epoch + 1, batch=self.batch, path=str(path))
+
+    def restore(self) -> None:
+        """Go on from the last good checkpoint, or begin."""
+        checkpoint = load_checkpoint(self.checkpoints, self.job.digest)
+        if checkpoint is not None:
+            state = checkpoint.state
+            self.network.load_state_dict(_group(checkpoint, "network"))
+            self.optimizer.load_state_dict(_group(checkpoint, "optimizer"))
+            restore_random_states(_group(checkpoint, "random"), self.device)
+            self.feed.load_state_dict(state["feed"])
+            self.batch = state["batch"]
+            self.loss = EpochLoss(state["loss_total"], state["loss_samples"])
+            self.resumed_samples = self.loss.samples
+            self.history = state["history"]
+            self.train_report = state["train_report"] and SideReport.model_validate(state["train_report"])
+            differing = {
+                name: (then, self.software.get(name))
+                for name, then in state["software"].items()
+                if self.software.get(name) != then
+            }
+            if differing:
+                log.warning("The run was begun with other software, so its bits may differ: %s.", differing)
+        self._tell(
+            "started",
+            device=self.software["device"],
+            epoch=self.feed.epoch + 1,
+            batch=self.batch,
+            resumed=checkpoint is not None,
+            history=self.history,
+        )
+
+    def result(self) -> Trained:
+        if self.evaluation is None or self.train_report is None:
+            raise RuntimeError("A run ends with the evaluation of its last epoch; this one has none.")
+        return Trained(
+            network=self.network,
+            history=self.history,
+            evaluation=self.evaluation,
+            train=self.train_report,
+            held_out=side_report(self.held_out.report),
+            software=self.software,
+        )
+
+
+def _group(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

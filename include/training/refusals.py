@@ -1,0 +1,63 @@
+"""What a run may refuse before it is no longer the training that was asked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from include.errors import PermanentError
+from include.registry.artifact import SideReport
+
+if TYPE_CHECKING:
+    from include.feed.feed import FeedReport
+    from include.training.job import TrainingJob
+
+log = logging.getLogger(__name__)
+
+
+class NoSamples(PermanentError):
+    """A side of the split has no samples."""
+
+
+class TooManyRefused(PermanentError):
+    """A larger share of the records than `max_rejected_share` is no sample."""
+
+
+def side_report(report: FeedReport) -> SideReport:
+    """A whole epoch's report, as the model card has it."""
+    return SideReport(
+        samples=dict(sorted(report.samples.items())),
+        refused=dict(sorted(report.refused.items())),
+        examples=tuple(report.examples),
+    )
+
+
+def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
+    """Refuse a side that is empty or was refused in large part; a label without samples is a warning.
+
+    Args:
+        side: `training` or `held-out`.
+
+    Raises:
+        NoSamples, TooManyRefused: with the counts and what to do.
+    """
+    samples, refused = sum(report.samples.values()), sum(report.refused.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in report.refused.items())
+    examples = f"; for example {report.examples[0]}" if report.examples else ""
+    if not samples:
+        offsets = sum(item.offsets for item in job.manifest.ranges)
+        share = job.manifest.split.held_out
+        raise NoSamples(
+            f"No {side} sample was found in {offsets} offsets of {job.pipeline} ({refused} records refused"
+            f"{': ' + reasons if reasons else ''}; {share:g} of the groups are held out{examples}): ingest more "
+            "samples, or correct their headers, and freeze new ranges."
+        )
+    if refused > job.max_rejected_share * (samples + refused):
+        raise TooManyRefused(
+            f"Of {samples + refused} {side} records {refused} are no samples of {job.pipeline} ({reasons}{examples}), "
+            f"a larger share than {job.max_rejected_share:g}: correct their producer, or raise "
+            "training.max_rejected_share."
+        )
+    missing = [label for label in job.manifest.labels if label not in report.samples]
+    if missing:
+        log.warning("There is no %s sample of %s.", side, ", ".join(missing))

@@ -1,0 +1,131 @@
+"""The result of a run: a model directory and what was measured, there whole or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from include.durable import remove_leftovers, whole_directory
+from include.kinds import Config
+from include.registry.artifact import Metrics, ModelCard, SideReport, WrongModel, model_digest, save_model
+
+if TYPE_CHECKING:
+    from include.training.job import TrainingJob
+    from include.training.loop import Trained
+
+RESULT = "result"
+FILE = "result.json"
+MODEL = "model"
+
+
+class Outcome(Config):
+    """The content of a result's JSON file.
+
+    Attributes:
+        digest: SHA-256 of the model directory's files.
+        history: one entry per epoch, see `include.training.loop.Trained`.
+        confusion: counts by true label (row) and predicted label (column), on the held-out samples.
+    """
+
+    job: str
+    run: str
+    pipeline: str
+    manifest_id: str
+    digest: str
+    labels: tuple[str, ...]
+    metrics: Metrics
+    train: SideReport
+    held_out: SideReport
+    history: tuple[dict[str, Any], ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run: its outcome, and where its model's files are."""
+
+    outcome: Outcome
+    model_directory: Path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model's files."""
+        return self.outcome.digest
+
+    @property
+    def accuracy(self) -> float:
+        """On the held-out samples, 0 to 1."""
+        return self.outcome.metrics.accuracy
+
+
+def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) -> TrainingResult:
+    """Put model and outcome into the run's directory, in one step; the caller holds its lease."""
+    evaluation = trained.evaluation
+    metrics = Metrics(accuracy=evaluation.accuracy, loss=evaluation.loss, samples=evaluation.samples)
+    card = ModelCard(
+        pipeline=job.pipeline,
+        model=job.model,
+        format=job.format,
+        manifest=job.manifest,
+        manifest_id=job.manifest.id,
+        job=job.digest,
+        metrics=metrics,
+        train=trained.train,
+        held_out=trained.held_out,
+        training=job.model_dump(mode="json", exclude={"manifest", "format", "model"}),
+        software=trained.software,
+        created=dt.datetime.now(dt.UTC),
+    )
+    remove_leftovers(directory)
+    with whole_directory(directory / RESULT) as aside:
+        (aside / MODEL).mkdir()
+        outcome = Outcome(
+            job=job.digest,
+            run=run,
+            pipeline=job.pipeline,
+            manifest_id=job.manifest.id,
+            digest=save_model(aside / MODEL, trained.network, card),
+            labels=job.manifest.labels,
+            metrics=metrics,
+            train=trained.train,
+            held_out=trained.held_out,
+            history=tuple(trained.history),
+            confusion=tuple(tuple(row) for row in evaluation.confusion.tolist()),
+        )
+        (aside / FILE).write_text(outcome.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return TrainingResult(outcome, directory / RESULT / MODEL)
+
+
+def read_result(directory: Path, job: TrainingJob) -> TrainingResult | None:
+    """The result of this job that the run's directory holds, its model verified; None where there is none.
+
+    Raises:
+        WrongModel: there is one and its files were changed since, or it is another job's.
+    """
+    path = directory / RESULT
+    if not path.is_dir():
+        return None
+    try:
+        outcome = Outcome.model_validate_json((path / FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        first = str(error).partition("\n")[0]
+        raise WrongModel(
+            f"The result {path / FILE} is not readable ({first}): remove {path} to train again."
+        ) from error
+    found = model_digest(path / MODEL)
+    if outcome.job != job.digest or found != outcome.digest:
+        raise WrongModel(
+            f"The result {path} holds a model with SHA-256 {found[:12]}… of job {outcome.job[:12]}, and "
+            f"{outcome.digest[:12]}… of job {job.digest[:12]} was expected: remove it to train again."
+        )
+    return TrainingResult(outcome, path / MODEL)
+
+
+def remove_result(directory: Path) -> None:
+    """Remove the result, so that the job is trained again."""
+    shutil.rmtree(directory / RESULT)

@@ -1,0 +1,115 @@
+"""The trainer process: `python -m include.training.worker`, started by `include.training.launch` and dying with it.
+
+It reads one line of JSON, the request, from standard input, writes progress as lines of JSON to standard output, and
+logs to standard error. Its exit status is 0 for a result, 1 for a failure and 3 for a stop with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from include.errors import MillraceError, PermanentError, Stopped
+from include.kafka.connection import KafkaConnection
+from include.registry.artifact import WrongModel
+from include.training.checkpoint import remove_checkpoints
+from include.training.job import TrainingJob
+from include.training.lease import lease
+from include.training.loop import CHECKPOINTS, train
+from include.training.result import read_result, remove_result, write_result
+
+log = logging.getLogger(__name__)
+
+FAILED, STOPPED = 1, 3
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Train what standard input asks for; returns the exit status."""
+    stop = threading.Event()
+
+    def on_terminate(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_terminate)
+    # Ctrl-C reaches the whole group of the terminal: the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = _own_standard_output()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    request = json.loads(sys.stdin.readline())
+    _die_with(request["parent"])
+
+    def tell(values: dict[str, Any]) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    try:
+        work(request, stop.is_set, tell)
+    except Stopped as error:
+        tell({"event": "stopped", "text": str(error)})
+        return STOPPED
+    except MillraceError as error:
+        tell({"event": "failed", "permanent": isinstance(error, PermanentError), "text": str(error)})
+        return FAILED
+    except Exception as error:
+        log.exception("The trainer failed.")
+        tell({"event": "failed", "permanent": False, "text": f"{type(error).__name__}: {error}"})
+        return FAILED
+    return 0
+
+
+def work(request: dict[str, Any], stopped: Callable[[], bool], tell: Callable[[dict[str, Any]], None]) -> None:
+    """Train what was asked for into its directory, unless its result is there already."""
+    directory = Path(request["directory"])
+    job = TrainingJob.model_validate(request["job"])
+    connection = KafkaConnection(**request["connection"])
+    tell({"event": "process", "pid": os.getpid()})
+    with lease(directory, timeout_s=request["lease_timeout_s"], stopped=stopped):
+        if not _finished(directory, job):
+            trained = train(job, connection, directory, stopped=stopped, on_progress=tell)
+            write_result(directory, job, request["run"], trained)
+        remove_checkpoints(directory / CHECKPOINTS)
+
+
+def _finished(directory: Path, job: TrainingJob) -> bool:
+    try:
+        return read_result(directory, job) is not None
+    except WrongModel as error:
+        log.warning("%s It is removed, and the job is trained again.", error)
+        remove_result(directory)
+        return False
+
+
+def _own_standard_output() -> TextIO:
+    """Keep standard output for answers: whatever else prints there prints to standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
+
+
+def _die_with(parent: int) -> None:
+    """End this process, without a last word, as soon as its parent has ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch() -> None:
+        # The parent writes nothing more: what ends the reading is its end of the pipe being closed.
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

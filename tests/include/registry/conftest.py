@@ -1,0 +1,63 @@
+"""A registry of a test's own, and models that were trained for a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from include.registry.runs import open_run
+from include.registry.tracking import Registry, open_registry
+from include.registry.versions import Version, register_version
+from include.training.loop import train
+from include.training.result import TrainingResult, write_result
+from tests.handwriting import PARTITIONS, fill, job_over
+from tests.migrated import put_database
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+    from include.training.job import TrainingJob
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of the test's own, without any database."""
+    monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def registry(state: Path) -> Registry:
+    """A registry of the test's own, its database migrated."""
+    put_database(state)
+    return open_registry()
+
+
+@pytest.fixture(scope="session")
+def job(kafka: KafkaConnection, new_topic: Callable[..., str]) -> TrainingJob:
+    topic = new_topic(PARTITIONS)
+    fill(kafka, topic, 300)
+    return job_over(kafka, topic)
+
+
+@pytest.fixture(scope="session")
+def good(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    directory = tmp_path_factory.mktemp("good")
+    return write_result(directory, job, "good", train(job, kafka, directory))
+
+
+@pytest.fixture(scope="session")
+def bad(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    """Trained on the same samples with a rate at which nothing is learnt."""
+    directory = tmp_path_factory.mktemp("bad")
+    idle = job.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
+    return write_result(directory, job, "bad", train(idle, kafka, directory))
+
+
+@pytest.fixture
+def register(registry: Registry, job: TrainingJob) -> Callable[[TrainingResult, str], Version]:
+    """Registers a result under the name of a workflow run."""
+    return lambda result, run: register_version(open_run(registry, job, run), job, result)

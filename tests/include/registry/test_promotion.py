@@ -1,0 +1,158 @@
+"""Promotion: only a challenger that knows the same held-out samples better takes the alias."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from include.feed.manifest import Split
+from include.registry.promotion import NotComparable, promote
+from include.registry.runs import open_run
+from include.registry.tracking import Registry
+from include.registry.versions import Version, champion, register_version, set_champion
+from include.training.loop import train
+from include.training.result import TrainingResult, write_result
+from tests.sentences import assert_readable
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+    from include.training.job import TrainingJob
+
+Register = Callable[[TrainingResult, str], Version]
+
+
+def test_the_first_version_above_the_floor_is_promoted(
+    kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult
+) -> None:
+    made = register(good, "run")
+    decision = promote(kafka, registry, made.name, made.number, 0.1)
+    assert decision.promoted
+    assert decision.accuracy == good.accuracy
+    assert decision.samples == good.outcome.metrics.samples
+    assert (decision.champion_version, decision.champion_accuracy) == (None, None)
+    assert champion(registry, made.name) == made
+    json.dumps(decision.to_dict())
+
+
+def test_below_the_floor_nobody_is_promoted(
+    kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult
+) -> None:
+    made = register(good, "run")
+    decision = promote(kafka, registry, made.name, made.number, 1.0)
+    assert not decision.promoted
+    assert "floor of 1" in decision.reason
+    assert champion(registry, made.name) is None
+
+
+def test_an_accuracy_equal_to_the_floor_is_enough(
+    kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult
+) -> None:
+    made = register(good, "run")
+    assert promote(kafka, registry, made.name, made.number, good.accuracy).promoted
+
+
+def test_a_better_challenger_takes_the_alias(
+    kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult, bad: TrainingResult
+) -> None:
+    holder, challenger = register(bad, "bad"), register(good, "good")
+    set_champion(registry, holder)
+    decision = promote(kafka, registry, challenger.name, challenger.number, 0)
+    assert decision.promoted
+    assert (decision.version, decision.champion_version) == (2, 1)
+    assert (decision.accuracy, decision.champion_accuracy) == (good.accuracy, bad.accuracy)
+    assert champion(registry, holder.name) == challenger
+
+
+def test_a_worse_challenger_leaves_the_champion(
+    kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult, bad: TrainingResult
+) -> None:
+    holder, challenger = register(good, "good"), register(bad, "bad")
+    set_champion(registry, holder)
+    decision = promote(kafka, registry, challenger.name, challenger.number, 0)
+    assert not decision.promoted
+    assert champion(registry, holder.name) == holder
+
+
+def test_a_tie_keeps_the_champion(
+    kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult
+) -> None:
+    holder, challenger = register(good, "one"), register(good, "two")
+    set_champion(registry, holder)
+    decision = promote(kafka, registry, challenger.name, challenger.number, 0)
+    assert not decision.promoted
+    assert decision.accuracy == decision.champion_accuracy
+    assert champion(registry, holder.name) == holder
+
+
+def test_a_promotion_that_is_repeated_says_the_same_and_moves_nothing(
+    kafka: KafkaConnection,
+    registry: Registry,
+    register: Register,
+    good: TrainingResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = register(good, "run")
+    promote(kafka, registry, made.name, made.number, 0.1)
+    monkeypatch.setattr(registry.client, "set_registered_model_alias", None)
+    again = promote(kafka, registry, made.name, made.number, 0.1)
+    assert again.promoted
+    assert again.accuracy == good.accuracy
+
+
+def registered_with(
+    kafka: KafkaConnection, registry: Registry, job: TrainingJob, folder: Path, **manifest: object
+) -> Version:
+    """A version that was trained under a changed manifest."""
+    changed = job.model_copy(update={"manifest": replace(job.manifest, **manifest), "epochs": 1})
+    result = write_result(folder, changed, "changed", train(changed, kafka, folder))
+    return register_version(open_run(registry, changed, "changed"), changed, result)
+
+
+@pytest.mark.parametrize(
+    ("what", "changed"),
+    [
+        ("split rule", {"split": Split("another salt", 0.2)}),
+        ("split rule", {"split": Split("millrace", 0.3)}),
+        ("label set", {"labels": tuple("9876543210")}),
+    ],
+)
+def test_models_of_different_rules_are_not_compared(
+    kafka: KafkaConnection,
+    registry: Registry,
+    register: Register,
+    job: TrainingJob,
+    good: TrainingResult,
+    tmp_path: Path,
+    what: str,
+    changed: dict[str, object],
+) -> None:
+    holder = register(good, "run")
+    set_champion(registry, holder)
+    challenger = registered_with(kafka, registry, job, tmp_path / "changed", **changed)
+    with pytest.raises(NotComparable) as refused:
+        promote(kafka, registry, challenger.name, challenger.number, 0)
+    assert_readable(refused.value, what, f"Version {challenger.number}", "alias champion")
+    assert champion(registry, holder.name) == holder
+
+
+def test_a_champion_that_was_changed_is_not_beaten_by_default(
+    kafka: KafkaConnection,
+    registry: Registry,
+    register: Register,
+    good: TrainingResult,
+    bad: TrainingResult,
+    state: Path,
+) -> None:
+    holder = register(bad, "bad")
+    set_champion(registry, holder)
+    shutil.rmtree(next((state / "mlflow" / "artifacts").glob(f"*{holder.run_id}*")) / "artifacts" / "model")
+    challenger = register(good, "good")
+    with pytest.raises(Exception, match=f"version {holder.number} of {holder.name}"):
+        promote(kafka, registry, challenger.name, challenger.number, 0)
+    assert champion(registry, holder.name) == holder

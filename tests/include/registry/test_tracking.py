@@ -1,0 +1,116 @@
+"""MLflow's database: migrated by a command, refused where it was not, and then safe for many tasks at once."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from include.commands.registry import app
+from include.registry.tracking import NotMigrated, Registry, UnknownTracking, check_tracking, migrate, open_registry
+from include.state import PROJECT_ROOT
+from tests.sentences import assert_readable
+
+
+def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_a_database_that_was_never_made_is_refused_and_not_made(state: Path) -> None:
+    with pytest.raises(NotMigrated) as refused:
+        open_registry()
+    assert_readable(refused.value, state / "mlflow" / "mlflow.db", "python -m include registry migrate")
+    assert not state.exists()
+
+
+def test_an_empty_database_is_refused(state: Path) -> None:
+    (state / "mlflow").mkdir(parents=True)
+    (state / "mlflow" / "mlflow.db").touch()
+    with pytest.raises(NotMigrated):
+        check_tracking()
+
+
+def test_a_database_of_another_version_is_refused(registry: Registry, state: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    (state / "mlflow" / "mlflow.db").rename(other)
+    execute(other, "UPDATE alembic_version SET version_num = 'another'")
+    with pytest.raises(NotMigrated) as refused:
+        open_registry(f"sqlite:///{other}")
+    assert_readable(refused.value, other, "python -m include registry migrate")
+
+
+def test_a_second_migration_keeps_what_is_there_and_a_copy_of_it(registry: Registry, state: Path) -> None:
+    registry.client.create_experiment("kept")
+    migrate()
+    assert open_registry().client.get_experiment_by_name("kept") is not None
+    copy = state / "mlflow" / "mlflow.db.before-migration"
+    assert execute(copy, "SELECT name FROM experiments WHERE name = 'kept'") == [("kept",)]
+
+
+def test_the_command_migrates_although_an_earlier_one_was_killed(state: Path) -> None:
+    (state / "mlflow").mkdir(parents=True)
+    (state / "mlflow" / ".aside-mlflow.db").write_bytes(b"half a database")
+    ran = CliRunner().invoke(app, ["migrate"])
+    assert ran.exit_code == 0, ran.output
+    assert sorted(path.name for path in (state / "mlflow").iterdir()) == [".migration-lock", "mlflow.db"]
+    check_tracking()
+
+
+SIX_TASKS = """
+import multiprocessing, sys
+import mlflow
+from include.registry.runs import CURVES, open_run
+from include.registry.tracking import open_registry
+from include.training.job import TrainingJob
+
+def task(job, name, begin):
+    begin.wait()
+    run = open_run(open_registry(), job, name)
+    run.log_epochs([{"epoch": epoch, **dict.fromkeys(CURVES, 1.0)} for epoch in range(1, 6)])
+    run.end("FINISHED")
+
+job = TrainingJob.model_validate_json(sys.stdin.read())
+fork = multiprocessing.get_context("fork")
+begin = fork.Barrier(6)
+tasks = [fork.Process(target=task, args=(job, f"run-{number}", begin)) for number in range(6)]
+for each in tasks:
+    each.start()
+for each in tasks:
+    each.join()
+sys.exit(any(each.exitcode for each in tasks))
+"""
+
+
+def test_six_processes_at_once_log_their_runs(registry: Registry, job) -> None:
+    """On a fresh file that nobody had migrated all six failed, and the file was broken."""
+    subprocess.run(
+        [sys.executable, "-c", SIX_TASKS], cwd=PROJECT_ROOT, input=job.model_dump_json(), text=True, check=True
+    )
+    experiment = registry.client.get_experiment_by_name(job.pipeline)
+    runs = registry.client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == [f"run-{number}" for number in range(6)]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_server_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@mlflow.example")
+    check_tracking()
+    said = migrate()
+    assert "nothing was done" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "ftp://user:secret@host/x"])
+def test_what_is_neither_server_nor_database_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for refusing in (check_tracking, migrate, open_registry):
+        with pytest.raises(UnknownTracking) as refused:
+            refusing()
+        assert_readable(refused.value, "MLFLOW_TRACKING_URI")
+        assert "secret" not in str(refused.value)

@@ -1,0 +1,26 @@
+"""Waiting for other processes, by conditions and with a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import psutil
+
+POLL_S = 0.02
+
+
+def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
+    """Return as soon as the condition holds; AssertionError when it does not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for: {what}"
+        time.sleep(POLL_S)
+
+
+def ended(pid: int) -> bool:
+    """True when there is no such process, or only its exit status is left of it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
