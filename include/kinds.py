@@ -6,7 +6,8 @@ import importlib
 import pkgutil
 from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 
 class Config(BaseModel):
@@ -42,5 +43,12 @@ def one_of(kinds: dict[str, type[ConfigType]]) -> Any:
     """A type for pydantic that picks the class by the table's `kind` and names the allowed ones in its error."""
     classes = tuple(kinds[kind] for kind in sorted(kinds))
     if len(classes) == 1:
-        return classes[0]
+        return Annotated[classes[0], BeforeValidator(_name_kind)]
     return Annotated[Union[classes], Field(discriminator="kind")]  # noqa: UP007 - made from a list
+
+
+def _name_kind(value: Any) -> Any:
+    """A table says its kind even where there is only one, or the next one would make it invalid."""
+    if isinstance(value, dict) and "kind" not in value:
+        raise PydanticCustomError("union_tag_not_found", "Field required")
+    return value

@@ -23,14 +23,18 @@ from include.sources.base import Source
 PIPELINES = Path(__file__).parent / "pipelines"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
+KINDS: dict[str, dict[str, Any]] = {
+    "format": find_kinds("include.codecs", Codec),
+    "source": find_kinds("include.sources", Source),
+    "model": find_kinds("include.models", ModelDefinition),
+}
+
 if TYPE_CHECKING:
     AnyCodec = Codec
     AnySource = Source
     AnyModel = ModelDefinition
 else:
-    AnyCodec = one_of(find_kinds("include.codecs", Codec))
-    AnySource = one_of(find_kinds("include.sources", Source))
-    AnyModel = one_of(find_kinds("include.models", ModelDefinition))
+    AnyCodec, AnySource, AnyModel = (one_of(KINDS[table]) for table in ("format", "source", "model"))
 
 
 class UnknownPipeline(PermanentError):
@@ -206,6 +210,8 @@ def read_pipeline(path: Path) -> Pipeline | InvalidPipeline:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return InvalidPipeline(path, (f"not a TOML file: {error}",))
+    except OSError as error:
+        return InvalidPipeline(path, (f"cannot be read: {error.strerror}",))
     if "name" in values:
         return InvalidPipeline(path, (f"name = {values['name']!r}: remove the key, the file's name is the name",))
     try:
@@ -216,7 +222,13 @@ def read_pipeline(path: Path) -> Pipeline | InvalidPipeline:
 
 def _fault(item: Any) -> str:
     """`training.epochs = 0: Input should be greater than or equal to 1`."""
-    key = ".".join(str(part) for part in item["loc"])
+    table, *rest = (str(part) for part in item["loc"])
+    if item["type"].startswith("union_tag"):
+        kind = item.get("ctx", {}).get("tag")
+        shown = ": Field required" if kind is None else f" = {kind!r}: no such kind"
+        return f"{table}.kind{shown}; the kinds are {', '.join(sorted(KINDS[table]))}"
+    # The kind that pydantic has chosen stands in the location, but not in the file.
+    key = ".".join([table, *(rest[1:] if rest and rest[0] in KINDS.get(table, {}) else rest)])
     shown = "" if item["type"] == "missing" else f" = {item['input']!r}"
     if item["type"] == "extra_forbidden":
         return f"{key}{shown}: no such key; remove it or correct its spelling"

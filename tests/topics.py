@@ -55,8 +55,8 @@ def committed_records(kafka: KafkaConnection, topic: str) -> list[Message]:
                 records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 # Commit markers are written after the commit is answered: the end that counts is the log's own.
-                if message.offset() >= unread[message.partition()]:
-                    del unread[message.partition()]
+                if message.offset() >= unread.get(message.partition(), 0):
+                    unread.pop(message.partition(), None)
             else:
                 raise KafkaException(error)
         return sorted(records, key=lambda record: (record.partition(), record.offset()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -83,7 +84,26 @@ class PngCodec(Codec):
                         "wrong-channels",
                         f"The image's mode is {image.mode} and the format has {MODES[self.channels]}.",
                     )
+                if damage := _damage(value):
+                    return "undecodable", f"{len(value)} bytes are not a whole PNG image: {damage}"
                 pixels = np.asarray(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Pillow fails in many ways (IndexError at an empty iCCP chunk)
             return "undecodable", f"{len(value)} bytes are not a whole PNG image: {error}"
         return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _damage(value: bytes) -> str | None:
+    """The first chunk whose checksum is wrong, or the missing end; Pillow passes over the checksums of pixels."""
+    content = memoryview(value)
+    start = 8  # behind the signature
+    while start < len(content):
+        end = start + 8 + int.from_bytes(content[start : start + 4], "big")
+        checksum = content[end : end + 4]
+        if len(checksum) < 4 or zlib.crc32(content[start + 4 : end]) != int.from_bytes(checksum, "big"):
+            return f"the chunk at byte {start} is cut short or damaged"
+        if value[start + 4 : start + 8] == b"IEND":
+            return None
+        start = end + 4
+    return "it ends before its IEND chunk"

@@ -19,7 +19,7 @@ class RawCodec(Codec):
     kind: Literal["tensor.raw"] = "tensor.raw"
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
     dtype: Literal["uint8", "int16", "int32", "float32", "float64"] = "uint8"
-    scale: float = 1.0
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
     @property
     def schema_name(self) -> str:
@@ -52,16 +52,20 @@ class RawCodec(Codec):
         samples = np.frombuffer(b"".join(whole), self._wire_dtype()).reshape(len(whole), *self.shape)
         if not self.dtype.startswith("float"):
             return Decoded(samples, np.asarray(positions, np.int64), refusals)
-        finite = np.isfinite(samples).all(axis=tuple(range(1, samples.ndim)))
+        # A float64 can be finite and still beyond the float32 that a network takes.
+        finite = np.isfinite(self.to_inputs(samples)).all(axis=tuple(range(1, samples.ndim)))
         kept = np.asarray(positions, np.int64)
-        error = "The array holds NaN or infinity."
+        error = "The array holds NaN, infinity or a number beyond float32 inputs."
         refusals += [Refusal(int(position), "not-finite", error) for position in kept[~finite]]
         return Decoded(samples[finite], kept[finite], refusals)
 
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        inputs: np.ndarray[Any, Any] = np.multiply(samples, np.float32(self.scale), dtype=np.float32, casting="unsafe")
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs: np.ndarray[Any, Any] = np.multiply(
+                samples, np.float32(self.scale), dtype=np.float32, casting="unsafe"
+            )
         return inputs
 
     def _wire_dtype(self) -> np.dtype[Any]:

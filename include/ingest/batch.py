@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from include.errors import NothingToDo, PermanentError, Stopped
+from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
 from include.kafka import ledger
+from include.kafka.errors import Fenced
 from include.kafka.ledger import LedgerKey
 from include.kafka.record import OutgoingRecord, write_headers
 from include.kafka.transaction import TransactionalWriter
@@ -34,6 +35,10 @@ class SourceExhausted(NothingToDo):
 
 class SourceChanged(PermanentError):
     """The source no longer gives what the batch's first attempt read."""
+
+
+class PlannedTogether(MillraceError):
+    """Another batch of the pipeline was planned at the same moment and had the say; the next attempt plans this one."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +91,26 @@ def ingest_batch(
 
     Raises:
         SourceExhausted: nothing is left for a new batch.
+        PlannedTogether: another batch was planned at the same moment; nothing was sent of this one.
         SourceChanged: the source's fingerprint is not that of the first attempt.
         RecordTooLarge: a sample does not fit into its topic.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
-    batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
+    try:
+        batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
+    except Fenced as error:
+        # All batches share the planning's id, so this does not speak of a newer attempt at the same batch.
+        raise PlannedTogether(
+            f"Batch {batch_id} and another batch of {pipeline.name} were planned at the same moment and the other one "
+            "came first: the next attempt plans this one."
+        ) from error
     if not fixed_now and not batch.complete:
         _check_fingerprint(pipeline, batch_id, batch)
     key = _key(connection, pipeline, batch_id)
     sent_now = 0
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
-    with TransactionalWriter(connection, transactional_id) as writer:
+    topics = (pipeline.samples_topic, pipeline.requests_topic)
+    with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
         # Only now, with every earlier attempt fenced, is it decided what that attempt has sent.
         batch = Batch(**ledger.read(connection, [key])[key])
         while not batch.complete:

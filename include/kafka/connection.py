@@ -60,7 +60,8 @@ class KafkaConnection:
         """An admin client; requests die with it, so results are awaited inside the block."""
         from confluent_kafka.admin import AdminClient
 
-        yield AdminClient(self._client_settings(), logger=client_log)
+        with AdminClient(self._client_settings(), logger=client_log) as admin:
+            yield admin
 
     @contextmanager
     def consumer(self, group: str, **overrides: Any) -> Iterator[Consumer]:

@@ -96,7 +96,7 @@ def _read_partition(
     position, end = bounds
     if position >= end:
         return {}
-    found: dict[LedgerKey, dict[str, Any]] = {}
+    found: dict[LedgerKey, dict[str, Any] | None] = {}
     consumer.assign([TopicPartition(LEDGER_TOPIC, partition, position)])
     deadline = time.monotonic() + settle_timeout_s
     while position < end:
@@ -105,7 +105,9 @@ def _read_partition(
             if error is None:
                 position = message.offset() + 1
                 if key := by_key.get(message.key()):
-                    found[key] = json.loads(message.value())
+                    # A record without a value is how Kafka forgets a key, and how a person takes an entry back.
+                    value = message.value()
+                    found[key] = None if value is None else json.loads(value)
             elif error.code() == KafkaError._PARTITION_EOF:
                 position = max(position, message.offset())
             elif not error.retriable():
@@ -115,7 +117,7 @@ def _read_partition(
                 f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided at offset {position} of {end} for "
                 f"{settle_timeout_s:g} s: a transaction of another step is open; try again when it has ended."
             )
-    return found
+    return {key: entry for key, entry in found.items() if entry is not None}
 
 
 def _partition(key: LedgerKey) -> int:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import RangeUnavailable, TopicRecreated
-from include.kafka.topics import describe_topic, describe_topics
+from include.kafka.topics import POLL_S, describe_topic, describe_topics
 
 if TYPE_CHECKING:
+    from confluent_kafka import IsolationLevel, TopicPartition
+    from confluent_kafka.admin import AdminClient, OffsetSpec
+
     from include.kafka.connection import KafkaConnection
+
+SETTLE_S = 5.0
 
 
 @dataclass(frozen=True, order=True)
@@ -46,43 +52,65 @@ class OffsetRange:
 
 
 def available_offsets(
-    connection: KafkaConnection, topic: str, partitions: Iterable[int], *, committed: bool = True
+    connection: KafkaConnection, topic: str, numbers: Collection[int], *, committed: bool = True
 ) -> dict[int, tuple[int, int]]:
     """First and one-past-last offset by partition.
 
     Args:
         committed: True for the last stable offset (nothing beyond it is decided yet), False for the high watermark.
     """
-    from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+    from confluent_kafka import IsolationLevel, TopicPartition
     from confluent_kafka.admin import OffsetSpec
 
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    numbers = sorted(partitions)
-    bounds: list[dict[int, int]] = []
+    partitions = [TopicPartition(topic, number) for number in numbers]
     with connection.admin() as admin:
-        for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-            futures = admin.list_offsets(
-                {TopicPartition(topic, number): spec for number in numbers},
-                isolation_level=level,
-                request_timeout=connection.timeout_s,
-            )
-            answer: dict[int, int] = {}
-            for partition, future in futures.items():
-                try:
-                    answer[partition.partition] = future.result(timeout=connection.timeout_s + 5).offset
-                except KafkaException as error:
-                    raise connection.explain(error, f"listing offsets of {topic}", topic=topic) from error
-            bounds.append(answer)
-    return {number: (bounds[0][number], bounds[1][number]) for number in numbers}
+        # A client that has not learnt the leaders yet stalls for seconds in some of its list_offsets calls.
+        connection.partitions(admin, topic)
+        first, end = (
+            _list_offsets(connection, admin, dict.fromkeys(partitions, spec), level)
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        )
+    return {number: (first[number], end[number]) for number in numbers}
+
+
+def _list_offsets(
+    connection: KafkaConnection, admin: AdminClient, asked: dict[TopicPartition, OffsetSpec], level: IsolationLevel
+) -> dict[int, int]:
+    """Offsets by partition, asked again while a partition's leader is being elected."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    moving = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH)
+    deadline = time.monotonic() + connection.timeout_s
+    while True:
+        futures = admin.list_offsets(asked, isolation_level=level, request_timeout=connection.timeout_s)
+        try:
+            return {
+                partition.partition: future.result(timeout=connection.timeout_s + 5).offset
+                for partition, future in futures.items()
+            }
+        except KafkaException as error:
+            topic = next(iter(asked)).topic
+            if error.args[0].code() not in moving or time.monotonic() > deadline:
+                raise connection.explain(error, f"listing offsets of {topic}", topic=topic) from error
+            time.sleep(POLL_S)
 
 
 def freeze_ranges(
-    connection: KafkaConnection, topic: str, *, starts: Mapping[int, int] | None = None
+    connection: KafkaConnection,
+    topic: str,
+    *,
+    starts: Mapping[int, int] | None = None,
+    settle_s: float = SETTLE_S,
 ) -> list[OffsetRange]:
     """Freeze every partition of a topic at its last stable offset.
 
+    A commit is answered before its markers are in every partition, so a freeze that follows at once waits a moment for
+    what was written by then to be decided.
+
     Args:
         starts: where each partition's range begins; a partition that is not named begins at its first record.
+        settle_s: how long to wait for that; a transaction that is open for longer is left to the next freeze.
 
     Returns:
         One range per partition, empty ones included, in order of partition.
@@ -93,12 +121,24 @@ def freeze_ranges(
     """
     info = describe_topic(connection, topic)
     ranges = []
-    for partition, (first, end) in available_offsets(connection, topic, info.partitions).items():
+    for partition, (first, end) in _settled_offsets(connection, topic, info.partitions, settle_s).items():
         start = (starts or {}).get(partition, first)
         frozen = OffsetRange(topic, info.topic_id, partition, start, max(start, end))
         _check_available(frozen, first, end)
         ranges.append(frozen)
     return ranges
+
+
+def _settled_offsets(
+    connection: KafkaConnection, topic: str, numbers: Collection[int], settle_s: float
+) -> dict[int, tuple[int, int]]:
+    written = available_offsets(connection, topic, numbers, committed=False)
+    deadline = time.monotonic() + settle_s
+    while True:
+        decided = available_offsets(connection, topic, numbers)
+        if all(decided[number][1] >= written[number][1] for number in numbers) or time.monotonic() > deadline:
+            return decided
+        time.sleep(POLL_S)
 
 
 def check_ranges(connection: KafkaConnection, ranges: Iterable[OffsetRange]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, cast
 
 from include.kafka.errors import RangeUnavailable, ReaderStalled
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 # How long one `consume()` waits to fill its batch. It bounds the delay at the end of a log, where fewer records are
 # left than asked for; everywhere else the batch is full long before.
 FILL_S = 0.05
+
+# What librdkafka has fetched beyond the end of a range is thrown away: it reads ahead enough to
+# keep a reader busy for some milliseconds, and looks as often whether there is room for more.
+READ_AHEAD = {"queued.max.messages.kbytes": 8 * 1024, "fetch.queue.backoff.ms": 5}
 
 
 def read_range(
@@ -38,31 +43,75 @@ def read_range(
 
     Raises:
         RangeUnavailable: the start was removed by retention while reading.
-        ReaderStalled: nothing arrived for `connection.timeout_s` seconds.
+        ReaderStalled: the position did not move for `connection.timeout_s` seconds.
     """
-    from confluent_kafka import KafkaError, TopicPartition
+    if wanted.offsets:
+        _assign(consumer, wanted)
+        yield from _read(connection, consumer, wanted, batch_size, stopped)
 
-    if not wanted.offsets:
-        return
+
+def read_ranges(
+    connection: KafkaConnection,
+    group: str,
+    ranges: Sequence[OffsetRange],
+    *,
+    batch_size: int = 1000,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, list[Message]]]:
+    """The committed records of several ranges, one range after the other, each list with its range's position.
+
+    Two consumers take turns: while one range is read, librdkafka fetches the beginning of the next, so that going from
+    one to the other costs no round trip.
+
+    Raises:
+        RangeUnavailable, ReaderStalled: see `read_range`.
+    """
+    wanted = [(index, item) for index, item in enumerate(ranges) if item.offsets]
+    with ExitStack() as stack:
+        consumers = [stack.enter_context(connection.consumer(group, **READ_AHEAD)) for _ in wanted[:2]]
+        for turn, (index, item) in enumerate(wanted):
+            consumer = consumers[turn % 2]
+            if turn == 0:
+                _assign(consumer, item)
+            if turn + 1 < len(wanted):
+                _assign(consumers[(turn + 1) % 2], wanted[turn + 1][1])
+            for messages in _read(connection, consumer, item, batch_size, stopped):
+                yield index, messages
+            if stopped():
+                return
+
+
+def _assign(consumer: Consumer, wanted: OffsetRange) -> None:
+    from confluent_kafka import TopicPartition
+
     consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start)])
+
+
+def _read(
+    connection: KafkaConnection, consumer: Consumer, wanted: OffsetRange, batch_size: int, stopped: Callable[[], bool]
+) -> Iterator[list[Message]]:
+    """Read an assigned range; see `read_range`."""
+    from confluent_kafka import KafkaError
+
     position = wanted.start
     deadline = time.monotonic() + connection.timeout_s
     while position < wanted.end and not stopped():
+        before = position
         messages = consumer.consume(min(batch_size, wanted.end - position), FILL_S)
-        records = []
-        for message in messages:
-            error = message.error()
-            if error is None:
-                position = message.offset() + 1  # type: ignore[operator]  # a record without an error has an offset
-                if position <= wanted.end:
-                    records.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                position = max(position, message.offset() or 0)
+        events = [message for message in messages if message.error() is not None]
+        records = [message for message in messages if message.error() is None] if events else messages
+        if records:
+            # Offsets rise, so the last record speaks for all.
+            position = _offset(records[-1]) + 1
+            if position > wanted.end:
+                records = [message for message in records if _offset(message) < wanted.end]
+        for event in events:
+            error = cast("KafkaError", event.error())
+            if error.code() == KafkaError._PARTITION_EOF:
+                position = max(position, event.offset() or 0)
             else:
                 _raise_unless_passing(connection, error, wanted, position)
-        if messages:
-            deadline = time.monotonic() + connection.timeout_s
-        elif time.monotonic() > deadline:
+        if position == before and time.monotonic() > deadline:
             raise ReaderStalled(
                 f"Topic {wanted.topic} partition {wanted.partition} gave nothing for {connection.timeout_s:g} s at "
                 f"offset {position} of [{wanted.start}, {wanted.end}): check the broker, or the rights of group and "
@@ -70,6 +119,13 @@ def read_range(
             )
         if records:
             yield records
+        if position > before:
+            # Only now: the time that the caller took over its records is no stall.
+            deadline = time.monotonic() + connection.timeout_s
+
+
+def _offset(message: Message) -> int:
+    return cast("int", message.offset())  # a record without an error has one
 
 
 def _raise_unless_passing(connection: KafkaConnection, error: KafkaError, wanted: OffsetRange, position: int) -> None:

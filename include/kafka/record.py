@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -19,9 +19,8 @@ MODEL = "model"
 RECORD_OVERHEAD_BYTES = 128
 
 
-@dataclass(frozen=True)
-class OutgoingRecord:
-    """A record to be produced.
+class OutgoingRecord(NamedTuple):
+    """A record to be produced; a named tuple, because a frozen dataclass takes three times as long to make.
 
     Attributes:
         timestamp_ms: event time in milliseconds since the epoch; 0 for now.
@@ -39,7 +38,9 @@ class OutgoingRecord:
     def size_bound(self) -> int:
         """An upper bound of its size on the wire, in bytes."""
         size = RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"")
-        return size + sum(len(name) + len(content or b"") + 10 for name, content in self.headers)
+        for name, content in self.headers:
+            size += len(name) + len(content or b"") + 10
+        return size
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,12 @@ def read_headers(headers: tuple[tuple[str, bytes | None], ...]) -> RecordHeaders
 
 def write_headers(schema: str, *, label: str | None = None, group: str | None = None) -> list[tuple[str, bytes]]:
     """The headers of a sample; `group` only where it is not the sample's id, which the key carries already."""
-    headers = [(SCHEMA, schema.encode())]
-    if label is not None:
-        headers.append((LABEL, label.encode()))
-    if group is not None:
-        headers.append((GROUP, group.encode()))
-    return headers
+    return list(_encoded_headers(schema, label, group))
+
+
+# Shared pairs, not only for their encoding: thousands of records are kept until their transaction begins, and the
+# garbage collector walks through every tuple that each of them has of its own.
+@lru_cache(maxsize=8192)
+def _encoded_headers(schema: str, label: str | None, group: str | None) -> tuple[tuple[str, bytes], ...]:
+    texts = ((SCHEMA, schema), (LABEL, label), (GROUP, group))
+    return tuple((name, text.encode()) for name, text in texts if text is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BATCH_BYTES = 1_000_000
+
 
 class TransactionalWriter:
     """One producer under one transactional id; entering it fences every earlier owner of that id.
@@ -28,19 +30,27 @@ class TransactionalWriter:
     Args:
         transactional_id: `<environment>.<pipeline>.<step>.<input topic>.<partition>` or `….<batch>`, never with a try
             number, a host or a number of groups: any retry, however the work is divided, must fence its own zombie.
+        topics: what will be written to; their limits on a record's size become those of the producer's batches, for the
+            broker refuses a batch by the same limit. A topic that is not named should take batches of 1 MB.
         transaction_timeout_s: seconds after which the broker aborts an open transaction.
 
     Raises, from any method:
         Fenced: a newer owner has taken over.
         TransactionFailed: aborted, or the outcome is unknown. The writer must not be used again.
-        BrokerUnavailable, AccessDenied: see `KafkaConnection.explain`.
+        BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
     """
 
     def __init__(
-        self, connection: KafkaConnection, transactional_id: str, *, transaction_timeout_s: float = 60.0
+        self,
+        connection: KafkaConnection,
+        transactional_id: str,
+        *,
+        topics: Iterable[str] = (),
+        transaction_timeout_s: float = 60.0,
     ) -> None:
         self.connection = connection
         self.transactional_id = transactional_id
+        self._topics = tuple(topics)
         self._transaction_timeout_s = transaction_timeout_s
         self._limits: dict[str, int] = {}
         self._failed: str | None = None
@@ -48,9 +58,12 @@ class TransactionalWriter:
     def __enter__(self) -> TransactionalWriter:
         from confluent_kafka import KafkaException
 
+        limits = [BATCH_BYTES, *(self.record_limit(topic) for topic in self._topics)]
         milliseconds = int(self._transaction_timeout_s * 1000)
         self._producer: Producer = self.connection.producer(
             **{
+                "message.max.bytes": max(limits),
+                "batch.size": min(limits),
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": milliseconds,
                 "delivery.timeout.ms": milliseconds,
@@ -71,8 +84,9 @@ class TransactionalWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._producer.purge()
-        self._producer.close()
+        # Not closed but let go: `close` would abort once more, without a limit of time, wait for a broker that is away,
+        # and raise in place of what has been raised already.
+        del self._producer
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -92,19 +106,11 @@ class TransactionalWriter:
 
     def produce(self, record: OutgoingRecord) -> None:
         """Queue one record in the open transaction; it blocks while librdkafka's queue is full."""
-        from confluent_kafka import KafkaException
-
+        topic, key, value, headers, timestamp_ms, partition = record
         deadline = 0.0
         while True:
             try:
-                self._producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    record.partition,
-                    headers=list(record.headers),
-                    timestamp=record.timestamp_ms,
-                )
+                self._producer.produce(topic, value, key, partition, headers=list(headers), timestamp=timestamp_ms)
             except BufferError as error:
                 deadline = deadline or time.monotonic() + self.connection.timeout_s
                 if time.monotonic() > deadline:
@@ -113,8 +119,9 @@ class TransactionalWriter:
                         "the broker takes records too slowly; check it and try again."
                     ) from error
                 self._producer.poll(0.05)
-            except KafkaException as error:
-                raise self._explain(error, f"producing to {record.topic}") from error
+            # Looked up only when something was raised: an import would be paid for with every record.
+            except _kafka_exception() as error:
+                raise self._explain(error, f"producing to {topic}") from error
             else:
                 return
 
@@ -151,7 +158,7 @@ class TransactionalWriter:
         Raises:
             RecordTooLarge: with the size, the limit and the setting to raise.
         """
-        limit = self.record_limit(record.topic)
+        limit = self._limits.get(record.topic) or self.record_limit(record.topic)
         if record.size_bound > limit:
             raise RecordTooLarge(
                 f"A record of {record.size_bound} bytes (key {record.key!r}) is larger than the {limit} bytes that "
@@ -204,3 +211,9 @@ class TransactionalWriter:
             f"A transaction of {self.transactional_id} failed while {action} ({cause.str()}{first_failure}): the next "
             "attempt reads the ledger and goes on from what was committed."
         )
+
+
+def _kafka_exception() -> type[KafkaException]:
+    from confluent_kafka import KafkaException
+
+    return KafkaException

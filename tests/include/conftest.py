@@ -1,0 +1,63 @@
+"""The library's rooms on the real broker: a connection, and topics and pipelines of a test's own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from include.kafka.connection import KafkaConnection
+from include.kafka.topics import TopicSpec, ensure_topics
+from tests.tiny import tiny_pipeline
+
+if TYPE_CHECKING:
+    from include.kafka.broker import Cluster
+    from include.pipeline import Pipeline
+
+
+@pytest.fixture(scope="session")
+def kafka(broker: Cluster) -> KafkaConnection:
+    return KafkaConnection({"bootstrap.servers": broker.bootstrap_servers}, timeout_s=10, environment="test")
+
+
+@pytest.fixture
+def no_broker() -> KafkaConnection:
+    """A connection to a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return KafkaConnection({"bootstrap.servers": f"127.0.0.1:{port}"}, timeout_s=1)
+
+
+@pytest.fixture(scope="session")
+def new_name() -> Callable[[], str]:
+    """Names that no other test has: for topics, pipelines and transactional ids."""
+    return lambda: f"t{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def new_topic(kafka: KafkaConnection, new_name: Callable[[], str]) -> Callable[..., str]:
+    """Makes an empty topic; keywords are its settings, `_` for `.`."""
+
+    def make(partitions: int = 1, **config: object) -> str:
+        settings = {name.replace("_", "."): str(value) for name, value in config.items()}
+        spec = TopicSpec(new_name(), partitions, config=settings)
+        ensure_topics(kafka, [spec])
+        return spec.name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_pipeline(kafka: KafkaConnection, new_name: Callable[[], str]) -> Callable[..., Pipeline]:
+    """Makes a tiny pipeline under a new name, and its topics; see `tests.tiny.tiny_pipeline`."""
+
+    def make(**settings: Any) -> Pipeline:
+        pipeline = tiny_pipeline(new_name(), **settings)
+        ensure_topics(kafka, pipeline.topic_specs())
+        return pipeline
+
+    return make

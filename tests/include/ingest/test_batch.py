@@ -1,0 +1,384 @@
+"""A batch is in the topics exactly once, however often and in whatever state its attempts ended."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+
+import numpy as np
+import pytest
+
+from include.errors import Stopped
+from include.ingest import batch as batches
+from include.ingest.batch import (
+    PlannedTogether,
+    SourceChanged,
+    SourceExhausted,
+    ingest_batch,
+    is_request,
+)
+from include.kafka.errors import BrokerUnavailable, RecordTooLarge, TopicMissing
+from include.kafka.transaction import TransactionalWriter
+from tests.killable import ingest_job, kill_at
+from tests.sentences import assert_readable
+from tests.tiny import SCHEMA, Numbers, letter, numbers, sample_id, tiny_pipeline
+from tests.topics import committed_records, written
+
+EVENT_TIME = 1_700_000_000_000
+
+
+def ingest(kafka, pipeline, batch="2026-01-01", *, records=40, run="run-1", **arguments):
+    return ingest_batch(kafka, pipeline, batch, records=records, event_time_ms=EVENT_TIME, run=run, **arguments)
+
+
+def in_topics(kafka, pipeline):
+    """The records of both topics, as any other application finds them."""
+    return committed_records(kafka, pipeline.samples_topic), committed_records(kafka, pipeline.requests_topic)
+
+
+def ids_in_topics(kafka, pipeline):
+    samples, requests = in_topics(kafka, pipeline)
+    return sorted(record.key().decode() for record in samples + requests)
+
+
+def ids(start, end):
+    return [sample_id(position) for position in range(start, end)]
+
+
+@pytest.fixture
+def chunks_of_ten(monkeypatch):
+    monkeypatch.setattr(batches, "CHUNK_SAMPLES", 10)
+
+
+def test_a_batch_is_divided_into_samples_and_requests(kafka, new_pipeline):
+    pipeline = new_pipeline()
+
+    result = ingest(kafka, pipeline)
+
+    samples, requests = in_topics(kafka, pipeline)
+    assert (result.samples, result.requests, result.sent_now) == (len(samples), len(requests), 40)
+    assert sorted(record.key().decode() for record in samples + requests) == ids(0, 40)
+    assert result.requests > 0
+
+
+def test_a_sample_s_record_is_as_documented(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    ingest(kafka, pipeline)
+
+    record = committed_records(kafka, pipeline.samples_topic)[0]
+
+    position = int(record.key().decode().removeprefix("number-"))
+    assert record.value() == numbers(position).tobytes()
+    assert record.headers() == [("schema", SCHEMA), ("label", letter(numbers(position)).encode())]
+    assert record.timestamp()[1] == EVENT_TIME
+
+
+def test_a_request_has_no_label(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    ingest(kafka, pipeline)
+
+    for record in committed_records(kafka, pipeline.requests_topic):
+        assert record.headers() == [("schema", SCHEMA)]
+
+
+def test_a_group_travels_in_its_header(kafka, new_pipeline, monkeypatch):
+    pipeline = new_pipeline(ingest={"requests_share": 0.0})
+    read = Numbers.read
+
+    def grouped(source, start, count):
+        return [type(s)(s.id, s.content, s.label, group="voice-1") for s in read(source, start, count)]
+
+    monkeypatch.setattr(Numbers, "read", grouped)
+    ingest(kafka, pipeline, records=1)
+
+    assert dict(committed_records(kafka, pipeline.samples_topic)[0].headers())["group"] == b"voice-1"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_the_share_of_requests_is_near_the_one_asked_for(share):
+    requests = np.mean([is_request(sample_id(position), share) for position in range(5000)])
+
+    assert requests == pytest.approx(share, abs=4 * (share * (1 - share) / 5000) ** 0.5)
+
+
+def test_what_is_a_request_stays_one():
+    """A sample that changed sides with a release would be learnt from and then predicted."""
+    requests = [position for position in range(60) if is_request(sample_id(position), 0.1)]
+
+    assert requests == KNOWN_REQUESTS
+
+
+KNOWN_REQUESTS = []
+
+
+def test_a_larger_share_keeps_the_requests_there_were():
+    few, many = ({p for p in range(1000) if is_request(sample_id(p), share)} for share in (0.1, 0.2))
+
+    assert few < many
+
+
+def test_the_same_batch_again_sends_nothing(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    first = ingest(kafka, pipeline, run="run-1")
+    before = written(kafka, pipeline.samples_topic, [0])
+
+    again = ingest(kafka, pipeline, run="run-2")
+
+    assert written(kafka, pipeline.samples_topic, [0]) == before
+    assert (again.start, again.samples, again.requests) == (first.start, first.samples, first.requests)
+    assert again.sent_now == 0
+
+
+def test_a_batch_knows_the_run_that_began_it(kafka, new_pipeline):
+    pipeline = new_pipeline()
+
+    runs = [ingest(kafka, pipeline, run=run).same_run for run in ("run-1", "run-1", "run-2")]
+
+    assert runs == [True, True, False]
+
+
+def test_batches_follow_each_other(kafka, new_pipeline):
+    pipeline = new_pipeline(total=100)
+
+    starts = [ingest(kafka, pipeline, batch, records=40).start for batch in ("first", "second", "third")]
+
+    assert starts == [0, 40, 80]
+    assert ids_in_topics(kafka, pipeline) == ids(0, 100)
+
+
+def test_a_batch_keeps_its_range_whatever_is_asked_for_later(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    ingest(kafka, pipeline, "first", records=10)
+    ingest(kafka, pipeline, "second", records=10)
+
+    ingest(kafka, pipeline, "first", records=50)
+
+    assert ids_in_topics(kafka, pipeline) == ids(0, 20)
+
+
+def test_a_source_with_nothing_left_is_told(kafka, new_pipeline):
+    pipeline = new_pipeline(total=30)
+    ingest(kafka, pipeline, "first")
+
+    with pytest.raises(SourceExhausted) as refusal:
+        ingest(kafka, pipeline, "second")
+
+    assert_readable(refusal.value, pipeline.name, "30 samples")
+    assert ids_in_topics(kafka, pipeline) == ids(0, 30)
+
+
+def test_a_source_that_has_grown_goes_on(kafka, new_pipeline):
+    pipeline = new_pipeline(total=30)
+    ingest(kafka, pipeline, "first")
+    grown = pipeline.model_copy(update={"source": Numbers(total=50)})
+
+    assert ingest(kafka, grown, "second").start == 30
+    assert ids_in_topics(kafka, pipeline) == ids(0, 50)
+
+
+@pytest.mark.usefixtures("chunks_of_ten")
+def test_a_stop_between_chunks_leaves_whole_chunks(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    looks = iter([False, False, True])
+
+    with pytest.raises(Stopped) as stop:
+        ingest(kafka, pipeline, stopped=lambda: next(looks))
+
+    assert_readable(stop.value, "20 of 40 samples")
+    assert ids_in_topics(kafka, pipeline) == ids(0, 20)
+    assert ingest(kafka, pipeline).sent_now == 20
+    assert ids_in_topics(kafka, pipeline) == ids(0, 40)
+
+
+@pytest.mark.parametrize(
+    ("point", "transaction"),
+    [
+        ("before commit", 1),
+        ("after commit", 1),
+        ("before begin", 2),
+        ("before commit", 2),
+        ("after commit", 2),
+        ("before commit", 3),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_batch_survives_a_kill(kafka, new_pipeline, point, transaction):
+    """The first transaction fixes the range, each one after it sends a chunk."""
+    pipeline = new_pipeline()
+    kill_at(point, transaction, ingest_job(kafka, pipeline, "2026-01-01", records=40, chunk=30))
+    lost = sum(sum(written(kafka, topic, [0]).values()) for topic in (pipeline.samples_topic, pipeline.requests_topic))
+    if transaction > 1 and point != "before begin":
+        assert lost >= 30, "the killed attempt's records lie in the log"
+
+    result = ingest(kafka, pipeline)
+
+    assert ids_in_topics(kafka, pipeline) == ids(0, 40)
+    assert result.samples + result.requests == 40
+    assert ingest(kafka, pipeline).sent_now == 0
+
+
+def test_a_kill_between_batches_leaves_no_gap(kafka, new_pipeline):
+    """A range that was fixed and never sent belongs to its batch, and the next batch begins behind it."""
+    pipeline = new_pipeline()
+    kill_at("after commit", 1, ingest_job(kafka, pipeline, "first", records=40, chunk=30))
+
+    assert ingest(kafka, pipeline, "second").start == 40
+    assert ingest(kafka, pipeline, "first").start == 0
+    assert ids_in_topics(kafka, pipeline) == ids(0, 80)
+
+
+def test_batches_that_are_planned_at_once_share_no_sample(kafka, new_pipeline):
+    pipeline = new_pipeline(total=100)
+    together = Barrier(2)
+
+    def attempt(batch):
+        together.wait(10)
+        for _ in range(20):
+            try:
+                return ingest(kafka, pipeline, batch, records=10)
+            except PlannedTogether as lost:
+                assert_readable(lost, batch, pipeline.name)
+        raise AssertionError(f"{batch} was never planned")
+
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(attempt, ["first", "second"]))
+
+    assert sorted(result.start for result in results) == [0, 10]
+    assert ids_in_topics(kafka, pipeline) == ids(0, 20)
+
+
+def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, monkeypatch):
+    """Its task may retry: being overtaken by another batch is not being replaced by a newer attempt."""
+    pipeline = new_pipeline()
+    planned, overtaken = Event(), Event()
+    fingerprint = batches._fingerprint
+
+    def slow(*arguments):
+        if not planned.is_set():
+            planned.set()
+            assert overtaken.wait(20)
+        return fingerprint(*arguments)
+
+    monkeypatch.setattr(batches, "_fingerprint", slow)
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(ingest, kafka, pipeline, "first")
+        assert planned.wait(20)
+        assert ingest(kafka, pipeline, "second").start == 0
+        overtaken.set()
+        with pytest.raises(PlannedTogether) as refusal:
+            first.result(20)
+
+    assert_readable(refusal.value, "first", pipeline.name)
+    assert ingest(kafka, pipeline, "first").start == 40
+
+
+@pytest.mark.usefixtures("chunks_of_ten")
+def test_a_source_that_changed_under_a_batch_is_refused(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    looks = iter([False, True])
+    with pytest.raises(Stopped):
+        ingest(kafka, pipeline, stopped=lambda: next(looks))
+    changed = pipeline.model_copy(update={"source": Numbers(total=100, shift=1)})
+
+    with pytest.raises(SourceChanged) as refusal:
+        ingest(kafka, changed)
+
+    assert_readable(refusal.value, pipeline.name, "2026-01-01", "samples 0 to 40")
+    assert ids_in_topics(kafka, pipeline) == ids(0, 10)
+
+
+def test_a_source_that_shrank_under_a_batch_is_refused(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    with pytest.raises(Stopped):
+        ingest(kafka, pipeline, stopped=lambda: True)
+    shrunk = pipeline.model_copy(update={"source": Numbers(total=20)})
+
+    with pytest.raises(SourceChanged):
+        ingest(kafka, shrunk)
+
+    assert ids_in_topics(kafka, pipeline) == []
+
+
+def test_a_source_that_changed_after_its_batch_is_no_matter(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    ingest(kafka, pipeline)
+    changed = pipeline.model_copy(update={"source": Numbers(total=100, shift=1)})
+
+    assert ingest(kafka, changed).sent_now == 0
+
+
+def test_a_sample_that_does_not_fit_its_topic_is_refused(kafka, new_pipeline):
+    pipeline = new_pipeline(topics={"partitions": 1, "max_record_bytes": 1024})
+    large = pipeline.format.model_copy(update={"shape": (300,)})
+    pipeline = pipeline.model_copy(update={"format": large, "source": Wide(total=5)})
+
+    with pytest.raises(RecordTooLarge) as refusal:
+        ingest(kafka, pipeline)
+
+    assert_readable(refusal.value, "1024 bytes", sample_id(0), pipeline.name)
+    assert written(kafka, pipeline.samples_topic, [0]) == {}
+
+
+class Wide(Numbers):
+    """Samples of 1,200 bytes."""
+
+    def read(self, start, count):
+        return [type(s)(s.id, np.tile(s.content, 75), s.label) for s in super().read(start, count)]
+
+
+def test_missing_topics_are_told(kafka, new_name, new_pipeline):
+    new_pipeline()  # the ledger is there
+    pipeline = tiny_pipeline(new_name())
+
+    with pytest.raises(TopicMissing) as refusal:
+        ingest(kafka, pipeline)
+
+    assert_readable(refusal.value, pipeline.name)
+
+
+def test_without_a_broker_nothing_is_a_success(no_broker, new_name):
+    with pytest.raises(BrokerUnavailable) as refusal:
+        ingest(no_broker, tiny_pipeline(new_name()))
+
+    assert_readable(refusal.value, no_broker.bootstrap_servers)
+
+
+def test_a_batch_s_zombie_cannot_send(kafka, new_pipeline, monkeypatch):
+    """The old attempt stands before its commit while the new one takes over and sends everything."""
+    pipeline = new_pipeline()
+    standing, over = Event(), Event()
+    commit = TransactionalWriter._commit
+
+    def waiting(writer):
+        if writer.transactional_id.endswith("2026-01-01") and not standing.is_set():
+            writer._producer.flush(10)
+            standing.set()
+            assert over.wait(20)
+        commit(writer)
+
+    monkeypatch.setattr(TransactionalWriter, "_commit", waiting)
+    with ThreadPoolExecutor(1) as thread:
+        zombie = thread.submit(ingest, kafka, pipeline)
+        assert standing.wait(20)
+        assert ingest(kafka, pipeline).sent_now == 40
+        over.set()
+        with pytest.raises(Exception, match="has taken over"):
+            zombie.result(20)
+
+    assert ids_in_topics(kafka, pipeline) == ids(0, 40)
+
+
+def test_what_was_sent_is_counted(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    counted = []
+
+    class Metrics:
+        def count(self, name, value):
+            counted.append((name, value))
+
+        def gauge(self, name, value):
+            raise AssertionError(name)
+
+    ingest(kafka, pipeline, metrics=Metrics())
+
+    assert counted == [(f"{pipeline.name}.ingested", 40)]

@@ -1,0 +1,145 @@
+"""How clients are made, and what a person reads when Kafka says no."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from include.kafka import ledger
+from include.kafka.connection import KafkaConnection
+from include.kafka.errors import AccessDenied, BrokerUnavailable, TopicMissing
+from include.kafka.ledger import LedgerKey
+from include.kafka.ranges import available_offsets, freeze_ranges
+from include.kafka.topics import TopicSpec, describe_topics, ensure_topics
+from include.kafka.transaction import TransactionalWriter
+from tests.sentences import assert_readable
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "sasl.password",
+        "ssl.key.password",
+        "ssl.keystore.password",
+        "ssl.key.pem",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+    ],
+)
+def test_a_secret_is_not_printed(setting):
+    shown = repr(KafkaConnection({"bootstrap.servers": "somewhere:9092", setting: "hush-hush"}))
+
+    assert "hush-hush" not in shown
+    assert "somewhere:9092" in shown
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind"),
+    [
+        (
+            [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE],
+            BrokerUnavailable,
+        ),
+        (
+            [
+                KafkaError._AUTHENTICATION,
+                KafkaError.SASL_AUTHENTICATION_FAILED,
+                KafkaError.TOPIC_AUTHORIZATION_FAILED,
+                KafkaError.GROUP_AUTHORIZATION_FAILED,
+                KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            ],
+            AccessDenied,
+        ),
+        ([KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION], TopicMissing),
+    ],
+)
+def test_a_client_error_becomes_one_sentence(codes, kind):
+    connection = KafkaConnection({"bootstrap.servers": "somewhere:9092"}, timeout_s=7)
+
+    for code in codes:
+        explained = connection.explain(KafkaException(KafkaError(code)), "looking at it", topic="shoes")
+        assert type(explained) is kind
+        assert_readable(explained, "somewhere:9092", "looking at it")
+
+
+def test_an_error_of_another_kind_is_left_as_it_is(kafka):
+    explained = kafka.explain(KafkaException(KafkaError(KafkaError.INVALID_REPLICATION_FACTOR)), "creating it")
+
+    assert isinstance(explained, KafkaException)
+    assert explained.args[0].code() == KafkaError.INVALID_REPLICATION_FACTOR
+
+
+def describe(connection):
+    describe_topics(connection, ["shoes"])
+
+
+def create(connection):
+    ensure_topics(connection, [TopicSpec("shoes")])
+
+
+def freeze(connection):
+    freeze_ranges(connection, "shoes")
+
+
+def list_offsets(connection):
+    available_offsets(connection, "shoes", [0])
+
+
+def list_partitions(connection):
+    with connection.consumer("test") as consumer:
+        connection.partitions(consumer, "shoes")
+
+
+def read_ledger(connection):
+    ledger.read(connection, [LedgerKey("test", "shoes", "step", "scope")])
+
+
+def take_over(connection):
+    with TransactionalWriter(connection, "test.shoes"):
+        pass
+
+
+def take_over_with_limits(connection):
+    with TransactionalWriter(connection, "test.shoes", topics=["shoes"]):
+        pass
+
+
+@pytest.mark.parametrize(
+    "action",
+    [describe, create, freeze, list_offsets, list_partitions, read_ledger, take_over, take_over_with_limits],
+    ids=lambda action: action.__name__,
+)
+def test_without_a_broker_every_step_fails_in_time(no_broker, action):
+    began = time.monotonic()
+
+    with pytest.raises(BrokerUnavailable) as refusal:
+        action(no_broker)
+
+    assert time.monotonic() - began < no_broker.timeout_s + 3
+    assert_readable(refusal.value, no_broker.bootstrap_servers, "1 s")
+
+
+def test_partitions_are_listed_in_order(kafka, new_topic):
+    topic = new_topic(partitions=3)
+
+    with kafka.consumer("test") as consumer:
+        assert kafka.partitions(consumer, topic) == [0, 1, 2]
+
+
+def test_partitions_of_a_missing_topic_are_refused(kafka, new_name):
+    topic = new_name()
+
+    with kafka.consumer("test") as consumer, pytest.raises(TopicMissing) as refusal:
+        kafka.partitions(consumer, topic)
+
+    assert_readable(refusal.value, topic, kafka.bootstrap_servers)
+
+
+def test_a_lost_broker_is_logged(no_broker, caplog):
+    with caplog.at_level(logging.WARNING, "include.kafka.connection"), pytest.raises(BrokerUnavailable):
+        list_partitions(no_broker)
+
+    assert any(no_broker.bootstrap_servers in record.getMessage() for record in caplog.records)

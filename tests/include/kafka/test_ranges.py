@@ -1,0 +1,145 @@
+"""Ranges are frozen where everything is decided, and refused once they cannot be read whole."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from include.kafka.errors import RangeUnavailable, TopicMissing, TopicRecreated
+from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges
+from include.kafka.topics import TopicSpec, describe_topic, ensure_topics
+from tests.producing import Plain, commit, open_transaction, produce, produce_in
+from tests.sentences import assert_readable
+
+
+def remove_before(kafka, topic, offset, partition=0):
+    """Remove the records before an offset, as retention does."""
+    wanted = TopicPartition(topic, partition, offset)
+    with AdminClient(dict(kafka.settings)) as admin:
+        admin.delete_records([wanted])[wanted].result(10)
+
+
+def recreate(kafka, topic):
+    with AdminClient(dict(kafka.settings)) as admin:
+        admin.delete_topics([topic], operation_timeout=10)[topic].result(10)
+    ensure_topics(kafka, [TopicSpec(topic)])
+
+
+def test_every_partition_is_frozen_from_its_first_record_to_its_end(kafka, new_topic):
+    topic = new_topic(partitions=3)
+    produce(kafka, topic, [Plain()] * 5, partition=0)
+    produce(kafka, topic, [Plain()] * 2, partition=2)
+    topic_id = describe_topic(kafka, topic).topic_id
+
+    assert freeze_ranges(kafka, topic) == [
+        OffsetRange(topic, topic_id, 0, 0, 5),
+        OffsetRange(topic, topic_id, 1, 0, 0),
+        OffsetRange(topic, topic_id, 2, 0, 2),
+    ]
+
+
+def test_an_open_transaction_holds_the_end_back(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, [Plain()] * 3)
+
+    with open_transaction(kafka, topic) as producer:
+        produce_in(producer, topic, [Plain()] * 4)
+        produce(kafka, topic, [Plain()])
+
+        assert freeze_ranges(kafka, topic, settle_s=0)[0].end == 3
+        assert available_offsets(kafka, topic, [0], committed=False) == {0: (0, 8)}
+
+
+def test_what_was_committed_before_the_freeze_is_in_it(kafka, new_topic):
+    """A commit is answered before its markers are written: right behind it the topic still seems undecided."""
+    topic = new_topic(partitions=4)
+
+    with open_transaction(kafka, topic) as producer:
+        for partition in range(4):
+            produce_in(producer, topic, [Plain()] * 3, partition=partition)
+        producer.commit_transaction(10)
+
+    assert [item.end for item in freeze_ranges(kafka, topic)] == [4] * 4, "three records and the commit's marker"
+
+
+def test_a_range_begins_where_it_is_asked_to(kafka, new_topic):
+    topic = new_topic(partitions=2)
+    produce(kafka, topic, [Plain()] * 5, partition=0)
+    produce(kafka, topic, [Plain()] * 5, partition=1)
+
+    ranges = freeze_ranges(kafka, topic, starts={0: 3})
+
+    assert [(item.start, item.end, item.offsets) for item in ranges] == [(3, 5, 2), (0, 5, 5)]
+
+
+@pytest.mark.parametrize("start", [1, 9])
+def test_a_start_that_the_log_does_not_have_is_refused(kafka, new_topic, start):
+    topic = new_topic()
+    produce(kafka, topic, [Plain()] * 5)
+    remove_before(kafka, topic, 2)
+
+    with pytest.raises(RangeUnavailable) as refusal:
+        freeze_ranges(kafka, topic, starts={0: start})
+
+    assert_readable(refusal.value, topic, "partition 0", f"[{start}, {max(start, 5)})", "[2, 5)")
+
+
+def test_ranges_of_a_missing_topic_are_refused(kafka, new_name):
+    topic = new_name()
+
+    with pytest.raises(TopicMissing, match=topic):
+        freeze_ranges(kafka, topic)
+
+
+def test_ranges_that_are_whole_pass(kafka, new_topic):
+    topic = new_topic(partitions=2)
+    produce(kafka, topic, [Plain()] * 5)
+    ranges = freeze_ranges(kafka, topic)
+    produce(kafka, topic, [Plain()] * 5)
+
+    check_ranges(kafka, ranges)
+
+
+def test_no_ranges_pass(kafka):
+    check_ranges(kafka, [])
+
+
+def test_a_range_that_retention_has_cut_is_refused(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, [Plain()] * 5)
+    ranges = freeze_ranges(kafka, topic)
+    remove_before(kafka, topic, 1)
+
+    with pytest.raises(RangeUnavailable) as refusal:
+        check_ranges(kafka, ranges)
+
+    assert_readable(refusal.value, topic, "partition 0", "[0, 5) are wanted", "[1, 5) are available", "retention.ms")
+
+
+def test_a_range_beyond_what_is_decided_is_refused(kafka, new_topic):
+    topic = new_topic()
+    commit(kafka, topic, [Plain()] * 2)
+    item = freeze_ranges(kafka, topic)[0]
+
+    with pytest.raises(RangeUnavailable):
+        check_ranges(kafka, [OffsetRange(topic, item.topic_id, 0, 0, item.end + 1)])
+
+
+def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, [Plain()] * 5)
+    ranges = freeze_ranges(kafka, topic)
+    recreate(kafka, topic)
+    produce(kafka, topic, [Plain()] * 5)
+
+    with pytest.raises(TopicRecreated) as refusal:
+        check_ranges(kafka, ranges)
+
+    assert_readable(refusal.value, topic, ranges[0].topic_id, describe_topic(kafka, topic).topic_id)
+
+
+def test_a_range_survives_its_way_through_json(kafka, new_topic):
+    item = freeze_ranges(kafka, new_topic())[0]
+
+    assert OffsetRange.from_dict(item.to_dict()) == item

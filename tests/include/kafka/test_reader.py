@@ -1,0 +1,287 @@
+"""A range is read to its very end, whatever lies there, and a stall is not taken for an end."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from confluent_kafka import KafkaError, Message
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+from include.kafka.errors import RangeUnavailable, ReaderStalled
+from include.kafka.ranges import OffsetRange, freeze_ranges
+from include.kafka.reader import read_range, read_ranges
+from tests.include.kafka.test_ranges import remove_before
+from tests.producing import Plain, abort, commit, open_transaction, produce, produce_in
+from tests.sentences import assert_readable
+from tests.topics import committed_records
+
+
+def numbered(*numbers):
+    return [Plain(value=str(number).encode(), key=b"key") for number in numbers]
+
+
+def read(kafka, wanted, **arguments):
+    """The values of a range as numbers."""
+    with kafka.consumer("test-reader") as consumer:
+        batches = list(read_range(kafka, consumer, wanted, **arguments))
+    return [int(message.value()) for messages in batches for message in messages]
+
+
+def whole(kafka, topic):
+    """The range of a topic's only partition, frozen when its last transaction is decided."""
+    committed_records(kafka, topic)
+    return freeze_ranges(kafka, topic)[0]
+
+
+def cut(item, start, end):
+    return OffsetRange(item.topic, item.topic_id, item.partition, start, end)
+
+
+def test_records_come_in_order(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, numbered(*range(2500)))
+
+    assert read(kafka, whole(kafka, topic)) == list(range(2500))
+
+
+def test_batches_are_as_long_as_asked_for_at_most(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, numbered(*range(25)))
+
+    with kafka.consumer("test-reader") as consumer:
+        lengths = [len(batch) for batch in read_range(kafka, consumer, whole(kafka, topic), batch_size=10)]
+
+    assert sum(lengths) == 25
+    assert max(lengths) <= 10
+
+
+def test_a_range_that_ends_in_aborted_records_ends(kafka, new_topic):
+    topic = new_topic()
+    commit(kafka, topic, numbered(1, 2))
+    abort(kafka, topic, numbered(*range(100, 150)))
+    item = whole(kafka, topic)
+    assert item.offsets == 2 + 1 + 50 + 1
+
+    assert read(kafka, item) == [1, 2]
+
+
+def test_a_range_of_markers_and_aborted_records_alone_is_empty(kafka, new_topic):
+    topic = new_topic()
+    commit(kafka, topic, numbered(1, 2))
+    abort(kafka, topic, numbered(100))
+    item = whole(kafka, topic)
+
+    assert read(kafka, cut(item, 2, item.end)) == []
+
+
+def test_aborted_records_in_the_middle_are_passed_over(kafka, new_topic):
+    topic = new_topic()
+    commit(kafka, topic, numbered(1))
+    abort(kafka, topic, numbered(100, 101))
+    commit(kafka, topic, numbered(2))
+    abort(kafka, topic, numbered(102))
+
+    assert read(kafka, whole(kafka, topic)) == [1, 2]
+
+
+def test_records_beyond_the_end_are_not_given(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, numbered(*range(10)))
+    item = whole(kafka, topic)
+    produce(kafka, topic, numbered(*range(10, 20)))
+
+    assert read(kafka, item) == list(range(10))
+    assert read(kafka, cut(item, 3, 7)) == [3, 4, 5, 6]
+
+
+def test_an_empty_range_asks_for_nothing(kafka, no_broker, new_topic):
+    item = freeze_ranges(kafka, new_topic())[0]
+
+    assert read(no_broker, item) == []
+
+
+@pytest.fixture
+def compacted(kafka, broker, new_topic):
+    """A topic of offsets 0 to 31 of which compaction has left 27 to 30 (the last of three keys, and `roll`)."""
+    soon = ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=AlterConfigOpType.SET)
+    node = ConfigResource(ConfigResource.Type.BROKER, str(broker.nodes[0].id), incremental_configs=[soon])
+    with AdminClient(dict(kafka.settings)) as admin:
+        admin.incremental_alter_configs([node])[node].result(10)
+    topic = new_topic(cleanup_policy="compact", min_cleanable_dirty_ratio="0.0", segment_ms=1)
+    produce(kafka, topic, [Plain(value=str(number).encode(), key=str(number % 3).encode()) for number in range(30)])
+    produce(kafka, topic, [Plain(value=b"30", key=b"roll")])
+    deadline = time.monotonic() + 30
+    pause = threading.Event()
+    while (left := [record.offset() for record in committed_records(kafka, topic)])[0] == 0:
+        assert time.monotonic() < deadline, "the log was not compacted within 30 s"
+        pause.wait(0.05)
+    assert left == [27, 28, 29, 30]
+    return whole(kafka, topic)
+
+
+def test_compacted_gaps_are_passed_over(kafka, compacted):
+    assert read(kafka, compacted) == [27, 28, 29, 30]
+    assert read(kafka, cut(compacted, 10, 29)) == [27, 28]
+
+
+def test_a_range_whose_records_are_all_compacted_away_ends(kafka, compacted):
+    assert read(kafka, cut(compacted, 0, 20)) == []
+
+
+def test_an_end_that_is_never_reached_is_a_stall(kafka, no_broker, new_topic):
+    impatient = type(kafka)(kafka.settings, timeout_s=1)
+    topic = new_topic()
+    produce(kafka, topic, numbered(1, 2))
+    item = whole(kafka, topic)
+
+    with pytest.raises(ReaderStalled) as refusal:
+        read(impatient, cut(item, 0, 5))
+
+    assert_readable(refusal.value, topic, "partition 0", "1 s", "offset 2 of [0, 5)")
+
+
+def test_an_open_transaction_before_the_end_is_a_stall(kafka, new_topic):
+    impatient = type(kafka)(kafka.settings, timeout_s=1)
+    topic = new_topic()
+    produce(kafka, topic, numbered(1, 2))
+    item = whole(kafka, topic)
+
+    with open_transaction(kafka, topic) as producer:
+        produce_in(producer, topic, numbered(3))
+        with pytest.raises(ReaderStalled):
+            read(impatient, cut(item, 0, 3))
+
+
+def test_a_start_that_retention_removed_is_refused(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, numbered(*range(10)))
+    item = whole(kafka, topic)
+    remove_before(kafka, topic, 4)
+
+    with pytest.raises(RangeUnavailable) as refusal:
+        read(kafka, item)
+
+    assert_readable(refusal.value, topic, "partition 0", "offset 0 of [0, 10)", "retention.ms")
+
+
+def test_reading_stops_when_asked_to(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, numbered(*range(100)))
+    taken = []
+
+    with kafka.consumer("test-reader") as consumer:
+        for batch in read_range(kafka, consumer, whole(kafka, topic), batch_size=10, stopped=lambda: len(taken) >= 20):
+            taken += batch
+
+    assert 20 <= len(taken) < 30
+
+
+def test_one_consumer_reads_range_after_range(kafka, new_topic):
+    """What one partition leaves behind, its end-of-partition event above all, must not end the next one's range."""
+    topic = new_topic(partitions=2)
+    produce(kafka, topic, numbered(*range(300)), partition=0)
+    produce(kafka, topic, numbered(*range(1000, 1100)), partition=1)
+    long, short = freeze_ranges(kafka, topic)
+
+    with kafka.consumer("test-reader") as consumer:
+        for _ in range(5):
+            for item, first in ((long, 0), (short, 1000), (cut(long, 100, 200), 100)):
+                got = [int(m.value()) for batch in read_range(kafka, consumer, item, batch_size=64) for m in batch]
+                assert got == list(range(first, first + item.offsets))
+
+
+def test_several_ranges_are_read_one_after_the_other(kafka, new_topic):
+    topic = new_topic(partitions=2)
+    produce(kafka, topic, numbered(*range(100)), partition=0)
+    produce(kafka, topic, numbered(*range(1000, 1100)), partition=1)
+    first, second = freeze_ranges(kafka, topic)
+    wanted = [cut(second, 50, 60), cut(first, 10, 10), cut(first, 90, 100), cut(second, 0, 3), first]
+
+    got = [(index, int(m.value())) for index, batch in read_ranges(kafka, "test-reader", wanted) for m in batch]
+
+    assert got == [
+        *((0, number) for number in range(1050, 1060)),
+        *((2, number) for number in range(90, 100)),
+        *((3, number) for number in range(1000, 1003)),
+        *((4, number) for number in range(100)),
+    ]
+
+
+def test_reading_several_ranges_stops_when_asked_to(kafka, new_topic):
+    topic = new_topic()
+    produce(kafka, topic, numbered(*range(100)))
+    item = whole(kafka, topic)
+    taken = []
+
+    for _, batch in read_ranges(kafka, "test-reader", [item] * 3, batch_size=10, stopped=lambda: len(taken) >= 20):
+        taken += batch
+
+    assert 20 <= len(taken) < 30
+
+
+class Scripted:
+    """A consumer that gives what it was told to; each `consume` takes a second of a clock that only it moves."""
+
+    def __init__(self, monkeypatch, *answers):
+        self.now = 0.0
+        self.answers = list(answers)
+        monkeypatch.setattr("include.kafka.reader.time", self)
+
+    def monotonic(self):
+        return self.now
+
+    def assign(self, partitions):
+        self.assigned = partitions
+
+    def consume(self, count, timeout):
+        self.now += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def record(offset):
+    return Message(topic="t", partition=0, offset=offset, value=str(offset).encode())
+
+
+def failure(code):
+    return Message(topic="t", partition=0, error=KafkaError(code))
+
+
+RANGE = OffsetRange("t", "id", 0, 0, 3)
+
+
+@pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN])
+def test_a_lost_broker_may_come_back(kafka, monkeypatch, code):
+    consumer = Scripted(monkeypatch, [record(0)], [failure(code)], [record(1), record(2)])
+
+    batches = list(read_range(kafka, consumer, RANGE))
+
+    assert [message.offset() for batch in batches for message in batch] == [0, 1, 2]
+
+
+def test_errors_that_go_on_and_on_are_a_stall(kafka, monkeypatch):
+    consumer = Scripted(monkeypatch, [failure(KafkaError._TRANSPORT)])
+
+    with pytest.raises(ReaderStalled):
+        list(read_range(kafka, consumer, RANGE))
+
+    assert consumer.now == pytest.approx(kafka.timeout_s, abs=2)
+
+
+def test_a_caller_that_takes_its_time_is_no_stall(kafka, monkeypatch):
+    consumer = Scripted(monkeypatch, [record(0)], [], [record(1), record(2)])
+
+    taken = []
+    for batch in read_range(kafka, consumer, RANGE):
+        taken += batch
+        consumer.now += 10 * kafka.timeout_s
+
+    assert len(taken) == 3
+
+
+def test_a_denied_topic_ends_the_reading(kafka, monkeypatch):
+    consumer = Scripted(monkeypatch, [failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+
+    with pytest.raises(Exception, match="denied access while reading t partition 0"):
+        list(read_range(kafka, consumer, RANGE))

@@ -1,0 +1,99 @@
+"""Headers, addresses and dead letters: what travels beside a value."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Message
+
+from include.kafka.dead_letters import ERROR_TEXT_BYTES, EXTRA_BYTES, Rejection, dead_letter
+from include.kafka.record import (
+    Address,
+    OutgoingRecord,
+    RecordHeaders,
+    address_of,
+    read_headers,
+    write_headers,
+)
+
+
+def message(**fields):
+    return Message(**{"topic": "shoes.requests", "partition": 2, "offset": 17, **fields})
+
+
+def test_headers_are_read_as_they_were_written():
+    headers = tuple(write_headers("image.png/1", label="7", group="writer-3"))
+
+    assert read_headers(headers) == RecordHeaders("image.png/1", "7", b"writer-3")
+
+
+def test_headers_that_are_not_known_are_not_written():
+    assert write_headers("image.png/1") == [("schema", b"image.png/1")]
+    assert read_headers(()) == RecordHeaders(None, None, None)
+
+
+def test_an_empty_label_is_a_label():
+    assert read_headers(tuple(write_headers("image.png/1", label=""))).label == ""
+
+
+def test_the_last_header_of_a_name_counts():
+    assert read_headers((("label", b"1"), ("label", b"2"), ("other", None))).label == "2"
+
+
+def test_a_header_that_is_no_text_is_read_all_the_same():
+    assert read_headers((("schema", b"\xff"), ("label", None))) == RecordHeaders("�", None, None)
+
+
+def test_an_address_names_topic_partition_offset_and_index():
+    address = address_of(message(), index=3)
+
+    assert address == Address("shoes.requests", 2, 17, 3)
+    assert str(address) == "shoes.requests/2/17/3"
+    assert address.to_dict() == {"topic": "shoes.requests", "partition": 2, "offset": 17, "index": 3}
+
+
+def test_a_record_that_was_never_sent_has_no_address():
+    with pytest.raises(ValueError, match="never sent"):
+        address_of(Message(value=b"value"))
+
+
+def test_a_dead_letter_is_the_original_with_its_reason():
+    headers = [("schema", b"image.gif/1"), ("trace", None)]
+    original = message(key=b"key", value=b"value", headers=headers, timestamp=(1, 1234))
+
+    letter = dead_letter("shoes.dead-letters", original, Rejection("wrong-schema", "It is a GIF."), "run-5")
+
+    assert letter == OutgoingRecord(
+        "shoes.dead-letters",
+        b"key",
+        b"value",
+        [
+            *headers,
+            ("dead-letter-reason", b"wrong-schema"),
+            ("dead-letter-error", b"It is a GIF."),
+            ("dead-letter-address", b"shoes.requests/2/17/0"),
+            ("dead-letter-run", b"run-5"),
+        ],
+        timestamp_ms=1234,
+    )
+
+
+def test_a_dead_letter_of_a_record_without_anything():
+    letter = dead_letter("shoes.dead-letters", message(), Rejection("empty", "It has no value."), "run-5")
+
+    assert (letter.key, letter.value) == (None, None)
+
+
+def test_a_long_error_is_cut_at_a_whole_character():
+    letter = dead_letter("shoes.dead-letters", message(), Rejection("undecodable", "ä" * 5000), "run-5")
+
+    error = dict(letter.headers)["dead-letter-error"]
+    assert error.decode() == "ä" * (ERROR_TEXT_BYTES // 2)
+
+
+def test_a_dead_letter_is_larger_than_its_original_by_the_room_its_topic_has():
+    original = message(key=b"k" * 200, value=b"v" * 1000, headers=[("schema", b"image.png/1")])
+    before = OutgoingRecord("shoes.requests", b"k" * 200, b"v" * 1000, [("schema", b"image.png/1")]).size_bound
+
+    letter = dead_letter("shoes.dead-letters", original, Rejection("undecodable", "x" * 5000), "r" * 250)
+
+    assert letter.size_bound - before < EXTRA_BYTES

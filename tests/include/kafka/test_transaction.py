@@ -1,0 +1,282 @@
+"""Everything in a transaction becomes visible together, or nothing does, and only its newest owner may commit."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from include.kafka.connection import KafkaConnection
+from include.kafka.dead_letters import EXTRA_BYTES
+from include.kafka.errors import BrokerUnavailable, Fenced, RecordTooLarge, TopicMissing, TransactionFailed
+from include.kafka.record import OutgoingRecord
+from include.kafka.transaction import TransactionalWriter
+from tests.sentences import assert_readable
+from tests.topics import committed_records, written
+
+
+def values(kafka, topic):
+    return [record.value() for record in committed_records(kafka, topic)]
+
+
+def test_a_transaction_is_visible_when_its_block_ends(kafka, new_topic):
+    topic = new_topic()
+
+    with TransactionalWriter(kafka, topic) as writer, writer.transaction():
+        writer.produce(OutgoingRecord(topic, b"key", b"one", [("header", b"content")], timestamp_ms=1234))
+        writer.produce(OutgoingRecord(topic, b"key", b"two"))
+
+    one, two = committed_records(kafka, topic)
+    assert (one.key(), one.value(), one.headers(), one.timestamp()[1]) == (b"key", b"one", [("header", b"content")], 1234)
+    assert two.value() == b"two"
+
+
+def test_several_topics_become_visible_together(kafka, new_topic):
+    left, right = new_topic(), new_topic(partitions=2)
+
+    with TransactionalWriter(kafka, left) as writer:
+        with writer.transaction():
+            writer.produce(OutgoingRecord(left, None, b"1"))
+            writer.produce(OutgoingRecord(right, None, b"2", partition=1))
+        with pytest.raises(ZeroDivisionError), writer.transaction():
+            writer.produce(OutgoingRecord(left, None, b"3"))
+            writer.produce(OutgoingRecord(right, None, b"4", partition=1))
+            writer._producer.flush(10)
+            raise ZeroDivisionError
+
+    assert values(kafka, left) == [b"1"]
+    assert values(kafka, right) == [b"2"]
+
+
+def test_an_exception_in_the_block_takes_back_what_lies_in_the_log(kafka, new_topic):
+    topic = new_topic()
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        TransactionalWriter(kafka, topic) as writer,
+        writer.transaction(),
+    ):
+        writer.produce(OutgoingRecord(topic, None, b"value"))
+        writer._producer.flush(10)
+        assert written(kafka, topic, [0]) == {0: 1}
+        raise ZeroDivisionError
+
+    assert values(kafka, topic) == []
+
+
+def test_a_writer_commits_again_after_an_abort(kafka, new_topic):
+    topic = new_topic()
+
+    with TransactionalWriter(kafka, topic) as writer:
+        with pytest.raises(ZeroDivisionError), writer.transaction():
+            writer.produce(OutgoingRecord(topic, None, b"aborted"))
+            raise ZeroDivisionError
+        with writer.transaction():
+            writer.produce(OutgoingRecord(topic, None, b"committed"))
+
+    assert values(kafka, topic) == [b"committed"]
+
+
+def test_a_second_owner_fences_the_first(kafka, new_topic):
+    topic = new_topic()
+
+    with (
+        pytest.raises(Fenced) as refusal,
+        TransactionalWriter(kafka, topic) as zombie,
+        zombie.transaction(),
+    ):
+        zombie.produce(OutgoingRecord(topic, None, b"of the zombie"))
+        zombie._producer.flush(10)
+        with TransactionalWriter(kafka, topic) as owner, owner.transaction():
+            owner.produce(OutgoingRecord(topic, None, b"of the owner"))
+
+    assert_readable(refusal.value, topic)
+    assert values(kafka, topic) == [b"of the owner"]
+
+
+def test_a_fenced_owner_that_fails_of_itself_says_why(kafka, new_topic):
+    """What was raised first is what a person reads, however the clean-up goes."""
+    topic = new_topic()
+
+    with pytest.raises(ZeroDivisionError), TransactionalWriter(kafka, topic) as zombie, zombie.transaction():
+        zombie.produce(OutgoingRecord(topic, None, b"value"))
+        zombie._producer.flush(10)
+        with TransactionalWriter(kafka, topic):
+            pass
+        raise ZeroDivisionError
+
+    assert values(kafka, topic) == []
+
+
+def test_an_owner_that_was_fenced_never_commits(kafka, new_topic):
+    topic = new_topic()
+
+    with TransactionalWriter(kafka, topic) as zombie:
+        with TransactionalWriter(kafka, topic):
+            pass
+        for _ in range(2):
+            with pytest.raises((Fenced, TransactionFailed)) as refusal, zombie.transaction():
+                zombie.produce(OutgoingRecord(topic, None, b"value"))
+            assert_readable(refusal.value, topic)
+
+    assert values(kafka, topic) == []
+
+
+def test_other_ids_do_not_fence_each_other(kafka, new_topic):
+    topic = new_topic()
+
+    with (
+        TransactionalWriter(kafka, f"{topic}.0") as left,
+        TransactionalWriter(kafka, f"{topic}.1") as right,
+        left.transaction(),
+        right.transaction(),
+    ):
+        left.produce(OutgoingRecord(topic, None, b"left"))
+        right.produce(OutgoingRecord(topic, None, b"right"))
+
+    assert sorted(values(kafka, topic)) == [b"left", b"right"]
+
+
+def test_an_oversize_record_is_refused_before_it_is_sent(kafka, new_topic):
+    topic = new_topic(max_message_bytes=2000)
+
+    with TransactionalWriter(kafka, topic) as writer:
+        record = OutgoingRecord(topic, b"number 17", b"x" * 2000)
+        with pytest.raises(RecordTooLarge) as refusal:
+            writer.check_size(record)
+
+    assert_readable(refusal.value, topic, "number 17", f"{record.size_bound} bytes", "2000 bytes", "max.message.bytes")
+    assert written(kafka, topic, [0]) == {}
+
+
+@pytest.mark.parametrize("limit", [1024, 65_536, 3_000_000])
+def test_a_record_of_the_largest_size_is_taken(kafka, new_topic, limit):
+    """The bound has to hold for content that does not compress, above all beyond librdkafka's own limit of 1 MB."""
+    topic = new_topic(max_message_bytes=limit)
+    headers = [("schema", b"tensor.raw/1"), ("label", b"a")]
+    without_value = OutgoingRecord(topic, b"key", b"", headers).size_bound
+    record = OutgoingRecord(topic, b"key", os.urandom(limit - without_value), headers)
+    assert record.size_bound == limit
+
+    with TransactionalWriter(kafka, topic, topics=[topic]) as writer:
+        writer.check_size(record)
+        with writer.transaction():
+            writer.produce(record)
+
+    assert values(kafka, topic) == [record.value]
+
+
+def test_many_records_for_a_topic_of_small_batches_are_taken(kafka, new_topic):
+    """The broker holds a batch to the limit of a record, and a client's batches are 1 MB unless it is told."""
+    topic = new_topic(max_message_bytes=20_000)
+
+    with TransactionalWriter(kafka, topic, topics=[topic]) as writer, writer.transaction():
+        for _ in range(200):
+            writer.produce(OutgoingRecord(topic, None, os.urandom(784)))
+
+    assert len(values(kafka, topic)) == 200
+
+
+def test_a_dead_letter_topic_takes_what_its_source_took(kafka, new_topic):
+    source, larger = new_topic(max_message_bytes=1_048_576), new_topic(max_message_bytes=1_048_576 + EXTRA_BYTES)
+    value = os.urandom(1_048_576 - 1000)
+
+    with TransactionalWriter(kafka, source, topics=[source, larger]) as writer, writer.transaction():
+        writer.produce(OutgoingRecord(source, None, value))
+        writer.produce(OutgoingRecord(larger, None, value, [("dead-letter-error", b"x" * 1024)]))
+
+    assert values(kafka, source) == values(kafka, larger) == [value]
+
+
+def test_a_missing_topic_is_told_before_anything_is_written(kafka, new_name):
+    topic = new_name()
+
+    with pytest.raises(TopicMissing) as refusal, TransactionalWriter(kafka, topic, topics=[topic]):
+        pass
+
+    assert_readable(refusal.value, topic)
+
+
+def test_a_topic_that_is_missing_fails_the_commit(kafka, new_topic, new_name):
+    """A record that was not delivered takes the whole transaction with it, however many others were."""
+    there, missing = new_topic(), new_name()
+    impatient = KafkaConnection({**kafka.settings, "topic.metadata.propagation.max.ms": 500}, timeout_s=10)
+
+    with (
+        pytest.raises(TransactionFailed) as refusal,
+        TransactionalWriter(impatient, there) as writer,
+        writer.transaction(),
+    ):
+        writer.produce(OutgoingRecord(there, None, b"value"))
+        writer.produce(OutgoingRecord(missing, None, b"value"))
+
+    assert_readable(refusal.value, there, missing)
+    assert values(kafka, there) == []
+
+
+def test_a_broker_that_goes_away_is_no_success(kafka, broker, new_topic):
+    impatient = KafkaConnection(kafka.settings, timeout_s=1)
+    topic = new_topic()
+
+    try:
+        with (
+            pytest.raises((BrokerUnavailable, TransactionFailed)) as refusal,
+            TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer,
+            writer.transaction(),
+        ):
+            broker.nodes[0].pause()
+            began = time.monotonic()
+            writer.produce(OutgoingRecord(topic, None, b"value"))
+        took = time.monotonic() - began
+    finally:
+        broker.nodes[0].resume()
+
+    assert_readable(refusal.value, topic)
+    assert took < 5
+    with TransactionalWriter(kafka, topic):
+        assert values(kafka, topic) == [], "the next owner takes back what the last one left"
+
+
+def test_a_failure_while_the_broker_is_away_ends_in_time(kafka, broker, new_topic):
+    """Aborting has to wait for the broker, and must not wait for ever."""
+    impatient = KafkaConnection(kafka.settings, timeout_s=1)
+    topic = new_topic()
+    began = time.monotonic()
+
+    try:
+        with (
+            pytest.raises(ZeroDivisionError),
+            TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer,
+            writer.transaction(),
+        ):
+            writer.produce(OutgoingRecord(topic, None, b"value"))
+            writer._producer.flush(10)
+            began = time.monotonic()
+            broker.nodes[0].pause()
+            raise ZeroDivisionError
+        assert time.monotonic() - began < 5
+    finally:
+        broker.nodes[0].resume()
+
+
+def test_group_offsets_are_committed_with_the_transaction(kafka, new_topic, new_name):
+    topic, group = new_topic(), new_name()
+
+    def group_offset():
+        consumer = Consumer({**kafka.settings, "group.id": group})
+        try:
+            return consumer.committed([TopicPartition(topic, 0)], timeout=10)[0].offset
+        finally:
+            consumer.close()
+
+    with TransactionalWriter(kafka, topic) as writer, kafka.consumer(group) as consumer:
+        with pytest.raises(ZeroDivisionError), writer.transaction():
+            writer.send_offsets(consumer, [TopicPartition(topic, 0, 41)])
+            raise ZeroDivisionError
+        assert group_offset() < 0
+        with writer.transaction():
+            writer.send_offsets(consumer, [TopicPartition(topic, 0, 42)])
+
+    assert group_offset() == 42

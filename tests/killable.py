@@ -1,0 +1,120 @@
+"""A step in a process of its own that halts at a named point of its n-th transaction, so that it can be killed there.
+
+`halted_at` starts it and returns when it stands at that point; `python -m tests.killable` is the process itself.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from include.kafka.connection import KafkaConnection
+from include.kafka.ranges import OffsetRange
+from include.kafka.transaction import TransactionalWriter
+from include.state import PROJECT_ROOT
+from tests.tiny import tiny_pipeline
+
+if TYPE_CHECKING:
+    from include.pipeline import Pipeline
+
+Point = Literal["before begin", "before commit", "after commit"]
+
+HALTED = "halted"
+TIMEOUT_S = 60
+
+
+def kill_at(point: Point, transaction: int, job: dict[str, Any]) -> None:
+    """Run `job` in another process and SIGKILL it at a point of its n-th transaction, counted from 1."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.killable", json.dumps({"point": point, "transaction": transaction, **job})],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout as output, selectors.DefaultSelector() as selector:
+        try:
+            selector.register(output, selectors.EVENT_READ)
+            assert selector.select(TIMEOUT_S), f"{job['step']} did not come to {point} within {TIMEOUT_S} s"
+            assert output.readline().strip() == HALTED, f"{job['step']} ended before {point}"
+        finally:
+            process.kill()
+            process.wait(TIMEOUT_S)
+
+
+def ingest_job(kafka: KafkaConnection, pipeline: Pipeline, batch: str, *, records: int, chunk: int) -> dict[str, Any]:
+    return {"step": "ingest", **_shared(kafka, pipeline), "batch": batch, "records": records, "chunk": chunk}
+
+
+def predict_job(kafka: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetRange]) -> dict[str, Any]:
+    tables = {"prediction": pipeline.prediction.model_dump()}
+    return {"step": "predict", **_shared(kafka, pipeline), "tables": tables, "ranges": [r.to_dict() for r in ranges]}
+
+
+def _shared(kafka: KafkaConnection, pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "settings": dict(kafka.settings),
+        "environment": kafka.environment,
+        "pipeline": pipeline.name,
+        "total": pipeline.source.count(),
+    }
+
+
+def _halt() -> None:
+    print(HALTED, flush=True)  # noqa: T201 - the parent waits for this line
+    threading.Event().wait()
+
+
+def _halting(point: Point, wanted: int) -> None:
+    """Let the transactional writer halt in its `wanted`-th transaction of this process."""
+    transaction, commit = TransactionalWriter.transaction, TransactionalWriter._commit
+    begun = 0
+
+    @contextmanager
+    def halting_transaction(writer: TransactionalWriter) -> Iterator[None]:
+        nonlocal begun
+        begun += 1
+        if begun == wanted and point == "before begin":
+            _halt()
+        with transaction(writer):
+            yield
+
+    def halting_commit(writer: TransactionalWriter) -> None:
+        if begun == wanted and point == "before commit":
+            # Until the flush the records may still lie in this process alone, and dying with them proves nothing.
+            writer._producer.flush(TIMEOUT_S)
+            _halt()
+        commit(writer)
+        if begun == wanted and point == "after commit":
+            _halt()
+
+    TransactionalWriter.transaction = halting_transaction  # type: ignore[method-assign]
+    TransactionalWriter._commit = halting_commit  # type: ignore[method-assign]
+
+
+def _run(job: dict[str, Any]) -> None:
+    kafka = KafkaConnection(job["settings"], timeout_s=10, environment=job["environment"])
+    pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job.get("tables", {}))
+    _halting(job["point"], job["transaction"])
+    if job["step"] == "ingest":
+        from include.ingest import batch
+
+        batch.CHUNK_SAMPLES = job["chunk"]
+        batch.ingest_batch(kafka, pipeline, job["batch"], records=job["records"], event_time_ms=1, run="killed")
+    else:
+        from include.prediction.publish import publish_predictions
+        from tests.tiny import tiny_predictor
+
+        ranges = [OffsetRange.from_dict(item) for item in job["ranges"]]
+        publish_predictions(kafka, pipeline, ranges, tiny_predictor(), run="killed")
+
+
+if __name__ == "__main__":
+    _run(json.loads(sys.argv[1]))
