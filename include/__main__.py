@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from include.commands import broker
+from include.commands import broker, demo, registry, stack
 
 app = typer.Typer(
     name="python -m include",
@@ -14,6 +14,9 @@ app = typer.Typer(
     help="Millrace's tools for the command line.",
 )
 app.add_typer(broker.app, name="broker")
+app.add_typer(registry.app, name="registry")
+app.add_typer(stack.app, name="stack")
+app.command()(demo.demo)
 
 
 def main() -> None:

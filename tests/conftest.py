@@ -1,4 +1,4 @@
-"""What every test may ask for: an Airflow home of its own and one real broker for the whole session."""
+"""What every test may ask for: an Airflow home of its own, one real broker, and one real Airflow for the session."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from include.kafka.broker import Cluster, running_cluster
 from include.kafka.broker.jars import jars_dir
+from include.local.stack import Stack, running_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,3 +28,10 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A single-node embedded broker, started when first asked for; tests keep apart by their topics' names."""
     with running_cluster(tmp_path_factory.mktemp("broker"), nodes=1) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Kafka, MLflow's database and Airflow with its scheduler, from a clean home; all DAGs are paused at first."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack

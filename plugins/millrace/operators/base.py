@@ -38,7 +38,8 @@ class PipelineOperator(BaseOperator):
     def __init__(
         self, *, pipeline: str, kafka_conn_id: str | None = None, request_timeout: float = 60.0, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        # Each value of the result is an XCom of its own, so that `operator.output["ranges"]` can be handed on.
+        super().__init__(**{"multiple_outputs": True, **kwargs})
         self.pipeline = pipeline
         self.kafka_conn_id = kafka_conn_id
         self.request_timeout = request_timeout
@@ -51,6 +52,7 @@ class PipelineOperator(BaseOperator):
             connection = kafka_connection(self.kafka_conn_id or pipeline.connection, timeout_s=self.request_timeout)
             result = self.run_step(context, pipeline, connection)
         except NothingToDo as reason:
+            self.log.info("Skipped: %s", reason)
             raise AirflowSkipException(str(reason)) from reason
         except PermanentError as error:
             raise AirflowFailException(str(error)) from error

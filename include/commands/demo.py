@@ -1,0 +1,83 @@
+"""`python -m include demo`: the whole way once, from the source to predictions, on a real broker and Airflow."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from include.commands.stack import print_access, refusals, say, steps
+from include.local import stack as local
+from include.local.demo import TIMEOUT_S, Demo, demo_pipelines
+from include.local.display import print_result, print_seconds, progress
+from include.local.environment import Layout
+from include.state import state_dir
+
+_WATCH_S = 1.0
+INTERRUPTED = 130
+
+
+def demo(
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Stop after the summary also on a terminal; elsewhere that is so anyway.")
+    ] = False,
+    batches: Annotated[int, typer.Option(min=1, help="Ingest runs per pipeline, unless its source ends before.")] = 2,
+    timeout: Annotated[float, typer.Option(help="Seconds for all runs.")] = TIMEOUT_S,
+) -> None:
+    """Start everything, run every pipeline's DAGs, check what they published, and stop everything.
+
+    On a terminal it stays up after the summary, until Ctrl-C. The exit status is 0 only if every step is true.
+    """
+    began = time.monotonic()
+    layout = Layout(state_dir())
+    try:
+        with refusals():
+            pipelines, left_out = demo_pipelines()
+            for sentence in left_out:
+                say(sentence)
+            if running := local.attach(layout):
+                _demonstrate(Demo(running, pipelines, batches), timeout, began)
+                say("The stack ran already, and goes on in the background: `make down` stops it.")
+                return
+            with steps() as on_step:
+                running = local.start(layout, tie=True, on_step=on_step)
+            try:
+                _demonstrate(Demo(running, pipelines, batches), timeout, began)
+                if sys.stdout.isatty() and not leave:
+                    _stay(running)
+            finally:
+                _stop(running)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _demonstrate(shown: Demo, timeout: float, began: float) -> None:
+    console = Console()
+    say(f"Airflow is ready at {shown.stack.url}; the DAGs begin.")
+    with progress(console) as on_runs:
+        results = shown.run(on_runs, timeout_s=timeout)
+    for result in results:
+        print_result(console, result)
+    runs = [run for result in results for run in result.runs]
+    print_seconds(console, shown.stack.record.seconds, runs, time.monotonic() - began)
+    print_access(console, shown.stack)
+
+
+def _stay(running: local.Stack) -> None:
+    say("Everything stays up; Ctrl-C stops it.")
+    try:
+        while True:
+            running.check()
+            time.sleep(_WATCH_S)
+    except KeyboardInterrupt:
+        say("")
+
+
+def _stop(running: local.Stack) -> None:
+    began = time.monotonic()
+    say("Stopping everything.")
+    running.stop()
+    say(f"Everything is stopped ({time.monotonic() - began:.1f} s); the state stays.")

@@ -1,0 +1,191 @@
+"""The demonstration: every pipeline's DAGs run once, and what they claim is checked in Kafka and the registry."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.local.audit import Audit, Offsets, audit, end_offsets
+from include.local.environment import CONNECTION
+from include.local.errors import StackError
+from include.local.runs import Run, RunFollower
+from include.pipeline import load_pipelines
+from include.registry.versions import Version, champion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from include.local.stack import Stack
+    from include.pipeline import Pipeline
+
+# Consumers first: events of samples for a DAG that is paused are lost to it.
+WORKFLOWS = ("predict", "train", "ingest")
+TIMEOUT_S = 600.0
+_DAGS_TIMEOUT_S = 120.0
+# A run that an asset calls for is there within a turn or two of the scheduler.
+_SETTLED_S = 2.0
+_STUCK_S = 45.0
+_POLL_S = 0.5
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What was found of one pipeline when nothing of it ran any more."""
+
+    pipeline: Pipeline
+    topics: Audit
+    champion: Version | None
+    runs: tuple[Run, ...]
+
+    def shortcomings(self) -> list[str]:
+        """Return a sentence for each thing that is not as it should be; none when the whole way is proven."""
+        name, topics = self.pipeline.name, self.topics
+        found = []
+        if not any(run.dag_id == f"{name}.ingest" and run.state == "success" for run in self.runs):
+            found.append(f"No run of {name}.ingest has succeeded.")
+        if not topics.samples + topics.requests:
+            found.append(f"There are no records in {self.pipeline.samples_topic} and {self.pipeline.requests_topic}.")
+        if self.champion is None:
+            found.append(f"No model of {name} has been promoted (floor: {self.pipeline.promotion.floor:g}).")
+        if topics.missing:
+            found.append(
+                f"{len(topics.missing)} of {topics.requests} requests have neither a prediction nor a dead letter, "
+                f"the first at {topics.missing[0]}."
+            )
+        if topics.doubled:
+            found.append(
+                f"{len(topics.doubled)} of {topics.requests} requests have more than one result, "
+                f"the first at {topics.doubled[0]}."
+            )
+        return found
+
+
+def demo_pipelines() -> tuple[list[Pipeline], list[str]]:
+    """Return the pipelines that a local stack can run, and a sentence on each that it can't.
+
+    Raises:
+        StackError: there is none.
+    """
+    valid, invalid = load_pipelines()
+    runnable = [pipeline for pipeline in valid if pipeline.connection == CONNECTION]
+    left_out = [
+        f"Pipeline {pipeline.name} uses the connection {pipeline.connection!r}, not the embedded broker's "
+        f"{CONNECTION!r}, and is left out."
+        for pipeline in valid
+        if pipeline.connection != CONNECTION
+    ]
+    left_out += [f"A pipeline file is not valid and makes no DAGs: {item}" for item in invalid]
+    if not runnable:
+        raise StackError("\n".join(["There is no pipeline to show: add a TOML file to include/pipelines.", *left_out]))
+    return runnable, left_out
+
+
+@dataclass
+class Demo:
+    """One demonstration on a running stack.
+
+    Args:
+        pipelines: from `demo_pipelines`.
+        batches: ingest runs of each pipeline, unless its source ends before.
+    """
+
+    stack: Stack
+    pipelines: Sequence[Pipeline]
+    batches: int = 2
+
+    def run(self, on_runs: Callable[[list[Run]], None], *, timeout_s: float = TIMEOUT_S) -> list[PipelineResult]:
+        """Unpause the DAGs, ingest, and wait until nothing runs any more and everything is found to be true.
+
+        Args:
+            on_runs: shown all runs of the demonstration whenever they were asked for.
+            timeout_s: for all of it, in seconds.
+
+        Raises:
+            StackError: a run failed, time is up, nothing happens though something is missing, or the stack ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        since = {pipeline.name: end_offsets(self.stack.bootstrap_servers, pipeline) for pipeline in self.pipelines}
+        self._wait_for_dags()
+        follower = RunFollower(self.stack.api, frozenset(self._dag_ids()))
+        before = {(run.dag_id, run.id) for run in follower.runs() if not run.active}
+        for dag_id in self._dag_ids():
+            self.stack.api.unpause(dag_id)
+        idle_since: float | None = None
+        while True:
+            self.stack.check()
+            runs = [run for run in follower.runs() if (run.dag_id, run.id) not in before]
+            on_runs(runs)
+            self._refuse_failed(runs)
+            asked_for_more = self._ingest_more(runs)
+            active = [run for run in runs if run.active]
+            now = time.monotonic()
+            if asked_for_more or active:
+                idle_since = None
+            elif idle_since is None:
+                idle_since = now
+            missing = [f"{run.dag_id} is {run.state}." for run in active]
+            if idle_since is not None and now - idle_since > _SETTLED_S:
+                results = [self._result(pipeline, since[pipeline.name], runs) for pipeline in self.pipelines]
+                missing = [sentence for result in results for sentence in result.shortcomings()]
+                if not missing:
+                    return results
+                if now - idle_since > _STUCK_S:
+                    raise StackError("\n".join(["Nothing runs any more, and:", *missing]))
+            if now > deadline:
+                raise StackError("\n".join([f"Not done after {timeout_s:g} s:", *missing]))
+            time.sleep(_POLL_S)
+
+    def _dag_ids(self) -> list[str]:
+        return [f"{pipeline.name}.{workflow}" for workflow in WORKFLOWS for pipeline in self.pipelines]
+
+    def _wait_for_dags(self) -> None:
+        """Wait until Airflow has read the workflow files."""
+        api = self.stack.api
+        wanted = set(self._dag_ids())
+
+        def missing() -> bool:
+            wanted.difference_update([dag_id for dag_id in wanted if api.has_dag(dag_id)])
+            return bool(wanted)
+
+        try:
+            api.wait_until(lambda: not missing(), timeout_s=_DAGS_TIMEOUT_S, what="Airflow reads the workflow files")
+        except StackError as error:
+            faults = [f"{item['filename']}:\n{item['stack_trace']}" for item in api.import_errors()]
+            absent = ", ".join(sorted(wanted))
+            raise StackError("\n".join([f"Airflow does not show the DAGs {absent} ({error}).", *faults])) from error
+
+    def _ingest_more(self, runs: list[Run]) -> bool:
+        """Ask for the next batch where one is due; return whether any was."""
+        due = []
+        for pipeline in self.pipelines:
+            dag_id = f"{pipeline.name}.ingest"
+            # The scheduler makes one run itself when the DAG is unpaused, for the interval that has just ended.
+            own = [run for run in runs if run.dag_id == dag_id]
+            if len(own) < self.batches and not any(run.skipped for run in own):
+                due.append(dag_id)
+        for dag_id in due:
+            self.stack.api.trigger(dag_id)
+        return bool(due)
+
+    def _refuse_failed(self, runs: list[Run]) -> None:
+        for run in runs:
+            if run.state != "failed":
+                continue
+            lines = [f"Run {run.id} of {run.dag_id} has failed."]
+            for task in run.tasks:
+                if task.state == "failed":
+                    log = self.stack.api.log(run.dag_id, run.id, task.id, task.try_number)
+                    lines += [f"The end of the log of {task.id}:", *(f"  {line}" for line in log[-_LOG_LINES:])]
+            raise StackError("\n".join(lines))
+
+    def _result(self, pipeline: Pipeline, since: Offsets, runs: list[Run]) -> PipelineResult:
+        from include.registry.tracking import open_registry
+
+        return PipelineResult(
+            pipeline=pipeline,
+            topics=audit(self.stack.bootstrap_servers, pipeline, since),
+            champion=champion(open_registry(), pipeline.name),
+            runs=tuple(run for run in runs if run.dag_id.rpartition(".")[0] == pipeline.name),
+        )

@@ -1,0 +1,163 @@
+"""The demonstration on the screen: runs while they go on, and the summary at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from include.local.demo import PipelineResult
+    from include.local.runs import Run, Task
+
+_STYLES = {
+    "success": "green",
+    "running": "cyan",
+    "queued": "dim",
+    "scheduled": "dim",
+    "skipped": "magenta",
+    "failed": "bold red",
+    "upstream_failed": "red",
+    "up_for_retry": "yellow",
+}
+_DONE = ("success", "skipped", "failed", "upstream_failed")
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[list[Run]], None]]:
+    """Yield what shows the runs: a live table on a terminal, elsewhere a line for each change."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+        yield lambda runs: live.update(Group(_table(runs), Spinner("dots", Text("waiting for the runs", style="dim"))))
+
+
+def _table(runs: Sequence[Run]) -> Table:
+    table = Table(title="Runs", title_justify="left", expand=False)
+    table.add_column("DAG", style="bold", no_wrap=True)
+    table.add_column("began by", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("tasks")
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for run in runs:
+        tasks = Text(", ").join(_task_text(task) for task in run.tasks if task.state)
+        seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
+        table.add_row(run.dag_id, _began_by(run), _state(run.state), tasks, seconds)
+    return table
+
+
+def _task_text(task: Task) -> Text:
+    again = f" (try {task.try_number})" if task.try_number > 1 else ""
+    return Text(f"{task.id}{again}", style=_STYLES.get(task.state or "", ""))
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+def _began_by(run: Run) -> str:
+    return {"scheduled": "schedule", "asset_triggered": "new data", "manual": "this demo"}.get(run.kind, run.kind)
+
+
+def _lines(console: Console) -> Callable[[list[Run]], None]:
+    started = time.monotonic()
+    told: set[tuple[str, ...]] = set()
+
+    def tell(*what: str) -> None:
+        if what not in told:
+            told.add(what)
+            dag_id, run_id, task_id, try_number, state, seconds = what
+            again = f" (try {try_number})" if try_number not in ("", "0", "1") else ""
+            console.print(
+                f"{time.monotonic() - started:6.1f} s  {dag_id}  {task_id or 'run'}{again}  {state}{seconds}",
+                markup=False,
+                highlight=False,
+            )
+            del run_id
+
+    def show(runs: list[Run]) -> None:
+        for run in runs:
+            tell(run.dag_id, run.id, "", "", f"begun by {_began_by(run)}", "")
+            for task in run.tasks:
+                if task.state in _DONE or task.state == "up_for_retry":
+                    seconds = "" if not task.seconds else f"  {task.seconds:.1f} s"
+                    tell(run.dag_id, run.id, task.id, str(task.try_number), task.state, seconds)
+            if not run.active:
+                tell(run.dag_id, run.id, "", "", run.state, "" if run.seconds is None else f"  {run.seconds:.1f} s")
+
+    return show
+
+
+def print_result(console: Console, result: PipelineResult) -> None:
+    """Print what was found of one pipeline."""
+    topics, version = result.topics, result.champion
+    new, total = topics.new_samples + topics.new_requests, topics.samples + topics.requests
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column()
+    facts.add_row(
+        "ingested",
+        f"{_counted(new, total)} in the topics: {topics.samples:,} labelled samples, {topics.requests:,} requests",
+    )
+    if version is not None:
+        facts.add_row("model", f"version {version.number}, accuracy {version.accuracy:.4f} on held-out samples")
+    proof = "each request exactly once" if topics.exactly_once else "NOT each request exactly once"
+    facts.add_row(
+        "predicted",
+        f"{_counted(topics.new_predictions, topics.predictions)} in the topic, {topics.dead_letters:,} dead letters; "
+        f"{proof}",
+    )
+    console.rule(Text(result.pipeline.name, style="bold"), align="left")
+    console.print(facts)
+    if topics.examples:
+        console.print(_examples(topics.examples))
+
+
+def _counted(new: int, total: int) -> str:
+    return f"{new:,} new, {total:,}"
+
+
+def _examples(predictions: Sequence[Mapping[str, object]]) -> Table:
+    table = Table(title=f"{len(predictions)} of the predictions, as a consumer reads them", title_justify="left")
+    for column in ("id", "label", "score", "model", "from"):
+        table.add_column(column, justify="right" if column == "score" else "left")
+    for item in predictions:
+        table.add_row(
+            str(item.get("id")),
+            str(item.get("label")),
+            str(item.get("score")),
+            f"{item.get('model')}/{item.get('version')}",
+            f"{item.get('topic')}/{item.get('partition')}/{item.get('offset')}",
+        )
+    return table
+
+
+def print_seconds(console: Console, start: Mapping[str, float], runs: Sequence[Run], total: float) -> None:
+    """Print what each step took: of the stack's start, and of each DAG its tasks over all of its runs."""
+    table = Table(title="Seconds", title_justify="left")
+    table.add_column("step")
+    table.add_column("tasks")
+    table.add_column("runs", justify="right")
+    table.add_column("seconds", justify="right")
+    for step, seconds in start.items():
+        table.add_row(step, "", "", f"{seconds:.1f}")
+    for dag_id in dict.fromkeys(run.dag_id for run in runs):
+        own = [run for run in runs if run.dag_id == dag_id]
+        tasks: dict[str, float] = {}
+        for task in (task for run in own for task in run.tasks):
+            tasks[task.id] = tasks.get(task.id, 0.0) + (task.seconds or 0.0)
+        shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in tasks.items())
+        table.add_row(dag_id, shown, str(len(own)), f"{sum(run.seconds or 0.0 for run in own):.1f}")
+    table.add_section()
+    table.add_row("all of it", "", "", f"{total:.1f}")
+    console.print(table)

@@ -1,0 +1,122 @@
+"""The ports that Airflow listens on: those asked for, or the first free ones from its defaults upwards."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.local.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOOPBACK = "127.0.0.1"
+API_PORT = "AIRFLOW__API__PORT"
+WORKER_LOG_PORT = "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"
+TRIGGER_LOG_PORT = "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT"
+
+# What listens, the setting that moves it, and Airflow's own default.
+_SERVERS = (
+    ("Airflow's UI and API", API_PORT, 8080),
+    ("the server of tasks' logs", WORKER_LOG_PORT, 8793),
+    ("the server of triggers' logs", TRIGGER_LOG_PORT, 8794),
+)
+_TRIES = 100
+# Below every system's ephemeral range and apart from the embedded broker's, so that neither takes the other's.
+_RANDOM = range(10_000, 20_000)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """One port for each server that `airflow standalone` runs."""
+
+    api: int
+    worker_log: int
+    trigger_log: int
+
+    def settings(self) -> dict[str, str]:
+        """The ports as Airflow's environment variables."""
+        return {
+            API_PORT: str(self.api),
+            WORKER_LOG_PORT: str(self.worker_log),
+            TRIGGER_LOG_PORT: str(self.trigger_log),
+        }
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on this port now, on the loopback interface and on all of them.
+
+    The log servers listen on every interface, and a wildcard listener may share its port with a loopback one on some
+    systems: so a port is free when it can be had both ways and nobody answers there.
+    """
+    for family, host in ((socket.AF_INET, LOOPBACK), (socket.AF_INET, ""), (socket.AF_INET6, "::")):
+        try:
+            with socket.socket(family) as probe:
+                # As the servers do: connections that linger from the last run do not count.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            if family == socket.AF_INET6 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                continue  # a machine without IPv6
+            return False
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((LOOPBACK, port)) != 0
+
+
+def choose_ports(environment: Mapping[str, str]) -> tuple[Ports, list[str]]:
+    """Choose the ports of a start.
+
+    A port that the environment asks for is taken or refused; else it is Airflow's default or the next free one.
+
+    Returns:
+        The ports, and a sentence for each that is another than usual.
+
+    Raises:
+        StackError: a port that was asked for is in use or is none, or no free one was found.
+    """
+    chosen: list[int] = []
+    notes: list[str] = []
+    for name, variable, default in _SERVERS:
+        if wanted := environment.get(variable):
+            chosen.append(_required(name, variable, wanted, taken=chosen))
+            continue
+        port = next((port for port in range(default, default + _TRIES) if port not in chosen and is_free(port)), None)
+        if port is None:
+            raise StackError(
+                f"Ports {default} to {default + _TRIES - 1} are all in use, and {name} needs one: stop what listens "
+                f"there, or set {variable} to a free port."
+            )
+        if port != default:
+            notes.append(f"Port {default} is in use: {name} listens on {port}.")
+        chosen.append(port)
+    return Ports(*chosen), notes
+
+
+def random_ports() -> Ports:
+    """Return free ports far from the defaults, for stacks beside the developer's own, such as those of tests."""
+    free = (port for port in random.sample(_RANDOM, len(_RANDOM)) if is_free(port))
+    chosen = [port for port, _ in zip(free, _SERVERS, strict=False)]
+    if len(chosen) < len(_SERVERS):
+        raise StackError(
+            f"Only {len(chosen)} of the {len(_SERVERS)} ports that Airflow needs are free in "
+            f"{_RANDOM.start}-{_RANDOM.stop - 1}: stop what listens there."
+        )
+    return Ports(*chosen)
+
+
+def _required(name: str, variable: str, wanted: str, *, taken: list[int]) -> int:
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= 65_535:
+        raise StackError(f"{variable} is {wanted!r}, which is no port: set it to a number from 1 to 65535.")
+    port = int(wanted)
+    if port in taken or not is_free(port):
+        raise StackError(
+            f"Port {port} is in use, and {variable} asks for it for {name}: stop what listens there, or change or "
+            "unset the variable."
+        )
+    return port

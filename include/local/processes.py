@@ -1,0 +1,115 @@
+"""Processes of a stack: found though they rename themselves and outlive their parents, and ended, all of them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from include.local.errors import StackError
+from include.local.record import ProcessMark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+_PR_SET_CHILD_SUBREAPER = 36
+_POLL_S = 0.05
+
+# A process's time of creation is kept relative to the boot, so a clock that is set moves it a little.
+_CREATED_TOLERANCE_S = 5.0
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that none gets out of sight (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans(own: Collection[int]) -> None:
+    """Take note of adopted children that have ended, as a parent must, except the `own` ones that others wait for."""
+    for child in psutil.Process().children():
+        if child.pid not in own and has_ended(child):
+            with suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process is gone, or a zombie that nobody has taken note of."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def mark(process: psutil.Process) -> ProcessMark | None:
+    """Return what identifies a process, None if it has ended."""
+    try:
+        return ProcessMark(pid=process.pid, created=process.create_time(), session=os.getsid(process.pid))
+    except (psutil.Error, OSError):
+        return None
+
+
+def find(marked: ProcessMark) -> psutil.Process | None:
+    """Return the marked process if it still runs."""
+    try:
+        process = psutil.Process(marked.pid)
+        same = abs(process.create_time() - marked.created) < _CREATED_TOLERANCE_S
+    except psutil.Error:
+        return None
+    return process if same and not has_ended(process) else None
+
+
+def descendants() -> list[psutil.Process]:
+    """Return all living descendants of this process."""
+    return [process for process in psutil.Process().children(recursive=True) if not has_ended(process)]
+
+
+def survivors(marks: Iterable[ProcessMark]) -> list[psutil.Process]:
+    """Return what still runs of a stack: the marked processes, their descendants, and the others of their sessions.
+
+    A session counts only while a marked member lives: its id may belong to strangers afterwards.
+    """
+    found: dict[int, psutil.Process] = {}
+    sessions: set[int] = set()
+    for marked in marks:
+        process = find(marked)
+        if process is None:
+            continue
+        sessions.add(marked.session)
+        found[process.pid] = process
+        with suppress(psutil.Error):
+            found |= {child.pid: child for child in process.children(recursive=True)}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) in sessions:
+                found[process.pid] = process
+    found.pop(os.getpid(), None)
+    return [process for process in found.values() if not has_ended(process)]
+
+
+def end_all(living: Callable[[], list[psutil.Process]], *, timeout_s: float = 10.0) -> int:
+    """SIGKILL everything that `living` returns, again and again until it returns nothing; return how many those were.
+
+    Raises:
+        StackError: some are still there after the timeout.
+    """
+    deadline = time.monotonic() + timeout_s
+    killed: set[int] = set()
+    while left := living():
+        if time.monotonic() > deadline:
+            names = ", ".join(f"{process.pid}" for process in left)
+            raise StackError(
+                f"Processes {names} are still there {timeout_s:g} s after SIGKILL: look at what holds them (`ps -l`), "
+                "then try again."
+            )
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                killed.add(process.pid)
+        time.sleep(_POLL_S)
+    return len(killed)

@@ -1,0 +1,65 @@
+"""What is written down about a running stack, so that another process can find it, wait for it and end what it left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from include.local.errors import StackError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Status = Literal["starting", "ready", "stopping", "stopped", "failed"]
+
+
+class ProcessMark(BaseModel):
+    """A process that can be told from a later one with the same pid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pid: int
+    created: float = Field(description="seconds since the epoch, as psutil tells it")
+    session: int = Field(description="id of the session it belongs to")
+
+
+class StackRecord(BaseModel):
+    """The content of `record.json`; only the supervisor writes it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status
+    supervisor: ProcessMark
+    owner: ProcessMark | None = Field(description="whose end ends the stack; None in the background")
+    step: str = ""
+    notes: list[str] = Field(default_factory=list)
+    seconds: dict[str, float] = Field(default_factory=dict, description="what each step of the start took")
+    url: str = ""
+    bootstrap_servers: str = ""
+    error: str = ""
+    settings: dict[str, str] = Field(default_factory=dict, description="the stack's environment variables")
+    processes: list[ProcessMark] = Field(default_factory=list, description="everything started, to end what is left")
+
+    @classmethod
+    def load(cls, path: Path) -> StackRecord | None:
+        """Return the record, None where no stack was ever started.
+
+        Raises:
+            StackError: the file is there and is not a record.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise StackError(
+                f"{path} is not a stack's record ({reason}): end what still runs of that stack, then delete the file."
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write the record; a reader sees the old one or the new one, never a part."""
+        aside = path.with_name(f".{path.name}.new")
+        aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        aside.replace(path)

@@ -1,0 +1,289 @@
+"""The local stack as its users see it: started, found again, asked, and stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+from include.local.airflow import USERNAME, log_tail, read_password
+from include.local.api import AirflowApi
+from include.local.environment import Layout, stack_settings
+from include.local.errors import StackError
+from include.local.ports import choose_ports, random_ports
+from include.local.processes import end_all, find, survivors
+from include.local.record import StackRecord
+from include.local.supervisor import RUNS_ALREADY
+from include.state import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+# Airflow alone may take its 240 s on a slow machine, and the first start fetches the broker's jars.
+START_TIMEOUT_S = 420.0
+STOP_TIMEOUT_S = 60.0
+_POLL_S = 0.1
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Stack:
+    """A running stack."""
+
+    layout: Layout
+    record: StackRecord
+    password: str = field(repr=False)
+    _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.api = AirflowApi(self.url, self.username, self.password, check=self.check)
+
+    @property
+    def url(self) -> str:
+        """The address of Airflow's UI."""
+        return self.record.url
+
+    @property
+    def username(self) -> str:
+        """The login of the UI and the API."""
+        return USERNAME
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where the broker is."""
+        return self.record.bootstrap_servers
+
+    @property
+    def log_dir(self) -> Path:
+        """What tasks logged: `dag_id=.../run_id=.../task_id=.../attempt=N.log`."""
+        return self.layout.task_logs
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment variables that its processes have over those of whoever started it."""
+        return self.record.settings
+
+    def stop(self) -> None:
+        """Stop it, all of its processes included; its state stays."""
+        self.api.close()
+        stop(self.layout, self._child)
+
+    def check(self) -> None:
+        """Raise a `StackError` with the reason if the stack no longer runs."""
+        if self._child is not None:
+            self._child.poll()
+        record = _load(self.layout)
+        if record.supervisor != self.record.supervisor or record.status in ("stopping", "stopped"):
+            raise StackError("The stack was stopped: start it again with `make demo` or `make up`.")
+        if record.status == "failed":
+            raise StackError(record.error)
+        if find(record.supervisor) is None:
+            raise StackError(
+                f"The stack's supervisor (pid {record.supervisor.pid}) was killed: start the stack again, which also "
+                "ends what is left of this one."
+            )
+
+
+@contextmanager
+def running_stack(
+    state: Path, *, environment: Mapping[str, str] | None = None, on_step: Callable[[str], None] = log.info
+) -> Iterator[Stack]:
+    """Run a stack on random free ports within a `with` block, beside any other.
+
+    Everything ends with the block, or with this process, however that ends.
+
+    Args:
+        state: folder of all its state, made if it is missing.
+        environment: variables over this process's own.
+        on_step: told in a few words when something slow begins.
+
+    Raises:
+        StackError: one runs already on this state, or a part does not come up.
+    """
+    layout = Layout(state.expanduser().resolve())
+    chosen = {**random_ports().settings(), **(environment or {})}
+    stack = start(layout, environment=chosen, tie=True, on_step=on_step)
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def start(
+    layout: Layout,
+    *,
+    environment: Mapping[str, str] | None = None,
+    tie: bool,
+    on_step: Callable[[str], None] = log.info,
+    timeout_s: float = START_TIMEOUT_S,
+) -> Stack:
+    """Start a stack and wait until it is ready.
+
+    Args:
+        layout: where its state is.
+        environment: variables over this process's own.
+        tie: have it end with this process.
+        on_step: told in a few words when something slow begins.
+        timeout_s: for all of it, in seconds.
+
+    Raises:
+        StackError: one runs already on this state, a port is in use, or a part does not come up; nothing is left.
+    """
+    layout.directory.mkdir(parents=True, exist_ok=True)
+    _wait_for_the_last(layout, on_step)
+    path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]))
+    with layout.supervisor_log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "include.local.supervisor", *([str(os.getpid())] if tie else [])],
+            # The supervisor puts the rest together; this much it needs to begin.
+            env={**os.environ, **(environment or {}), "MILLRACE_STATE": str(layout.state), "PYTHONPATH": path},
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.PIPE if tie else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        record = _wait_until_ready(layout, child, on_step, timeout_s)
+        return _stack(layout, record, child)
+    except BaseException:
+        stop(layout, child)
+        raise
+
+
+def attach(layout: Layout) -> Stack | None:
+    """Return the stack that runs in the background on this state, None if there is none or it belongs to a process."""
+    record = StackRecord.load(layout.record_file)
+    if record is None or record.owner is not None or record.status != "ready" or find(record.supervisor) is None:
+        return None
+    return _stack(layout, record, None)
+
+
+def stop(layout: Layout, child: subprocess.Popen[bytes] | None = None, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+    """Stop what runs on this state and end what a killed stack left; return whether there was anything.
+
+    Args:
+        layout: where its state is.
+        child: the supervisor, where this process started it.
+        timeout_s: for a stop in good order; what is left then is killed.
+
+    Raises:
+        StackError: something is still there after it was killed.
+    """
+    record = StackRecord.load(layout.record_file)
+    if child is not None:
+        child.terminate()
+    elif record is not None and (supervisor := find(record.supervisor)) is not None:
+        with suppress(psutil.NoSuchProcess):
+            supervisor.terminate()
+    elif record is None or not survivors(record.processes):
+        return False
+    deadline = time.monotonic() + timeout_s
+    while _is_locked(layout) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    record = StackRecord.load(layout.record_file)
+    marks = [record.supervisor, *record.processes] if record else []
+    end_all(lambda: survivors(marks))
+    if child is not None:
+        child.wait()
+    return True
+
+
+def settings_of(layout: Layout) -> dict[str, str]:
+    """Return the variables of the stack that runs, or of one that would be started now (its broker not known yet).
+
+    Raises:
+        StackError: a port that the environment asks for is in use.
+    """
+    record = StackRecord.load(layout.record_file)
+    if record is not None and record.settings and find(record.supervisor) is not None:
+        return record.settings
+    ports, _ = choose_ports(os.environ)
+    return stack_settings(layout, ports=ports, bootstrap_servers="", environment=os.environ)
+
+
+def _stack(layout: Layout, record: StackRecord, child: subprocess.Popen[bytes] | None) -> Stack:
+    return Stack(layout, record, read_password(layout.password_file), child)
+
+
+def _wait_until_ready(
+    layout: Layout, child: subprocess.Popen[bytes], on_step: Callable[[str], None], timeout_s: float
+) -> StackRecord:
+    deadline = time.monotonic() + timeout_s
+    told: list[str] = []
+    while True:
+        ended = child.poll() is not None  # before the record is read: its last word comes before the end
+        record = StackRecord.load(layout.record_file)
+        if record is not None and record.supervisor.pid == child.pid:
+            for sentence in (*record.notes, record.step):
+                if sentence and sentence not in told:
+                    told.append(sentence)
+                    on_step(sentence)
+            if record.status == "ready":
+                return record
+            if ended:
+                raise StackError(record.error or "The stack was stopped while it started: start it again.")
+        elif ended and child.returncode == RUNS_ALREADY:
+            raise StackError(f"Another process has just started a stack on {layout.state}: use that one, or stop it.")
+        elif ended:
+            raise StackError(
+                f"The stack's supervisor ended with status {child.returncode}:\n{log_tail(layout.supervisor_log)}"
+            )
+        if time.monotonic() > deadline:
+            raise StackError(f"The stack is not ready after {timeout_s:g} s: see the logs in {layout.directory}.")
+        time.sleep(_POLL_S)
+
+
+def _wait_for_the_last(layout: Layout, on_step: Callable[[str], None]) -> None:
+    """Refuse to start beside a stack that is in use; wait for one whose owner was killed, as it is about to end."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    told = False
+    while _is_locked(layout):
+        record = StackRecord.load(layout.record_file)
+        if record is not None and record.status in ("starting", "ready"):
+            if record.owner is None:
+                raise StackError(
+                    f"A stack runs in the background on {layout.state} ({record.url or 'still starting'}): use that "
+                    "one, or stop it with `make down`."
+                )
+            if find(record.owner) is not None:
+                raise StackError(
+                    f"Process {record.owner.pid} runs a stack on {layout.state} ({record.url or 'still starting'}): "
+                    "wait for its end, or stop it with Ctrl-C there or with `make down`."
+                )
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"The last stack on {layout.state} has not ended in {STOP_TIMEOUT_S:g} s: end it with `make down`."
+            )
+        if not told:
+            told = True
+            on_step("Waiting for the last stack to end")
+        time.sleep(_POLL_S)
+
+
+def _is_locked(layout: Layout) -> bool:
+    try:
+        with layout.lock_file.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _load(layout: Layout) -> StackRecord:
+    record = StackRecord.load(layout.record_file)
+    if record is None:
+        raise StackError(f"{layout.record_file} is gone, and with it the way to the stack: start the stack again.")
+    return record

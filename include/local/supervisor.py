@@ -1,0 +1,217 @@
+"""Runs the stack: starts its parts, watches them, and ends them all, whatever happens to whoever asked for it.
+
+Run as `python -m include.local.supervisor [OWNER_PID]`, in a session of its own. With an owner its standard input is a
+pipe that the owner holds: when that closes, even by SIGKILL, everything ends. It tells how things are in its record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, NoReturn
+
+import psutil
+
+from include.errors import MillraceError
+from include.kafka.broker import BrokerError, Cluster, running_cluster
+from include.local.airflow import StandaloneAirflow, log_tail, make_login
+from include.local.environment import Layout, stack_settings
+from include.local.errors import StackError
+from include.local.ports import LOOPBACK, Ports, choose_ports
+from include.local.processes import adopt_orphans, descendants, end_all, mark, reap_orphans, survivors
+from include.local.record import ProcessMark, StackRecord
+from include.state import PROJECT_ROOT, state_dir
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+RUNS_ALREADY = 3
+_WATCH_S = 1.0
+_LOCK_TIMEOUT_S = 1.0
+_MIGRATION_TIMEOUT_S = 300.0
+
+
+class _StopAsked(BaseException):
+    """Raised in the main thread by SIGTERM or SIGINT; not an error, so nothing may swallow it."""
+
+
+@dataclass
+class _Supervisor:
+    layout: Layout
+    record: StackRecord
+
+    def note(self, **changes: object) -> None:
+        """Change the record and write it."""
+        for name, value in changes.items():
+            setattr(self.record, name, value)
+        self.record.processes = [marked for process in descendants() if (marked := mark(process))]
+        self.record.save(self.layout.record_file)
+
+    def run(self) -> NoReturn:
+        """Start everything and watch it; it ends by an exception only."""
+        ports, notes = choose_ports(os.environ)
+        self.record.notes += notes
+        self.note(step="Starting the broker, migrating MLflow's database")
+        with contextlib.ExitStack() as parts:
+            started = time.monotonic()
+            # By one process, before there are tasks: several that migrate a fresh SQLite file at once break it.
+            migration = self._start_migration(ports)
+            cluster = self._broker(parts)
+            self._time("broker", started)
+            self._finish_migration(migration)
+            self._time("MLflow's database", started)
+            self.note(step="Starting Airflow", bootstrap_servers=cluster.bootstrap_servers)
+            started = time.monotonic()
+            settings = self._settings(ports, cluster.bootstrap_servers)
+            broker_pids = frozenset(node.pid for node in cluster.nodes if node.pid)
+            airflow = StandaloneAirflow({**os.environ, **settings}, self.layout.airflow_log, broker_pids)
+            make_login(self.layout.password_file)
+            parts.callback(airflow.stop)
+            parts.callback(lambda: self.note(status="stopping"))
+            airflow.start()
+            self._time("Airflow", started)
+            self.note(status="ready", step="", url=f"http://{LOOPBACK}:{ports.api}", settings=settings)
+            self._watch(airflow, cluster, broker_pids)
+
+    def _time(self, step: str, started: float) -> None:
+        self.record.seconds[step] = time.monotonic() - started
+
+    def _broker(self, parts: contextlib.ExitStack) -> Cluster:
+        """Start the broker, or use the one that `python -m include broker start` runs on the same data."""
+        cluster = Cluster.load(self.layout.broker_data)
+        if cluster is not None and len(cluster.running()) == len(cluster.nodes):
+            self.record.notes.append(
+                f"The broker ran already ({cluster.bootstrap_servers}): it is used, and will be left running."
+            )
+            return cluster
+        return parts.enter_context(running_cluster(self.layout.broker_data, on_step=lambda step: self.note(step=step)))
+
+    def _watch(self, airflow: StandaloneAirflow, cluster: Cluster, broker_pids: frozenset[int]) -> NoReturn:
+        known: set[int] = set()
+        while True:
+            airflow.check()
+            for node in cluster.nodes:
+                if node.process() is None:
+                    raise StackError(f"The broker's node {node.id} has ended:\n{node.log_tail()}")
+            reap_orphans({airflow.pid, *broker_pids})
+            if (pids := {process.pid for process in descendants()}) != known:
+                known = pids
+                self.note()
+            time.sleep(_WATCH_S)
+
+    def _settings(self, ports: Ports, bootstrap_servers: str) -> dict[str, str]:
+        return stack_settings(self.layout, ports=ports, bootstrap_servers=bootstrap_servers, environment=os.environ)
+
+    def _start_migration(self, ports: Ports) -> subprocess.Popen[bytes]:
+        with self.layout.migration_log.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "include", "registry", "migrate"],
+                env={**os.environ, **self._settings(ports, "")},
+                cwd=PROJECT_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    def _finish_migration(self, child: subprocess.Popen[bytes]) -> None:
+        try:
+            status: object = child.wait(_MIGRATION_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            status = f"no end after {_MIGRATION_TIMEOUT_S:g} s"
+        if status != 0:
+            raise StackError(
+                f"MLflow's database could not be migrated ({status}):\n{log_tail(self.layout.migration_log)}"
+            )
+
+
+def supervise(layout: Layout, owner: ProcessMark | None) -> int:
+    """Run the stack until it is to end or fails; return the exit status."""
+    layout.directory.mkdir(parents=True, exist_ok=True)
+    # Airflow's keys, its login and its database.
+    layout.airflow_home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with layout.lock_file.open("a") as lock:
+        if not _acquire(lock):
+            return RUNS_ALREADY
+        before = StackRecord.load(layout.record_file)
+        itself = mark(psutil.Process())
+        assert itself is not None, "this process runs"  # noqa: S101 - for the type checker
+        supervisor = _Supervisor(layout, StackRecord(status="starting", supervisor=itself, owner=owner))
+        if before and (ended := end_all(lambda: survivors(before.processes))):
+            supervisor.record.notes.append(f"Ended {ended} processes that the last stack left behind.")
+        supervisor.note()
+        status = _run_until_the_end(supervisor)
+        end_all(descendants)
+        supervisor.note(status=status)
+    return 1 if status == "failed" else 0
+
+
+def _acquire(lock: IO[str]) -> bool:
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # by another supervisor for long, or for an instant by who looks whether there is one
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOCK_TIMEOUT_S / 20)
+        else:
+            return True
+
+
+def _run_until_the_end(supervisor: _Supervisor) -> str:
+    # A signal that arrives while things are being ended must not end the ending.
+    try:
+        supervisor.run()
+    except _StopAsked:
+        return "stopped"
+    except (MillraceError, BrokerError) as error:
+        supervisor.record.error = str(error)
+    except Exception as error:  # noqa: BLE001 - whoever waits for the stack reads the record, not this process's output
+        supervisor.record.error = f"{type(error).__name__}: {error} (see {supervisor.layout.supervisor_log})"
+        sys.excepthook(type(error), error, error.__traceback__)
+    return "failed"
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - the signature of a handler
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: None)
+        raise _StopAsked
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+
+
+def _stop_with_owner() -> None:
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="owner", daemon=True).start()
+
+
+def main() -> int:
+    """Read the command line and supervise."""
+    adopt_orphans()
+    _stop_on_signals()
+    owner: ProcessMark | None = None
+    try:
+        if len(sys.argv) > 1:
+            owner = mark(psutil.Process(int(sys.argv[1])))
+            _stop_with_owner()
+        return supervise(Layout(state_dir()), owner)
+    except psutil.NoSuchProcess:
+        return 0  # the owner has gone
+    except _StopAsked:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

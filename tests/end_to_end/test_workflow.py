@@ -1,0 +1,125 @@
+"""From source to prediction, with the real scheduler and the real broker, told by what other applications see."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from include.kafka.connection import KafkaConnection
+from include.local.stack import Stack
+from tests.end_to_end.conftest import PIPELINE, TIMEOUT_S, successes
+from tests.topics import committed_records
+
+ACCURACY = 0.97
+FIELDS = {
+    "id": str,
+    "label": str,
+    "score": float,
+    "model": str,
+    "version": int,
+    "digest": str,
+    "manifest": str,
+    "topic": str,
+    "partition": int,
+    "offset": int,
+    "index": int,
+}
+
+
+def events(stack: Stack, name: str) -> list[dict[str, Any]]:
+    answer = stack.api.get("/assets/events", limit=100, name_pattern=name)
+    found: list[dict[str, Any]] = answer["asset_events"]
+    return [event for event in found if event.get("name") == name]
+
+
+def test_each_request_is_predicted_exactly_once(flow: Stack, kafka: KafkaConnection) -> None:
+    requests = committed_records(kafka, f"{PIPELINE}.requests")
+    predictions = committed_records(kafka, f"{PIPELINE}.predictions")
+
+    asked = Counter(f"{record.topic()}/{record.partition()}/{record.offset()}" for record in requests)
+    values = [json.loads(record.value() or b"") for record in predictions]
+    answered = Counter(f"{value['topic']}/{value['partition']}/{value['offset']}" for value in values)
+    assert len(asked) > 100
+    assert answered == asked
+    assert committed_records(kafka, f"{PIPELINE}.dead-letters") == []
+
+
+def test_a_prediction_has_the_documented_fields_and_names_its_request_and_model(
+    flow: Stack, kafka: KafkaConnection
+) -> None:
+    requests = {
+        (record.partition(), record.offset()): record for record in committed_records(kafka, f"{PIPELINE}.requests")
+    }
+    champion = successes(flow, "train", "promote_model")[0]["version"]
+
+    for record in committed_records(kafka, f"{PIPELINE}.predictions"):
+        value = json.loads(record.value() or b"")
+        assert {name: type(content) for name, content in value.items()} == FIELDS
+        request = requests[value["partition"], value["offset"]]
+        assert value["id"].encode() == record.key() == request.key()
+        assert record.timestamp() == request.timestamp()
+        assert 0 < value["score"] <= 1
+        assert (value["model"], value["version"], value["index"]) == (PIPELINE, champion, 0)
+        assert dict(record.headers() or [])["model"] == f"{PIPELINE}/{champion}".encode()
+
+
+def test_every_sample_of_the_source_came_in_once(flow: Stack, kafka: KafkaConnection) -> None:
+    results = successes(flow, "ingest", "produce_batch")
+    records = committed_records(kafka, f"{PIPELINE}.samples") + committed_records(kafka, f"{PIPELINE}.requests")
+
+    assert len(records) == sum(result["sent_now"] for result in results)
+    assert len({record.key() for record in records}) == len(records)
+
+
+def test_the_model_is_as_accurate_as_the_readme_says(flow: Stack) -> None:
+    promoted = successes(flow, "train", "promote_model")[0]
+
+    assert promoted["accuracy"] >= ACCURACY
+
+
+def test_predictions_agree_with_the_labels_that_the_requests_were_sent_without(
+    flow: Stack, kafka: KafkaConnection
+) -> None:
+    from include.pipeline import load_pipeline
+
+    source = load_pipeline(PIPELINE).source
+    labels = {sample.id: sample.label for sample in source.read(0, source.count())}
+    values = [json.loads(record.value() or b"") for record in committed_records(kafka, f"{PIPELINE}.predictions")]
+
+    right = sum(labels[value["id"]] == value["label"] for value in values)
+    assert right / len(values) >= ACCURACY - 0.03
+
+
+def test_asset_events_carry_counts_ranges_and_versions(flow: Stack) -> None:
+    (sent, *_) = events(flow, f"{PIPELINE}.samples")
+    (promoted, *_) = events(flow, f"{PIPELINE}.model")
+    (published, *_) = events(flow, f"{PIPELINE}.predictions")
+
+    assert sent["extra"]["samples"] > 0
+    assert sent["extra"]["batch"]
+    assert promoted["extra"]["version"] >= 1
+    assert published["extra"]["ranges"][0]["topic"] == f"{PIPELINE}.requests"
+    assert published["extra"]["predictions"] > 0
+
+
+def test_a_training_without_enough_new_samples_skips_and_triggers_nothing(flow: Stack) -> None:
+    train, predict = f"{PIPELINE}.train", f"{PIPELINE}.predict"
+    before = (len(events(flow, f"{PIPELINE}.model")), len(flow.api.runs(predict)))
+
+    run = flow.api.trigger(train)
+    ended = flow.api.wait_for_run(train, run, timeout_s=TIMEOUT_S)
+
+    assert ended["state"] == "success"
+    assert {task["task_id"]: task["state"] for task in flow.api.tasks(train, run)} == {
+        "freeze_ranges": "skipped",
+        "train_model": "skipped",
+        "promote_model": "skipped",
+    }
+    assert any("this step waits for" in line for line in flow.api.log(train, run, "freeze_ranges", 1))
+    assert (len(events(flow, f"{PIPELINE}.model")), len(flow.api.runs(predict))) == before
+
+
+def test_the_plugins_folder_is_read_without_a_complaint(flow: Stack) -> None:
+    assert flow.api.import_errors() == []
+    assert flow.api.get("/plugins/importErrors")["import_errors"] == []

@@ -1,0 +1,155 @@
+"""Ranges, training, promotion and predictions, by the operators, on the real broker and a real registry."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.errors import Stopped
+from include.kafka.connection import KafkaConnection
+from include.pipeline import Pipeline
+from include.registry.tracking import migrate
+from millrace.assets import model_asset, predictions_asset
+from millrace.operators import (
+    EnsureTopicsOperator,
+    FreezeRangesOperator,
+    ProduceBatchOperator,
+    PromoteModelOperator,
+    PublishPredictionsOperator,
+    TrainModelOperator,
+)
+from tests.plugins.conftest import Run, context_of
+from tests.topics import committed_records
+
+NewPipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture
+def pipeline(kafka: KafkaConnection, new_pipeline: NewPipeline) -> Pipeline:
+    """A pipeline with topics, and a registry that is ready."""
+    pipeline = new_pipeline(epochs="3", min_new_samples="100")
+    migrate()
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    return pipeline
+
+
+def ingest(pipeline: Pipeline, run: str, records: int) -> dict[str, Any]:
+    operator = ProduceBatchOperator(task_id="t", pipeline=pipeline.name, records=records)
+    return operator.execute(context_of(Run(f"{pipeline.name}.ingest", run)))
+
+
+def freeze(pipeline: Pipeline, step: Any, **arguments: Any) -> dict[str, Any]:
+    operator = FreezeRangesOperator(task_id="t", pipeline=pipeline.name, step=step, **arguments)
+    return operator.execute(context_of(Run(f"{pipeline.name}.{step}", "r")))
+
+
+def train(pipeline: Pipeline, run: str, **arguments: Any) -> dict[str, Any]:
+    ranges = freeze(pipeline, "train", min_new_samples=0)["ranges"]
+    operator = TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=ranges, **arguments)
+    return operator.execute(context_of(Run(f"{pipeline.name}.train", run)))
+
+
+def promote(pipeline: Pipeline, version: int, **arguments: Any) -> dict[str, Any]:
+    operator = PromoteModelOperator(
+        task_id="t", pipeline=pipeline.name, version=version, outlets=[model_asset(pipeline)], **arguments
+    )
+    return operator.execute(context_of(Run(f"{pipeline.name}.train", "r")))
+
+
+def publish(pipeline: Pipeline, ranges: list[dict[str, Any]], **arguments: Any) -> dict[str, Any]:
+    operator = PublishPredictionsOperator(
+        task_id="t", pipeline=pipeline.name, ranges=ranges, outlets=[predictions_asset(pipeline)], **arguments
+    )
+    return operator.execute(context_of(Run(f"{pipeline.name}.predict", "r")))
+
+
+def test_an_empty_topic_is_nothing_to_freeze(pipeline: Pipeline) -> None:
+    for step in ("train", "predict"):
+        with pytest.raises(AirflowSkipException, match="has 0 new samples"):
+            freeze(pipeline, step)
+    with pytest.raises(AirflowSkipException, match="has 0 new samples"):
+        freeze(pipeline, "train", min_new_samples=0)
+
+
+def test_training_waits_for_enough_new_samples_and_counts_samples_not_offsets(pipeline: Pipeline) -> None:
+    sent = ingest(pipeline, "a", 60)["samples"]
+
+    # Offsets are more than samples, by the transaction's markers.
+    with pytest.raises(AirflowSkipException, match=f"has {sent} new samples and this step waits for {sent + 1}"):
+        freeze(pipeline, "train", min_new_samples=sent + 1)
+    assert freeze(pipeline, "train", min_new_samples=sent)["new_samples"] == sent
+
+
+def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeline, kafka: KafkaConnection) -> None:
+    sent = ingest(pipeline, "a", 700)
+    requests = freeze(pipeline, "predict")["ranges"]
+    with pytest.raises(AirflowSkipException, match="has no champion yet: its requests wait"):
+        publish(pipeline, requests)
+
+    trained = train(pipeline, "first")
+    assert trained["version"] == 1
+    # What has been learnt from is not new any more.
+    with pytest.raises(AirflowSkipException, match="has 0 new samples"):
+        freeze(pipeline, "train")
+    # The same run again, as after a crash between its end and Airflow's note of it: one version, nothing trained anew.
+    assert train(pipeline, "first") == trained
+
+    with pytest.raises(AirflowSkipException, match=r"below the floor of 1"):
+        promote(pipeline, 1, floor=1.0)
+    assert promote(pipeline, 1, floor=0.1)["promoted"]
+    second = train(pipeline, "second", epochs=1, learning_rate=1e-6)["version"]
+    with pytest.raises(AirflowSkipException, match="no more than champion 1"):
+        promote(pipeline, second, floor=0.0)
+
+    published = publish(pipeline, requests)
+    assert published == {"samples": sent["requests"], "predictions": sent["requests"], "dead_letters": {}, "version": 1}
+    with pytest.raises(AirflowSkipException, match="predicted already"):
+        publish(pipeline, requests)
+    with pytest.raises(AirflowSkipException, match="has 0 new samples"):
+        freeze(pipeline, "predict")
+
+    asked = {record.key() for record in committed_records(kafka, pipeline.requests_topic)}
+    answers = committed_records(kafka, pipeline.predictions_topic)
+    assert Counter(record.key() for record in answers) == dict.fromkeys(asked, 1)
+    assert {json.loads(record.value() or b"")["version"] for record in answers} == {1}
+
+
+def test_training_that_can_not_be_run_as_asked_is_refused(pipeline: Pipeline) -> None:
+    ingest(pipeline, "a", 60)
+
+    with pytest.raises(AirflowFailException, match="epochs = 0: Input should be greater than or equal to 1"):
+        train(pipeline, "r", epochs=0)
+
+
+def test_a_stopped_training_leaves_no_version_and_no_process(pipeline: Pipeline) -> None:
+    ingest(pipeline, "a", 200)
+    ranges = freeze(pipeline, "train")["ranges"]
+    operator = TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=ranges)
+    operator.on_kill()
+
+    with pytest.raises(Stopped, match="Training was stopped"):
+        operator.execute(context_of(Run(f"{pipeline.name}.train", "r")))
+    with pytest.raises(AirflowFailException, match="has no version 1"):
+        promote(pipeline, 1)
+
+
+def test_an_unknown_version_is_refused(pipeline: Pipeline) -> None:
+    ingest(pipeline, "a", 60)
+    requests = freeze(pipeline, "predict")["ranges"]
+
+    with pytest.raises(AirflowFailException, match=f"Model {pipeline.name} has no version 7"):
+        publish(pipeline, requests, version="7")
+
+
+def test_a_registry_that_was_never_migrated_is_refused(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    ingest(pipeline, "a", 60)
+
+    with pytest.raises(AirflowFailException, match="migrate"):
+        train(pipeline, "r")
