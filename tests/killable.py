@@ -1,6 +1,6 @@
 """A step in a process of its own that halts at a named point of its n-th transaction, so that it can be killed there.
 
-`halted_at` starts it and returns when it stands at that point; `python -m tests.killable` is the process itself.
+`kill_at` starts it and kills it when it stands there; `python -m tests.killable` is the process itself.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.transaction import TransactionalWriter
 from include.state import PROJECT_ROOT
+from tests.producing import NOW_MS
 from tests.tiny import tiny_pipeline
 
 if TYPE_CHECKING:
@@ -31,22 +33,26 @@ TIMEOUT_S = 60
 
 def kill_at(point: Point, transaction: int, job: dict[str, Any]) -> None:
     """Run `job` in another process and SIGKILL it at a point of its n-th transaction, counted from 1."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.killable", json.dumps({"point": point, "transaction": transaction, **job})],
-        cwd=PROJECT_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout as output, selectors.DefaultSelector() as selector:
-        try:
-            selector.register(output, selectors.EVENT_READ)
-            assert selector.select(TIMEOUT_S), f"{job['step']} did not come to {point} within {TIMEOUT_S} s"
-            assert output.readline().strip() == HALTED, f"{job['step']} ended before {point}"
-        finally:
-            process.kill()
-            process.wait(TIMEOUT_S)
+    arguments = [
+        sys.executable,
+        "-m",
+        "tests.killable",
+        json.dumps({"point": point, "transaction": transaction, **job}),
+    ]
+    with TemporaryFile("w+") as told:
+        process = subprocess.Popen(arguments, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=told, text=True)
+        assert process.stdout is not None
+        with process.stdout as output, selectors.DefaultSelector() as selector:
+            try:
+                selector.register(output, selectors.EVENT_READ)
+                assert selector.select(TIMEOUT_S), f"{job['step']} did not halt {point} within {TIMEOUT_S} s"
+                if output.readline().strip() != HALTED:
+                    told.seek(0)
+                    status = process.wait(TIMEOUT_S)
+                    raise AssertionError(f"{job['step']} ended with {status} and did not halt {point}: {told.read()}")
+            finally:
+                process.kill()
+                process.wait(TIMEOUT_S)
 
 
 def ingest_job(kafka: KafkaConnection, pipeline: Pipeline, batch: str, *, records: int, chunk: int) -> dict[str, Any]:
@@ -107,7 +113,7 @@ def _run(job: dict[str, Any]) -> None:
         from include.ingest import batch
 
         batch.CHUNK_SAMPLES = job["chunk"]
-        batch.ingest_batch(kafka, pipeline, job["batch"], records=job["records"], event_time_ms=1, run="killed")
+        batch.ingest_batch(kafka, pipeline, job["batch"], records=job["records"], event_time_ms=NOW_MS, run="killed")
     else:
         from include.prediction.publish import publish_predictions
         from tests.tiny import tiny_predictor

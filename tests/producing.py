@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
 TIMEOUT_S = 30
+# A topic's retention is measured against timestamps: what is dated years back is soon removed.
+NOW_MS = int(time.time() * 1000)
 
 
 @dataclass(frozen=True)

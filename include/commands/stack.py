@@ -59,6 +59,17 @@ def status() -> None:
 
 
 @app.command()
+def clean() -> None:
+    """Remove all state of a stopped stack: topics, models, runs, logs and the login; the broker's jars stay."""
+    with refusals():
+        removed = local.remove_state(Layout(state_dir()))
+    for folder in removed:
+        say(f"Removed {folder}.")
+    if not removed:
+        say(f"There is no state in {state_dir()}.")
+
+
+@app.command()
 def env() -> None:
     """Print the stack's environment for a shell: eval "$(python -m include stack env)", then `airflow dags list`."""
     with refusals():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import PermanentError
 from include.feed.plan import epoch_blocks, window_order
-from include.feed.window import ROW, Samples, WindowReader
+from include.feed.window import ROW, Part, WindowReader
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
 from include.kafka.record import Address, address_of, read_headers
@@ -245,7 +245,7 @@ class Feed:
             self.manifest.ranges, window=self.window, seed=self.manifest.seed, epoch=epoch, shuffle=self.shuffle
         )
         check_ranges(self.connection, self.manifest.ranges)
-        windows = WindowReader(self._selected(blocks, start, stop, report), self.window)
+        windows = WindowReader(self._selected(blocks, start, stop, report), self.codec, self.window)
         served = np.zeros(len(self.manifest.labels), np.int64)
         number, skip = start.window, start.batch
         while (window := windows.take()) is not None and not stop.is_set():
@@ -253,7 +253,7 @@ class Feed:
             first = (int(window.rows["block"][0]), int(window.rows["offset"][0]))
             for batch in range(skip, -(-len(window) // self.batch_size)):
                 rows = order[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world_size]
-                decoded = self.codec.decode([window.values[row] for row in rows.tolist()])
+                decoded = window.decode(rows)
                 for refusal in decoded.refusals:
                     row = window.rows[rows[refusal.position]]
                     block = blocks[row["block"]]
@@ -271,7 +271,7 @@ class Feed:
 
     def _selected(
         self, blocks: list[OffsetRange], start: _Position, stop: threading.Event, report: FeedReport
-    ) -> Iterator[Samples]:
+    ) -> Iterator[Part]:
         """The labelled records of this side of the split, as they come from the log, from the position on."""
         left = blocks[start.block :]
         if start.offset >= 0:
@@ -280,11 +280,13 @@ class Feed:
         heads = _Heads(self.manifest)
         reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
         for index, messages in reading:
-            samples = self._select(messages, heads, start.block + index, report)
-            if len(samples):
-                yield samples
+            part = self._select(messages, heads, start.block + index, report)
+            # Let go of them before the next ones are made, which then take their memory.
+            messages.clear()
+            if len(part):
+                yield part
 
-    def _select(self, messages: list[Message], heads: _Heads, block: int, report: FeedReport) -> Samples:
+    def _select(self, messages: list[Message], heads: _Heads, block: int, report: FeedReport) -> Part:
         """Labels and split for a list of records, with a few C calls a record and arrays for the rest."""
         import numpy as np
 
@@ -303,4 +305,4 @@ class Feed:
         rows["label"] = labels[kept]
         rows["block"] = block
         rows["offset"] = [message.offset() for message in chosen]
-        return Samples([message.value() for message in chosen], rows)
+        return Part([message.value() for message in chosen], rows)

@@ -1,31 +1,111 @@
-"""Windows of encoded samples, each gathered while the one before it is served."""
+"""Windows of samples, each gathered while the one before it is served."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from include.codecs.base import Decoded, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from include.codecs.base import Codec
+
 ROW = [("label", "i8"), ("block", "i8"), ("offset", "i8")]
+LARGEST_ARRAY = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Encoded samples, and a row for each.
+class Part:
+    """Some encoded samples, and a row for each.
 
     Attributes:
         values: the records' values.
         rows: structured array of dtype `ROW`: index of the label, and the block and offset that the record came from.
     """
 
-    values: list[bytes | None]
+    values: Sequence[bytes | None]
     rows: np.ndarray[Any, Any]
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __getitem__(self, part: slice) -> Part:
+        return Part(self.values[part], self.rows[part])
+
+
+class Window:
+    """Samples that are shuffled together; they stay encoded until their batch is served."""
+
+    def __init__(self, codec: Codec, size: int) -> None:
+        import numpy as np
+
+        self._codec = codec
+        self._values: list[bytes | None] = []
+        self._rows = np.empty(size, ROW)
+        self.count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def rows(self) -> np.ndarray[Any, Any]:
+        """A row of dtype `ROW` for each sample."""
+        return self._rows[: self.count]
+
+    def add(self, part: Part) -> None:
+        """Take in samples for which there is room."""
+        self._rows[self.count : self.count + len(part)] = part.rows
+        self._take_in(part.values)
+        self.count += len(part)
+
+    def decode(self, positions: np.ndarray[Any, Any]) -> Decoded:
+        """The samples at `positions`, in that order, as the codec decodes a list of them."""
+        return self._codec.decode([self._values[position] for position in positions.tolist()])
+
+    def _take_in(self, values: Sequence[bytes | None]) -> None:
+        self._values.extend(values)
+
+
+class ArrayWindow(Window):
+    """A window of decoded samples, for a codec that does nothing but copy.
+
+    Tens of thousands of small values, kept as they came and picked in shuffled order, cost the feed more time than all
+    its other work: every one of them is a cache miss, and so is the memory that the next records are read into.
+    """
+
+    def __init__(self, codec: Codec, size: int) -> None:
+        import numpy as np
+
+        super().__init__(codec, size)
+        self._samples = np.empty((size, *codec.sample_shape), _sample_type(codec))
+        self._refusals: dict[int, Refusal] = {}
+
+    def decode(self, positions: np.ndarray[Any, Any]) -> Decoded:
+        import numpy as np
+
+        samples = self._samples.take(positions, axis=0)
+        if not self._refusals:
+            return Decoded(samples, np.arange(len(positions)))
+        refused = [self._refusals.get(position) for position in positions.tolist()]
+        good = np.array([refusal is None for refusal in refused], bool)
+        refusals = [
+            Refusal(place, refusal.reason, refusal.error)
+            for place, refusal in enumerate(refused)
+            if refusal is not None
+        ]
+        return Decoded(samples[good], np.flatnonzero(good), refusals)
+
+    def _take_in(self, values: Sequence[bytes | None]) -> None:
+        decoded = self._codec.decode(values)
+        room = self._samples[self.count : self.count + len(values)]
+        if decoded.refusals:
+            room[decoded.positions] = decoded.samples
+            self._refusals.update({self.count + refusal.position: refusal for refusal in decoded.refusals})
+        else:
+            room[:] = decoded.samples
 
 
 class WindowReader:
@@ -35,27 +115,44 @@ class WindowReader:
     that only the first window of an epoch is waited for.
     """
 
-    def __init__(self, parts: Iterator[Samples], size: int) -> None:
+    def __init__(self, parts: Iterator[Part], codec: Codec, size: int) -> None:
         self._parts = parts
+        self._codec = codec
         self._size = size
-        self._gathered: list[Samples] = []
-        self._count = 0
+        small = size * _sample_bytes(codec) <= LARGEST_ARRAY
+        self._kind = ArrayWindow if small and _only_copies(codec) else Window
+        self._next = self._kind(codec, size)
+        self._left: Part | None = None
 
     def read_ahead(self, samples: int) -> None:
         """Read until the next window has so many samples, is whole, or the stream ends."""
-        while self._count < min(samples, self._size) and (part := next(self._parts, None)) is not None:
-            self._gathered.append(part)
-            self._count += len(part)
+        window = self._next
+        while len(window) < min(samples, self._size) and (part := self._left or next(self._parts, None)) is not None:
+            room = self._size - len(window)
+            window.add(part[:room])
+            self._left = part[room:] if len(part) > room else None
 
-    def take(self) -> Samples | None:
+    def take(self) -> Window | None:
         """The next window, read to its end; None when nothing is left."""
-        import numpy as np
-
         self.read_ahead(self._size)
-        if not self._count:
-            return None
-        values = [value for part in self._gathered for value in part.values]
-        rows = np.concatenate([part.rows for part in self._gathered])
-        excess = Samples(values[self._size :], rows[self._size :])
-        self._gathered, self._count = [excess], len(excess)
-        return Samples(values[: self._size], rows[: self._size])
+        window, self._next = self._next, self._kind(self._codec, self._size)
+        return window if len(window) else None
+
+
+def _only_copies(codec: Codec) -> bool:
+    """Whether an encoded sample is the array's own bytes."""
+    import numpy as np
+
+    zeros = np.zeros(codec.sample_shape, _sample_type(codec))
+    return codec.encode(zeros) == zeros.tobytes()
+
+
+def _sample_type(codec: Codec) -> np.dtype[Any]:
+    kind: np.dtype[Any] = codec.decode([]).samples.dtype
+    return kind
+
+
+def _sample_bytes(codec: Codec) -> int:
+    import numpy as np
+
+    return int(np.prod(codec.sample_shape)) * _sample_type(codec).itemsize

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
@@ -96,23 +97,16 @@ def ingest_batch(
         RecordTooLarge: a sample does not fit into its topic.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
-    try:
-        batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
-    except Fenced as error:
-        # All batches share the planning's id, so this does not speak of a newer attempt at the same batch.
-        raise PlannedTogether(
-            f"Batch {batch_id} and another batch of {pipeline.name} were planned at the same moment and the other one "
-            "came first: the next attempt plans this one."
-        ) from error
-    if not fixed_now and not batch.complete:
-        _check_fingerprint(pipeline, batch_id, batch)
     key = _key(connection, pipeline, batch_id)
     sent_now = 0
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
     topics = (pipeline.samples_topic, pipeline.requests_topic)
     with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
-        # Only now, with every earlier attempt fenced, is it decided what that attempt has sent.
-        batch = Batch(**ledger.read(connection, [key])[key])
+        # Only now, with every earlier attempt fenced, is it decided what that attempt has sent. A killed one's open
+        # transaction would also hold up whoever reads the ledger, until the broker gives it up a minute later.
+        batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
+        if not fixed_now and not batch.complete:
+            _check_fingerprint(pipeline, batch_id, batch)
         while not batch.complete:
             if stopped():
                 raise Stopped(
@@ -143,11 +137,22 @@ def _key(connection: KafkaConnection, pipeline: Pipeline, scope: str) -> LedgerK
 def _fix_range(
     connection: KafkaConnection, pipeline: Pipeline, batch_id: str, records: int, run: str
 ) -> tuple[Batch, bool]:
-    """The batch's range, and True where it was fixed just now.
+    """The batch as the ledger has it, and True where its range was fixed just now.
 
     One transactional id for all batches of a pipeline makes this a compare-and-swap: who reads the position after
     `init_transactions` and commits was alone.
     """
+    try:
+        return _plan(connection, pipeline, batch_id, records, run)
+    except Fenced as error:
+        # All batches share the planning's id, so this does not speak of a newer attempt at the same batch.
+        raise PlannedTogether(
+            f"Batch {batch_id} and another batch of {pipeline.name} were planned at the same moment and the other one "
+            "came first: the next attempt plans this one."
+        ) from error
+
+
+def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, records: int, run: str) -> tuple[Batch, bool]:
     key, position_key = (_key(connection, pipeline, scope) for scope in (batch_id, "next position"))
     with TransactionalWriter(connection, f"{connection.environment}.{pipeline.name}.{STEP}-plan") as writer:
         known = ledger.read(connection, [key, position_key])
@@ -206,16 +211,12 @@ def _send(
     return after
 
 
-def _chunks(pipeline: Pipeline, start: int, count: int) -> Iterator[list[SourceSample]]:
-    for position in range(start, start + count, CHUNK_SAMPLES):
-        yield pipeline.source.read(position, min(CHUNK_SAMPLES, start + count - position))
-
-
 def _fingerprint(pipeline: Pipeline, start: int, count: int) -> str:
-    digest = hashlib.sha256()
-    for samples in _chunks(pipeline, start, count):
-        digest.update(fingerprint(samples).encode())
-    return digest.hexdigest()
+    chunks = (
+        pipeline.source.read(position, min(CHUNK_SAMPLES, start + count - position))
+        for position in range(start, start + count, CHUNK_SAMPLES)
+    )
+    return fingerprint(chain.from_iterable(chunks))
 
 
 def _check_fingerprint(pipeline: Pipeline, batch_id: str, batch: Batch) -> None:

@@ -85,6 +85,9 @@ class KafkaConnection:
                 # At the end of a log the broker holds a fetch for this long before it says so; a reader of ranges asks
                 # for records that are there, and waits for that answer once a partition.
                 "fetch.wait.max.ms": 10,
+                # librdkafka stops fetching while its queue is full and by default looks again after a second; a
+                # fast reader has emptied the queue long before.
+                "fetch.queue.backoff.ms": 5,
                 **overrides,
             },
             logger=client_log,

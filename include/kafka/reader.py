@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 # left than asked for; everywhere else the batch is full long before.
 FILL_S = 0.05
 
-# What librdkafka has fetched beyond the end of a range is thrown away: it reads ahead enough to
-# keep a reader busy for some milliseconds, and looks as often whether there is room for more.
-READ_AHEAD = {"queued.max.messages.kbytes": 8 * 1024, "fetch.queue.backoff.ms": 5}
+# What librdkafka has fetched beyond the end of a range is thrown away, so of several ranges it fetches only this much
+# ahead, enough for some tens of milliseconds.
+READ_AHEAD = {"queued.max.messages.kbytes": 8 * 1024}
 
 
 def read_range(

@@ -33,9 +33,11 @@ _FIRST_REQUEST_TIMEOUT_S = 60.0
 _POLL_S = 0.2
 _TAIL_LINES = 15
 _TAIL_BYTES = 65_536
+_LINE_LENGTH = 300
 
 # As they are called in `airflow standalone`, and in its output before the bar.
-_COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
+_API_SERVER = "api-server"
+_COMPONENTS = ("scheduler", "dag-processor", _API_SERVER, "triggerer")
 
 
 def make_login(file: Path) -> None:
@@ -165,11 +167,17 @@ class StandaloneAirflow:
         with suppress(ProcessLookupError):
             os.kill(self._child.pid, signal.SIGINT)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self._processes() and time.monotonic() < deadline:
+        while self._has_to_finish() and time.monotonic() < deadline:
             self._reap()
             time.sleep(_POLL_S / 4)
         end_all(self._processes)
         self._reap()
+
+    def _has_to_finish(self) -> bool:
+        """Whether more is left than the API server, which has nothing to write down and takes seconds to end."""
+        if not self._components:
+            return bool(self._processes())
+        return any(not has_ended(process) for name, process in self._components.items() if name != _API_SERVER)
 
     def _reap(self) -> None:
         self._child.poll()
@@ -203,4 +211,5 @@ def log_tail(path: Path, *, only: str | None = None) -> str:
         lines = []
     if only:
         lines = [line for line in lines if line.startswith(only)] or lines
-    return "\n".join([*lines[-_TAIL_LINES:], f"(all of it is in {path})"])
+    shown = [line if len(line) <= _LINE_LENGTH else f"{line[:_LINE_LENGTH]}…" for line in lines[-_TAIL_LINES:]]
+    return "\n".join([*shown, f"(all of it is in {path})"])

@@ -163,7 +163,7 @@ class Demo:
             dag_id = f"{pipeline.name}.ingest"
             # The scheduler makes one run itself when the DAG is unpaused, for the interval that has just ended.
             own = [run for run in runs if run.dag_id == dag_id]
-            if len(own) < self.batches and not any(run.skipped for run in own):
+            if len(own) < self.batches and not any(run.active or run.skipped for run in own):
                 due.append(dag_id)
         for dag_id in due:
             self.stack.api.trigger(dag_id)

@@ -29,7 +29,7 @@ _STYLES = {
     "upstream_failed": "red",
     "up_for_retry": "yellow",
 }
-_DONE = ("success", "skipped", "failed", "upstream_failed")
+_TOLD = ("success", "skipped", "failed", "upstream_failed", "up_for_retry")
 
 
 @contextmanager
@@ -57,8 +57,7 @@ def _table(runs: Sequence[Run]) -> Table:
 
 
 def _task_text(task: Task) -> Text:
-    again = f" (try {task.try_number})" if task.try_number > 1 else ""
-    return Text(f"{task.id}{again}", style=_STYLES.get(task.state or "", ""))
+    return Text(_named(task), style=_STYLES.get(task.state or "", ""))
 
 
 def _state(state: str) -> Text:
@@ -70,32 +69,31 @@ def _began_by(run: Run) -> str:
 
 
 def _lines(console: Console) -> Callable[[list[Run]], None]:
-    started = time.monotonic()
-    told: set[tuple[str, ...]] = set()
+    began = time.monotonic()
+    told: set[tuple[str, str, str]] = set()
 
-    def tell(*what: str) -> None:
-        if what not in told:
-            told.add(what)
-            dag_id, run_id, task_id, try_number, state, seconds = what
-            again = f" (try {try_number})" if try_number not in ("", "0", "1") else ""
-            console.print(
-                f"{time.monotonic() - started:6.1f} s  {dag_id}  {task_id or 'run'}{again}  {state}{seconds}",
-                markup=False,
-                highlight=False,
-            )
-            del run_id
+    def tell(run: Run, sentence: str, seconds: float | None) -> None:
+        key = run.dag_id, run.id, sentence
+        if key not in told:
+            told.add(key)
+            took = "" if seconds is None else f" ({seconds:.1f} s)"
+            at = f"{time.monotonic() - began:6.1f} s"
+            console.print(f"{at}  {run.dag_id}  {sentence}{took}", markup=False, highlight=False)
 
     def show(runs: list[Run]) -> None:
         for run in runs:
-            tell(run.dag_id, run.id, "", "", f"begun by {_began_by(run)}", "")
+            tell(run, f"begins, by {_began_by(run)}", None)
             for task in run.tasks:
-                if task.state in _DONE or task.state == "up_for_retry":
-                    seconds = "" if not task.seconds else f"  {task.seconds:.1f} s"
-                    tell(run.dag_id, run.id, task.id, str(task.try_number), task.state, seconds)
+                if task.state in _TOLD:
+                    tell(run, f"{_named(task)}: {task.state}", task.seconds)
             if not run.active:
-                tell(run.dag_id, run.id, "", "", run.state, "" if run.seconds is None else f"  {run.seconds:.1f} s")
+                tell(run, run.state, run.seconds)
 
     return show
+
+
+def _named(task: Task) -> str:
+    return f"{task.id} (try {task.try_number})" if task.try_number > 1 else task.id
 
 
 def print_result(console: Console, result: PipelineResult) -> None:

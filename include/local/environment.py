@@ -94,6 +94,12 @@ class Layout:
         return self.directory / "airflow.log"
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder of state: what a fresh start would make anew."""
+        names = ("models", "mlflow", "runs")
+        return (self.airflow_home, self.broker_data, self.directory, *(self.state / name for name in names))
+
+    @property
     def broker_data(self) -> Path:
         """The embedded broker's data folder."""
         return self.state / "broker"

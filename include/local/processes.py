@@ -39,10 +39,13 @@ def reap_orphans(own: Collection[int]) -> None:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Tell whether a process is gone, or a zombie that nobody has taken note of."""
+    """Tell whether a process is gone, or a zombie that nobody has taken note of.
+
+    One whose first thread has ended while others have not is called a zombie too, but still holds its ports.
+    """
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
+    except psutil.NoSuchProcess:  # psutil's ZombieProcess is one, where a zombie's threads cannot be counted
         return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from include.kafka.broker import Cluster
 from include.local.airflow import USERNAME, log_tail, read_password
 from include.local.api import AirflowApi
 from include.local.environment import Layout, stack_settings
@@ -197,6 +199,25 @@ def stop(layout: Layout, child: subprocess.Popen[bytes] | None = None, *, timeou
     if child is not None:
         child.wait()
     return True
+
+
+def remove_state(layout: Layout) -> list[Path]:
+    """Remove the state of a stack that does not run, but for the broker's jars; return the folders that were there.
+
+    Raises:
+        StackError: something still runs on it.
+    """
+    record, cluster = StackRecord.load(layout.record_file), Cluster.load(layout.broker_data)
+    if _is_locked(layout) or (record and survivors(record.processes)):
+        raise StackError(f"A stack runs on {layout.state}: stop it with `make down` first.")
+    if cluster and cluster.running():
+        raise StackError(
+            f"The broker of {layout.broker_data} runs: stop it with `python -m include broker stop` first."
+        )
+    present = [folder for folder in layout.folders if folder.is_dir()]
+    for folder in present:
+        shutil.rmtree(folder)
+    return present
 
 
 def settings_of(layout: Layout) -> dict[str, str]:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,10 @@ def migrate(uri: str | None = None) -> str:
         return f"MLflow's database {_shown(uri)} is migrated."
     path = _sqlite_path(uri)
     with _migration_lock(path.parent):
+        done = path.with_name(f"{path.name}.migrated")
         if _sqlite_is_migrated(path):
+            if done.is_file() and done.read_text() == _migration(path):
+                return f"MLflow's database {path} is up to date."
             with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(f"{path}.before-migration")) as copy:
                 source.backup(copy)
             _upgrade(uri)
@@ -141,6 +145,8 @@ def migrate(uri: str | None = None) -> str:
             aside.unlink(missing_ok=True)
             _upgrade(f"{SQLITE}{aside}")
             aside.rename(path)
+        # The next one need not import MLflow to see that nothing is left to do.
+        done.write_text(_migration(path))
     return f"MLflow's database {path} is migrated."
 
 
@@ -205,14 +211,25 @@ def _sqlite_path(uri: str) -> Path:
 
 
 def _sqlite_is_migrated(path: Path) -> bool:
+    return _sqlite_revision(path) is not None
+
+
+def _sqlite_revision(path: Path) -> str | None:
+    """The migration that the file is at, None where it has had none or isn't there."""
     if not path.is_file():
-        return False
+        return None
     try:
         # Read-only: connecting must not make the file that it asks for.
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            return bool(connection.execute("SELECT version_num FROM alembic_version").fetchone())
-    except sqlite3.OperationalError:
-        return False
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError:
+        return None
+    return str(row[0]) if row else None
+
+
+def _migration(path: Path) -> str:
+    """Which MLflow migrates, and how far it came."""
+    return f"MLflow {version('mlflow')}, revision {_sqlite_revision(path)}\n"
 
 
 def _shown(uri: str) -> str:

@@ -24,7 +24,7 @@ KEPT = 2
 
 
 class OtherJob(PermanentError):
-    """The checkpoints here were written for another job."""
+    """What lies in the run's directory was written for another job."""
 
 
 @dataclass(frozen=True)

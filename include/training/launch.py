@@ -127,12 +127,12 @@ def _request(job: TrainingJob, connection: KafkaConnection, directory: Path, run
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """This process's, without Airflow's: its connections hold secrets that a trainer has no use for.
+    """This process's, without Airflow's and MLflow's: they hold secrets that a trainer has no use for.
 
     OpenMP's threads sleep when they wait for each other unless the user says otherwise: those that spin take the cores
     that the others need, and beside a broker and a scheduler on two cores a step then takes ten times as long.
     """
-    kept = {name: value for name, value in own.items() if not name.startswith("AIRFLOW")}
+    kept = {name: value for name, value in own.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "MLFLOW"))}
     path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), own.get("PYTHONPATH"))))
     return {"OMP_WAIT_POLICY": "PASSIVE", **kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from include.durable import remove_leftovers, whole_directory
 from include.kinds import Config
 from include.registry.artifact import Metrics, ModelCard, SideReport, WrongModel, model_digest, save_model
+from include.training.checkpoint import OtherJob
 
 if TYPE_CHECKING:
     from include.training.job import TrainingJob
@@ -105,7 +106,8 @@ def read_result(directory: Path, job: TrainingJob) -> TrainingResult | None:
     """The result of this job that the run's directory holds, its model verified; None where there is none.
 
     Raises:
-        WrongModel: there is one and its files were changed since, or it is another job's.
+        WrongModel: there is one and its files were changed since.
+        OtherJob: it is another job's.
     """
     path = directory / RESULT
     if not path.is_dir():
@@ -117,11 +119,16 @@ def read_result(directory: Path, job: TrainingJob) -> TrainingResult | None:
         raise WrongModel(
             f"The result {path / FILE} is not readable ({first}): remove {path} to train again."
         ) from error
+    if outcome.job != job.digest:
+        raise OtherJob(
+            f"The result {path} belongs to job {outcome.job[:12]} and this job is {job.digest[:12]}: use another run "
+            "directory, or remove this one."
+        )
     found = model_digest(path / MODEL)
-    if outcome.job != job.digest or found != outcome.digest:
+    if found != outcome.digest:
         raise WrongModel(
-            f"The result {path} holds a model with SHA-256 {found[:12]}… of job {outcome.job[:12]}, and "
-            f"{outcome.digest[:12]}… of job {job.digest[:12]} was expected: remove it to train again."
+            f"The model in {path} has SHA-256 {found[:12]}… and {outcome.digest[:12]}… was written: remove it to train "
+            "again."
         )
     return TrainingResult(outcome, path / MODEL)
 

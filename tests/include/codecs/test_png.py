@@ -182,10 +182,9 @@ def test_a_picture_of_400_megapixels_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:Invalid APNG")
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, ids="seed {}".format)
 def test_any_bytes_give_a_sample_or_a_refusal(seed):
     """Noise, noise behind a signature, and images whose chunks are changed and have right checksums again."""
-    print(f"seed {seed}")
     random = np.random.default_rng(seed)
     chunks = chunks_of(GRAY.encode(noise(GRAY, seed)))
     names = [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"gAMA"]

@@ -43,9 +43,7 @@ def test_samples_keep_the_positions_of_their_records():
     first, second = (np.full((2, 3), number, np.float32) for number in (1, 2))
     not_finite = np.full((2, 3), np.nan, np.float32)
 
-    decoded = FLOATS.decode(
-        [b"short", FLOATS.encode(first), FLOATS.encode(not_finite), None, FLOATS.encode(second)]
-    )
+    decoded = FLOATS.decode([b"short", FLOATS.encode(first), FLOATS.encode(not_finite), None, FLOATS.encode(second)])
 
     assert decoded.positions.tolist() == [1, 4]
     np.testing.assert_array_equal(decoded.samples, [first, second])
@@ -100,10 +98,9 @@ def test_inputs_are_scaled_float32(dtype):
     assert inputs.tolist() == [[0.5, 3.0]]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3], ids="seed {}".format)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_bytes_give_a_sample_or_a_refusal(dtype, seed):
-    print(f"seed {seed}")
     random = np.random.default_rng(seed)
     codec = RawCodec(shape=(3,), dtype=dtype)
     size = 3 * np.dtype(dtype).itemsize

@@ -177,10 +177,9 @@ def test_ranks_share_the_batches_of_one(kafka, manifest, epoch, world_size):
             assert batches[number] == whole[rank::world_size]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, ids="seed {}".format)
 def test_a_feed_goes_on_where_another_stopped(kafka, manifest, seed):
     """At the first batch and the last, at both sides of a window's end, and wherever chance says."""
-    print(f"seed {seed}")
     manifest = replace(manifest, seed=seed)
     feed = make_feed(kafka, manifest)
     whole, states = [], []

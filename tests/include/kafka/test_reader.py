@@ -173,7 +173,7 @@ def test_reading_stops_when_asked_to(kafka, new_topic):
 
     with kafka.consumer("test-reader") as consumer:
         for batch in read_range(kafka, consumer, whole(kafka, topic), batch_size=10, stopped=lambda: len(taken) >= 20):
-            taken += batch
+            taken.extend(batch)
 
     assert 20 <= len(taken) < 30
 
@@ -216,7 +216,7 @@ def test_reading_several_ranges_stops_when_asked_to(kafka, new_topic):
     taken = []
 
     for _, batch in read_ranges(kafka, "test-reader", [item] * 3, batch_size=10, stopped=lambda: len(taken) >= 20):
-        taken += batch
+        taken.extend(batch)
 
     assert 20 <= len(taken) < 30
 
@@ -235,7 +235,7 @@ class Scripted:
     def assign(self, partitions):
         self.assigned = partitions
 
-    def consume(self, count, timeout):
+    def consume(self, *_):
         self.now += 1
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 

@@ -13,6 +13,7 @@ from include.kafka.dead_letters import EXTRA_BYTES
 from include.kafka.errors import BrokerUnavailable, Fenced, RecordTooLarge, TopicMissing, TransactionFailed
 from include.kafka.record import OutgoingRecord
 from include.kafka.transaction import TransactionalWriter
+from tests.producing import NOW_MS
 from tests.sentences import assert_readable
 from tests.topics import committed_records, written
 
@@ -21,15 +22,37 @@ def values(kafka, topic):
     return [record.value() for record in committed_records(kafka, topic)]
 
 
+def write(writer, *records):
+    """One transaction of the writer."""
+    with writer.transaction():
+        for record in records:
+            writer.produce(record)
+
+
+def fail(writer, *records, meanwhile=lambda: None):
+    """A transaction that fails of itself when its records lie in the log."""
+    with writer.transaction():
+        for record in records:
+            writer.produce(record)
+        writer._producer.flush(10)
+        meanwhile()
+        raise ZeroDivisionError
+
+
 def test_a_transaction_is_visible_when_its_block_ends(kafka, new_topic):
     topic = new_topic()
 
     with TransactionalWriter(kafka, topic) as writer, writer.transaction():
-        writer.produce(OutgoingRecord(topic, b"key", b"one", [("header", b"content")], timestamp_ms=1234))
+        writer.produce(OutgoingRecord(topic, b"key", b"one", [("header", b"content")], timestamp_ms=NOW_MS))
         writer.produce(OutgoingRecord(topic, b"key", b"two"))
 
     one, two = committed_records(kafka, topic)
-    assert (one.key(), one.value(), one.headers(), one.timestamp()[1]) == (b"key", b"one", [("header", b"content")], 1234)
+    assert (one.key(), one.value(), one.headers(), one.timestamp()[1]) == (
+        b"key",
+        b"one",
+        [("header", b"content")],
+        NOW_MS,
+    )
     assert two.value() == b"two"
 
 
@@ -37,14 +60,9 @@ def test_several_topics_become_visible_together(kafka, new_topic):
     left, right = new_topic(), new_topic(partitions=2)
 
     with TransactionalWriter(kafka, left) as writer:
-        with writer.transaction():
-            writer.produce(OutgoingRecord(left, None, b"1"))
-            writer.produce(OutgoingRecord(right, None, b"2", partition=1))
-        with pytest.raises(ZeroDivisionError), writer.transaction():
-            writer.produce(OutgoingRecord(left, None, b"3"))
-            writer.produce(OutgoingRecord(right, None, b"4", partition=1))
-            writer._producer.flush(10)
-            raise ZeroDivisionError
+        write(writer, OutgoingRecord(left, None, b"1"), OutgoingRecord(right, None, b"2", partition=1))
+        with pytest.raises(ZeroDivisionError):
+            fail(writer, OutgoingRecord(left, None, b"3"), OutgoingRecord(right, None, b"4", partition=1))
 
     assert values(kafka, left) == [b"1"]
     assert values(kafka, right) == [b"2"]
@@ -53,16 +71,10 @@ def test_several_topics_become_visible_together(kafka, new_topic):
 def test_an_exception_in_the_block_takes_back_what_lies_in_the_log(kafka, new_topic):
     topic = new_topic()
 
-    with (
-        pytest.raises(ZeroDivisionError),
-        TransactionalWriter(kafka, topic) as writer,
-        writer.transaction(),
-    ):
-        writer.produce(OutgoingRecord(topic, None, b"value"))
-        writer._producer.flush(10)
-        assert written(kafka, topic, [0]) == {0: 1}
-        raise ZeroDivisionError
+    with TransactionalWriter(kafka, topic) as writer, pytest.raises(ZeroDivisionError):
+        fail(writer, OutgoingRecord(topic, None, b"value"))
 
+    assert written(kafka, topic, [0]) == {0: 2}, "the record and the marker that takes it back"
     assert values(kafka, topic) == []
 
 
@@ -70,11 +82,9 @@ def test_a_writer_commits_again_after_an_abort(kafka, new_topic):
     topic = new_topic()
 
     with TransactionalWriter(kafka, topic) as writer:
-        with pytest.raises(ZeroDivisionError), writer.transaction():
-            writer.produce(OutgoingRecord(topic, None, b"aborted"))
-            raise ZeroDivisionError
-        with writer.transaction():
-            writer.produce(OutgoingRecord(topic, None, b"committed"))
+        with pytest.raises(ZeroDivisionError):
+            fail(writer, OutgoingRecord(topic, None, b"aborted"))
+        write(writer, OutgoingRecord(topic, None, b"committed"))
 
     assert values(kafka, topic) == [b"committed"]
 
@@ -82,30 +92,34 @@ def test_a_writer_commits_again_after_an_abort(kafka, new_topic):
 def test_a_second_owner_fences_the_first(kafka, new_topic):
     topic = new_topic()
 
-    with (
-        pytest.raises(Fenced) as refusal,
-        TransactionalWriter(kafka, topic) as zombie,
-        zombie.transaction(),
-    ):
-        zombie.produce(OutgoingRecord(topic, None, b"of the zombie"))
-        zombie._producer.flush(10)
-        with TransactionalWriter(kafka, topic) as owner, owner.transaction():
-            owner.produce(OutgoingRecord(topic, None, b"of the owner"))
+    def be_overtaken():
+        with TransactionalWriter(kafka, topic) as zombie, zombie.transaction():
+            zombie.produce(OutgoingRecord(topic, None, b"of the zombie"))
+            zombie._producer.flush(10)
+            with TransactionalWriter(kafka, topic) as owner:
+                write(owner, OutgoingRecord(topic, None, b"of the owner"))
+
+    with pytest.raises(Fenced) as refusal:
+        be_overtaken()
 
     assert_readable(refusal.value, topic)
     assert values(kafka, topic) == [b"of the owner"]
 
 
-def test_a_fenced_owner_that_fails_of_itself_says_why(kafka, new_topic):
+def test_an_owner_that_fails_says_why_though_it_is_fenced(kafka, new_topic):
     """What was raised first is what a person reads, however the clean-up goes."""
     topic = new_topic()
 
-    with pytest.raises(ZeroDivisionError), TransactionalWriter(kafka, topic) as zombie, zombie.transaction():
-        zombie.produce(OutgoingRecord(topic, None, b"value"))
-        zombie._producer.flush(10)
+    def overtake():
         with TransactionalWriter(kafka, topic):
             pass
-        raise ZeroDivisionError
+
+    def fail_overtaken():
+        with TransactionalWriter(kafka, topic) as zombie:
+            fail(zombie, OutgoingRecord(topic, None, b"value"), meanwhile=overtake)
+
+    with pytest.raises(ZeroDivisionError):
+        fail_overtaken()
 
     assert values(kafka, topic) == []
 
@@ -117,8 +131,8 @@ def test_an_owner_that_was_fenced_never_commits(kafka, new_topic):
         with TransactionalWriter(kafka, topic):
             pass
         for _ in range(2):
-            with pytest.raises((Fenced, TransactionFailed)) as refusal, zombie.transaction():
-                zombie.produce(OutgoingRecord(topic, None, b"value"))
+            with pytest.raises((Fenced, TransactionFailed)) as refusal:
+                write(zombie, OutgoingRecord(topic, None, b"value"))
             assert_readable(refusal.value, topic)
 
     assert values(kafka, topic) == []
@@ -204,61 +218,56 @@ def test_a_topic_that_is_missing_fails_the_commit(kafka, new_topic, new_name):
     there, missing = new_topic(), new_name()
     impatient = KafkaConnection({**kafka.settings, "topic.metadata.propagation.max.ms": 500}, timeout_s=10)
 
-    with (
-        pytest.raises(TransactionFailed) as refusal,
-        TransactionalWriter(impatient, there) as writer,
-        writer.transaction(),
-    ):
-        writer.produce(OutgoingRecord(there, None, b"value"))
-        writer.produce(OutgoingRecord(missing, None, b"value"))
+    with TransactionalWriter(impatient, there) as writer, pytest.raises(TransactionFailed) as refusal:
+        write(writer, OutgoingRecord(there, None, b"value"), OutgoingRecord(missing, None, b"value"))
 
     assert_readable(refusal.value, there, missing)
     assert values(kafka, there) == []
 
 
-def test_a_broker_that_goes_away_is_no_success(kafka, broker, new_topic):
+@pytest.fixture
+def pause(broker):
+    """Lets the broker stand still, as a machine does that swaps; it goes on when the test ends."""
+    yield broker.nodes[0].pause
+    broker.nodes[0].resume()
+
+
+def test_a_broker_that_does_not_answer_the_commit_is_no_success(kafka, broker, pause, new_topic):
     impatient = KafkaConnection(kafka.settings, timeout_s=1)
     topic = new_topic()
 
-    try:
-        with (
-            pytest.raises((BrokerUnavailable, TransactionFailed)) as refusal,
-            TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer,
-            writer.transaction(),
-        ):
-            broker.nodes[0].pause()
-            began = time.monotonic()
-            writer.produce(OutgoingRecord(topic, None, b"value"))
-        took = time.monotonic() - began
-    finally:
-        broker.nodes[0].resume()
+    def lose_the_broker():
+        with TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer:
+            pause()
+            write(writer, OutgoingRecord(topic, None, b"value"))
+
+    with pytest.raises((BrokerUnavailable, TransactionFailed)) as refusal:
+        lose_the_broker()
 
     assert_readable(refusal.value, topic)
-    assert took < 5
+    broker.nodes[0].resume()
     with TransactionalWriter(kafka, topic):
         assert values(kafka, topic) == [], "the next owner takes back what the last one left"
 
 
-def test_a_failure_while_the_broker_is_away_ends_in_time(kafka, broker, new_topic):
+def test_a_failure_while_the_broker_is_away_ends_in_time(kafka, pause, new_topic):
     """Aborting has to wait for the broker, and must not wait for ever."""
     impatient = KafkaConnection(kafka.settings, timeout_s=1)
     topic = new_topic()
-    began = time.monotonic()
+    paused_at = []
 
-    try:
-        with (
-            pytest.raises(ZeroDivisionError),
-            TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer,
-            writer.transaction(),
-        ):
-            writer.produce(OutgoingRecord(topic, None, b"value"))
-            writer._producer.flush(10)
-            began = time.monotonic()
-            broker.nodes[0].pause()
-            raise ZeroDivisionError
-        assert time.monotonic() - began < 5
-    finally:
-        broker.nodes[0].resume()
+    def stand_still():
+        paused_at.append(time.monotonic())
+        pause()
+
+    def fail_without_broker():
+        with TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer:
+            fail(writer, OutgoingRecord(topic, None, b"value"), meanwhile=stand_still)
+
+    with pytest.raises(ZeroDivisionError):
+        fail_without_broker()
+
+    assert time.monotonic() - paused_at[0] < 5
 
 
 def test_group_offsets_are_committed_with_the_transaction(kafka, new_topic, new_name):
@@ -272,9 +281,8 @@ def test_group_offsets_are_committed_with_the_transaction(kafka, new_topic, new_
             consumer.close()
 
     with TransactionalWriter(kafka, topic) as writer, kafka.consumer(group) as consumer:
-        with pytest.raises(ZeroDivisionError), writer.transaction():
-            writer.send_offsets(consumer, [TopicPartition(topic, 0, 41)])
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            fail(writer, meanwhile=lambda: writer.send_offsets(consumer, [TopicPartition(topic, 0, 41)]))
         assert group_offset() < 0
         with writer.transaction():
             writer.send_offsets(consumer, [TopicPartition(topic, 0, 42)])

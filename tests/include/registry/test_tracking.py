@@ -47,7 +47,7 @@ def test_a_database_of_another_version_is_refused(registry: Registry, state: Pat
 
 def test_a_second_migration_keeps_what_is_there_and_a_copy_of_it(registry: Registry, state: Path) -> None:
     registry.client.create_experiment("kept")
-    migrate()
+    assert "is migrated" in migrate()
     assert open_registry().client.get_experiment_by_name("kept") is not None
     copy = state / "mlflow" / "mlflow.db.before-migration"
     assert execute(copy, "SELECT name FROM experiments WHERE name = 'kept'") == [("kept",)]
@@ -58,8 +58,22 @@ def test_the_command_migrates_although_an_earlier_one_was_killed(state: Path) ->
     (state / "mlflow" / ".aside-mlflow.db").write_bytes(b"half a database")
     ran = CliRunner().invoke(app, ["migrate"])
     assert ran.exit_code == 0, ran.output
-    assert sorted(path.name for path in (state / "mlflow").iterdir()) == [".migration-lock", "mlflow.db"]
+    assert not (state / "mlflow" / ".aside-mlflow.db").exists()
     check_tracking()
+
+
+def test_a_database_that_is_up_to_date_is_left_alone(registry: Registry, state: Path) -> None:
+    migrate()
+    copy = state / "mlflow" / "mlflow.db.before-migration"
+    copy.unlink()
+    assert "up to date" in migrate()
+    assert not copy.exists()
+
+
+def test_a_note_that_does_not_fit_the_database_is_not_believed(registry: Registry, state: Path) -> None:
+    migrate()
+    (state / "mlflow" / "mlflow.db.migrated").write_text("MLflow 3.0, revision another")
+    assert "is migrated" in migrate()
 
 
 SIX_TASKS = """

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from include.codecs.raw import RawCodec
 from include.errors import PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
 from include.state import PROJECT_ROOT
@@ -197,8 +197,18 @@ def test_a_stop_while_it_waits_for_the_lease_ends_it(kafka: KafkaConnection, job
         run_training(job, kafka, finished, run="second", stopped=stop.is_set, on_progress=Events(process=stop.set))
 
 
-def test_the_trainer_ends_when_its_input_does(kafka: KafkaConnection, job: TrainingJob, finished: Path) -> None:
-    """What serves where the kernel can't: the end of the pipe."""
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        # What serves where the kernel can't tell a child of its parent's death: the end of the pipe.
+        pytest.param(lambda trainer: trainer.stdin.close(), -signal.SIGKILL, id="end of input"),
+        pytest.param(lambda trainer: trainer.terminate(), 3, id="SIGTERM"),
+        pytest.param(lambda trainer: (trainer.send_signal(signal.SIGINT), trainer.terminate()), 3, id="Ctrl-C"),
+    ],
+)
+def test_how_the_trainer_ends(
+    kafka: KafkaConnection, job: TrainingJob, finished: Path, end: Callable[[Any], object], status: int
+) -> None:
     with (
         lease(finished),
         subprocess.Popen(
@@ -213,8 +223,8 @@ def test_the_trainer_ends_when_its_input_does(kafka: KafkaConnection, job: Train
         trainer.stdin.write(json.dumps(request_for(kafka, job, finished)) + "\n")
         trainer.stdin.flush()
         assert json.loads(trainer.stdout.readline())["event"] == "process"
-        trainer.stdin.close()
-        assert trainer.wait(30) == -signal.SIGKILL
+        end(trainer)
+        assert trainer.wait(30) == status
 
 
 def test_no_secret_is_seen_from_outside(
@@ -249,11 +259,12 @@ def test_a_setting_that_only_this_process_can_hold_is_refused(
 
 
 def test_what_the_trainer_refuses_comes_back_as_it_was_said(
-    kafka: KafkaConnection, job: TrainingJob, tmp_path: Path
+    kafka: KafkaConnection, job: TrainingJob, finished: Path
 ) -> None:
+    other = job.model_copy(update={"epochs": 77})
     with pytest.raises(PermanentError) as refused:
-        run_training(job.model_copy(update={"format": RawCodec(shape=(64,))}), kafka, tmp_path, run="refused")
-    assert_readable(refused.value, "(64,)", "[model]")
+        run_training(other, kafka, finished, run="other")
+    assert_readable(refused.value, "belongs to job", job.digest[:12], other.digest[:12])
 
 
 def test_no_trainer_is_left_behind_when_the_caller_fails(

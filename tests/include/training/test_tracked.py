@@ -13,6 +13,7 @@ from include.registry.artifact import load_model
 from include.registry.tracking import NotMigrated, open_registry
 from include.registry.versions import download, version
 from include.training.job import run_directory
+from include.training.lease import lease
 from include.training.tracked import train_version
 from tests.handwriting import Events, job_over
 from tests.migrated import put_database
@@ -41,10 +42,11 @@ def test_stopped_then_retried_then_repeated_it_is_one_run_and_one_version(
 ) -> None:
     put_database(state)
     job = job_over(kafka, images, epochs=3)
+    directory = run_directory(job, "a run/1")
+    assert directory.is_relative_to(state / "runs" / job.pipeline)
     stop = threading.Event()
-    with pytest.raises(Stopped):
-        train_version(job, kafka, run="a run/1", stopped=stop.is_set, on_progress=Events(epoch=stop.set))
-    assert run_directory(job, "a run/1").is_relative_to(state / "runs" / job.pipeline)
+    with lease(directory), pytest.raises(Stopped):
+        train_version(job, kafka, run="a run/1", stopped=stop.is_set, on_progress=Events(process=stop.set))
     client = open_registry().client
     (run,) = client.search_runs([client.get_experiment_by_name(job.pipeline).experiment_id])
     assert run.info.status == "KILLED"

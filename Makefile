@@ -1,0 +1,80 @@
+# The project's tasks; `make` alone lists them. Needs Python 3.11 or newer, and nothing else.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+# The PyTorch wheel: empty for the default one (CUDA on Linux, 3 GB), or cpu, cu132, auto and so on, as uv names them.
+# The choice of the first installation is kept.
+TORCH_BACKEND ?= $(shell cat $(VENV)/.torch-backend 2>/dev/null)
+
+# Tools find the library here and not in what the shell happens to have.
+export PYTHONPATH := $(CURDIR)
+
+INSTALLED := $(VENV)/.installed
+DEV_INSTALLED := $(VENV)/.installed-dev
+PACKAGES := -r requirements.txt
+ifneq ($(TORCH_BACKEND),)
+# The pins are limits here and not a list: they also name the CUDA packages, which another wheel does not need.
+PACKAGES := --torch-backend $(TORCH_BACKEND) -c requirements.txt -r requirements.in
+endif
+
+LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
+	$(if $(UPGRADE),--upgrade)
+
+.PHONY: help install demo up down status test lint format bench lock clean
+
+help: ## list these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with the pinned requirements (TORCH_BACKEND=cpu: the small PyTorch)
+
+demo: $(INSTALLED) ## the whole way on a real broker and Airflow, until Ctrl-C (EXIT=1: until the summary)
+	@$(BIN)/python -m include demo $(if $(EXIT),--exit)
+
+up: $(INSTALLED) ## the same stack in the background
+	@$(BIN)/python -m include stack up
+
+down: $(INSTALLED) ## stop it, with all of its processes
+	@$(BIN)/python -m include stack down
+
+status: $(INSTALLED) ## where the stack in the background is, and its login
+	@$(BIN)/python -m include stack status
+
+test: $(DEV_INSTALLED) ## all tests, those with the real broker and scheduler too (ARGS="-k ledger": some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_INSTALLED) ## style, types and the direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy include plugins
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/plugins $(BIN)/lint-imports --no-logo
+
+format: $(DEV_INSTALLED) ## let ruff write the code as `make lint` wants it
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(INSTALLED) ## the figures, each beside its limit measured in the same run
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+lock: $(INSTALLED) ## write the pins of changed requirements (UPGRADE=1: the newest versions)
+	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) requirements-dev.in -o requirements-dev.txt
+
+clean: down ## stop the stack and remove its state: topics, models, runs, logs (the broker's jars stay)
+	@$(BIN)/python -m include stack clean
+
+$(INSTALLED): requirements.in requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python %d.%d is too old, 3.11 is needed: install it, and run make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	@$(UV) --version 2>/dev/null | grep -q '^uv $(UV_VERSION) ' || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(UV) pip install --python $(BIN)/python --compile-bytecode $(PACKAGES)
+	@echo "$(TORCH_BACKEND)" > $(VENV)/.torch-backend
+	@touch $@
+
+$(DEV_INSTALLED): requirements-dev.txt $(INSTALLED)
+	$(UV) pip install --python $(BIN)/python -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,94 @@
+"""A headless browser at the session's Airflow; a failed test leaves a picture of its page and the page's address."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+
+from include.local.stack import Stack
+from tests.end_to_end.conftest import flow  # noqa: F401  samples to train on and a champion to beat
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# What a page may take on a machine that is busy with training; nothing waits this long unless it fails.
+PAGE_TIMEOUT_MS = 60_000
+
+OPEN_PAGE = pytest.StashKey[tuple[Page, Path]]()
+
+
+def installed_browser() -> str | None:
+    """The path of a browser that Playwright can drive, None without one."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """The folder that pictures of the UI go to: `MILLRACE_SCREENSHOTS` where it is set."""
+    folder = Path(os.environ.get("MILLRACE_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser; not for the whole session, as Playwright's event loop must be gone when other tests run theirs."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed_browser(), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+    """An empty page with no cookies; its pictures have more pixels than it, to stay sharp."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 800}, device_scale_factor=1.5, timezone_id="UTC", locale="en-US"
+    )
+    context.set_default_timeout(PAGE_TIMEOUT_MS)
+    expect.set_options(timeout=PAGE_TIMEOUT_MS)
+    page = context.new_page()
+    request.node.stash[OPEN_PAGE] = page, tmp_path / "failed.png"
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def airflow(page: Page, stack: Stack) -> Page:
+    """Airflow's home page, after a login through its form."""
+    page.goto(stack.url)
+    page.get_by_label("Username").fill(stack.username)
+    page.get_by_label("Password").fill(stack.password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
+    return page
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failed test what its page shows."""
+    report = yield
+    page, path = item.stash.get(OPEN_PAGE, (None, None))
+    if report.failed and page is not None and not page.is_closed():
+        try:
+            page.screenshot(path=path)
+            picture = f"a picture of it is {path}"
+        except Error as error:
+            picture = f"no picture of it could be taken: {error.message}"
+        report.sections.append(("Browser", f"The page was {page.url}; {picture}"))
+    return report
