@@ -23,12 +23,14 @@ from include.local.ports import API_PORT, LOOPBACK
 from include.local.processes import descendants, end_all, has_ended, reap_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 USERNAME = "admin"
 START_TIMEOUT_S = 240.0
-# Long enough for the scheduler to note that it ended, so that the next one takes over its tasks at once.
+# For the scheduler to write down that it ended, so that the next one takes over its tasks at once. The other parts
+# have nothing to write down, and the API server and the triggerer take long to end.
 STOP_TIMEOUT_S = 10.0
+_OTHERS_STOP_TIMEOUT_S = 1.0
 _FIRST_REQUEST_TIMEOUT_S = 60.0
 _POLL_S = 0.2
 _TAIL_LINES = 15
@@ -36,8 +38,8 @@ _TAIL_BYTES = 65_536
 _LINE_LENGTH = 300
 
 # As they are called in `airflow standalone`, and in its output before the bar.
-_API_SERVER = "api-server"
-_COMPONENTS = ("scheduler", "dag-processor", _API_SERVER, "triggerer")
+_SCHEDULER = "scheduler"
+_COMPONENTS = (_SCHEDULER, "dag-processor", "api-server", "triggerer")
 
 
 def make_login(file: Path) -> None:
@@ -161,23 +163,25 @@ class StandaloneAirflow:
     def stop(self) -> None:
         """Stop it with all that it started, children of tasks included.
 
-        It ends its parts on SIGINT only (on SIGTERM it leaves them alive), and waits for running tasks, which is why
-        what is left after `STOP_TIMEOUT_S` is killed. Such tasks run again with the next start.
+        It ends its parts on SIGINT only (on SIGTERM it leaves them alive). Its scheduler waits for running tasks, which
+        is why what is left after `STOP_TIMEOUT_S` is killed: such tasks run again with the next start.
         """
         with suppress(ProcessLookupError):
             os.kill(self._child.pid, signal.SIGINT)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self._has_to_finish() and time.monotonic() < deadline:
-            self._reap()
-            time.sleep(_POLL_S / 4)
+        self._wait_while(self._scheduler_lives, STOP_TIMEOUT_S)
+        self._wait_while(lambda: bool(self._processes()), _OTHERS_STOP_TIMEOUT_S)
         end_all(self._processes)
         self._reap()
 
-    def _has_to_finish(self) -> bool:
-        """Whether more is left than the API server, which has nothing to write down and takes seconds to end."""
-        if not self._components:
-            return bool(self._processes())
-        return any(not has_ended(process) for name, process in self._components.items() if name != _API_SERVER)
+    def _scheduler_lives(self) -> bool:
+        scheduler = self._components.get(_SCHEDULER)
+        return not has_ended(scheduler) if scheduler else self._child.poll() is None
+
+    def _wait_while(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while condition() and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(_POLL_S / 4)
 
     def _reap(self) -> None:
         self._child.poll()

@@ -15,10 +15,10 @@ from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
 from include.models.evaluation import Evaluation, evaluate
 from include.registry.artifact import SideReport, software
-from include.training.adamw import AdamW
 from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from include.training.device import prepare_device, random_states, restore_random_states
 from include.training.loss import EpochLoss, LossNotFinite
+from include.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer, set_learning_rate
 from include.training.refusals import check_side, side_report
 from include.training.schedule import expected_batches, learning_rate
 
@@ -127,7 +127,7 @@ class _Loop:
         except ValueError as error:
             raise PermanentError(str(error)) from error
         self.network.train()
-        self.optimizer = AdamW(self.network.parameters(), weight_decay=job.weight_decay)
+        self.optimizer = make_optimizer(self.network.parameters(), weight_decay=job.weight_decay)
         self.feed = self._feed(shuffle=True)
         self.held_out = HeldOut(self._held_out_feed)
         self.batch = 0
@@ -173,7 +173,8 @@ class _Loop:
             logits = self.network(inputs.to(self.device, non_blocking=True))
             loss = functional.cross_entropy(logits, labels.to(self.device, non_blocking=True))
             loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step(learning_rate(self.job.learning_rate, progress))
+            set_learning_rate(self.optimizer, learning_rate(self.job.learning_rate, progress))
+            self.optimizer.step()
             self.loss.add(self.batch, len(labels), loss)
         if time.monotonic() - self.told > PROGRESS_S:
             self.told = time.monotonic()
@@ -235,7 +236,7 @@ class _Loop:
         began = time.monotonic()
         groups = {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
             "random": random_states(self.device),
         }
         checkpoint = Checkpoint(
@@ -266,7 +267,7 @@ class _Loop:
         if checkpoint is not None:
             state = checkpoint.state
             self.network.load_state_dict(_group(checkpoint, "network"))
-            self.optimizer.load_state_dict(_group(checkpoint, "optimizer"))
+            restore_optimizer(self.optimizer, _group(checkpoint, "optimizer"))
             restore_random_states(_group(checkpoint, "random"), self.device)
             self.feed.load_state_dict(state["feed"])
             self.batch = state["batch"]

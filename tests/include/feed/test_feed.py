@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from include.codecs.png import PngCodec
 from include.codecs.raw import RawCodec
 from include.feed.feed import Feed, WrongState
 from include.feed.manifest import Manifest, Split
@@ -365,16 +366,16 @@ def test_an_epoch_s_end_leaves_no_thread(kafka, small, feed_threads):
 
 
 def test_an_error_in_the_reading_thread_reaches_who_iterates(kafka, manifest, monkeypatch, feed_threads):
-    decode = RawCodec.decode
+    to_inputs = RawCodec.to_inputs
     calls = []
 
-    def failing(codec, values):
-        calls.append(len(values))
+    def failing(codec, samples):
+        calls.append(len(samples))
         if len(calls) == 5:
             raise ZeroDivisionError
-        return decode(codec, values)
+        return to_inputs(codec, samples)
 
-    monkeypatch.setattr(RawCodec, "decode", failing)
+    monkeypatch.setattr(RawCodec, "to_inputs", failing)
     served = []
 
     with pytest.raises(ZeroDivisionError):
@@ -382,6 +383,29 @@ def test_an_error_in_the_reading_thread_reaches_who_iterates(kafka, manifest, mo
 
     assert len(served) == 4
     assert feed_threads() == []
+
+
+def test_images_are_fed_as_arrays_are(kafka, small):
+    """A codec that unpacks, where a raw one copies: another way through the window."""
+    codec = PngCodec(height=2, width=3)
+    images = np.random.default_rng(0).integers(0, 256, (300, 1, 2, 3), np.uint8)
+    records = [
+        record(number, value=codec.encode(image), headers={"schema": codec.schema_name})
+        for number, image in enumerate(images)
+    ]
+    records[17] = replace(records[17], value=records[17].value[:-1])
+    manifest = replace(small(records), schema=codec.schema_name)
+    feeds = [Feed(kafka, manifest, codec, batch_size=16, window=64, side=side) for side in ("train", "held_out")]
+
+    fed = [
+        ((image.numpy() * 255).round().astype(np.uint8).tobytes(), int(label))
+        for feed in feeds
+        for inputs, labels in feed
+        for image, label in zip(inputs, labels, strict=True)
+    ]
+
+    assert sorted(fed) == sorted((image.tobytes(), n % 3) for n, image in enumerate(images) if n != 17)
+    assert feeds[0].report.refused + feeds[1].report.refused == {"undecodable": 1}
 
 
 def test_a_recreated_topic_is_refused(kafka, small):

@@ -74,8 +74,8 @@ def test_an_exception_in_the_block_takes_back_what_lies_in_the_log(kafka, new_to
     with TransactionalWriter(kafka, topic) as writer, pytest.raises(ZeroDivisionError):
         fail(writer, OutgoingRecord(topic, None, b"value"))
 
-    assert written(kafka, topic, [0]) == {0: 2}, "the record and the marker that takes it back"
     assert values(kafka, topic) == []
+    assert written(kafka, topic, [0]) == {0: 2}, "the record and the marker that takes it back"
 
 
 def test_a_writer_commits_again_after_an_abort(kafka, new_topic):
