@@ -1,0 +1,68 @@
+"""Side by side: contenders take turns, and a ratio is taken between neighbours in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+Rates = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle and the ends of a few repeats."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that Millrace does, against its limit.
+
+    Attributes:
+        ours, limit: what each of the two does, in words.
+        rates: repeats by contender: `ours`, `limit`, and more for information; records a second.
+        target: the ratio of ours to the limit that has to be reached.
+        notes: what a reader has to know to judge it.
+    """
+
+    name: str
+    ours: str
+    limit: str
+    rates: Rates
+    target: float
+    notes: tuple[str, ...] = ()
+
+    def ratio(self, to: str = "limit") -> Spread:
+        """Ours to another contender, from the pairs that ran one after the other."""
+        return Spread.of([ours / other for ours, other in zip(self.rates["ours"], self.rates[to], strict=True)])
+
+    @property
+    def reached(self) -> bool:
+        return self.ratio().median >= self.target
+
+
+def take_turns(
+    contenders: Mapping[str, Callable[[], float]], *, repeats: int, on_round: Callable[[int], None]
+) -> Rates:
+    """Run the contenders one after the other, `repeats` times; warm them up before.
+
+    Taking turns spreads whatever else the machine does over all of them.
+
+    Args:
+        contenders: by name; each does its work once and returns records a second.
+        on_round: told the number of each round before it begins, from 1.
+    """
+    rates: Rates = {name: [] for name in contenders}
+    for number in range(1, repeats + 1):
+        on_round(number)
+        for name, contender in contenders.items():
+            rates[name].append(contender())
+    return rates

@@ -1,0 +1,96 @@
+"""Transactional produce, against a bare confluent_kafka transactional producer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.measure import Comparison, take_turns
+from benchmarks.samples import CODEC, EncodedSample
+from include.ingest.batch import CHUNK_SAMPLES
+from include.kafka import ledger
+from include.kafka.connection import KafkaConnection
+from include.kafka.ledger import LedgerKey
+from include.kafka.record import OutgoingRecord, write_headers
+from include.kafka.topics import TopicSpec, ensure_topics
+from include.kafka.transaction import TransactionalWriter
+
+TARGET = 0.8
+OURS, PEER = "bench.produced", "bench.produced-by-peer"
+PARTITIONS = 4
+TIMEOUT_S = 60.0
+
+
+def compare(
+    connection: KafkaConnection, samples: Sequence[EncodedSample], *, repeats: int, on_round: Callable[[int], None]
+) -> Comparison:
+    """Write the same records both ways, in transactions of the same size."""
+    ensure_topics(connection, [TopicSpec(OURS, PARTITIONS), TopicSpec(PEER, PARTITIONS), ledger.ledger_topic()])
+    key = LedgerKey(connection.environment, "bench", "ingest", "benchmark")
+    ready = [
+        (sample.id.encode(), sample.value, write_headers(CODEC.schema_name, label=sample.label)) for sample in samples
+    ]
+    contenders = {
+        "ours": lambda: write(connection, OURS, samples, key),
+        "limit": lambda: _write_bare(connection, ready),
+    }
+    for contender in contenders.values():
+        contender()
+    rates = take_turns(contenders, repeats=repeats, on_round=on_round)
+    return Comparison(
+        name="transactional produce",
+        ours="TransactionalWriter as ingest uses it: record, headers and size check for each sample, ledger entry",
+        limit="bare confluent_kafka producer: keys, values and headers ready beforehand, nothing but produce()",
+        rates=rates,
+        target=TARGET,
+        notes=(
+            f"{len(samples):,} records a repeat, {CHUNK_SAMPLES:,} a transaction, to {PARTITIONS} partitions",
+            "both with idempotence, acks=all, lz4 and linger 5 ms; opening the producer is outside the clock",
+        ),
+    )
+
+
+def write(connection: KafkaConnection, topic: str, samples: Sequence[EncodedSample], key: LedgerKey) -> float:
+    """Write the samples as `include.ingest.batch` does; returns records a second."""
+    with TransactionalWriter(connection, f"{connection.environment}.bench.{topic}", topics=(topic,)) as writer:
+        began = time.perf_counter()
+        for start in range(0, len(samples), CHUNK_SAMPLES):
+            records: list[OutgoingRecord] = []
+            for sample in samples[start : start + CHUNK_SAMPLES]:
+                record = OutgoingRecord(
+                    topic=topic,
+                    key=sample.id.encode(),
+                    value=sample.value,
+                    headers=write_headers(CODEC.schema_name, label=sample.label),
+                )
+                writer.check_size(record)
+                records.append(record)
+            with writer.transaction():
+                for record in records:
+                    writer.produce(record)
+                ledger.record(writer, key, {"start": start, "sent": len(records)})
+        return len(samples) / (time.perf_counter() - began)
+
+
+def _write_bare(connection: KafkaConnection, ready: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]) -> float:
+    from confluent_kafka import Producer
+
+    producer = Producer(
+        {
+            "bootstrap.servers": connection.bootstrap_servers,
+            "transactional.id": PEER,
+            "compression.type": "lz4",
+            "linger.ms": 5,
+        }
+    )
+    try:
+        producer.init_transactions(TIMEOUT_S)
+        began = time.perf_counter()
+        for start in range(0, len(ready), CHUNK_SAMPLES):
+            producer.begin_transaction()
+            for key, value, headers in ready[start : start + CHUNK_SAMPLES]:
+                producer.produce(PEER, value, key, headers=headers)  # type: ignore[arg-type]
+            producer.commit_transaction(TIMEOUT_S)
+        return len(ready) / (time.perf_counter() - began)
+    finally:
+        producer.flush(TIMEOUT_S)
