@@ -25,7 +25,7 @@ def compare(
 ) -> Comparison:
     """Read the manifest's ranges as shuffled tensors, and as bare messages."""
     memory = _peak_memory(connection, manifest)
-    contenders = {
+    contenders: dict[str, Callable[[], float]] = {
         "ours": lambda: _feed(connection, manifest),
         "limit": lambda: _consume(connection, manifest, look=False),
         "looked at": lambda: _consume(connection, manifest, look=True),

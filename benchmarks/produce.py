@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.measure import Comparison, take_turns
 from benchmarks.samples import CODEC, EncodedSample
+from include.ahead import ahead
 from include.ingest.batch import CHUNK_SAMPLES
 from include.kafka import ledger
 from include.kafka.connection import KafkaConnection
@@ -30,7 +31,7 @@ def compare(
     ready = [
         (sample.id.encode(), sample.value, write_headers(CODEC.schema_name, label=sample.label)) for sample in samples
     ]
-    contenders = {
+    contenders: dict[str, Callable[[], float]] = {
         "ours": lambda: write(connection, OURS, samples, key),
         "limit": lambda: _write_bare(connection, ready),
     }
@@ -54,22 +55,28 @@ def write(connection: KafkaConnection, topic: str, samples: Sequence[EncodedSamp
     """Write the samples as `include.ingest.batch` does; returns records a second."""
     with TransactionalWriter(connection, f"{connection.environment}.bench.{topic}", topics=(topic,)) as writer:
         began = time.perf_counter()
-        for start in range(0, len(samples), CHUNK_SAMPLES):
-            records: list[OutgoingRecord] = []
-            for sample in samples[start : start + CHUNK_SAMPLES]:
-                record = OutgoingRecord(
-                    topic=topic,
-                    key=sample.id.encode(),
-                    value=sample.value,
-                    headers=write_headers(CODEC.schema_name, label=sample.label),
-                )
-                writer.check_size(record)
-                records.append(record)
+        sent = 0
+        for records in ahead(_chunks(writer, topic, samples)):
+            sent += len(records)
             with writer.transaction():
                 for record in records:
                     writer.produce(record)
-                ledger.record(writer, key, {"start": start, "sent": len(records)})
-        return len(samples) / (time.perf_counter() - began)
+                ledger.record(writer, key, {"count": len(samples), "sent": sent})
+        return sent / (time.perf_counter() - began)
+
+
+def _chunks(
+    writer: TransactionalWriter, topic: str, samples: Sequence[EncodedSample]
+) -> Iterator[list[OutgoingRecord]]:
+    for start in range(0, len(samples), CHUNK_SAMPLES):
+        records: list[OutgoingRecord] = []
+        for sample in samples[start : start + CHUNK_SAMPLES]:
+            record = OutgoingRecord(
+                topic, sample.id.encode(), sample.value, write_headers(CODEC.schema_name, label=sample.label)
+            )
+            writer.check_size(record)
+            records.append(record)
+        yield records
 
 
 def _write_bare(connection: KafkaConnection, ready: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]) -> float:

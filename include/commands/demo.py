@@ -51,6 +51,7 @@ def demo(
             finally:
                 _stop(running)
     except KeyboardInterrupt:
+        say("Interrupted; everything that was started is stopped.")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from include.ahead import ahead
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
 from include.kafka import ledger
 from include.kafka.errors import Fenced
@@ -107,16 +108,13 @@ def ingest_batch(
         batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
         if not fixed_now and not batch.complete:
             _check_fingerprint(pipeline, batch_id, batch)
-        while not batch.complete:
+        for chunk in ahead(_chunks(writer, pipeline, batch_id, batch, event_time_ms)):
             if stopped():
                 raise Stopped(
                     f"Stopped after {batch.sent} of {batch.count} samples; the next attempt sends the others."
                 )
-            samples = pipeline.source.read(batch.start + batch.sent, min(CHUNK_SAMPLES, batch.count - batch.sent))
-            if not samples:
-                raise SourceChanged(_changed(pipeline, batch_id, batch, "it ends earlier"))
-            before, batch = batch, _send(writer, pipeline, key, batch, samples, event_time_ms)
-            sent_now += batch.sent - before.sent
+            batch = _send(writer, key, batch, chunk)
+            sent_now += len(chunk.records)
             log.info("Batch %s: %d of %d samples are in the topics.", batch_id, batch.sent, batch.count)
     if not sent_now:
         log.info("Batch %s is in the topics already, sent by run %s; nothing was sent.", batch_id, batch.run)
@@ -173,39 +171,57 @@ def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, record
     return batch, True
 
 
-def _send(
-    writer: TransactionalWriter,
-    pipeline: Pipeline,
-    key: LedgerKey,
-    batch: Batch,
-    samples: list[SourceSample],
-    event_time_ms: int,
-) -> Batch:
-    """One chunk in one transaction: encoded and measured before it begins."""
+@dataclass(frozen=True)
+class _Chunk:
+    """What goes into one transaction: encoded and measured before it begins, while the one before it is committed."""
+
+    records: list[OutgoingRecord]
+    requests: int
+
+
+def _chunks(
+    writer: TransactionalWriter, pipeline: Pipeline, batch_id: str, batch: Batch, event_time_ms: int
+) -> Iterator[_Chunk]:
+    """What is left of a batch."""
+    sent = batch.sent
+    while sent < batch.count:
+        samples = pipeline.source.read(batch.start + sent, min(CHUNK_SAMPLES, batch.count - sent))
+        if not samples:
+            raise SourceChanged(_changed(pipeline, batch_id, batch, "it ends earlier"))
+        yield _encode(writer, pipeline, samples, event_time_ms)
+        sent += len(samples)
+
+
+def _encode(writer: TransactionalWriter, pipeline: Pipeline, samples: list[SourceSample], event_time_ms: int) -> _Chunk:
     records: list[OutgoingRecord] = []
     requests = 0
+    share, schema, encode = pipeline.ingest.requests_share, pipeline.format.schema_name, pipeline.format.encode
+    samples_topic, requests_topic = pipeline.samples_topic, pipeline.requests_topic
     for sample in samples:
-        asked = is_request(sample.id, pipeline.ingest.requests_share)
+        asked = is_request(sample.id, share)
         requests += asked
         record = OutgoingRecord(
-            topic=pipeline.requests_topic if asked else pipeline.samples_topic,
-            key=sample.id.encode(),
-            value=pipeline.format.encode(sample.content),
-            headers=write_headers(
-                pipeline.format.schema_name, label=None if asked else sample.label, group=sample.group
-            ),
-            timestamp_ms=event_time_ms,
+            requests_topic if asked else samples_topic,
+            sample.id.encode(),
+            encode(sample.content),
+            write_headers(schema, label=None if asked else sample.label, group=sample.group),
+            event_time_ms,
         )
         writer.check_size(record)
         records.append(record)
+    return _Chunk(records, requests)
+
+
+def _send(writer: TransactionalWriter, key: LedgerKey, batch: Batch, chunk: _Chunk) -> Batch:
+    """One chunk in one transaction, and the ledger's entry with it."""
     after = replace(
         batch,
-        sent=batch.sent + len(samples),
-        samples=batch.samples + len(samples) - requests,
-        requests=batch.requests + requests,
+        sent=batch.sent + len(chunk.records),
+        samples=batch.samples + len(chunk.records) - chunk.requests,
+        requests=batch.requests + chunk.requests,
     )
     with writer.transaction():
-        for record in records:
+        for record in chunk.records:
             writer.produce(record)
         ledger.record(writer, key, asdict(after))
     return after

@@ -160,8 +160,9 @@ class TransactionalWriter:
         """
         limit = self._limits.get(record.topic) or self.record_limit(record.topic)
         if record.size_bound > limit:
+            key = (record.key or b"")[:100]
             raise RecordTooLarge(
-                f"A record of {record.size_bound} bytes (key {record.key!r}) is larger than the {limit} bytes that "
+                f"A record of {record.size_bound} bytes (key {key!r}) is larger than the {limit} bytes that "
                 f"{record.topic} takes: raise the topic's max.message.bytes or send smaller samples."
             )
 

@@ -81,11 +81,14 @@ class StandaloneAirflow:
     _child: subprocess.Popen[bytes] = field(init=False, repr=False)
     _components: dict[str, psutil.Process] = field(init=False, default_factory=dict, repr=False)
 
-    def start(self) -> None:
+    def start(self, on_look: Callable[[], None]) -> None:
         """Start it and wait until each of its parts has told that it works.
 
         Its own banner comes from a clock, so it is not looked at. The API's answer counts only if the port is held by a
         process of ours: an old server may still be there, with the same login.
+
+        Args:
+            on_look: called before each look at it, from when it has a process.
 
         Raises:
             StackError: a part has ended, or they are not ready in time; the text has the end of the log.
@@ -102,7 +105,9 @@ class StandaloneAirflow:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         with httpx.Client(base_url=f"http://{LOOPBACK}:{self._port}", timeout=5.0, trust_env=False) as client:
+            on_look()
             while waits_for := self._not_ready(client, started):
+                on_look()
                 self.check()
                 if time.monotonic() > deadline:
                     raise StackError(

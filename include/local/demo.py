@@ -25,7 +25,7 @@ TIMEOUT_S = 600.0
 _DAGS_TIMEOUT_S = 120.0
 # A run that an asset calls for is there within a turn or two of the scheduler.
 _SETTLED_S = 2.0
-_STUCK_S = 45.0
+_STUCK_S = 30.0
 _POLL_S = 0.5
 _LOG_LINES = 15
 

@@ -31,8 +31,11 @@ _TUNING = {
     # Tasks of a stack that was killed run again after less than a minute (default: up to 5 minutes).
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-    # How long a task waits for the API server (default: 5 s), which a busy machine may keep from answering.
+    # How long a task waits for the API server (default: 5 s), which a busy machine may keep from answering, and how
+    # often it asks (default: 5 times, which may be 6 s in all): the scheduler begins tasks before that server is up.
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "15",
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "5",
     # A new workflow file shows after at most this long (default: 5 minutes); a new pipeline file does anyway.
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "false",

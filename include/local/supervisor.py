@@ -54,6 +54,11 @@ class _Supervisor:
         self.record.processes = [marked for process in descendants() if (marked := mark(process))]
         self.record.save(self.layout.record_file)
 
+    def note_processes(self) -> None:
+        """Write down which processes there are, where that has changed: the next start ends those that are left."""
+        if {process.pid for process in descendants()} != {marked.pid for marked in self.record.processes}:
+            self.note()
+
     def run(self) -> NoReturn:
         """Start everything and watch it; it ends by an exception only."""
         ports, notes = choose_ports(os.environ)
@@ -75,7 +80,7 @@ class _Supervisor:
             make_login(self.layout.password_file)
             parts.callback(airflow.stop)
             parts.callback(lambda: self.note(status="stopping"))
-            airflow.start()
+            airflow.start(self.note_processes)
             self._time("Airflow", started)
             self.note(status="ready", step="", url=f"http://{LOOPBACK}:{ports.api}", settings=settings)
             self._watch(airflow, cluster, broker_pids)
@@ -94,16 +99,13 @@ class _Supervisor:
         return parts.enter_context(running_cluster(self.layout.broker_data, on_step=lambda step: self.note(step=step)))
 
     def _watch(self, airflow: StandaloneAirflow, cluster: Cluster, broker_pids: frozenset[int]) -> NoReturn:
-        known: set[int] = set()
         while True:
             airflow.check()
             for node in cluster.nodes:
                 if node.process() is None:
                     raise StackError(f"The broker's node {node.id} has ended:\n{node.log_tail()}")
             reap_orphans({airflow.pid, *broker_pids})
-            if (pids := {process.pid for process in descendants()}) != known:
-                known = pids
-                self.note()
+            self.note_processes()
             time.sleep(_WATCH_S)
 
     def _settings(self, ports: Ports, bootstrap_servers: str) -> dict[str, str]:

@@ -144,6 +144,25 @@ def test_another_epoch_has_the_same_samples_in_another_order(kafka, manifest, ep
     assert feed.epoch == 2
 
 
+def test_another_epoch_brings_others_together(kafka, manifest):
+    """Were the blocks read in the same order, the same samples would share a window for ever."""
+    feed = make_feed(kafka, manifest)
+    in_window = WINDOW // BATCH
+
+    windows = [set(flat(batches_of(feed)[:in_window])) for _ in range(2)]
+
+    assert len(windows[0] & windows[1]) < 0.9 * WINDOW
+
+
+def test_a_window_that_holds_everything_is_shuffled_anew_as_well(kafka, small):
+    feed = make_feed(kafka, small([record(number) for number in range(200)]))
+    first, second = flat(batches_of(feed)), flat(batches_of(feed))
+
+    assert first != sorted(first)
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
 def test_another_seed_has_the_same_samples_in_another_order(kafka, manifest, epoch):
     other = batches_of(make_feed(kafka, replace(manifest, seed=2)))
 

@@ -165,6 +165,15 @@ def test_an_oversize_record_is_refused_before_it_is_sent(kafka, new_topic):
     assert written(kafka, topic, [0]) == {}
 
 
+def test_an_oversize_key_is_not_told_in_full(kafka, new_topic):
+    topic = new_topic(max_message_bytes=2000)
+
+    with TransactionalWriter(kafka, topic) as writer, pytest.raises(RecordTooLarge) as refusal:
+        writer.check_size(OutgoingRecord(topic, b"k" * 100_000, b"value"))
+
+    assert len(str(refusal.value)) < 500
+
+
 @pytest.mark.parametrize("limit", [1024, 65_536, 3_000_000])
 def test_a_record_of_the_largest_size_is_taken(kafka, new_topic, limit):
     """The bound has to hold for content that does not compress, above all beyond librdkafka's own limit of 1 MB."""
