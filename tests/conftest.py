@@ -11,6 +11,7 @@ import pytest
 from include.kafka.broker import Cluster, running_cluster
 from include.kafka.broker.jars import jars_dir
 from include.local.stack import Stack, running_stack
+from tests.workflows import run_workflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,3 +36,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Kafka, MLflow's database and Airflow with its scheduler, from a clean home; all DAGs are paused at first."""
     with running_stack(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def flow(stack: Stack) -> Stack:
+    """The stack after the three workflows have run once, from source to prediction."""
+    run_workflows(stack)
+    return stack

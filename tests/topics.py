@@ -17,13 +17,15 @@ TIMEOUT_S = 30
 
 def written(kafka: KafkaConnection, topic: str, partitions: list[int]) -> dict[int, int]:
     """The end of each partition's log, transactions that are still open included; empty partitions are left out."""
-    admin = AdminClient(dict(kafka.settings))
-    futures = admin.list_offsets(
-        {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions},
-        isolation_level=IsolationLevel.READ_UNCOMMITTED,
-        request_timeout=TIMEOUT_S,
-    )
-    ends = {partition.partition: future.result(TIMEOUT_S).offset for partition, future in futures.items()}
+    with AdminClient(dict(kafka.settings)) as admin:
+        # A client that has not learnt the leaders yet stalls for seconds in some of its list_offsets calls.
+        admin.list_topics(topic, timeout=TIMEOUT_S)
+        futures = admin.list_offsets(
+            {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=TIMEOUT_S,
+        )
+        ends = {partition.partition: future.result(TIMEOUT_S).offset for partition, future in futures.items()}
     return {partition: end for partition, end in ends.items() if end}
 
 

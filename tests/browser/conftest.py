@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from include.local.stack import Stack
-from tests.end_to_end.conftest import flow  # noqa: F401  samples to train on and a champion to beat
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -1,58 +1,11 @@
-"""The three workflows, run once by the real scheduler from a clean home."""
+"""What the applications around the stack see: a Kafka connection to its broker."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
 from include.kafka.connection import KafkaConnection
 from include.local.stack import Stack
-
-PIPELINE = "digits"
-TIMEOUT_S = 300
-WORKFLOWS = ("predict", "train", "ingest")
-
-
-def successes(stack: Stack, workflow: str, task: str) -> list[dict[str, Any]]:
-    """The results of the runs in which the task did its work, oldest first; a skipped task has none."""
-    dag_id = f"{PIPELINE}.{workflow}"
-    results = []
-    for run in stack.api.runs(dag_id):
-        states = {item["task_id"]: item["state"] for item in stack.api.tasks(dag_id, run["dag_run_id"])}
-        if states.get(task) == "success":
-            results.append(stack.api.result(dag_id, run["dag_run_id"], task))
-    return results
-
-
-def idle(stack: Stack) -> bool:
-    """No run is queued or running; a failed one ends the waiting with its log."""
-    for workflow in WORKFLOWS:
-        for run in stack.api.runs(f"{PIPELINE}.{workflow}"):
-            if run["state"] == "failed":
-                pytest.fail(f"{run['dag_id']} {run['dag_run_id']} failed, see {stack.log_dir}")
-            if run["state"] != "success":
-                return False
-    return True
-
-
-@pytest.fixture(scope="session")
-def flow(stack: Stack) -> Stack:
-    """The stack after two batches came in, a model was trained and promoted, and the requests were predicted."""
-    for workflow in WORKFLOWS:
-        stack.api.unpause(f"{PIPELINE}.{workflow}")
-    stack.api.trigger(f"{PIPELINE}.ingest")
-    # Unpausing starts one more run of ingest by itself, for the last whole interval.
-    stack.api.wait_until(
-        lambda: len(successes(stack, "ingest", "produce_batch")) >= 2, timeout_s=TIMEOUT_S, what="two batches came in"
-    )
-    stack.api.wait_until(
-        lambda: successes(stack, "train", "promote_model") and successes(stack, "predict", "publish_predictions"),
-        timeout_s=TIMEOUT_S,
-        what="a model was promoted and requests were predicted",
-    )
-    stack.api.wait_until(lambda: idle(stack), timeout_s=TIMEOUT_S, what="all runs ended")
-    return stack
 
 
 @pytest.fixture(scope="session")

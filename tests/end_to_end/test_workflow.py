@@ -6,10 +6,15 @@ import json
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from include.kafka.connection import KafkaConnection
 from include.local.stack import Stack
-from tests.end_to_end.conftest import PIPELINE, TIMEOUT_S, successes
 from tests.topics import committed_records
+from tests.workflows import PIPELINE, TIMEOUT_S, successes
+
+# The first test waits for the whole way to be run.
+pytestmark = pytest.mark.timeout(900)
 
 ACCURACY = 0.97
 FIELDS = {
