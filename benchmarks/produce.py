@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.measure import Comparison, take_turns
 from benchmarks.samples import CODEC, EncodedSample
-from include.ahead import ahead
 from include.ingest.batch import CHUNK_SAMPLES
 from include.kafka import ledger
 from include.kafka.connection import KafkaConnection
@@ -55,28 +54,16 @@ def write(connection: KafkaConnection, topic: str, samples: Sequence[EncodedSamp
     """Write the samples as `include.ingest.batch` does; returns records a second."""
     with TransactionalWriter(connection, f"{connection.environment}.bench.{topic}", topics=(topic,)) as writer:
         began = time.perf_counter()
-        sent = 0
-        for records in ahead(_chunks(writer, topic, samples)):
-            sent += len(records)
+        for start in range(0, len(samples), CHUNK_SAMPLES):
+            chunk = samples[start : start + CHUNK_SAMPLES]
             with writer.transaction():
-                for record in records:
+                for sample in chunk:
+                    headers = write_headers(CODEC.schema_name, label=sample.label)
+                    record = OutgoingRecord(topic, sample.id.encode(), sample.value, headers)
+                    writer.check_size(record)
                     writer.produce(record)
-                ledger.record(writer, key, {"count": len(samples), "sent": sent})
-        return sent / (time.perf_counter() - began)
-
-
-def _chunks(
-    writer: TransactionalWriter, topic: str, samples: Sequence[EncodedSample]
-) -> Iterator[list[OutgoingRecord]]:
-    for start in range(0, len(samples), CHUNK_SAMPLES):
-        records: list[OutgoingRecord] = []
-        for sample in samples[start : start + CHUNK_SAMPLES]:
-            record = OutgoingRecord(
-                topic, sample.id.encode(), sample.value, write_headers(CODEC.schema_name, label=sample.label)
-            )
-            writer.check_size(record)
-            records.append(record)
-        yield records
+                ledger.record(writer, key, {"count": len(samples), "sent": start + len(chunk)})
+        return len(samples) / (time.perf_counter() - began)
 
 
 def _write_bare(connection: KafkaConnection, ready: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]) -> float:

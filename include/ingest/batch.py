@@ -108,13 +108,13 @@ def ingest_batch(
         batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
         if not fixed_now and not batch.complete:
             _check_fingerprint(pipeline, batch_id, batch)
-        for chunk in ahead(_chunks(writer, pipeline, batch_id, batch, event_time_ms)):
+        for chunk in ahead(_chunks(pipeline, batch_id, batch)):
             if stopped():
                 raise Stopped(
                     f"Stopped after {batch.sent} of {batch.count} samples; the next attempt sends the others."
                 )
-            batch = _send(writer, key, batch, chunk)
-            sent_now += len(chunk.records)
+            batch = _send(writer, pipeline, key, batch, chunk, event_time_ms)
+            sent_now += len(chunk.samples)
             log.info("Batch %s: %d of %d samples are in the topics.", batch_id, batch.sent, batch.count)
     if not sent_now:
         log.info("Batch %s is in the topics already, sent by run %s; nothing was sent.", batch_id, batch.run)
@@ -173,55 +173,48 @@ def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, record
 
 @dataclass(frozen=True)
 class _Chunk:
-    """What goes into one transaction: encoded and measured before it begins, while the one before it is committed."""
+    """What goes into one transaction: samples, their encoded values, and which of them are requests."""
 
-    records: list[OutgoingRecord]
-    requests: int
+    samples: list[SourceSample]
+    values: list[bytes]
+    requests: list[bool]
 
 
-def _chunks(
-    writer: TransactionalWriter, pipeline: Pipeline, batch_id: str, batch: Batch, event_time_ms: int
-) -> Iterator[_Chunk]:
+def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[_Chunk]:
     """What is left of a batch."""
     sent = batch.sent
     while sent < batch.count:
         samples = pipeline.source.read(batch.start + sent, min(CHUNK_SAMPLES, batch.count - sent))
         if not samples:
             raise SourceChanged(_changed(pipeline, batch_id, batch, "it ends earlier"))
-        yield _encode(writer, pipeline, samples, event_time_ms)
+        share, encode = pipeline.ingest.requests_share, pipeline.format.encode
+        yield _Chunk(
+            samples,
+            values=[encode(sample.content) for sample in samples],
+            requests=[is_request(sample.id, share) for sample in samples],
+        )
         sent += len(samples)
 
 
-def _encode(writer: TransactionalWriter, pipeline: Pipeline, samples: list[SourceSample], event_time_ms: int) -> _Chunk:
-    records: list[OutgoingRecord] = []
-    requests = 0
-    share, schema, encode = pipeline.ingest.requests_share, pipeline.format.schema_name, pipeline.format.encode
-    samples_topic, requests_topic = pipeline.samples_topic, pipeline.requests_topic
-    for sample in samples:
-        asked = is_request(sample.id, share)
-        requests += asked
-        record = OutgoingRecord(
-            requests_topic if asked else samples_topic,
-            sample.id.encode(),
-            encode(sample.content),
-            write_headers(schema, label=None if asked else sample.label, group=sample.group),
-            event_time_ms,
-        )
-        writer.check_size(record)
-        records.append(record)
-    return _Chunk(records, requests)
-
-
-def _send(writer: TransactionalWriter, key: LedgerKey, batch: Batch, chunk: _Chunk) -> Batch:
+def _send(
+    writer: TransactionalWriter, pipeline: Pipeline, key: LedgerKey, batch: Batch, chunk: _Chunk, event_time_ms: int
+) -> Batch:
     """One chunk in one transaction, and the ledger's entry with it."""
+    requests = sum(chunk.requests)
     after = replace(
         batch,
-        sent=batch.sent + len(chunk.records),
-        samples=batch.samples + len(chunk.records) - chunk.requests,
-        requests=batch.requests + chunk.requests,
+        sent=batch.sent + len(chunk.samples),
+        samples=batch.samples + len(chunk.samples) - requests,
+        requests=batch.requests + requests,
     )
+    schema, topics = pipeline.format.schema_name, (pipeline.samples_topic, pipeline.requests_topic)
     with writer.transaction():
-        for record in chunk.records:
+        # Records are made one at a time: thousands that are kept make Python's garbage collector the largest cost.
+        for sample, value, asked in zip(chunk.samples, chunk.values, chunk.requests, strict=True):
+            label = None if asked else sample.label
+            headers = write_headers(schema, label=label, group=sample.group)
+            record = OutgoingRecord(topics[asked], sample.id.encode(), value, headers, event_time_ms)
+            writer.check_size(record)
             writer.produce(record)
         ledger.record(writer, key, asdict(after))
     return after

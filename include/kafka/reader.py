@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FILL_S = 0.05
 
 # What librdkafka has fetched beyond the end of a range is thrown away, so of several ranges it fetches only this much
-# ahead, enough for some tens of milliseconds.
-READ_AHEAD = {"queued.max.messages.kbytes": 8 * 1024}
+# ahead, enough for some ten milliseconds.
+READ_AHEAD = {"queued.max.messages.kbytes": 4 * 1024}
 
 
 def read_range(

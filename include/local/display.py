@@ -65,7 +65,7 @@ def _state(state: str) -> Text:
 
 
 def _began_by(run: Run) -> str:
-    return {"scheduled": "schedule", "asset_triggered": "new data", "manual": "this demo"}.get(run.kind, run.kind)
+    return {"scheduled": "schedule", "asset_triggered": "new data", "manual": "trigger"}.get(run.kind, run.kind)
 
 
 def _lines(console: Console) -> Callable[[list[Run]], None]:

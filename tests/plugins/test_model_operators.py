@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.errors import Stopped
+from include.errors import MillraceError, Stopped
 from include.kafka.connection import KafkaConnection
 from include.pipeline import Pipeline
 from include.registry.tracking import migrate
@@ -117,6 +117,24 @@ def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeli
     answers = committed_records(kafka, pipeline.predictions_topic)
     assert Counter(record.key() for record in answers) == dict.fromkeys(asked, 1)
     assert {json.loads(record.value() or b"")["version"] for record in answers} == {1}
+
+
+def test_without_a_broker_no_step_succeeds(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(pipeline, "a", 200)
+    ranges, requests = freeze(pipeline, "train")["ranges"], freeze(pipeline, "predict")["ranges"]
+    promote(pipeline, train(pipeline, "r", epochs=1)["version"], floor=0.0)
+    nowhere = {"conn_type": "kafka", "extra": {"bootstrap.servers": "127.0.0.1:1"}}
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps(nowhere))
+
+    common: dict[str, Any] = {"task_id": "t", "pipeline": pipeline.name, "request_timeout": 2}
+    for operator in (
+        FreezeRangesOperator(step="train", **common),
+        TrainModelOperator(ranges=ranges, **common),
+        PromoteModelOperator(version=1, **common),
+        PublishPredictionsOperator(ranges=requests, **common),
+    ):
+        with pytest.raises(MillraceError, match=r"No Kafka broker at 127\.0\.0\.1:1 answered within 2 s"):
+            operator.execute(context_of(Run(f"{pipeline.name}.x", "other")))
 
 
 def test_training_that_can_not_be_run_as_asked_is_refused(pipeline: Pipeline) -> None:

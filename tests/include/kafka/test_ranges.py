@@ -20,6 +20,8 @@ def remove_before(kafka, topic, offset, partition=0):
     """Remove the records before an offset, as retention does."""
     wanted = TopicPartition(topic, partition, offset)
     with AdminClient(dict(kafka.settings)) as admin:
+        # Without having learnt the leader first, this stalls for seconds now and then.
+        admin.list_topics(topic, timeout=10)
         admin.delete_records([wanted])[wanted].result(10)
 
 
