@@ -29,12 +29,19 @@ for pipeline in pipelines_for("predict"):
                 title="Model version",
                 description="`champion`, or the number of a registered version.",
             ),
+            "accept_lost": Param(
+                False,
+                type="boolean",
+                title="Accept lost requests",
+                description="Go on though retention has removed requests that were never predicted.",
+            ),
         },
     ):
         ranges = FreezeRangesOperator(
             task_id="freeze_ranges",
             pipeline=pipeline.name,
             step="predict",
+            accept_lost="{{ params.accept_lost }}",
             inlets=[requests_asset(pipeline)],
         )
         PublishPredictionsOperator(
@@ -42,6 +49,7 @@ for pipeline in pipelines_for("predict"):
             pipeline=pipeline.name,
             ranges=ranges.output["ranges"],
             version="{{ params.version }}",
+            accept_lost="{{ params.accept_lost }}",
             inlets=[model_asset(pipeline)],
             outlets=[predictions_asset(pipeline)],
         )

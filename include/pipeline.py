@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from croniter import croniter
 from pydantic import Field, ValidationError, field_validator
 
 from include.codecs.base import Codec
@@ -60,7 +61,7 @@ class Ingest(Config):
     @field_validator("schedule")
     @classmethod
     def _five_fields(cls, value: str) -> str:
-        if len(value.split()) != 5:
+        if len(value.split()) != 5 or not croniter.is_valid(value):
             raise ValueError("a schedule is a cron expression of five fields, such as '0 * * * *' for every hour")
         return value
 

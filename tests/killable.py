@@ -19,7 +19,6 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.transaction import TransactionalWriter
 from include.state import PROJECT_ROOT
-from tests.producing import NOW_MS
 from tests.tiny import tiny_pipeline
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _run(job: dict[str, Any]) -> None:
         from include.ingest import batch
 
         batch.CHUNK_SAMPLES = job["chunk"]
-        batch.ingest_batch(kafka, pipeline, job["batch"], records=job["records"], event_time_ms=NOW_MS, run="killed")
+        batch.ingest_batch(kafka, pipeline, job["batch"], records=job["records"], run="killed")
     else:
         from include.prediction.publish import publish_predictions
         from tests.tiny import tiny_predictor

@@ -128,7 +128,7 @@ class _Records:
             head.group or message.key() or f"{message.partition()}/{message.offset()}".encode()
             for head, message in zip(found, messages, strict=True)
         ]
-        self.offsets += [message.offset() for message in messages]
+        self.offsets += [message.offset() for message in messages]  # type: ignore[misc]  # a record has one
         self.values += [message.value() for message in messages]
         messages.clear()
 

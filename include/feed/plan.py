@@ -39,7 +39,8 @@ def window_order(samples: int, *, seed: int, epoch: int, window: int, shuffle: b
 
     if not shuffle:
         return np.arange(samples)
-    return _generator(seed, epoch, window).permutation(samples)
+    # From 1: a seed sequence takes (seed, epoch) and (seed, epoch, 0) for the same.
+    return _generator(seed, epoch, window + 1).permutation(samples)
 
 
 def _generator(*entropy: int) -> np.random.Generator:

@@ -78,7 +78,6 @@ def ingest_batch(
     batch_id: str,
     *,
     records: int,
-    event_time_ms: int,
     run: str,
     stopped: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
@@ -88,7 +87,6 @@ def ingest_batch(
     Args:
         batch_id: what names the batch for ever: its data interval, or the run's id.
         records: how many samples a new batch takes; a batch whose range is fixed keeps it.
-        event_time_ms: the records' timestamp, milliseconds since the epoch.
         stopped: looked at between chunks.
 
     Raises:
@@ -113,7 +111,7 @@ def ingest_batch(
                 raise Stopped(
                     f"Stopped after {batch.sent} of {batch.count} samples; the next attempt sends the others."
                 )
-            batch = _send(writer, pipeline, key, batch, chunk, event_time_ms)
+            batch = _send(writer, pipeline, key, batch, chunk)
             sent_now += len(chunk.samples)
             log.info("Batch %s: %d of %d samples are in the topics.", batch_id, batch.sent, batch.count)
     if not sent_now:
@@ -196,9 +194,7 @@ def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[_Chunk]
         sent += len(samples)
 
 
-def _send(
-    writer: TransactionalWriter, pipeline: Pipeline, key: LedgerKey, batch: Batch, chunk: _Chunk, event_time_ms: int
-) -> Batch:
+def _send(writer: TransactionalWriter, pipeline: Pipeline, key: LedgerKey, batch: Batch, chunk: _Chunk) -> Batch:
     """One chunk in one transaction, and the ledger's entry with it."""
     requests = sum(chunk.requests)
     after = replace(
@@ -213,7 +209,8 @@ def _send(
         for sample, value, asked in zip(chunk.samples, chunk.values, chunk.requests, strict=True):
             label = None if asked else sample.label
             headers = write_headers(schema, label=label, group=sample.group)
-            record = OutgoingRecord(topics[asked], sample.id.encode(), value, headers, event_time_ms)
+            # Its timestamp is that of sending: retention goes by it, and would delete a backfilled batch at once.
+            record = OutgoingRecord(topics[asked], sample.id.encode(), value, headers)
             writer.check_size(record)
             writer.produce(record)
         ledger.record(writer, key, asdict(after))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.kafka.errors import AccessDenied, BrokerUnavailable, TopicMissing
+from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -130,7 +130,7 @@ class KafkaConnection:
 
 def explain(error: KafkaError, action: str, *, servers: str, timeout_s: float, topic: str | None = None) -> Exception:
     """Turn a librdkafka error into a Millrace one that names what was tried, where, and what to do next."""
-    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka import KafkaError
 
     code = error.code()
     if code in (
@@ -162,7 +162,9 @@ def explain(error: KafkaError, action: str, *, servers: str, timeout_s: float, t
             f"Topic {topic or '(see the action)'} does not exist at {servers} while {action}: "
             "run the pipeline's ingest DAG, which creates its topics, or correct the topic's name in the pipeline file."
         )
-    return KafkaException(error)
+    return KafkaRefused(
+        f"Kafka at {servers} refused {action} ({error.str()}): correct what it names, or look at the broker's log."
+    )
 
 
 def log_client_error(error: KafkaError) -> None:

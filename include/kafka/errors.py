@@ -13,6 +13,10 @@ class AccessDenied(PermanentError):
     """The broker refused the credentials, or they lack a right on a topic, group or transactional id."""
 
 
+class KafkaRefused(MillraceError):
+    """The broker refused a request for a reason of its own, which the text has."""
+
+
 class TopicMissing(PermanentError):
     """A topic that the step reads or writes does not exist."""
 

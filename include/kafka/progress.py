@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from include.kafka import ledger
-from include.kafka.errors import TopicRecreated
+from include.kafka.errors import RangeUnavailable, TopicRecreated
 from include.kafka.ledger import LedgerKey
 from include.kafka.reader import read_range
 from include.kafka.transaction import TransactionalWriter
@@ -29,11 +29,15 @@ def progress_entry(item: OffsetRange, position: int, run: str) -> dict[str, Any]
     return {"topic_id": item.topic_id, "position": position, "run": run}
 
 
-def position_in(item: OffsetRange, entry: Mapping[str, Any]) -> int:
+def position_in(item: OffsetRange, entry: Mapping[str, Any], *, accept_lost: bool = False) -> int:
     """The next offset to work on, never before the range's start and never behind its end.
+
+    Args:
+        accept_lost: go on at the range's start though it lies behind the position.
 
     Raises:
         TopicRecreated: the entry speaks of another incarnation of the topic.
+        RangeUnavailable: records between the position and the range's start were never worked on.
     """
     if entry["topic_id"] != item.topic_id:
         raise TopicRecreated(
@@ -41,7 +45,14 @@ def position_in(item: OffsetRange, entry: Mapping[str, Any]) -> int:
             f"{entry['position']} of id {entry['topic_id']}: the topic was deleted and made again, so nobody can tell "
             "which of its records are done; restore the topic or give the pipeline a new name."
         )
-    return min(max(item.start, int(entry["position"])), item.end)
+    position = int(entry["position"])
+    if position < item.start and not accept_lost:
+        raise RangeUnavailable(
+            f"Topic {item.topic} partition {item.partition} was worked through to offset {position} and its range "
+            f"begins at {item.start}: retention removed the offsets between before anybody worked on them, so run the "
+            "step with accept_lost to go on without them, and raise topics.retention_hours."
+        )
+    return min(max(item.start, position), item.end)
 
 
 def read_progress(

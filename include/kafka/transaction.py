@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from include.errors import MillraceError
-from include.kafka.errors import Fenced, RecordTooLarge, TransactionFailed
+from include.kafka.errors import Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -205,7 +204,7 @@ class TransactionalWriter:
                 "and has published nothing of its open transaction: look for a second run of the same step."
             )
         explained = self.connection.explain(error, f"{action} for {self.transactional_id}")
-        if isinstance(explained, MillraceError) and not cause.fatal():
+        if not isinstance(explained, KafkaRefused) and not cause.fatal():
             return explained
         first_failure = f"; first failed delivery: {self._failed}" if self._failed else ""
         return TransactionFailed(

@@ -20,7 +20,7 @@ TRIGGER_LOG_PORT = "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT"
 
 # What listens, the setting that moves it, and Airflow's own default.
 _SERVERS = (
-    ("Airflow's UI and API", API_PORT, 8080),
+    ("Airflow's API server", API_PORT, 8080),
     ("the server of tasks' logs", WORKER_LOG_PORT, 8793),
     ("the server of triggers' logs", TRIGGER_LOG_PORT, 8794),
 )

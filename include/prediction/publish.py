@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError, Stopped
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 STEP = "predict"
 # A share says nothing about a handful of samples.
 SHARE_COUNTS_FROM = 100
+# A chunk's samples as float32, however small they are as records.
+DECODED_BYTES = 256 * 1024 * 1024
 
 
 class TooManyRejected(PermanentError):
@@ -60,6 +63,7 @@ def publish_predictions(
     predictor: Predictor,
     *,
     run: str,
+    accept_lost: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
 ) -> Published:
@@ -70,6 +74,7 @@ def publish_predictions(
     Args:
         ranges: frozen ranges of the requests topic.
         run: the run's id, kept with dead letters and ledger entries.
+        accept_lost: go on though retention has removed requests that were never predicted.
         stopped: looked at between chunks.
 
     Raises:
@@ -78,7 +83,7 @@ def publish_predictions(
     """
     published = Published()
     for wanted in ranges:
-        _publish_partition(connection, pipeline, wanted, predictor, run, stopped, published)
+        _publish_partition(connection, pipeline, wanted, predictor, run, accept_lost, stopped, published)
         log.info(
             "Partition %d is predicted to offset %d: %d samples in, %d predictions, %d dead letters so far.",
             wanted.partition,
@@ -99,6 +104,7 @@ def _publish_partition(
     wanted: OffsetRange,
     predictor: Predictor,
     run: str,
+    accept_lost: bool,
     stopped: Callable[[], bool],
     published: Published,
 ) -> None:
@@ -108,7 +114,7 @@ def _publish_partition(
     with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
         # Only now, with every earlier owner fenced, is its last position decided.
         entry = ledger.read(connection, [key]).get(key)
-        left = wanted if entry is None else replace(wanted, start=position_in(wanted, entry))
+        left = wanted if entry is None else replace(wanted, start=position_in(wanted, entry, accept_lost=accept_lost))
         if not left.offsets:
             return
         check_ranges(connection, [left])
@@ -120,10 +126,8 @@ def _publish_partition(
                         "next attempt goes on from there."
                     )
                 outcomes = classify(predictor.network, pipeline.format, predictor.labels, messages)
+                records = _records(writer, pipeline, predictor, messages, outcomes, run)
                 _check_limits(pipeline, published, outcomes, messages)
-                records = _records(pipeline, predictor, messages, outcomes, run)
-                for record in records:
-                    writer.check_size(record)
                 with writer.transaction():
                     for record in records:
                         writer.produce(record)
@@ -140,12 +144,13 @@ def _chunks(
 ) -> Iterator[tuple[list[Message], int]]:
     """Chunks of records with the position behind each; the last one's is the range's end, markers included."""
     limits = pipeline.prediction
+    samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * prod(pipeline.format.sample_shape))))
     chunk: list[Message] = []
     size = 0
-    for messages in read_range(connection, consumer, left, batch_size=limits.chunk_samples):
+    for messages in read_range(connection, consumer, left, batch_size=samples):
         for message in messages:
             length = len(message)
-            if chunk and (len(chunk) >= limits.chunk_samples or size + length > limits.chunk_bytes):
+            if chunk and (len(chunk) >= samples or size + length > limits.chunk_bytes):
                 yield chunk, int(message.offset() or 0)
                 chunk, size = [], 0
             chunk.append(message)
@@ -183,32 +188,44 @@ def _check_limits(
 
 
 def _records(
+    writer: TransactionalWriter,
     pipeline: Pipeline,
     predictor: Predictor,
     messages: list[Message],
     outcomes: list[Label | Rejection],
     run: str,
 ) -> list[OutgoingRecord]:
-    """What to produce for a chunk: one record for every message."""
+    """What to produce for a chunk: one record for every message, each of a size that its topic takes."""
     records: list[OutgoingRecord] = []
-    for message, outcome in zip(messages, outcomes, strict=True):
-        if isinstance(outcome, Rejection):
-            records.append(dead_letter(pipeline.dead_letters_topic, message, outcome, run))
-            continue
-        address = address_of(message)
-        key = message.key() or str(address).encode()
-        records.append(
-            OutgoingRecord(
-                pipeline.predictions_topic,
-                key,
-                prediction_value(
-                    key.decode("utf-8", "replace"), outcome.name, outcome.score, predictor.identity, address
-                ),
-                [predictor.identity.header],
-                timestamp_ms=max(message.timestamp()[1], 0),
-            )
-        )
+    for position, (message, outcome) in enumerate(zip(messages, outcomes, strict=True)):
+        if isinstance(outcome, Label):
+            record = _prediction(pipeline, predictor, message, outcome)
+            limit = writer.record_limit(record.topic)
+            if record.size_bound <= limit:
+                records.append(record)
+                continue
+            error = f"The prediction has {record.size_bound} bytes with its key and its topic takes {limit}."
+            rejection = Rejection("oversize", error)
+            outcomes[position] = rejection
+        else:
+            rejection = outcome
+        record = dead_letter(pipeline.dead_letters_topic, message, rejection, run)
+        writer.check_size(record)
+        records.append(record)
     return records
+
+
+def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, label: Label) -> OutgoingRecord:
+    address = address_of(message)
+    key = message.key() or str(address).encode()
+    value = prediction_value(key.decode("utf-8", "replace"), label.name, label.score, predictor.identity, address)
+    return OutgoingRecord(
+        pipeline.predictions_topic,
+        key,
+        value,
+        [predictor.identity.header],
+        timestamp_ms=max(message.timestamp()[1], 0),
+    )
 
 
 def _group_offset(left: OffsetRange, position: int) -> list[Any]:

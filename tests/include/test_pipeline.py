@@ -111,6 +111,7 @@ def test_every_bundled_file_is_valid(path):
         ("records = 100", "records = 0", ["ingest.records = 0", "greater than or equal to 1"]),
         ("records = 100", "requests_share = 1.5", ["ingest.requests_share = 1.5", "less than or equal to 1"]),
         ("records = 100", "schedule = 'hourly'", ["ingest.schedule = 'hourly'", "five fields", "0 * * * *"]),
+        ("records = 100", "schedule = '61 * * * *'", ["ingest.schedule = '61 * * * *'", "five fields"]),
         ('"left", "right"', '"left"', ["training.labels = ['left']", "at least 2 items"]),
         ('"left", "right"', '"left", "left"', ["training.labels", "label 'left' is named twice"]),
         ("epochs = 3", "epochs = 0", ["training.epochs = 0", "greater than or equal to 1"]),

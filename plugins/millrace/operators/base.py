@@ -92,6 +92,11 @@ class PipelineOperator(BaseOperator):
         self.outlets = [asset for asset in self.outlets if asset.name != asset_name]
 
 
+def is_true(value: bool | str) -> bool:
+    """A flag as it was given, or as a template renders it."""
+    return str(value).lower() == "true"
+
+
 def run_id(context: Context) -> str:
     """The run that a record, a ledger entry or a model names as its origin."""
     run = context["dag_run"]

@@ -10,7 +10,7 @@ from include.errors import NothingToDo
 from include.kafka.errors import TopicRecreated
 from include.kafka.progress import count_records, position_in, read_progress
 from include.kafka.ranges import OffsetRange, freeze_ranges
-from millrace.operators.base import PipelineOperator
+from millrace.operators.base import PipelineOperator, is_true
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,16 +32,23 @@ class FreezeRangesOperator(PipelineOperator):
     Args:
         step: `train` or `predict`.
         min_new_samples: how many of the samples must be new; the pipeline's own for `train`, 1 for `predict`.
+        accept_lost: go on though retention has removed requests that were never predicted.
     """
 
-    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "min_new_samples")
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "min_new_samples", "accept_lost")
 
     def __init__(
-        self, *, step: Literal["train", "predict"], min_new_samples: int | str | None = None, **kwargs: Any
+        self,
+        *,
+        step: Literal["train", "predict"],
+        min_new_samples: int | str | None = None,
+        accept_lost: bool | str = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.step = step
         self.min_new_samples = min_new_samples
+        self.accept_lost = accept_lost
 
     def run_step(
         self,
@@ -74,7 +81,10 @@ class FreezeRangesOperator(PipelineOperator):
         unworked = []
         for item in ranges:
             try:
-                start = position_in(item, entries[item.partition]) if item.partition in entries else item.start
+                entry = entries.get(item.partition)
+                # A model may learn from what is left; a request that is lost is somebody's answer that never comes.
+                accept_lost = self.step == "train" or is_true(self.accept_lost)
+                start = item.start if entry is None else position_in(item, entry, accept_lost=accept_lost)
             except TopicRecreated as error:
                 if self.step == "predict":
                     raise

@@ -45,7 +45,6 @@ class ProduceBatchOperator(PipelineOperator):
             pipeline,
             batch,
             records=int(self.records or pipeline.ingest.records),
-            event_time_ms=int(context["dag_run"].run_after.timestamp() * 1000),
             run=run_id(context),
             stopped=self.stop_requested,
             metrics=self.metrics,

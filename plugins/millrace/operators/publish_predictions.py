@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo
 from include.kafka.ranges import OffsetRange
-from millrace.operators.base import PipelineOperator, run_id
+from millrace.operators.base import PipelineOperator, is_true, run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,14 +27,23 @@ class PublishPredictionsOperator(PipelineOperator):
     Args:
         ranges: frozen ranges of the requests topic, as `FreezeRangesOperator` returns them.
         version: `champion`, or the number of a registered version.
+        accept_lost: go on though retention has removed requests that were never predicted.
     """
 
-    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "ranges", "version")
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "ranges", "version", "accept_lost")
 
-    def __init__(self, *, ranges: Sequence[Mapping[str, Any]], version: str | int = "champion", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        ranges: Sequence[Mapping[str, Any]],
+        version: str | int = "champion",
+        accept_lost: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.ranges = ranges
         self.version = version
+        self.accept_lost = accept_lost
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
         from include.prediction.predictor import load_predictor
@@ -47,6 +56,7 @@ class PublishPredictionsOperator(PipelineOperator):
             [OffsetRange.from_dict(item) for item in self.ranges],
             predictor,
             run=run_id(context),
+            accept_lost=is_true(self.accept_lost),
             stopped=self.stop_requested,
             metrics=self.metrics,
         )

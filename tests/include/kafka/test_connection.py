@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from include.kafka import ledger
 from include.kafka.connection import KafkaConnection
-from include.kafka.errors import AccessDenied, BrokerUnavailable, TopicMissing
+from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
 from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import available_offsets, freeze_ranges
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics
@@ -65,11 +65,11 @@ def test_a_client_error_becomes_one_sentence(codes, kind):
         assert_readable(explained, "somewhere:9092", "looking at it")
 
 
-def test_an_error_of_another_kind_is_left_as_it_is(kafka):
+def test_an_error_of_another_kind_is_told_in_the_brokers_words(kafka):
     explained = kafka.explain(KafkaException(KafkaError(KafkaError.INVALID_REPLICATION_FACTOR)), "creating it")
 
-    assert isinstance(explained, KafkaException)
-    assert explained.args[0].code() == KafkaError.INVALID_REPLICATION_FACTOR
+    assert isinstance(explained, KafkaRefused)
+    assert_readable(explained, kafka.bootstrap_servers, "creating it", "replication factor")
 
 
 def describe(connection):

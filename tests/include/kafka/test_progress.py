@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.kafka.connection import KafkaConnection
-from include.kafka.errors import TopicRecreated
+from include.kafka.errors import RangeUnavailable, TopicRecreated
 from include.kafka.ledger import ledger_topic
 from include.kafka.progress import count_records, position_in, progress_entry, read_progress, record_progress
 from include.kafka.ranges import OffsetRange, freeze_ranges
@@ -22,9 +22,16 @@ def test_work_goes_on_at_the_position(position, expected):
     assert position_in(ITEM, progress_entry(ITEM, position, "run")) == expected
 
 
-@pytest.mark.parametrize(("position", "expected"), [(3, 10), (25, 20)])
-def test_a_position_outside_a_range_is_brought_to_its_edge(position, expected):
-    assert position_in(ITEM, progress_entry(ITEM, position, "run")) == expected
+def test_a_position_behind_a_range_is_brought_to_its_end():
+    assert position_in(ITEM, progress_entry(ITEM, 25, "run")) == 20
+
+
+def test_offsets_that_were_removed_before_the_work_are_told_and_can_be_accepted():
+    entry = progress_entry(ITEM, 3, "run")
+
+    with pytest.raises(RangeUnavailable, match="worked through to offset 3 and its range begins at 10"):
+        position_in(ITEM, entry)
+    assert position_in(ITEM, entry, accept_lost=True) == 10
 
 
 def test_a_position_in_another_incarnation_is_refused():

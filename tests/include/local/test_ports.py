@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from include.local.errors import StackError
 from include.local.ports import API_PORT, TRIGGER_LOG_PORT, WORKER_LOG_PORT, choose_ports, is_free, random_ports
+from tests.include.local.listening import listening
 from tests.sentences import assert_readable
-
-
-@contextmanager
-def listening(host: str, port: int = 0, family: int = socket.AF_INET) -> Iterator[int]:
-    """A server on a port, a free one by default."""
-    with socket.socket(family) as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((host, port))
-        server.listen()
-        yield server.getsockname()[1]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - what Airflow's log servers do

@@ -23,7 +23,7 @@ from include.local.record import StackRecord
 from include.local.stack import running_stack
 from include.pipeline import load_pipelines
 from include.state import PROJECT_ROOT
-from tests.include.local.test_ports import listening
+from tests.include.local.listening import listening
 from tests.processes import ended, wait_for
 from tests.sentences import assert_readable
 

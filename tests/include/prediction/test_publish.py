@@ -435,6 +435,31 @@ def test_requests_that_retention_removed_are_told(kafka, new_pipeline, predictor
     assert predictions(kafka, pipeline) == []
 
 
+def test_requests_that_were_removed_unpredicted_stop_the_step_until_accepted(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, ask(kafka, pipeline, *(request(number) for number in range(4))), predictor)
+    ask(kafka, pipeline, *(request(number) for number in range(4, 10)))
+    remove_before(kafka, pipeline.requests_topic, 7)
+    left = [item for item in freeze_ranges(kafka, pipeline.requests_topic) if item.offsets]
+
+    with pytest.raises(RangeUnavailable, match="before anybody worked on them"):
+        publish(kafka, pipeline, left, predictor)
+    assert len(predictions(kafka, pipeline)) == 4
+    publish(kafka, pipeline, left, predictor, accept_lost=True)
+    assert len(predictions(kafka, pipeline)) > 4
+
+
+def test_a_request_whose_prediction_is_too_large_becomes_a_dead_letter(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline()
+    ranges = ask(kafka, pipeline, request(0), request(1, key=b"k" * 600_000), request(2))
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    assert len(predictions(kafka, pipeline)) == 2
+    (letter,) = dead_letters(kafka, pipeline)
+    assert dict(letter.headers())["dead-letter-reason"] == b"oversize"
+
+
 def test_without_a_broker_nothing_is_a_success(no_broker, kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, request(0))
