@@ -82,6 +82,10 @@ def _rate(manifest: Manifest, read: int, began: float) -> float:
 
 def _peak_memory(connection: KafkaConnection, manifest: Manifest) -> str:
     """What one epoch adds to this process, looked at after every batch."""
+    # What a feed needs in any case is loaded before.
+    import confluent_kafka  # noqa: F401
+    import torch  # noqa: F401
+
     process = psutil.Process()
     before = peak = process.memory_info().rss
     values = 0
@@ -89,6 +93,6 @@ def _peak_memory(connection: KafkaConnection, manifest: Manifest) -> str:
         values += inputs.numel()
         peak = max(peak, process.memory_info().rss)
     return (
-        f"{(peak - before) / MIB:,.0f} MiB above {before / MIB:,.0f} MiB at its first epoch, "
+        f"{(peak - before) / MIB:,.0f} MiB above the {before / MIB:,.0f} MiB of the process at the first epoch, "
         f"for {values / MIB:,.0f} MiB of values in the log"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,8 @@ PRODUCED = 40_000
 TRAINED = 120_000
 LONG_REPEATS = 3
 
-console = Console()
+# A pipe has no width of its own, and the table needs more than the usual 80.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def main(

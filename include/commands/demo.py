@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -39,13 +40,13 @@ def demo(
             for sentence in left_out:
                 say(sentence)
             if running := local.attach(layout):
-                _demonstrate(Demo(running, pipelines, batches), timeout, began)
+                _demonstrate(Demo(running, pipelines, batches), timeout, began, start={})
                 say("The stack ran already, and goes on in the background: `make down` stops it.")
                 return
             with steps() as on_step:
                 running = local.start(layout, tie=True, on_step=on_step)
             try:
-                _demonstrate(Demo(running, pipelines, batches), timeout, began)
+                _demonstrate(Demo(running, pipelines, batches), timeout, began, start=running.record.seconds)
                 if sys.stdout.isatty() and not leave:
                     _stay(running)
             finally:
@@ -55,7 +56,7 @@ def demo(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _demonstrate(shown: Demo, timeout: float, began: float) -> None:
+def _demonstrate(shown: Demo, timeout: float, began: float, *, start: Mapping[str, float]) -> None:
     console = Console()
     say(f"Airflow is ready at {shown.stack.url}; the DAGs begin.")
     with progress(console) as on_runs:
@@ -63,7 +64,7 @@ def _demonstrate(shown: Demo, timeout: float, began: float) -> None:
     for result in results:
         print_result(console, result)
     runs = [run for result in results for run in result.runs]
-    print_seconds(console, shown.stack.record.seconds, runs, time.monotonic() - began)
+    print_seconds(console, start, runs, time.monotonic() - began)
     print_access(console, shown.stack)
 
 
