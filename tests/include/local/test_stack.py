@@ -123,6 +123,10 @@ def test_a_stack_that_was_killed_is_cleared_away_and_its_work_goes_on(layout):
         killed = record_of(layout)
         psutil.Process(killed.supervisor.pid).kill()
         owner.kill()
+        # A signal is sent and not yet obeyed: until both are gone, the stack is rightly found to be in use.
+        wait_for(
+            lambda: not find(killed.supervisor) and owner.poll() is not None, "the killed ones to be gone", timeout_s=10
+        )
         assert [marked for marked in killed.processes if find(marked)], "Airflow outlives its supervisor"
 
         with running_stack(layout.state) as stack:
