@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
 
+    _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any]]
+
 Side = Literal["train", "held_out"]
 ReadHeaders = tuple[tuple[str, bytes | None], ...]
 
@@ -225,13 +227,15 @@ class Feed:
 
         start = self._position
         self.report = FeedReport()
-        batches: queue.Queue[tuple[_Position, np.ndarray[Any, Any], np.ndarray[Any, Any]] | BaseException | None] = (
-            queue.Queue(READ_AHEAD_BATCHES)
-        )
+        batches: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
+        # A batch for each token: a bounded queue is written in Python and takes ten times as long.
+        room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(READ_AHEAD_BATCHES):
+            room.put(None)
         stop = threading.Event()
         report = FeedReport()
         reader = threading.Thread(
-            target=self._read_ahead, args=(start, batches, stop, report), name="feed-reader", daemon=True
+            target=self._read_ahead, args=(start, batches, room, stop, report), name="feed-reader", daemon=True
         )
         reader.start()
         try:
@@ -241,34 +245,36 @@ class Feed:
                     break
                 if isinstance(item, BaseException):
                     raise item
+                room.put(None)
                 self._position, inputs, labels = item
                 yield torch.from_numpy(inputs), torch.from_numpy(labels)
             self.report = report
             self._position = _Position(epoch=start.epoch + 1)
         finally:
             stop.set()
-            while reader.is_alive():
-                # A reader that waits for room in the queue sees `stop` only once there is some.
-                while not batches.empty():
-                    batches.get_nowait()
-                reader.join(0.05)
+            room.put(None)  # for a reader that waits for it
+            reader.join()
 
     def _read_ahead(
-        self, start: _Position, batches: queue.Queue[Any], stop: threading.Event, report: FeedReport
+        self,
+        start: _Position,
+        batches: queue.SimpleQueue[_Batch | BaseException | None],
+        room: queue.SimpleQueue[None],
+        stop: threading.Event,
+        report: FeedReport,
     ) -> None:
         """The reader thread: fetching, decoding and shuffling overlap with whoever consumes the batches."""
         try:
             for item in self._batches(start, stop, report):
-                batches.put(item)
+                room.get()
                 if stop.is_set():
                     return
+                batches.put(item)
             batches.put(None)
         except BaseException as error:  # noqa: BLE001 - raised again by the consuming thread
             batches.put(error)
 
-    def _batches(
-        self, start: _Position, stop: threading.Event, report: FeedReport
-    ) -> Iterator[tuple[_Position, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def _batches(self, start: _Position, stop: threading.Event, report: FeedReport) -> Iterator[_Batch]:
         import numpy as np
 
         epoch = start.epoch

@@ -61,6 +61,11 @@ class Window:
         self._take_in(part.values)
         self.count += len(part)
 
+    def clear(self) -> None:
+        """Let go of the samples, to be filled anew."""
+        self._values.clear()
+        self.count = 0
+
     def decode(self, positions: np.ndarray[Any, Any]) -> Decoded:
         """The samples at `positions`, in that order, as the codec decodes a list of them."""
         return self._codec.decode([self._values[position] for position in positions.tolist()])
@@ -82,6 +87,10 @@ class ArrayWindow(Window):
         super().__init__(codec, size)
         self._samples = np.empty((size, *codec.sample_shape), _sample_type(codec))
         self._refusals: dict[int, Refusal] = {}
+
+    def clear(self) -> None:
+        super().clear()
+        self._refusals.clear()
 
     def decode(self, positions: np.ndarray[Any, Any]) -> Decoded:
         import numpy as np
@@ -122,6 +131,7 @@ class WindowReader:
         small = size * _sample_bytes(codec) <= LARGEST_ARRAY
         self._kind = ArrayWindow if small and _only_copies(codec) else Window
         self._next = self._kind(codec, size)
+        self._served: Window | None = None
         self._left: Part | None = None
 
     def read_ahead(self, samples: int) -> None:
@@ -133,9 +143,16 @@ class WindowReader:
             self._left = part[room:] if len(part) > room else None
 
     def take(self) -> Window | None:
-        """The next window, read to its end; None when nothing is left."""
+        """The next window, read to its end; None when nothing is left.
+
+        It may be used until the next call. Two windows take turns, because fresh memory for each would be as slow to
+        write to, page by page, as all the copying.
+        """
         self.read_ahead(self._size)
-        window, self._next = self._next, self._kind(self._codec, self._size)
+        window, free = self._next, self._served
+        self._next = self._kind(self._codec, self._size) if free is None else free
+        self._next.clear()
+        self._served = window
         return window if len(window) else None
 
 
