@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from include.kafka.errors import ReaderStalled, TopicMissing
 from include.kafka.ranges import available_offsets
@@ -15,11 +15,14 @@ from include.kafka.record import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+
     from include.kafka.connection import KafkaConnection
     from include.kafka.transaction import TransactionalWriter
 
 LEDGER_TOPIC = "millrace.ledger"
 PARTITIONS = 8
+SETTLE_TIMEOUT_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def record(writer: TransactionalWriter, key: LedgerKey, entry: Mapping[str, Any]
 
 
 def read(
-    connection: KafkaConnection, keys: Iterable[LedgerKey], *, settle_timeout_s: float = 90.0
+    connection: KafkaConnection, keys: Iterable[LedgerKey], *, settle_timeout_s: float = SETTLE_TIMEOUT_S
 ) -> dict[LedgerKey, dict[str, Any]]:
     """The last committed entry of each key that has one.
 
@@ -72,44 +75,65 @@ def read(
         TopicMissing: there is no ledger; taking that for an empty one would publish everything again.
         ReaderStalled: a foreign transaction stayed open for longer than `settle_timeout_s`.
     """
-    wanted: dict[int, dict[bytes, LedgerKey]] = {}
-    for key in keys:
-        wanted.setdefault(_partition(key), {})[key.encode()] = key
+    by_key = {key.encode(): key for key in keys}
+    found: dict[LedgerKey, dict[str, Any] | None] = {}
+    for message in _decided(connection, {_partition(key) for key in by_key.values()}, settle_timeout_s):
+        if key := by_key.get(message.key() or b""):
+            found[key] = _entry(message)
+    return {key: entry for key, entry in found.items() if entry is not None}
+
+
+def read_below(
+    connection: KafkaConnection, below: LedgerKey, *, settle_timeout_s: float = SETTLE_TIMEOUT_S
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """What was committed for every scope that begins with `below.scope` and a slash, as (rest of the scope, entry).
+
+    Of the entries of one scope the last counts; None is one that was taken back. They come one by one, for a step may
+    have more of them than fit into memory. When to call it and what is raised: see `read`.
+    """
+    prefix = below.encode() + b"/"
+    for message in _decided(connection, range(PARTITIONS), settle_timeout_s):
+        key = message.key() or b""
+        if key.startswith(prefix):
+            yield key[len(prefix) :].decode(), _entry(message)
+
+
+def _entry(message: Message) -> dict[str, Any] | None:
+    # A record without a value is how Kafka forgets a key, and how a person takes an entry back.
+    value = message.value()
+    return None if value is None else json.loads(value)
+
+
+def _decided(connection: KafkaConnection, partitions: Collection[int], settle_timeout_s: float) -> Iterator[Message]:
+    """All that these partitions hold and that was written before now, once it is decided."""
     if LEDGER_TOPIC not in describe_topics(connection, [LEDGER_TOPIC]):
         raise TopicMissing(
             f"The ledger topic {LEDGER_TOPIC} does not exist at {connection.bootstrap_servers}: without it nobody "
             "knows what was published, so run the pipeline's ingest DAG, which creates it, or restore it."
         )
-    bounds = available_offsets(connection, LEDGER_TOPIC, wanted, committed=False)
-    entries: dict[LedgerKey, dict[str, Any]] = {}
+    bounds = available_offsets(connection, LEDGER_TOPIC, partitions, committed=False)
     with connection.consumer("millrace-ledger-reader") as consumer:
-        for partition, by_key in wanted.items():
-            entries.update(_read_partition(consumer, partition, bounds[partition], by_key, settle_timeout_s))
-    return entries
+        for partition, (first, end) in bounds.items():
+            yield from _read_partition(consumer, partition, first, end, settle_timeout_s)
 
 
 def _read_partition(
-    consumer: Any, partition: int, bounds: tuple[int, int], by_key: Mapping[bytes, LedgerKey], settle_timeout_s: float
-) -> dict[LedgerKey, dict[str, Any]]:
+    consumer: Consumer, partition: int, position: int, end: int, settle_timeout_s: float
+) -> Iterator[Message]:
     from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-    position, end = bounds
     if position >= end:
-        return {}
-    found: dict[LedgerKey, dict[str, Any] | None] = {}
+        return
     consumer.assign([TopicPartition(LEDGER_TOPIC, partition, position)])
     deadline = time.monotonic() + settle_timeout_s
     while position < end:
         for message in consumer.consume(min(1000, end - position), 0.05):
             error = message.error()
             if error is None:
-                position = message.offset() + 1
-                if key := by_key.get(message.key()):
-                    # A record without a value is how Kafka forgets a key, and how a person takes an entry back.
-                    value = message.value()
-                    found[key] = None if value is None else json.loads(value)
+                position = cast("int", message.offset()) + 1
+                yield message
             elif error.code() == KafkaError._PARTITION_EOF:
-                position = max(position, message.offset())
+                position = max(position, message.offset() or 0)
             elif not error.retriable():
                 raise KafkaException(error)
         if position < end and time.monotonic() > deadline:
@@ -117,7 +141,6 @@ def _read_partition(
                 f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided at offset {position} of {end} for "
                 f"{settle_timeout_s:g} s: a transaction of another step is open; try again when it has ended."
             )
-    return {key: entry for key, entry in found.items() if entry is not None}
 
 
 def _partition(key: LedgerKey) -> int:
