@@ -105,6 +105,7 @@ class Prediction(Config):
     chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_rejected_in_a_row: Annotated[int, Field(ge=1)] = 1000
+    max_replays: Annotated[int, Field(ge=1, le=1000)] = 3
 
 
 class Pipeline(Config):
