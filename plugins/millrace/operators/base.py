@@ -16,6 +16,7 @@ from millrace.metrics import AirflowMetrics
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from pydantic import ValidationError
 
     from include.kafka.connection import KafkaConnection
     from include.metrics import Metrics
@@ -90,6 +91,14 @@ class PipelineOperator(BaseOperator):
     def withhold(self, asset_name: str) -> None:
         """Raise no event for an outlet that got nothing, though the task succeeds for another one's sake."""
         self.outlets = [asset for asset in self.outlets if asset.name != asset_name]
+
+
+def faults_of(error: ValidationError) -> str:
+    """What is wrong with values that were asked for: `epochs = 0: Input should be greater than or equal to 1`."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()
+    )
 
 
 def is_true(value: bool | str) -> bool:
