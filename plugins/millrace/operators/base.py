@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -11,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.errors import NothingToDo, PermanentError
 from include.pipeline import Pipeline, load_pipeline
-from millrace.connection import kafka_connection
+from millrace.connection import connection_keys, kafka_connection
 from millrace.metrics import AirflowMetrics
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class PipelineOperator(BaseOperator):
         try:
             pipeline = load_pipeline(self.pipeline)
             connection = kafka_connection(self.kafka_conn_id or pipeline.connection, timeout_s=self.request_timeout)
+            if pipeline.signing is not None:
+                connection = replace(connection, signing=connection_keys(pipeline.signing.connection))
             result = self.run_step(context, pipeline, connection)
         except NothingToDo as reason:
             self.log.info("Skipped: %s", reason)
