@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range
 from include.kafka.record import Address, OutgoingRecord, address_of
+from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.replay.letter import reason_of, revive
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
     from include.kafka.connection import KafkaConnection
+    from include.kafka.dead_letters import Rejection
     from include.metrics import Metrics
     from include.pipeline import Pipeline
     from include.replay.choice import Choice
@@ -77,9 +80,11 @@ def replay_dead_letters(
         stopped: looked at while reading.
 
     Raises:
+        InvalidSigningKeys: records are signed and there is no key to verify them with.
         TopicMissing, RangeUnavailable, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
     topic, requests = pipeline.dead_letters_topic, pipeline.requests_topic
+    keys = signing_keys(connection, signed=pipeline.signed)
     step = f"{connection.environment}.{pipeline.name}.{STEP}"
     with (
         TransactionalWriter(connection, f"{step}.{topic}", topics=[requests]) as writer,
@@ -92,7 +97,14 @@ def replay_dead_letters(
         past = _read_past(connection, key, ranges, run)
         done = Replayed(replayed=len(past.by_this_run))
         messages = _read(connection, consumer, ranges, done, stopped)
-        revived = _revived(messages, pipeline, choice, past, writer.record_limit(requests), done)
+        reviving = partial(
+            revive,
+            topic=requests,
+            max_replays=pipeline.prediction.max_replays,
+            max_bytes=writer.record_limit(requests),
+            keys=keys,
+        )
+        revived = _revived(messages, choice, past, reviving, done)
         for chunk in _chunks(islice(revived, max(choice.number - done.replayed, 0)), pipeline.prediction.chunk_bytes):
             with writer.transaction():
                 for address, record in chunk:
@@ -157,7 +169,11 @@ def _read(
 
 
 def _revived(
-    messages: Iterable[Message], pipeline: Pipeline, choice: Choice, past: _Past, max_bytes: int, done: Replayed
+    messages: Iterable[Message],
+    choice: Choice,
+    past: _Past,
+    reviving: Callable[[Message], OutgoingRecord | Rejection],
+    done: Replayed,
 ) -> Iterator[tuple[Address, OutgoingRecord]]:
     """The dead letters to replay, each by its own address; the other chosen ones are counted in `done`."""
     for message in messages:
@@ -170,9 +186,7 @@ def _revived(
         if letter in past.by_others:
             done.already_replayed += 1
             continue
-        revived = revive(
-            message, pipeline.requests_topic, max_replays=pipeline.prediction.max_replays, max_bytes=max_bytes
-        )
+        revived = reviving(message)
         if isinstance(revived, OutgoingRecord):
             yield address, revived
             continue
