@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from include.codecs.base import Codec
+    from include.kafka.signing import SigningKeys
 
 FORWARD_SAMPLES = 512
 
@@ -27,15 +28,27 @@ class Label:
 
 
 def classify(
-    network: nn.Module, codec: Codec, labels: Sequence[str], messages: Sequence[Message]
+    network: nn.Module,
+    codec: Codec,
+    labels: Sequence[str],
+    messages: Sequence[Message],
+    keys: SigningKeys | None = None,
 ) -> list[Label | Rejection]:
-    """One outcome per message, in order."""
+    """One outcome per message, in order.
+
+    Args:
+        keys: where records are signed, the keys that a signature must be of.
+    """
     import torch
 
     outcomes: list[Label | Rejection | None] = [None] * len(messages)
     readable: list[int] = []
     for position, message in enumerate(messages):
-        schema = read_headers(tuple(message.headers() or ())).schema
+        headers, fault = (tuple(message.headers() or ()), None) if keys is None else keys.verify(message)
+        if fault is not None:
+            outcomes[position] = fault
+            continue
+        schema = read_headers(headers).schema
         if schema == codec.schema_name:
             readable.append(position)
         else:

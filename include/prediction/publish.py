@@ -16,6 +16,7 @@ from include.kafka.progress import position_in, progress_entry, progress_key
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import read_range
 from include.kafka.record import OutgoingRecord, address_of
+from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.prediction.classify import Label, classify
@@ -78,6 +79,7 @@ def publish_predictions(
         stopped: looked at between chunks.
 
     Raises:
+        InvalidSigningKeys: records are signed and there is no key to verify them with.
         TooManyRejected: a limit of `[prediction]` was met; the chunk that met it was not published.
         TopicRecreated, RangeUnavailable, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
@@ -109,6 +111,7 @@ def _publish_partition(
     published: Published,
 ) -> None:
     key = progress_key(connection, pipeline.name, STEP, wanted)
+    keys = signing_keys(connection, signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{wanted.topic}.{wanted.partition}"
     topics = (pipeline.predictions_topic, pipeline.dead_letters_topic)
     with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
@@ -125,7 +128,7 @@ def _publish_partition(
                         f"Stopped after {published.samples} samples in partition {left.partition} of {left.topic}; the "
                         "next attempt goes on from there."
                     )
-                outcomes = classify(predictor.network, pipeline.format, predictor.labels, messages)
+                outcomes = classify(predictor.network, pipeline.format, predictor.labels, messages, keys)
                 records = _records(writer, pipeline, predictor, messages, outcomes, run)
                 _check_limits(pipeline, published, outcomes, messages)
                 with writer.transaction():
