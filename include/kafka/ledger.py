@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import ReaderStalled, TopicMissing
-from include.kafka.ranges import available_offsets
+from include.kafka.ranges import OffsetRange, available_offsets
+from include.kafka.reader import read_range
 from include.kafka.record import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Message
 
     from include.kafka.connection import KafkaConnection
     from include.kafka.transaction import TransactionalWriter
@@ -106,41 +106,26 @@ def _entry(message: Message) -> dict[str, Any] | None:
 
 def _decided(connection: KafkaConnection, partitions: Collection[int], settle_timeout_s: float) -> Iterator[Message]:
     """All that these partitions hold and that was written before now, once it is decided."""
-    if LEDGER_TOPIC not in describe_topics(connection, [LEDGER_TOPIC]):
+    ledger = describe_topics(connection, [LEDGER_TOPIC]).get(LEDGER_TOPIC)
+    if ledger is None:
         raise TopicMissing(
             f"The ledger topic {LEDGER_TOPIC} does not exist at {connection.bootstrap_servers}: without it nobody "
             "knows what was published, so run the pipeline's ingest DAG, which creates it, or restore it."
         )
     bounds = available_offsets(connection, LEDGER_TOPIC, partitions, committed=False)
+    patient = replace(connection, timeout_s=settle_timeout_s)
     with connection.consumer("millrace-ledger-reader") as consumer:
         for partition, (first, end) in bounds.items():
-            yield from _read_partition(consumer, partition, first, end, settle_timeout_s)
-
-
-def _read_partition(
-    consumer: Consumer, partition: int, position: int, end: int, settle_timeout_s: float
-) -> Iterator[Message]:
-    from confluent_kafka import KafkaError, KafkaException, TopicPartition
-
-    if position >= end:
-        return
-    consumer.assign([TopicPartition(LEDGER_TOPIC, partition, position)])
-    deadline = time.monotonic() + settle_timeout_s
-    while position < end:
-        for message in consumer.consume(min(1000, end - position), 0.05):
-            error = message.error()
-            if error is None:
-                position = cast("int", message.offset()) + 1
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:
-                position = max(position, message.offset() or 0)
-            elif not error.retriable():
-                raise KafkaException(error)
-        if position < end and time.monotonic() > deadline:
-            raise ReaderStalled(
-                f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided at offset {position} of {end} for "
-                f"{settle_timeout_s:g} s: a transaction of another step is open; try again when it has ended."
-            )
+            whole = OffsetRange(LEDGER_TOPIC, ledger.topic_id, partition, first, end)
+            try:
+                for messages in read_range(patient, consumer, whole):
+                    yield from messages
+            except ReaderStalled as error:
+                raise ReaderStalled(
+                    f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided before offset {end} for "
+                    f"{settle_timeout_s:g} s: a transaction of another step is open, or the broker is slow; try again "
+                    "when it has ended."
+                ) from error
 
 
 def _partition(key: LedgerKey) -> int:
