@@ -18,6 +18,7 @@ REASON = "dead-letter-reason"
 ERROR = "dead-letter-error"
 ADDRESS = "dead-letter-address"
 RUN = "dead-letter-run"
+TIMESTAMP = "dead-letter-timestamp"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,11 @@ class Rejection:
 
 
 def dead_letter(topic: str, message: Message, rejection: Rejection, run: str) -> OutgoingRecord:
-    """The original key, value, headers and timestamp, and the headers that explain it."""
+    """The original key, value and headers, and the headers that explain it.
+
+    Its own timestamp is the time of publishing. Kafka refuses one too far in the future, and with it the transaction;
+    retention removes an old one before anybody has looked. The original's is a header, in milliseconds since the epoch.
+    """
     error = rejection.error.encode()[:ERROR_TEXT_BYTES].decode("utf-8", "ignore").encode()
     return OutgoingRecord(
         topic,
@@ -41,6 +46,6 @@ def dead_letter(topic: str, message: Message, rejection: Rejection, run: str) ->
             (ERROR, error),
             (ADDRESS, str(address_of(message)).encode()),
             (RUN, run.encode()),
+            (TIMESTAMP, str(message.timestamp()[1]).encode()),
         ],
-        timestamp_ms=max(message.timestamp()[1], 0),
     )

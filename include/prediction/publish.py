@@ -218,14 +218,10 @@ def _records(
 def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, label: Label) -> OutgoingRecord:
     address = address_of(message)
     key = message.key() or str(address).encode()
-    value = prediction_value(key.decode("utf-8", "replace"), label.name, label.score, predictor.identity, address)
-    return OutgoingRecord(
-        pipeline.predictions_topic,
-        key,
-        value,
-        [predictor.identity.header],
-        timestamp_ms=max(message.timestamp()[1], 0),
-    )
+    sample_id = key.decode("utf-8", "replace")
+    value = prediction_value(sample_id, label.name, label.score, predictor.identity, address, message.timestamp()[1])
+    # Dated when it is sent: a request's own time may be one that Kafka refuses, or that retention removes at once.
+    return OutgoingRecord(pipeline.predictions_topic, key, value, [predictor.identity.header])
 
 
 def _group_offset(left: OffsetRange, position: int) -> list[Any]:

@@ -72,8 +72,8 @@ def test_a_dead_letter_is_the_original_with_its_reason():
             ("dead-letter-error", b"It is a GIF."),
             ("dead-letter-address", b"shoes.requests/2/17/0"),
             ("dead-letter-run", b"run-5"),
+            ("dead-letter-timestamp", b"1234"),
         ],
-        timestamp_ms=1234,
     )
 
 

@@ -1,0 +1,92 @@
+"""What can't be predicted becomes a dead letter: the original, untouched, with the reason, and nothing else stops."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.include.prediction.publishing import (
+    ask,
+    dead_letters,
+    headers_of,
+    predicted_ids,
+    predictions,
+    publish,
+    request,
+)
+from tests.tiny import sample_id
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason", "told"),
+    [
+        ({"value": b"123"}, b"wrong-size", b"3 bytes"),
+        ({"value": None}, b"empty", b"no value"),
+        ({"value": np.array([1, 2, np.nan, 4], "<f4").tobytes()}, b"not-finite", b"NaN"),
+        ({"headers": []}, b"wrong-schema", b"None"),
+        ({"headers": [("schema", b"image.png/1"), ("trace", b"x")]}, b"wrong-schema", b"'image.png/1'"),
+        ({"headers": [("schema", None)]}, b"wrong-schema", b"None"),
+    ],
+    ids=["cut short", "no value", "nan", "no schema", "other schema", "empty schema"],
+)
+def test_what_is_no_sample_becomes_a_dead_letter(kafka, new_pipeline, predictor, changed, reason, told):
+    pipeline = new_pipeline()
+    bad = request(1, **changed)
+    ranges = ask(kafka, pipeline, request(0), bad, request(2))
+
+    published = publish(kafka, pipeline, ranges, predictor, run="run-5")
+
+    assert (published.samples, published.predictions, published.dead_letters) == (3, 2, {reason.decode(): 1})
+    assert predicted_ids(kafka, pipeline) == [sample_id(0), sample_id(2)]
+    (letter_,) = dead_letters(kafka, pipeline)
+    assert (letter_.key(), letter_.value()) == (bad.key, bad.value)
+    *original, because, error, address, run, timestamp = letter_.headers()
+    assert original == list(bad.headers)
+    assert because == ("dead-letter-reason", reason)
+    assert error[0] == "dead-letter-error"
+    assert told in error[1]
+    assert address == ("dead-letter-address", f"{pipeline.requests_topic}/0/1/0".encode())
+    assert run == ("dead-letter-run", b"run-5")
+    assert timestamp == ("dead-letter-timestamp", str(bad.timestamp_ms).encode())
+
+
+def test_an_output_that_is_no_number_becomes_a_dead_letter(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline()
+    overflowing = np.array([3e38, 3e38, 3e38, 0], "<f4").tobytes()
+    ranges = ask(kafka, pipeline, request(0), request(1, value=overflowing))
+
+    import torch
+
+    class Doubling(torch.nn.Module):
+        def forward(self, inputs):
+            return predictor.network(inputs * 2)
+
+    publish(kafka, pipeline, ranges, replace(predictor, network=Doubling()))
+
+    assert predicted_ids(kafka, pipeline) == [sample_id(0)]
+    assert headers_of(dead_letters(kafka, pipeline)[0])["dead-letter-reason"] == b"not-finite"
+
+
+def test_the_largest_request_there_can_be_fits_into_the_dead_letters(kafka, new_pipeline, predictor):
+    """Beyond librdkafka's own limit of 1 MB a client refuses what the topic would take."""
+    pipeline = new_pipeline()
+    value = os.urandom(pipeline.topics.max_record_bytes - 300)
+    ranges = ask(kafka, pipeline, request(0, value=value))
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    assert dead_letters(kafka, pipeline)[0].value() == value
+
+
+def test_a_request_whose_prediction_is_too_large_becomes_a_dead_letter(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline()
+    ranges = ask(kafka, pipeline, request(0), request(1, key=b"k" * 600_000), request(2))
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    assert len(predictions(kafka, pipeline)) == 2
+    (letter,) = dead_letters(kafka, pipeline)
+    assert headers_of(letter)["dead-letter-reason"] == b"oversize"
