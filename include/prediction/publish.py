@@ -218,7 +218,8 @@ def _records(
 def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, label: Label) -> OutgoingRecord:
     address = address_of(message)
     key = message.key() or str(address).encode()
-    sample_id = key.decode("utf-8", "replace")
+    # Bytes that are no text are told, not replaced: two keys must not become one id.
+    sample_id = key.decode("utf-8", "backslashreplace")
     value = prediction_value(sample_id, label.name, label.score, predictor.identity, address, message.timestamp()[1])
     # Dated when it is sent: a request's own time may be one that Kafka refuses, or that retention removes at once.
     return OutgoingRecord(pipeline.predictions_topic, key, value, [predictor.identity.header])

@@ -80,15 +80,26 @@ def test_a_request_without_a_key_goes_by_its_address(kafka, new_pipeline, predic
     assert record.key().decode() == json.loads(record.value())["id"] == address
 
 
-def test_a_key_that_is_no_text_is_kept_as_it_is(kafka, new_pipeline, predictor):
+def test_a_key_that_is_no_text_is_kept_as_it_is_and_told_apart_from_others(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
-    ranges = ask(kafka, pipeline, request(0, key=b"\xff\x00"))
+    keys = [b"\xff\x00", b"\xfe\x00"]
+    ranges = ask(kafka, pipeline, *(request(number, key=key) for number, key in enumerate(keys)))
 
     publish(kafka, pipeline, ranges, predictor)
 
-    record = committed_records(kafka, pipeline.predictions_topic)[0]
-    assert record.key() == b"\xff\x00"
-    assert json.loads(record.value())["id"] == "\ufffd\x00"
+    records = committed_records(kafka, pipeline.predictions_topic)
+    assert [record.key() for record in records] == keys
+    assert [json.loads(record.value())["id"] for record in records] == ["\\xff\x00", "\\xfe\x00"]
+
+
+def test_one_id_with_two_payloads_is_two_requests(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline()
+    ranges = ask(kafka, pipeline, request(0), request(1, key=request(0).key))
+
+    assert publish(kafka, pipeline, ranges, predictor).predictions == 2
+
+    found = [(told["id"], told["offset"], told["label"]) for told in predictions(kafka, pipeline)]
+    assert found == [(sample_id(0), number, letter(numbers(number))) for number in range(2)]
 
 
 @pytest.mark.parametrize("point", ["before begin", "before commit", "after commit"])
