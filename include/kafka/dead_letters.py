@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.kafka.record import OutgoingRecord, address_of
+from include.kafka.record import OutgoingRecord, address_of, headers_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -41,7 +41,7 @@ def dead_letter(topic: str, message: Message, rejection: Rejection, run: str) ->
         message.key(),
         message.value(),
         [
-            *(message.headers() or []),
+            *headers_of([message])[0],
             (REASON, rejection.reason.encode()),
             (ERROR, error),
             (ADDRESS, str(address_of(message)).encode()),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import Rejection
-from include.kafka.record import read_headers
+from include.kafka.record import Headers, headers_of, read_headers
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -34,13 +35,17 @@ def classify(
 
     outcomes: list[Label | Rejection | None] = [None] * len(messages)
     readable: list[int] = []
-    for position, message in enumerate(messages):
-        schema = read_headers(tuple(message.headers() or ())).schema
-        if schema == codec.schema_name:
-            readable.append(position)
+
+    # Headers repeat, and what is known of them is forgotten with the messages that hold them.
+    @cache
+    def refusal_of(headers: Headers) -> tuple[str, str] | None:
+        return read_headers(headers).refusal(codec.schema_name)
+
+    for position, headers in enumerate(headers_of(messages)):
+        if refused := refusal_of(headers):
+            outcomes[position] = Rejection(*refused)
         else:
-            error = f"The schema header is {schema!r} and the pipeline's format is {codec.schema_name!r}."
-            outcomes[position] = Rejection("wrong-schema", error)
+            readable.append(position)
     decoded = codec.decode([messages[position].value() for position in readable])
     for refusal in decoded.refusals:
         outcomes[readable[refusal.position]] = Rejection(refusal.reason, refusal.error)

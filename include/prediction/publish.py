@@ -15,7 +15,7 @@ from include.kafka.dead_letters import Rejection, dead_letter
 from include.kafka.progress import position_in, progress_entry, progress_key
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import read_range
-from include.kafka.record import OutgoingRecord, address_of
+from include.kafka.record import OutgoingRecord, address_of, headers_of, headers_size
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.prediction.classify import Label, classify
@@ -36,6 +36,10 @@ STEP = "predict"
 SHARE_COUNTS_FROM = 100
 # A chunk's samples as float32, however small they are as records.
 DECODED_BYTES = 256 * 1024 * 1024
+# Few records: librdkafka does not count headers in the bytes that it fetches ahead, and of records with a megabyte of
+# headers each it would by default take a hundred thousand.
+READ_AHEAD = {"queued.min.messages": 100}
+READ_RECORDS = 50
 
 
 class TooManyRejected(PermanentError):
@@ -118,7 +122,7 @@ def _publish_partition(
         if not left.offsets:
             return
         check_ranges(connection, [left])
-        with connection.consumer(f"{connection.environment}.{pipeline.name}.{STEP}") as consumer:
+        with connection.consumer(f"{connection.environment}.{pipeline.name}.{STEP}", **READ_AHEAD) as consumer:
             for messages, position in _chunks(connection, consumer, left, pipeline):
                 if stopped():
                     raise Stopped(
@@ -147,14 +151,14 @@ def _chunks(
     samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * prod(pipeline.format.sample_shape))))
     chunk: list[Message] = []
     size = 0
-    for messages in read_range(connection, consumer, left, batch_size=samples):
-        for message in messages:
-            length = len(message)
-            if chunk and (len(chunk) >= samples or size + length > limits.chunk_bytes):
+    for messages in read_range(connection, consumer, left, batch_size=min(samples, READ_RECORDS)):
+        for message, headers in zip(messages, headers_of(messages), strict=True):
+            taken = len(message) + len(message.key() or b"") + headers_size(headers)
+            if chunk and (len(chunk) >= samples or size + taken > limits.chunk_bytes):
                 yield chunk, int(message.offset() or 0)
                 chunk, size = [], 0
             chunk.append(message)
-            size += length
+            size += taken
     yield chunk, left.end
 
 

@@ -35,8 +35,52 @@ def test_an_empty_label_is_a_label():
     assert read_headers(tuple(write_headers("image.png/1", label=""))).label == ""
 
 
-def test_the_last_header_of_a_name_counts():
-    assert read_headers((("label", b"1"), ("label", b"2"), ("other", None))).label == "2"
+def test_headers_of_others_may_be_of_any_number_and_size():
+    others = [("trace", b"x" * 1_000_000), ("trace", b"y"), ("", None), ("dead-letter-reason", b"empty")]
+
+    assert read_headers((*write_headers("image.png/1"), *others)) == RecordHeaders("image.png/1")
+
+
+def test_a_header_that_is_there_twice_with_one_content_is_one():
+    assert read_headers((("label", b"1"), ("label", b"1"))) == RecordHeaders(label="1")
+
+
+@pytest.mark.parametrize("name", ["schema", "label", "group"])
+@pytest.mark.parametrize(
+    ("contents", "reason", "told"),
+    [
+        ([b"1", b"2"], "duplicate-header", "twice"),
+        ([b"1", None], "duplicate-header", "twice"),
+        ([b"1" * 1025], "header-too-long", "1025 bytes"),
+        ([b"1", b"1" * 10_000_000], "header-too-long", "10000000 bytes"),
+    ],
+    ids=["twice", "with and without", "too long", "far too long"],
+)
+def test_headers_that_can_t_be_relied_on_are_a_fault(name, contents, reason, told):
+    headers = read_headers((("trace", b"x"), *((name, content) for content in contents)))
+
+    assert (headers.schema, headers.label, headers.group) == (None, None, None)
+    because, error = headers.refusal("image.png/1")
+    assert because == reason
+    assert told in error
+    assert name in error
+    assert len(error) < 1024
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [((), "no-schema"), ((("schema", None),), "no-schema"), ((("schema", b"image.png/2"),), "wrong-schema")],
+    ids=["no header", "no content", "another"],
+)
+def test_a_record_of_no_or_another_schema_is_refused(headers, reason):
+    because, error = read_headers(headers).refusal("image.png/1")
+
+    assert because == reason
+    assert "image.png/1" in error
+
+
+def test_a_record_of_the_schema_is_not_refused():
+    assert read_headers((("schema", b"image.png/1"),)).refusal("image.png/1") is None
 
 
 def test_a_header_that_is_no_text_is_read_all_the_same():

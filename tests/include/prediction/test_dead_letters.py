@@ -17,7 +17,9 @@ from tests.include.prediction.publishing import (
     publish,
     request,
 )
-from tests.tiny import sample_id
+from tests.memory import peak_memory
+from tests.tiny import SCHEMA, numbers, sample_id
+from tests.unreadable_headers import produce_unreadable_header
 
 
 @pytest.mark.parametrize(
@@ -26,11 +28,13 @@ from tests.tiny import sample_id
         ({"value": b"123"}, b"wrong-size", b"3 bytes"),
         ({"value": None}, b"empty", b"no value"),
         ({"value": np.array([1, 2, np.nan, 4], "<f4").tobytes()}, b"not-finite", b"NaN"),
-        ({"headers": []}, b"wrong-schema", b"None"),
+        ({"headers": []}, b"no-schema", b"no schema header"),
+        ({"headers": [("schema", None)]}, b"no-schema", b"no schema header"),
         ({"headers": [("schema", b"image.png/1"), ("trace", b"x")]}, b"wrong-schema", b"'image.png/1'"),
-        ({"headers": [("schema", None)]}, b"wrong-schema", b"None"),
+        ({"headers": [("schema", SCHEMA), ("schema", b"x")]}, b"duplicate-header", b"twice"),
+        ({"headers": [("schema", b"x" * 900_000)]}, b"header-too-long", b"900000 bytes"),
     ],
-    ids=["cut short", "no value", "nan", "no schema", "other schema", "empty schema"],
+    ids=["cut short", "no value", "nan", "no schema", "empty schema", "other schema", "two schemas", "a long schema"],
 )
 def test_what_is_no_sample_becomes_a_dead_letter(kafka, new_pipeline, predictor, changed, reason, told):
     pipeline = new_pipeline()
@@ -51,6 +55,40 @@ def test_what_is_no_sample_becomes_a_dead_letter(kafka, new_pipeline, predictor,
     assert address == ("dead-letter-address", f"{pipeline.requests_topic}/0/1/0".encode())
     assert run == ("dead-letter-run", b"run-5")
     assert timestamp == ("dead-letter-timestamp", str(bad.timestamp_ms).encode())
+
+
+def test_large_headers_of_others_are_no_reason_to_refuse(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline()
+    ranges = ask(
+        kafka, pipeline, request(0, headers=[("trace", bytes(900_000)), ("schema", SCHEMA), ("schema", SCHEMA)])
+    )
+
+    assert publish(kafka, pipeline, ranges, predictor).predictions == 1
+
+
+def test_headers_that_nobody_can_read_are_left_out(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline()
+    produce_unreadable_header(kafka, pipeline.requests_topic, numbers(0).tobytes())
+    ranges = ask(kafka, pipeline, request(1))
+
+    assert publish(kafka, pipeline, ranges, predictor).dead_letters == {"unreadable-headers": 1}
+
+    (letter,) = dead_letters(kafka, pipeline)
+    assert letter.value() == numbers(0).tobytes()
+    assert [name for name, _ in letter.headers()][:2] == ["unreadable-headers", "dead-letter-reason"]
+
+
+def test_memory_is_bounded_whatever_the_headers(kafka, new_pipeline, predictor):
+    """They are 400 megabytes, and librdkafka counts only values in what it fetches ahead."""
+    pipeline = new_pipeline()
+    headers = [("schema", SCHEMA), ("trace", os.urandom(1_000_000))]
+    for start in range(0, 400, 40):
+        ranges = ask(kafka, pipeline, *(request(start + number, headers=headers) for number in range(40)))
+
+    with peak_memory() as peak:
+        assert publish(kafka, pipeline, ranges, predictor).predictions == 400
+
+    assert peak.mebibytes < 260
 
 
 def test_an_output_that_is_no_number_becomes_a_dead_letter(kafka, new_pipeline, predictor):
