@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import Rejection
 from include.kafka.record import Headers, headers_of, read_headers
+from include.prediction.forward import Best, forward
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -30,7 +31,11 @@ class Label:
 def classify(
     network: nn.Module, codec: Codec, labels: Sequence[str], messages: Sequence[Message]
 ) -> list[Label | Rejection]:
-    """One outcome per message, in order."""
+    """One outcome per message, in order.
+
+    Raises:
+        NetworkFailed: see `forward`.
+    """
     import torch
 
     outcomes: list[Label | Rejection | None] = [None] * len(messages)
@@ -52,14 +57,18 @@ def classify(
     inputs = torch.from_numpy(codec.to_inputs(decoded.samples))
     network.eval()
     for start in range(0, len(inputs), FORWARD_SAMPLES):
-        with torch.inference_mode():
-            best = network(inputs[start : start + FORWARD_SAMPLES]).softmax(dim=1).max(dim=1)
         rows = decoded.positions[start : start + FORWARD_SAMPLES]
-        for row, score, index in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
-            outcomes[readable[row]] = (
-                # NaN is the only number that differs from itself.
-                Label(labels[index], score)
-                if score == score  # noqa: PLR0124
-                else Rejection("not-finite", "The network's output for this sample is not a finite number.")
-            )
+        results = forward(network, inputs[start : start + FORWARD_SAMPLES])
+        for row, result in zip(rows, results, strict=True):
+            outcomes[readable[row]] = _outcome(result, labels)
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _outcome(result: Best | str, labels: Sequence[str]) -> Label | Rejection:
+    if isinstance(result, str):
+        return Rejection("network-failed", f"The network fails at this sample: {result}.")
+    score, index = result
+    # NaN is the only number that differs from itself.
+    if score != score:  # noqa: PLR0124
+        return Rejection("not-finite", "The network's output for this sample is not a finite number.")
+    return Label(labels[index], score)

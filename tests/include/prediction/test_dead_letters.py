@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from include.prediction.forward import NetworkFailed
 from tests.include.prediction.publishing import (
     ask,
     dead_letters,
@@ -96,8 +98,6 @@ def test_an_output_that_is_no_number_becomes_a_dead_letter(kafka, new_pipeline, 
     overflowing = np.array([3e38, 3e38, 3e38, 0], "<f4").tobytes()
     ranges = ask(kafka, pipeline, request(0), request(1, value=overflowing))
 
-    import torch
-
     class Doubling(torch.nn.Module):
         def forward(self, inputs):
             return predictor.network(inputs * 2)
@@ -106,6 +106,43 @@ def test_an_output_that_is_no_number_becomes_a_dead_letter(kafka, new_pipeline, 
 
     assert predicted_ids(kafka, pipeline) == [sample_id(0)]
     assert headers_of(dead_letters(kafka, pipeline)[0])["dead-letter-reason"] == b"not-finite"
+
+
+def test_a_request_that_makes_the_network_fail_becomes_a_dead_letter_alone(kafka, new_pipeline, predictor):
+    """A token that the embedding has no row for: torch raises for the whole batch."""
+    pipeline = new_pipeline(format={"kind": "tensor.raw", "shape": [4], "dtype": "int32"})
+    tokens = np.arange(40, dtype="<i4").reshape(10, 4) % 20
+    tokens[6, 2] = 20
+    ranges = ask(kafka, pipeline, *(request(number, value=row.tobytes()) for number, row in enumerate(tokens)))
+
+    published = publish(kafka, pipeline, ranges, replace(predictor, network=Tokens()))
+
+    assert published.dead_letters == {"network-failed": 1}
+    assert predicted_ids(kafka, pipeline) == [sample_id(number) for number in range(10) if number != 6]
+    (letter,) = dead_letters(kafka, pipeline)
+    assert (letter.key(), letter.value()) == (sample_id(6).encode(), tokens[6].tobytes())
+    assert b"index out of range" in headers_of(letter)["dead-letter-error"]
+
+
+class Tokens(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(20, 3)
+
+    def forward(self, inputs):
+        return self.embedding(inputs.long()).sum(dim=1)
+
+
+def test_a_network_that_always_fails_makes_no_dead_letters(kafka, new_pipeline, predictor):
+    """However few requests there are: the limits are far, and a retry may find another model."""
+    pipeline = new_pipeline()
+    ranges = ask(kafka, pipeline, request(0))
+
+    with pytest.raises(NetworkFailed):
+        publish(kafka, pipeline, ranges, replace(predictor, network=torch.nn.Linear(5, 3)))
+
+    assert dead_letters(kafka, pipeline) == []
+    assert publish(kafka, pipeline, ranges, predictor).predictions == 1
 
 
 def test_the_largest_request_there_can_be_fits_into_the_dead_letters(kafka, new_pipeline, predictor):
