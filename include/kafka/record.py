@@ -48,7 +48,7 @@ class OutgoingRecord(NamedTuple):
         """An upper bound of its size on the wire, in bytes."""
         size = RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"")
         for name, content in self.headers:
-            size += len(name) + len(content or b"") + 10
+            size += (len(name) if name.isascii() else len(name.encode())) + len(content or b"") + 10
         return size
 
 

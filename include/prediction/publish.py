@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError, Stopped
 from include.kafka import ledger
-from include.kafka.dead_letters import Rejection, dead_letter
+from include.kafka.dead_letters import OVERSIZE, Rejection, dead_letter
 from include.kafka.progress import position_in, progress_entry, progress_key
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import read_range
@@ -201,6 +201,7 @@ def _records(
 ) -> list[OutgoingRecord]:
     """What to produce for a chunk: one record for every message, each of a size that its topic takes."""
     records: list[OutgoingRecord] = []
+    topic = pipeline.dead_letters_topic
     for position, (message, outcome) in enumerate(zip(messages, outcomes, strict=True)):
         if isinstance(outcome, Label):
             record = _prediction(pipeline, predictor, message, outcome)
@@ -209,11 +210,10 @@ def _records(
                 records.append(record)
                 continue
             error = f"The prediction has {record.size_bound} bytes with its key and its topic takes {limit}."
-            rejection = Rejection("oversize", error)
-            outcomes[position] = rejection
+            rejection = Rejection(OVERSIZE, error)
         else:
             rejection = outcome
-        record = dead_letter(pipeline.dead_letters_topic, message, rejection, run)
+        record, outcomes[position] = dead_letter(topic, message, rejection, run, largest=writer.record_limit(topic))
         writer.check_size(record)
         records.append(record)
     return records

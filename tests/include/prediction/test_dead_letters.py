@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from include.kafka.ranges import freeze_ranges
 from include.prediction.forward import NetworkFailed
 from tests.include.prediction.publishing import (
     ask,
@@ -20,8 +21,11 @@ from tests.include.prediction.publishing import (
     request,
 )
 from tests.memory import peak_memory
+from tests.producing import produce
 from tests.tiny import SCHEMA, numbers, sample_id
 from tests.unreadable_headers import produce_unreadable_header
+
+ZEROS = bytes(3_000_000)
 
 
 @pytest.mark.parametrize(
@@ -165,3 +169,23 @@ def test_a_request_whose_prediction_is_too_large_becomes_a_dead_letter(kafka, ne
     assert len(predictions(kafka, pipeline)) == 2
     (letter,) = dead_letters(kafka, pipeline)
     assert headers_of(letter)["dead-letter-reason"] == b"oversize"
+
+
+@pytest.mark.parametrize("large", [{"value": ZEROS}, {"key": ZEROS}, {"headers": [("trace", ZEROS)]}], ids=list)
+def test_what_is_too_large_for_the_dead_letters_is_published_without_it(kafka, new_pipeline, predictor, large):
+    """A topic measures what is compressed, so that three million zeros get into one for records of a megabyte."""
+    pipeline = new_pipeline()
+    bad = request(1, **{"value": b"123", **large})
+    produce(kafka, pipeline.requests_topic, [request(0), bad, request(2)], compression="lz4")
+
+    published = publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor)
+
+    assert (published.samples, published.predictions, published.dead_letters) == (3, 2, {"oversize": 1})
+    assert predicted_ids(kafka, pipeline) == [sample_id(0), sample_id(2)]
+    (letter,) = dead_letters(kafka, pipeline)
+    assert letter.value() is None
+    assert letter.key() == (None if "key" in large else bad.key)
+    explained = headers_of(letter)
+    assert explained["dead-letter-reason"] == b"oversize"
+    assert explained["dead-letter-address"] == f"{pipeline.requests_topic}/0/1/0".encode()
+    assert "trace" not in explained
