@@ -29,10 +29,13 @@ class Plain:
     timestamp_ms: int = 0
 
 
-def produce(kafka: KafkaConnection, topic: str, records: Iterable[Plain], *, partition: int = 0) -> None:
+def produce(
+    kafka: KafkaConnection, topic: str, records: Iterable[Plain], *, partition: int = 0, compression: str = "none"
+) -> None:
     """Write records outside any transaction and see each one delivered."""
     failures: list[str] = []
-    producer = Producer({**kafka.settings, "acks": "all", "message.max.bytes": 100_000_000, "linger.ms": 5})
+    settings = {"acks": "all", "message.max.bytes": 100_000_000, "linger.ms": 5, "max.in.flight": 1}
+    producer = Producer({**kafka.settings, **settings, "compression.type": compression})
     for record in records:
         _queue(producer, topic, record, partition, failures)
     assert producer.flush(TIMEOUT_S) == 0

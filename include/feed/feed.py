@@ -14,7 +14,7 @@ from include.feed.plan import epoch_blocks, window_order
 from include.feed.window import ROW, Part, WindowReader
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
-from include.kafka.record import Address, read_headers
+from include.kafka.record import Address, Headers, headers_of, headers_size, read_headers
 from include.kafka.signing import signing_keys
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 Side = Literal["train", "held_out"]
-ReadHeaders = tuple[tuple[str, bytes | None], ...]
 
 READ_AHEAD_BATCHES = 8
 # Few messages at a time and somewhat more for an array operation: see `_Records.take`. With 5,000 at a time the feed is
@@ -40,6 +39,7 @@ READ_RECORDS = 128
 SELECT_RECORDS = 512
 EXAMPLES_KEPT = 5
 KNOWN_HEADERS = 8192
+KNOWN_HEADERS_SIZE = 4096
 
 
 class WrongState(PermanentError):
@@ -80,36 +80,39 @@ class _Head:
     refusal: tuple[str, str]
 
 
-class _Heads(dict[ReadHeaders, _Head]):
+class _Heads(dict[Headers, _Head]):
     """Heads by headers. A topic has few distinct sets of headers, and a lookup costs a tenth of reading them.
 
-    Where `group` makes each set different, the bound keeps the memory flat.
+    Where `group` makes each set different, or somebody's header is a megabyte, the bounds keep the memory flat.
     """
 
-    def __init__(self, manifest: Manifest, keys: SigningKeys | None) -> None:
+    def __init__(self, manifest: Manifest, keys: SigningKeys | None = None) -> None:
         super().__init__()
         self._manifest = manifest
         self._keys = keys
 
-    def __missing__(self, headers: ReadHeaders) -> _Head:
-        if len(self) >= KNOWN_HEADERS:
-            self.clear()
-        head = self[headers] = self._read(headers)
+    def __missing__(self, headers: Headers) -> _Head:
+        head = self._read(headers)
+        if headers_size(headers) <= KNOWN_HEADERS_SIZE:
+            if len(self) >= KNOWN_HEADERS:
+                self.clear()
+            self[headers] = head
         return head
 
     def of(self, messages: Sequence[Message]) -> list[_Head]:
         """The messages' heads, in order."""
+        found = headers_of(messages)
         if self._keys is None:
-            return [self[tuple(message.headers() or ())] for message in messages]  # type: ignore[arg-type]
+            return [self[headers] for headers in found]
         return [
             self[headers] if fault is None else _Head(-1, self[headers].group, (fault.reason, fault.error))
-            for headers, fault in map(self._keys.verify, messages)
+            for headers, fault in map(self._keys.verify, messages, found)
         ]
 
-    def _read(self, headers: ReadHeaders) -> _Head:
+    def _read(self, headers: Headers) -> _Head:
         head, manifest = read_headers(headers), self._manifest
-        if head.schema != manifest.schema:
-            return _Head(-1, head.group, ("wrong-schema", f"schema {head.schema!r} is not {manifest.schema!r}"))
+        if refusal := head.refusal(manifest.schema):
+            return _Head(-1, head.group, refusal)
         if head.label is None:
             return _Head(-1, head.group, ("no-label", "the record has no label header"))
         if head.label not in manifest.labels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.kafka.record import OutgoingRecord, address_of
+from include.kafka.record import OutgoingRecord, address_of, headers_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -18,6 +18,10 @@ REASON = "dead-letter-reason"
 ERROR = "dead-letter-error"
 ADDRESS = "dead-letter-address"
 RUN = "dead-letter-run"
+TIMESTAMP = "dead-letter-timestamp"
+
+# The reason of what is too large to be published.
+OVERSIZE = "oversize"
 
 
 @dataclass(frozen=True)
@@ -28,19 +32,43 @@ class Rejection:
     error: str
 
 
-def dead_letter(topic: str, message: Message, rejection: Rejection, run: str) -> OutgoingRecord:
-    """The original key, value, headers and timestamp, and the headers that explain it."""
-    error = rejection.error.encode()[:ERROR_TEXT_BYTES].decode("utf-8", "ignore").encode()
-    return OutgoingRecord(
-        topic,
-        message.key(),
-        message.value(),
-        [
-            *(message.headers() or []),
-            (REASON, rejection.reason.encode()),
-            (ERROR, error),
-            (ADDRESS, str(address_of(message)).encode()),
-            (RUN, run.encode()),
-        ],
-        timestamp_ms=max(message.timestamp()[1], 0),
+def dead_letter(
+    topic: str, message: Message, rejection: Rejection, run: str, *, largest: int
+) -> tuple[OutgoingRecord, Rejection]:
+    """The original key, value and headers with the headers that explain it, and the rejection that they tell.
+
+    Where that is too large it is the explanation without the value, in need without headers and key too, and the
+    rejection is `oversize`: what can't be published would stop all others, and the original lies at its address.
+
+    Its own timestamp is the time of publishing. Kafka refuses one too far in the future, and with it the transaction;
+    retention removes an old one before anybody has looked. The original's is a header, in milliseconds since the epoch.
+
+    Args:
+        largest: the largest record that the topic takes, in bytes.
+    """
+    headers = headers_of([message])[0]
+    letter = OutgoingRecord(topic, message.key(), message.value(), [*headers, *_explanation(message, rejection, run)])
+    if letter.size_bound <= largest:
+        return letter, rejection
+    rejection = Rejection(
+        OVERSIZE,
+        f"The dead letter has {letter.size_bound} bytes ({len(message)} of value, {len(message.key() or b'')} of key) "
+        f"and {topic} takes {largest}, so it is cut; its reason was {rejection.reason}: {rejection.error}",
     )
+    letter = letter._replace(value=None, headers=[*headers, *_explanation(message, rejection, run)])
+    if letter.size_bound > largest:
+        letter = letter._replace(headers=_explanation(message, rejection, run))
+    if letter.size_bound > largest:
+        letter = letter._replace(key=None)
+    return letter, rejection
+
+
+def _explanation(message: Message, rejection: Rejection, run: str) -> list[tuple[str, bytes | None]]:
+    error = rejection.error[:ERROR_TEXT_BYTES].encode("utf-8", "backslashreplace")[:ERROR_TEXT_BYTES]
+    return [
+        (REASON, rejection.reason.encode()),
+        (ERROR, error.decode("utf-8", "ignore").encode()),
+        (ADDRESS, str(address_of(message)).encode()),
+        (RUN, run.encode()),
+        (TIMESTAMP, str(message.timestamp()[1]).encode()),
+    ]

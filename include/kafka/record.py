@@ -14,6 +14,15 @@ SCHEMA = "schema"
 LABEL = "label"
 GROUP = "group"
 MODEL = "model"
+# Stands in a record for its headers where one of them has a name that can't be read.
+UNREADABLE = "unreadable-headers"
+
+OWN_HEADERS = (SCHEMA, LABEL, GROUP)
+LONGEST_HEADER_BYTES = 1024
+# A pair, a name and a content as Python objects, about: a megabyte of headers may be many tiny ones.
+HEADER_OVERHEAD_BYTES = 128
+
+Headers = tuple[tuple[str, bytes | None], ...]
 
 # What a record costs beyond its key, value and headers in a batch of one (record batch header, varints).
 RECORD_OVERHEAD_BYTES = 128
@@ -30,7 +39,7 @@ class OutgoingRecord(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
     timestamp_ms: int = 0
     partition: int = -1
 
@@ -39,7 +48,7 @@ class OutgoingRecord(NamedTuple):
         """An upper bound of its size on the wire, in bytes."""
         size = RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"")
         for name, content in self.headers:
-            size += len(name) + len(content or b"") + 10
+            size += (len(name) if name.isascii() else len(name.encode())) + len(content or b"") + 10
         return size
 
 
@@ -69,19 +78,67 @@ def address_of(message: Message, index: int = 0) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class RecordHeaders:
-    """What Millrace reads of a record's headers; None where a header is absent."""
+    """What Millrace reads of a record's headers; None where a header is absent.
+
+    Attributes:
+        fault: reason code and sentence where its own headers can't be relied on; none of them is told then.
+    """
 
     schema: str | None = None
     label: str | None = None
     group: bytes | None = None
+    fault: tuple[str, str] | None = None
+
+    def refusal(self, schema: str) -> tuple[str, str] | None:
+        """Reason code and sentence where they are not those of a record of `schema`."""
+        if self.fault is not None:
+            return self.fault
+        if self.schema is None:
+            return "no-schema", f"The record has no schema header and the pipeline's format is {schema}."
+        if self.schema != schema:
+            return "wrong-schema", f"The schema header is {self.schema!r} and the pipeline's format is {schema}."
+        return None
 
 
-# Headers repeat: a topic has one schema and a few labels. Reading them once per distinct set takes their cost off the
-# hot path; where `group` makes each set different, the bound keeps the memory flat.
-@lru_cache(maxsize=8192)
-def read_headers(headers: tuple[tuple[str, bytes | None], ...]) -> RecordHeaders:
-    """Parse a record's headers; the last one of a name counts, and bytes that are not UTF-8 are replaced."""
-    found = dict(headers)
+def headers_of(messages: Sequence[Message]) -> list[Headers]:
+    """The headers of consumed records; `UNREADABLE` alone, from then on, where a header's name is not UTF-8.
+
+    confluent_kafka gives null pointers for such a name, and an exception that only a call from C notices: `map` is one,
+    while `message.headers()` returns them and ends the process when they are touched.
+    """
+    from confluent_kafka import Message
+
+    found: list[Headers] = []
+    reading = map(Message.headers, messages)
+    while len(found) < len(messages):
+        try:
+            for headers in reading:
+                found.append(tuple(headers or ()))  # type: ignore[arg-type]  # noqa: PERF401 - keeps what was read
+        except SystemError:
+            messages[len(found)].set_headers([(UNREADABLE, b"")])
+            found.append(((UNREADABLE, b""),))
+    return found
+
+
+def headers_size(headers: Headers) -> int:
+    """About how many bytes of memory the headers take: what they hold, and Python's objects around it."""
+    return sum(len(name) + len(content or b"") + HEADER_OVERHEAD_BYTES for name, content in headers)
+
+
+def read_headers(headers: Headers) -> RecordHeaders:
+    """Millrace's own headers; somebody else's may be as many and as large as they like."""
+    found: dict[str, bytes | None] = {}
+    for name, content in headers:
+        if name == UNREADABLE:
+            return RecordHeaders(fault=("unreadable-headers", "A header's name is not UTF-8: no header can be read."))
+        if name not in OWN_HEADERS:
+            continue
+        if len(content or b"") > LONGEST_HEADER_BYTES:
+            error = f"The header {name} has {len(content or b'')} bytes, {LONGEST_HEADER_BYTES} at most are read."
+            return RecordHeaders(fault=("header-too-long", error))
+        if found.setdefault(name, content) != content:
+            error = f"The header {name} stands there twice, as {found[name]!r:.200} and as {content!r:.200}."
+            return RecordHeaders(fault=("duplicate-header", error))
     schema, label = found.get(SCHEMA), found.get(LABEL)
     return RecordHeaders(
         schema=None if schema is None else schema.decode("utf-8", "replace"),

@@ -22,19 +22,17 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError
 from include.kafka.dead_letters import Rejection
-from include.kafka.record import GROUP, LABEL, SCHEMA
+from include.kafka.record import GROUP, LABEL, SCHEMA, Headers
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from include.kafka.connection import KafkaConnection
-
-    Headers = tuple[tuple[str, bytes | None], ...]
 
 SIGNATURE = "signature"
 PREAMBLE = b"millrace-signature/1"
@@ -90,12 +88,14 @@ class SigningKeys:
         key_id = self.current.encode()
         return SIGNATURE, key_id + b":" + _digest(self._secrets[key_id], key, value, headers)
 
-    def verify(self, message: Message) -> tuple[Headers, Rejection | None]:
+    def verify(self, message: Message, headers: Headers) -> tuple[Headers, Rejection | None]:
         """The headers without the signature, of which a topic has few distinct sets, and what is wrong with it.
 
         The reason is `unsigned`, `wrong-signature` or `unknown-key`.
+
+        Args:
+            headers: the message's, from `headers_of`.
         """
-        headers: Headers = tuple(message.headers() or ())  # type: ignore[arg-type]
         rest = tuple(header for header in headers if header[0] != SIGNATURE)
         if len(rest) == len(headers):
             return rest, UNSIGNED
@@ -131,16 +131,12 @@ def signing_keys(connection: KafkaConnection, *, signed: bool) -> SigningKeys | 
 
 
 def _digest(secret: bytes, key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
-    signed = b"".join((_beginning(headers), *_field(key), *_field(value)))
+    own = dict(headers)
+    signed = bytearray(PREAMBLE)
+    for content in (own.get(SCHEMA), own.get(LABEL), own.get(GROUP), key, value):
+        if content is None:
+            signed += ABSENT
+        else:
+            signed += len(content).to_bytes(8, "big")
+            signed += content
     return hmac.digest(secret, signed, "sha256").hex().encode()
-
-
-# Once per distinct set of headers, as they are read.
-@lru_cache(maxsize=8192)
-def _beginning(headers: Headers) -> bytes:
-    contents = dict(headers)
-    return b"".join((PREAMBLE, *(part for name in (SCHEMA, LABEL, GROUP) for part in _field(contents.get(name)))))
-
-
-def _field(content: bytes | None) -> tuple[bytes, ...]:
-    return (ABSENT,) if content is None else (len(content).to_bytes(8, "big"), content)

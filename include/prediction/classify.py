@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import Rejection
-from include.kafka.record import read_headers
+from include.kafka.record import Headers, headers_of, read_headers
+from include.prediction.forward import Best, forward
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -38,36 +40,47 @@ def classify(
 
     Args:
         keys: where records are signed, the keys that a signature must be of.
+
+    Raises:
+        NetworkFailed: see `forward`.
     """
     import torch
 
     outcomes: list[Label | Rejection | None] = [None] * len(messages)
     readable: list[int] = []
-    for position, message in enumerate(messages):
-        headers, fault = (tuple(message.headers() or ()), None) if keys is None else keys.verify(message)
+
+    # Headers repeat, and what is known of them is forgotten with the messages that hold them.
+    @cache
+    def refusal_of(headers: Headers) -> tuple[str, str] | None:
+        return read_headers(headers).refusal(codec.schema_name)
+
+    found = headers_of(messages)
+    checked = [(headers, None) for headers in found] if keys is None else map(keys.verify, messages, found)
+    for position, (headers, fault) in enumerate(checked):
         if fault is not None:
             outcomes[position] = fault
-            continue
-        schema = read_headers(headers).schema
-        if schema == codec.schema_name:
-            readable.append(position)
+        elif refused := refusal_of(headers):
+            outcomes[position] = Rejection(*refused)
         else:
-            error = f"The schema header is {schema!r} and the pipeline's format is {codec.schema_name!r}."
-            outcomes[position] = Rejection("wrong-schema", error)
+            readable.append(position)
     decoded = codec.decode([messages[position].value() for position in readable])
     for refusal in decoded.refusals:
         outcomes[readable[refusal.position]] = Rejection(refusal.reason, refusal.error)
     inputs = torch.from_numpy(codec.to_inputs(decoded.samples))
     network.eval()
     for start in range(0, len(inputs), FORWARD_SAMPLES):
-        with torch.inference_mode():
-            best = network(inputs[start : start + FORWARD_SAMPLES]).softmax(dim=1).max(dim=1)
         rows = decoded.positions[start : start + FORWARD_SAMPLES]
-        for row, score, index in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
-            outcomes[readable[row]] = (
-                # NaN is the only number that differs from itself.
-                Label(labels[index], score)
-                if score == score  # noqa: PLR0124
-                else Rejection("not-finite", "The network's output for this sample is not a finite number.")
-            )
+        results = forward(network, inputs[start : start + FORWARD_SAMPLES])
+        for row, result in zip(rows, results, strict=True):
+            outcomes[readable[row]] = _outcome(result, labels)
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _outcome(result: Best | str, labels: Sequence[str]) -> Label | Rejection:
+    if isinstance(result, str):
+        return Rejection("network-failed", f"The network fails at this sample: {result}.")
+    score, index = result
+    # NaN is the only number that differs from itself.
+    if score != score:  # noqa: PLR0124
+        return Rejection("not-finite", "The network's output for this sample is not a finite number.")
+    return Label(labels[index], score)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError, Stopped
 from include.kafka import ledger
-from include.kafka.dead_letters import Rejection, dead_letter
+from include.kafka.dead_letters import OVERSIZE, Rejection, dead_letter
 from include.kafka.progress import position_in, progress_entry, progress_key
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import read_range
-from include.kafka.record import OutgoingRecord, address_of
+from include.kafka.record import OutgoingRecord, address_of, headers_of, headers_size
 from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
@@ -37,6 +37,10 @@ STEP = "predict"
 SHARE_COUNTS_FROM = 100
 # A chunk's samples as float32, however small they are as records.
 DECODED_BYTES = 256 * 1024 * 1024
+# Few records: librdkafka does not count headers in the bytes that it fetches ahead, and of records with a megabyte of
+# headers each it would by default take a hundred thousand.
+READ_AHEAD = {"queued.min.messages": 100}
+READ_RECORDS = 50
 
 
 class TooManyRejected(PermanentError):
@@ -121,7 +125,7 @@ def _publish_partition(
         if not left.offsets:
             return
         check_ranges(connection, [left])
-        with connection.consumer(f"{connection.environment}.{pipeline.name}.{STEP}") as consumer:
+        with connection.consumer(f"{connection.environment}.{pipeline.name}.{STEP}", **READ_AHEAD) as consumer:
             for messages, position in _chunks(connection, consumer, left, pipeline):
                 if stopped():
                     raise Stopped(
@@ -150,14 +154,14 @@ def _chunks(
     samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * prod(pipeline.format.sample_shape))))
     chunk: list[Message] = []
     size = 0
-    for messages in read_range(connection, consumer, left, batch_size=samples):
-        for message in messages:
-            length = len(message)
-            if chunk and (len(chunk) >= samples or size + length > limits.chunk_bytes):
+    for messages in read_range(connection, consumer, left, batch_size=min(samples, READ_RECORDS)):
+        for message, headers in zip(messages, headers_of(messages), strict=True):
+            taken = len(message) + len(message.key() or b"") + headers_size(headers)
+            if chunk and (len(chunk) >= samples or size + taken > limits.chunk_bytes):
                 yield chunk, int(message.offset() or 0)
                 chunk, size = [], 0
             chunk.append(message)
-            size += length
+            size += taken
     yield chunk, left.end
 
 
@@ -200,6 +204,7 @@ def _records(
 ) -> list[OutgoingRecord]:
     """What to produce for a chunk: one record for every message, each of a size that its topic takes."""
     records: list[OutgoingRecord] = []
+    topic = pipeline.dead_letters_topic
     for position, (message, outcome) in enumerate(zip(messages, outcomes, strict=True)):
         if isinstance(outcome, Label):
             record = _prediction(pipeline, predictor, message, outcome)
@@ -208,11 +213,10 @@ def _records(
                 records.append(record)
                 continue
             error = f"The prediction has {record.size_bound} bytes with its key and its topic takes {limit}."
-            rejection = Rejection("oversize", error)
-            outcomes[position] = rejection
+            rejection = Rejection(OVERSIZE, error)
         else:
             rejection = outcome
-        record = dead_letter(pipeline.dead_letters_topic, message, rejection, run)
+        record, outcomes[position] = dead_letter(topic, message, rejection, run, largest=writer.record_limit(topic))
         writer.check_size(record)
         records.append(record)
     return records
@@ -221,14 +225,11 @@ def _records(
 def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, label: Label) -> OutgoingRecord:
     address = address_of(message)
     key = message.key() or str(address).encode()
-    value = prediction_value(key.decode("utf-8", "replace"), label.name, label.score, predictor.identity, address)
-    return OutgoingRecord(
-        pipeline.predictions_topic,
-        key,
-        value,
-        [predictor.identity.header],
-        timestamp_ms=max(message.timestamp()[1], 0),
-    )
+    # Bytes that are no text are told, not replaced: two keys must not become one id.
+    sample_id = key.decode("utf-8", "backslashreplace")
+    value = prediction_value(sample_id, label.name, label.score, predictor.identity, address, message.timestamp()[1])
+    # Dated when it is sent: a request's own time may be one that Kafka refuses, or that retention removes at once.
+    return OutgoingRecord(pipeline.predictions_topic, key, value, [predictor.identity.header])
 
 
 def _group_offset(left: OffsetRange, position: int) -> list[Any]:

@@ -24,10 +24,14 @@ class ModelIdentity:
         return MODEL, f"{self.name}/{self.version}".encode()
 
 
-def prediction_value(sample_id: str, label: str, score: float, model: ModelIdentity, address: Address) -> bytes:
+def prediction_value(
+    sample_id: str, label: str, score: float, model: ModelIdentity, address: Address, timestamp_ms: int
+) -> bytes:
     """The record's value: one flat JSON object in UTF-8.
 
-    `score` is the softmax probability of `label`, 0 to 1; topic, partition, offset and index are the request's own.
+    `score` is the softmax probability of `label`, 0 to 1; topic, partition, offset, index and timestamp are the
+    request's own. The timestamp is in milliseconds since the epoch, and null where it is negative: Kafka stores any
+    negative number that a producer sends, and -1 where there is none.
     """
     fields: dict[str, Any] = {
         "id": sample_id,
@@ -38,5 +42,6 @@ def prediction_value(sample_id: str, label: str, score: float, model: ModelIdent
         "digest": model.digest,
         "manifest": model.manifest,
         **address.to_dict(),
+        "timestamp": timestamp_ms if timestamp_ms >= 0 else None,
     }
     return json.dumps(fields, allow_nan=False).encode()

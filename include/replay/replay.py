@@ -15,7 +15,7 @@ from include.kafka import ledger
 from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range
-from include.kafka.record import Address, OutgoingRecord, address_of
+from include.kafka.record import Address, Headers, OutgoingRecord, address_of, headers_of
 from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
@@ -160,24 +160,24 @@ def _read(
     ranges: Sequence[OffsetRange],
     done: Replayed,
     stopped: Callable[[], bool],
-) -> Iterator[Message]:
+) -> Iterator[tuple[Message, Headers]]:
     for item in ranges:
         for messages in read_range(connection, consumer, item, batch_size=READ_RECORDS):
             if stopped():
                 raise Stopped(f"Stopped after {done.replayed} dead letters; the next attempt replays the others.")
-            yield from messages
+            yield from zip(messages, headers_of(messages), strict=True)
 
 
 def _revived(
-    messages: Iterable[Message],
+    messages: Iterable[tuple[Message, Headers]],
     choice: Choice,
     past: _Past,
-    reviving: Callable[[Message], OutgoingRecord | Rejection],
+    reviving: Callable[[Message, Headers], OutgoingRecord | Rejection],
     done: Replayed,
 ) -> Iterator[tuple[Address, OutgoingRecord]]:
     """The dead letters to replay, each by its own address; the other chosen ones are counted in `done`."""
-    for message in messages:
-        if not choice.takes(reason_of(message), message.timestamp()[1]):
+    for message, headers in messages:
+        if not choice.takes(reason_of(headers), message.timestamp()[1]):
             continue
         address = address_of(message)
         letter = (address.partition, address.offset)
@@ -186,7 +186,7 @@ def _revived(
         if letter in past.by_others:
             done.already_replayed += 1
             continue
-        revived = reviving(message)
+        revived = reviving(message, headers)
         if isinstance(revived, OutgoingRecord):
             yield address, revived
             continue

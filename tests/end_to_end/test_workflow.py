@@ -29,6 +29,7 @@ FIELDS = {
     "partition": int,
     "offset": int,
     "index": int,
+    "timestamp": int,
 }
 
 
@@ -63,7 +64,7 @@ def test_a_prediction_has_the_documented_fields_and_names_its_request_and_model(
         assert {name: type(content) for name, content in value.items()} == FIELDS
         request = requests[value["partition"], value["offset"]]
         assert value["id"].encode() == record.key() == request.key()
-        assert record.timestamp() == request.timestamp()
+        assert value["timestamp"] == request.timestamp()[1] <= record.timestamp()[1]
         assert 0 < value["score"] <= 1
         assert (value["model"], value["version"], value["index"]) == (PIPELINE, champion, 0)
         assert dict(record.headers() or [])["model"] == f"{PIPELINE}/{champion}".encode()

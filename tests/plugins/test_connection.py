@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.kafka.connection import KafkaConnection
+from include.kafka.record import headers_of
 from include.kafka.signing import InvalidSigningKeys
 from include.pipeline import Pipeline
 from millrace.connection import NoConnection, connection_keys
@@ -101,7 +102,7 @@ def test_an_operator_signs_with_the_pipeline_s_keys(
 
     records = committed_records(kafka, pipeline.samples_topic)
     assert records
-    assert [KEYS.verify(record)[1] for record in records] == [None] * len(records)
+    assert [KEYS.verify(record, headers_of([record])[0])[1] for record in records] == [None] * len(records)
     assert SECRET not in caplog.text
 
 

@@ -310,9 +310,11 @@ def test_samples_are_counted_by_label(kafka, manifest, epoch):
 
 
 REFUSED = {
+    "no-schema": {"headers": {"schema": None}},
     "wrong-schema": {"headers": {"schema": "image.png/1"}},
     "no-label": {"headers": {"label": None}},
     "unknown-label": {"headers": {"label": "z"}},
+    "header-too-long": {"headers": {"label": "z" * 1025}},
     "wrong-size": {"value": b"123"},
     "empty": {"value": None},
 }
@@ -331,14 +333,6 @@ def test_a_record_that_is_no_sample_is_counted_with_its_address(kafka, small, re
     assert feeds[0].report.refused + feeds[1].report.refused == {reason: 1}
     (example,) = feeds[0].report.examples + feeds[1].report.examples
     assert example.startswith(f"{manifest.ranges[0].topic}/0/17/0: {reason}: ")
-
-
-def test_a_record_without_any_schema_is_refused(kafka, small):
-    manifest = small([record(number, headers={"schema": None}) for number in range(40)])
-    feed = make_feed(kafka, manifest)
-
-    assert flat(batches_of(feed)) == []
-    assert set(feed.report.refused) == {"wrong-schema"}
 
 
 def test_only_the_first_few_refusals_are_kept_in_words(kafka, small):

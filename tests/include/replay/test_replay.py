@@ -26,6 +26,7 @@ from tests.producing import NOW_MS, Plain, abort, produce
 from tests.sentences import assert_readable
 from tests.tiny import SCHEMA, numbers, sample_id, tiny_predictor
 from tests.topics import committed_records, written
+from tests.unreadable_headers import produce_unreadable_header
 
 
 def letter(number, reason="wrong-size", *, headers=(), **changed):
@@ -267,7 +268,18 @@ def test_what_was_too_large_to_be_kept_stays_dead_and_is_told_with_its_address(k
     done = replay(kafka, pipeline)
 
     assert (done.chosen, done.replayed, done.stay_dead) == (3, 2, {"oversize": 1})
-    assert f"{pipeline.dead_letters_topic}/0/1/0 stays dead (oversize): Its value was too large" in caplog.text
+    assert (
+        f"{pipeline.dead_letters_topic}/0/1/0 stays dead (oversize): It was too large to be kept whole" in caplog.text
+    )
+
+
+def test_what_lost_its_headers_stays_dead(kafka, new_pipeline, caplog):
+    pipeline = new_pipeline()
+    produce_unreadable_header(kafka, pipeline.requests_topic, numbers(0).tobytes())
+    assert predict(kafka, pipeline).dead_letters == {"unreadable-headers": 1}
+
+    assert replay(kafka, pipeline).stay_dead == {"unreadable-headers": 1}
+    assert f"{pipeline.dead_letters_topic}/0/0/0 stays dead" in caplog.text
 
 
 def test_what_no_longer_fits_with_its_count_stays_dead(kafka, new_pipeline, caplog):

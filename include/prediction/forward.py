@@ -1,0 +1,90 @@
+"""A batch through the network, whatever its samples do to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from include.errors import MillraceError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# The highest softmax probability and its index.
+Best = tuple[float, int]
+
+
+class NetworkFailed(MillraceError):
+    """The network fails, and no sample of the batch is to blame."""
+
+
+def forward(network: nn.Module, inputs: torch.Tensor) -> list[Best | str]:
+    """One result a sample: its highest softmax probability with that one's index, or why the network fails at it.
+
+    The samples at fault are found by bisection. The others get the outputs, to the last bit, that they would have had
+    beside good ones: those depend on the size of a batch, so the whole batch is run again with a good sample in each
+    failing one's place.
+
+    Args:
+        network: in evaluation mode.
+        inputs: float32 (batch, *sample_shape); the batch is not empty.
+
+    Raises:
+        NetworkFailed: there is no memory left, or the batch fails without the samples that fail alone, with zeros for
+            every sample if need be.
+    """
+    try:
+        return [*_best(network, inputs)]
+    except Exception as error:  # noqa: BLE001 - a network may raise anything
+        failures = _failing(network, inputs, error)
+    good = next((row for row in range(len(inputs)) if row not in failures), None)
+    substituted = inputs.clone()
+    for row in failures:
+        substituted[row] = 0 if good is None else inputs[good]
+    try:
+        return [failures.get(row, best) for row, best in enumerate(_best(network, substituted))]
+    except Exception as error:
+        raise _not_the_samples(error, len(inputs)) from error
+
+
+def _failing(network: nn.Module, inputs: torch.Tensor, error: Exception) -> dict[int, str]:
+    """By row why the network fails at that sample alone; the inputs as a whole have failed with `error`."""
+    if _lacks_memory(error):
+        raise _not_the_samples(error, len(inputs)) from error
+    if len(inputs) == 1:
+        return {0: _told(error)}
+    found: dict[int, str] = {}
+    middle = len(inputs) // 2
+    for start, part in ((0, inputs[:middle]), (middle, inputs[middle:])):
+        try:
+            _best(network, part)
+        except Exception as failure:  # noqa: BLE001 - a network may raise anything
+            found.update({start + row: told for row, told in _failing(network, part, failure).items()})
+    return found
+
+
+def _best(network: nn.Module, inputs: torch.Tensor) -> list[Best]:
+    import torch
+
+    with torch.inference_mode():
+        best = network(inputs).softmax(dim=1).max(dim=1)
+        return list(zip(best.values.tolist(), best.indices.tolist(), strict=True))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    import torch
+
+    # On the CPU torch raises a plain RuntimeError that names its allocator.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _not_the_samples(error: Exception, samples: int) -> NetworkFailed:
+    return NetworkFailed(
+        f"The network fails for a batch of {samples} samples, and not for the sake of single ones ({_told(error)}): "
+        "give the worker what it lacks, or promote another version; nothing of this chunk was published."
+    )
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(str(error)[:500].split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
