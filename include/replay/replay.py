@@ -15,7 +15,7 @@ from include.kafka import ledger
 from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range
-from include.kafka.record import Address, Headers, OutgoingRecord, address_of, headers_of
+from include.kafka.record import Address, Headers, OutgoingRecord, address_of, headers_of, headers_size
 from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 
 STEP = "replay"
 CHUNK_RECORDS = 1000
-# Dead letters may be large, and most of those read are none of the chosen.
-READ_RECORDS = 100
+# Few records, for dead letters may be large, in headers too, which librdkafka does not count in what it fetches ahead.
+READ_AHEAD = {"queued.min.messages": 100}
+READ_RECORDS = 50
 ADDRESSES_TOLD = 50
 
 
@@ -88,7 +89,7 @@ def replay_dead_letters(
     step = f"{connection.environment}.{pipeline.name}.{STEP}"
     with (
         TransactionalWriter(connection, f"{step}.{topic}", topics=[requests]) as writer,
-        connection.consumer(step) as consumer,
+        connection.consumer(step, **READ_AHEAD) as consumer,
     ):
         ranges = freeze_ranges(connection, topic)
         topic_id = ranges[0].topic_id
@@ -202,7 +203,8 @@ def _chunks(
     size = 0
     for item in revived:
         chunk.append(item)
-        size += item[1].size_bound
+        record = item[1]
+        size += len(record.value or b"") + len(record.key or b"") + headers_size(tuple(record.headers))
         if len(chunk) >= CHUNK_RECORDS or size >= max_bytes:
             yield chunk
             chunk, size = [], 0

@@ -22,6 +22,7 @@ from include.replay.choice import Choice
 from include.replay.replay import STEP, replay_dead_letters
 from tests.include.kafka.test_ranges import recreate
 from tests.killable import kill_at, replay_job
+from tests.memory import peak_memory
 from tests.producing import NOW_MS, Plain, abort, produce
 from tests.sentences import assert_readable
 from tests.tiny import SCHEMA, numbers, sample_id, tiny_predictor
@@ -237,6 +238,21 @@ def test_chunks_are_bounded_in_bytes(kafka, new_pipeline):
 
     assert replay(kafka, pipeline).replayed == 5
     assert written(kafka, pipeline.requests_topic, [0]) == {0: 5 + 3}
+
+
+@pytest.mark.parametrize("where", ["values", "headers"])
+def test_memory_is_bounded_by_a_chunk(kafka, new_pipeline, where):
+    """They are 300 megabytes."""
+    pipeline = new_pipeline(prediction={"chunk_bytes": 16 * 1024 * 1024})
+    content = os.urandom(1_000_000)
+    large = {"value": content} if where == "values" else {"headers": [("trace", content)]}
+    for start in range(0, 300, 50):
+        bury(kafka, pipeline, *(letter(number, **large) for number in range(start, start + 50)))
+
+    with peak_memory() as peak:
+        assert replay(kafka, pipeline).replayed == 300
+
+    assert peak.mebibytes < 260
 
 
 def test_a_record_that_never_gets_well_stays_dead_in_the_end(kafka, new_pipeline, broken):
