@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from include.ahead import ahead
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
 from include.kafka import ledger
-from include.kafka.errors import Fenced
+from include.kafka.errors import Fenced, RecordTooLarge
 from include.kafka.ledger import LedgerKey
 from include.kafka.record import OutgoingRecord, write_headers
 from include.kafka.transaction import TransactionalWriter
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 STEP = "ingest"
 CHUNK_SAMPLES = 5000
+REFUSALS_TOLD = 5
 
 
 class SourceExhausted(NothingToDo):
@@ -39,13 +40,21 @@ class SourceChanged(PermanentError):
     """The source no longer gives what the batch's first attempt read."""
 
 
+class BatchRefused(PermanentError):
+    """Not one sample of a batch fits into its topic."""
+
+
 class PlannedTogether(MillraceError):
     """Another batch of the pipeline was planned at the same moment and had the say; the next attempt plans this one."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as the ledger keeps it: source range `[start, start + count)` and what has been sent of it."""
+    """A batch as the ledger keeps it: source range `[start, start + count)` and how much of it is done.
+
+    Attributes:
+        sent: how many of its samples are done; `samples` + `requests` in the topics, and `refused` as too large.
+    """
 
     start: int
     count: int
@@ -54,6 +63,7 @@ class Batch:
     sent: int = 0
     samples: int = 0
     requests: int = 0
+    refused: int = 0
 
     @property
     def complete(self) -> bool:
@@ -62,12 +72,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What a batch holds, and whether this attempt sent any of it."""
+    """What a batch holds, what of it was too large for its topic, and whether this attempt sent any of it."""
 
     batch: str
     start: int
     samples: int
     requests: int
+    refused: int
     sent_now: int
     same_run: bool
 
@@ -93,11 +104,10 @@ def ingest_batch(
         SourceExhausted: nothing is left for a new batch.
         PlannedTogether: another batch was planned at the same moment; nothing was sent of this one.
         SourceChanged: the source's fingerprint is not that of the first attempt.
-        RecordTooLarge: a sample does not fit into its topic.
+        BatchRefused: no sample fits into its topic; where some do, the others are told and left out.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
     key = _key(connection, pipeline, batch_id)
-    sent_now = 0
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
     topics = (pipeline.samples_topic, pipeline.requests_topic)
     with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
@@ -106,18 +116,33 @@ def ingest_batch(
         batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
         if not fixed_now and not batch.complete:
             _check_fingerprint(pipeline, batch_id, batch)
+        begun = batch
         for chunk in ahead(_chunks(pipeline, batch_id, batch)):
             if stopped():
                 raise Stopped(
                     f"Stopped after {batch.sent} of {batch.count} samples; the next attempt sends the others."
                 )
             batch = _send(writer, pipeline, key, batch, chunk)
-            sent_now += len(chunk.samples)
-            log.info("Batch %s: %d of %d samples are in the topics.", batch_id, batch.sent, batch.count)
+            log.info("Batch %s: %d of %d samples are in the topics.", batch_id, _in_topics(batch), batch.count)
+    sent_now = _in_topics(batch) - _in_topics(begun)
     if not sent_now:
         log.info("Batch %s is in the topics already, sent by run %s; nothing was sent.", batch_id, batch.run)
-    (metrics or NoMetrics()).count(f"{pipeline.name}.ingested", sent_now)
-    return IngestResult(batch_id, batch.start, batch.samples, batch.requests, sent_now, same_run=batch.run == run)
+    metrics = metrics or NoMetrics()
+    metrics.count(f"{pipeline.name}.ingested", sent_now)
+    metrics.count(f"{pipeline.name}.too_large", batch.refused - begun.refused)
+    if not _in_topics(batch):
+        raise BatchRefused(
+            f"All {batch.refused} samples of batch {batch_id} of {pipeline.name} are larger than the "
+            f"{pipeline.topics.max_record_bytes} bytes that its topics were made for: raise max.message.bytes of "
+            f"{' and '.join(topics)}, or send smaller samples in a new run."
+        )
+    return IngestResult(
+        batch_id, batch.start, batch.samples, batch.requests, batch.refused, sent_now, same_run=batch.run == run
+    )
+
+
+def _in_topics(batch: Batch) -> int:
+    return batch.samples + batch.requests
 
 
 def is_request(sample_id: str, share: float) -> bool:
@@ -195,14 +220,9 @@ def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[_Chunk]
 
 
 def _send(writer: TransactionalWriter, pipeline: Pipeline, key: LedgerKey, batch: Batch, chunk: _Chunk) -> Batch:
-    """One chunk in one transaction, and the ledger's entry with it."""
-    requests = sum(chunk.requests)
-    after = replace(
-        batch,
-        sent=batch.sent + len(chunk.samples),
-        samples=batch.samples + len(chunk.samples) - requests,
-        requests=batch.requests + requests,
-    )
+    """One chunk in one transaction, and the ledger's entry with it; what its topic would refuse is left out."""
+    counts = [0, 0]
+    refused: list[RecordTooLarge] = []
     schema, topics = pipeline.format.schema_name, (pipeline.samples_topic, pipeline.requests_topic)
     with writer.transaction():
         # Records are made one at a time: thousands that are kept make Python's garbage collector the largest cost.
@@ -211,9 +231,25 @@ def _send(writer: TransactionalWriter, pipeline: Pipeline, key: LedgerKey, batch
             headers = write_headers(schema, label=label, group=sample.group)
             # Its timestamp is that of sending: retention goes by it, and would delete a backfilled batch at once.
             record = OutgoingRecord(topics[asked], sample.id.encode(), value, headers)
-            writer.check_size(record)
+            try:
+                writer.check_size(record)
+            except RecordTooLarge as error:
+                refused.append(error)
+                continue
             writer.produce(record)
+            counts[asked] += 1
+        after = replace(
+            batch,
+            sent=batch.sent + len(chunk.samples),
+            samples=batch.samples + counts[False],
+            requests=batch.requests + counts[True],
+            refused=batch.refused + len(refused),
+        )
         ledger.record(writer, key, asdict(after))
+    for refusal in refused[:REFUSALS_TOLD]:
+        log.warning("A sample is left out: %s", refusal)
+    if len(refused) > REFUSALS_TOLD:
+        log.warning("%d more samples are left out for the same reason.", len(refused) - REFUSALS_TOLD)
     return after
 
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 # librdkafka would write to stderr, past every handler.
 client_log = logging.getLogger("librdkafka")
 
+ADMIN_REFRESH_MS = 1000
 SECRET_SETTINGS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
 
 
@@ -60,7 +61,10 @@ class KafkaConnection:
         """An admin client; requests die with it, so results are awaited inside the block."""
         from confluent_kafka.admin import AdminClient
 
-        with AdminClient(self._client_settings(), logger=client_log) as admin:
+        # Asked within seconds of a node's death the cluster still names that node as its controller, and a client that
+        # looks again after minutes only would wait for it until its timeout.
+        settings = {**self._client_settings(), "topic.metadata.refresh.interval.ms": ADMIN_REFRESH_MS}
+        with AdminClient(settings, logger=client_log) as admin:
             yield admin
 
     @contextmanager

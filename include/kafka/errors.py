@@ -29,6 +29,14 @@ class RangeUnavailable(PermanentError):
     """Retention (or a deletion of records) has removed a part of a frozen range."""
 
 
+class LogTruncated(PermanentError):
+    """A log ends before an offset that it once had: an unclean leader election, or a restored disk, lost its tail."""
+
+
+class TopicCompacted(PermanentError):
+    """A topic may lose records of a frozen range at any time, so that nothing could be read from it twice."""
+
+
 class ReaderStalled(MillraceError):
     """A reader received nothing for longer than its limit though its range is not at its end."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import ReaderStalled, TopicMissing
-from include.kafka.ranges import available_offsets
+from include.kafka.ranges import OffsetRange, available_offsets
+from include.kafka.reader import read_range
 from include.kafka.record import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics
 
@@ -75,49 +75,35 @@ def read(
     wanted: dict[int, dict[bytes, LedgerKey]] = {}
     for key in keys:
         wanted.setdefault(_partition(key), {})[key.encode()] = key
-    if LEDGER_TOPIC not in describe_topics(connection, [LEDGER_TOPIC]):
+    ledger = describe_topics(connection, [LEDGER_TOPIC]).get(LEDGER_TOPIC)
+    if ledger is None:
         raise TopicMissing(
             f"The ledger topic {LEDGER_TOPIC} does not exist at {connection.bootstrap_servers}: without it nobody "
             "knows what was published, so run the pipeline's ingest DAG, which creates it, or restore it."
         )
     bounds = available_offsets(connection, LEDGER_TOPIC, wanted, committed=False)
-    entries: dict[LedgerKey, dict[str, Any]] = {}
+    patient = replace(connection, timeout_s=settle_timeout_s)
+    found: dict[LedgerKey, dict[str, Any]] = {}
     with connection.consumer("millrace-ledger-reader") as consumer:
         for partition, by_key in wanted.items():
-            entries.update(_read_partition(consumer, partition, bounds[partition], by_key, settle_timeout_s))
-    return entries
-
-
-def _read_partition(
-    consumer: Any, partition: int, bounds: tuple[int, int], by_key: Mapping[bytes, LedgerKey], settle_timeout_s: float
-) -> dict[LedgerKey, dict[str, Any]]:
-    from confluent_kafka import KafkaError, KafkaException, TopicPartition
-
-    position, end = bounds
-    if position >= end:
-        return {}
-    found: dict[LedgerKey, dict[str, Any] | None] = {}
-    consumer.assign([TopicPartition(LEDGER_TOPIC, partition, position)])
-    deadline = time.monotonic() + settle_timeout_s
-    while position < end:
-        for message in consumer.consume(min(1000, end - position), 0.05):
-            error = message.error()
-            if error is None:
-                position = message.offset() + 1
-                if key := by_key.get(message.key()):
-                    # A record without a value is how Kafka forgets a key, and how a person takes an entry back.
-                    value = message.value()
-                    found[key] = None if value is None else json.loads(value)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                position = max(position, message.offset())
-            elif not error.retriable():
-                raise KafkaException(error)
-        if position < end and time.monotonic() > deadline:
-            raise ReaderStalled(
-                f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided at offset {position} of {end} for "
-                f"{settle_timeout_s:g} s: a transaction of another step is open; try again when it has ended."
-            )
-    return {key: entry for key, entry in found.items() if entry is not None}
+            whole = OffsetRange(LEDGER_TOPIC, ledger.topic_id, partition, *bounds[partition])
+            try:
+                for messages in read_range(patient, consumer, whole):
+                    for message in messages:
+                        owner = by_key.get(message.key() or b"")
+                        if owner is None:
+                            continue
+                        if (value := message.value()) is None:  # how Kafka forgets a key, and an entry is taken back
+                            found.pop(owner, None)
+                        else:
+                            found[owner] = json.loads(value)
+            except ReaderStalled as error:
+                raise ReaderStalled(
+                    f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided before offset {whole.end} for "
+                    f"{settle_timeout_s:g} s: a transaction of another step is open, or the broker is slow; try again "
+                    "when it has ended."
+                ) from error
+    return found
 
 
 def _partition(key: LedgerKey) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from include.kafka import ledger
 from include.kafka.errors import RangeUnavailable, TopicRecreated
 from include.kafka.ledger import LedgerKey
-from include.kafka.reader import read_range
+from include.kafka.ranges import available_offsets, truncated
+from include.kafka.reader import UNKNOWN_EPOCH, read_range
 from include.kafka.transaction import TransactionalWriter
 
 if TYPE_CHECKING:
@@ -24,9 +25,14 @@ def progress_key(connection: KafkaConnection, pipeline: str, step: str, item: Of
     return LedgerKey(connection.environment, pipeline, step, f"{item.topic}/{item.partition}")
 
 
-def progress_entry(item: OffsetRange, position: int, run: str) -> dict[str, Any]:
-    """A ledger entry: everything before `position` of this incarnation of the topic is done."""
-    return {"topic_id": item.topic_id, "position": position, "run": run}
+def progress_entry(item: OffsetRange, position: int, run: str, *, leader_epoch: int = UNKNOWN_EPOCH) -> dict[str, Any]:
+    """A ledger entry: everything before `position` of this incarnation of the topic is done.
+
+    Args:
+        leader_epoch: of the last record before `position`, where it is known; see `read_range`.
+    """
+    entry = {"topic_id": item.topic_id, "position": position, "run": run}
+    return entry if leader_epoch == UNKNOWN_EPOCH else {**entry, "leader_epoch": leader_epoch}
 
 
 def position_in(item: OffsetRange, entry: Mapping[str, Any], *, accept_lost: bool = False) -> int:
@@ -53,6 +59,20 @@ def position_in(item: OffsetRange, entry: Mapping[str, Any], *, accept_lost: boo
             "step with accept_lost to go on without them, and raise topics.retention_hours."
         )
     return min(max(item.start, position), item.end)
+
+
+def refuse_truncated(connection: KafkaConnection, item: OffsetRange, entry: Mapping[str, Any]) -> None:
+    """Refuse a log that ends before what was worked through: its next records would be taken for done.
+
+    Raises:
+        LogTruncated: see `include.kafka.ranges.truncated`.
+    """
+    position = int(entry["position"])
+    if position > item.end:
+        # Another run may have come further since the range was frozen, so the log itself is asked.
+        first, end = available_offsets(connection, item.topic, [item.partition])[item.partition]
+        if position > end:
+            raise truncated(item, position, first, end)
 
 
 def read_progress(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.kafka.errors import RangeUnavailable, TopicRecreated
+from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
 from include.kafka.topics import POLL_S, describe_topic, describe_topics
 
 if TYPE_CHECKING:
@@ -80,7 +80,14 @@ def _list_offsets(
     """Offsets by partition, asked again while a partition's leader is being elected."""
     from confluent_kafka import KafkaError, KafkaException
 
-    moving = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH)
+    moving = (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        # A new leader does not know yet how far its log is decided, and must not be taken for one that lost a part.
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    )
     deadline = time.monotonic() + connection.timeout_s
     while True:
         futures = admin.list_offsets(asked, isolation_level=level, request_timeout=connection.timeout_s)
@@ -100,7 +107,6 @@ def freeze_ranges(
     connection: KafkaConnection,
     topic: str,
     *,
-    starts: Mapping[int, int] | None = None,
     settle_s: float = SETTLE_S,
 ) -> list[OffsetRange]:
     """Freeze every partition of a topic at its last stable offset.
@@ -109,24 +115,17 @@ def freeze_ranges(
     what was written by then to be decided.
 
     Args:
-        starts: where each partition's range begins; a partition that is not named begins at its first record.
         settle_s: how long to wait for that; a transaction that is open for longer is left to the next freeze.
 
     Returns:
-        One range per partition, empty ones included, in order of partition.
+        One range per partition from its first record on, empty ones included, in order of partition.
 
     Raises:
         TopicMissing: the topic does not exist.
-        RangeUnavailable: a start lies before the first record that is left, or beyond the end.
     """
     info = describe_topic(connection, topic)
-    ranges = []
-    for partition, (first, end) in _settled_offsets(connection, topic, info.partitions, settle_s).items():
-        start = (starts or {}).get(partition, first)
-        frozen = OffsetRange(topic, info.topic_id, partition, start, max(start, end))
-        _check_available(frozen, first, end)
-        ranges.append(frozen)
-    return ranges
+    settled = _settled_offsets(connection, topic, info.partitions, settle_s)
+    return [OffsetRange(topic, info.topic_id, partition, first, end) for partition, (first, end) in settled.items()]
 
 
 def _settled_offsets(
@@ -148,6 +147,7 @@ def check_ranges(connection: KafkaConnection, ranges: Iterable[OffsetRange]) -> 
         TopicMissing: the topic is gone.
         TopicRecreated: the topic was deleted and made again; its offsets mean other records now.
         RangeUnavailable: retention has cut into a range.
+        LogTruncated: the log ends before a range does.
     """
     by_topic: dict[str, list[OffsetRange]] = {}
     for item in ranges:
@@ -169,8 +169,20 @@ def check_ranges(connection: KafkaConnection, ranges: Iterable[OffsetRange]) -> 
 
 
 def _check_available(item: OffsetRange, first: int, end: int) -> None:
-    if item.start < first or item.end > end:
+    if item.end > end:
+        raise truncated(item, item.end, first, end)
+    if item.start < first:
         raise RangeUnavailable(
             f"Topic {item.topic} partition {item.partition}: offsets [{item.start}, {item.end}) are wanted and "
             f"[{first}, {end}) are available; retention removed the others, so raise retention.ms or freeze new ranges."
         )
+
+
+def truncated(item: OffsetRange, wanted: int, first: int, end: int) -> LogTruncated:
+    """The error for a log that has reached offset `wanted` before and now holds `[first, end)`."""
+    return LogTruncated(
+        f"Topic {item.topic} partition {item.partition}: its log has reached offset {wanted} before and now "
+        f"[{first}, {end}) are available, so its tail was lost (an unclean leader election, or a restored disk) and "
+        "its offsets mean other records now: keep unclean.leader.election.enable off, and give the pipeline a new "
+        "name, or freeze new ranges where only a training is concerned."
+    )

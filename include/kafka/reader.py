@@ -8,12 +8,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 from include.kafka.errors import RangeUnavailable, ReaderStalled
+from include.kafka.ranges import available_offsets, truncated
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
 
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
+
+# Kafka's own number for it: the log is not checked against it then.
+UNKNOWN_EPOCH = -1
 
 # How long one `consume()` waits to fill its batch. It bounds the delay at the end of a log, where fewer records are
 # left than asked for; everywhere else the batch is full long before.
@@ -30,6 +34,7 @@ def read_range(
     wanted: OffsetRange,
     *,
     batch_size: int = 1000,
+    leader_epoch: int = UNKNOWN_EPOCH,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Message]]:
     """The committed records of a range, in order, in lists of at most `batch_size`.
@@ -39,14 +44,17 @@ def read_range(
 
     Args:
         consumer: from `KafkaConnection.consumer`; it is assigned here and left assigned.
+        leader_epoch: of the last record before the range, where it is known: with it the broker tells a log that has
+            lost its tail even when it has grown again since (KIP-320).
         stopped: looked at between batches; True ends the iteration early.
 
     Raises:
         RangeUnavailable: the start was removed by retention while reading.
+        LogTruncated: the log lost its tail while reading.
         ReaderStalled: the position did not move for `connection.timeout_s` seconds.
     """
     if wanted.offsets:
-        _assign(consumer, wanted)
+        _assign(consumer, wanted, leader_epoch)
         yield from _read(connection, consumer, wanted, batch_size, stopped)
 
 
@@ -64,7 +72,7 @@ def read_ranges(
     one to the other costs no round trip.
 
     Raises:
-        RangeUnavailable, ReaderStalled: see `read_range`.
+        RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.
     """
     wanted = [(index, item) for index, item in enumerate(ranges) if item.offsets]
     with ExitStack() as stack:
@@ -81,10 +89,11 @@ def read_ranges(
                 return
 
 
-def _assign(consumer: Consumer, wanted: OffsetRange) -> None:
+def _assign(consumer: Consumer, wanted: OffsetRange, leader_epoch: int = UNKNOWN_EPOCH) -> None:
     from confluent_kafka import TopicPartition
 
-    consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start)])
+    place = TopicPartition(wanted.topic, wanted.partition, wanted.start, leader_epoch=leader_epoch)
+    consumer.assign([place])
 
 
 def _read(
@@ -132,11 +141,15 @@ def _raise_unless_passing(connection: KafkaConnection, error: KafkaError, wanted
     """Raise what ends the reading; lost brokers and moved leaders heal, and the stall limit bounds them."""
     from confluent_kafka import KafkaError, KafkaException
 
-    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-        raise RangeUnavailable(
-            f"Topic {wanted.topic} partition {wanted.partition}: offset {position} of [{wanted.start}, {wanted.end}) "
-            f"is gone ({error.str()}); retention removed it, so raise retention.ms or freeze new ranges."
-        )
+    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
+        first, end = available_offsets(connection, wanted.topic, [wanted.partition])[wanted.partition]
+        if position < first:
+            raise RangeUnavailable(
+                f"Topic {wanted.topic} partition {wanted.partition}: offset {position} of [{wanted.start}, "
+                f"{wanted.end}) is wanted and [{first}, {end}) are available; retention removed it while it was read, "
+                "so raise retention.ms or freeze new ranges."
+            )
+        raise truncated(wanted, position, first, end)
     passing = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
     if error.retriable() or error.code() in passing:
         return

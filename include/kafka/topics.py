@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from include.kafka.errors import BrokerUnavailable, TopicMissing
+from include.kafka.errors import BrokerUnavailable, TopicCompacted, TopicMissing
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -81,6 +81,39 @@ def describe_topic(connection: KafkaConnection, name: str) -> TopicInfo:
             "creates its topics, or correct the topic's name in the pipeline file."
         )
     return found
+
+
+def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str:
+    """A topic's setting as it is in force, by its Kafka name.
+
+    Raises:
+        BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import ConfigResource
+
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    with connection.admin() as admin:
+        future = admin.describe_configs([resource], request_timeout=connection.timeout_s)[resource]
+        try:
+            return str(future.result(timeout=connection.timeout_s + 5)[name].value)
+        except KafkaException as error:
+            raise connection.explain(error, f"reading {name} of {topic}", topic=topic) from error
+
+
+def refuse_compacted(connection: KafkaConnection, topic: str) -> None:
+    """Refuse a topic that Kafka may remove records from in the middle of a frozen range.
+
+    Raises:
+        TopicCompacted: its cleanup.policy has `compact` in it.
+    """
+    policy = topic_setting(connection, topic, "cleanup.policy")
+    if "compact" in policy:
+        raise TopicCompacted(
+            f"Topic {topic} has cleanup.policy={policy} and a training needs one without compact: compaction removes "
+            "records of frozen ranges, so that a resumed run would not see the samples it began with; copy them to a "
+            "topic with cleanup.policy=delete."
+        )
 
 
 def ensure_topics(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from include.kafka.errors import Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
+from include.kafka.topics import topic_setting
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -137,18 +138,8 @@ class TransactionalWriter:
 
     def record_limit(self, topic: str) -> int:
         """The largest record that a topic takes, in bytes (its `max.message.bytes`)."""
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import ConfigResource
-
         if topic not in self._limits:
-            resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-            with self.connection.admin() as admin:
-                future = admin.describe_configs([resource], request_timeout=self.connection.timeout_s)[resource]
-                try:
-                    config = future.result(timeout=self.connection.timeout_s + 5)
-                except KafkaException as error:
-                    raise self.connection.explain(error, f"reading the limits of {topic}", topic=topic) from error
-            self._limits[topic] = int(config["max.message.bytes"].value)
+            self._limits[topic] = int(topic_setting(self.connection, topic, "max.message.bytes"))
         return self._limits[topic]
 
     def check_size(self, record: OutgoingRecord) -> None:

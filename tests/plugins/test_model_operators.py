@@ -24,7 +24,7 @@ from millrace.operators import (
     TrainModelOperator,
 )
 from tests.plugins.conftest import Run, context_of
-from tests.topics import committed_records
+from tests.topics import change_topic, committed_records
 
 NewPipeline = Callable[..., Pipeline]
 
@@ -83,6 +83,16 @@ def test_training_waits_for_enough_new_samples_and_counts_samples_not_offsets(pi
     with pytest.raises(AirflowSkipException, match=f"has {sent} new samples and this step waits for {sent + 1}"):
         freeze(pipeline, "train", min_new_samples=sent + 1)
     assert freeze(pipeline, "train", min_new_samples=sent)["new_samples"] == sent
+
+
+def test_training_refuses_a_compacted_topic_and_prediction_does_not(pipeline: Pipeline, kafka: KafkaConnection) -> None:
+    ingest(pipeline, "a", 60)
+    for topic in (pipeline.samples_topic, pipeline.requests_topic):
+        change_topic(kafka, topic, "cleanup.policy", "compact")
+
+    with pytest.raises(AirflowFailException, match=f"Topic {pipeline.samples_topic} has cleanup.policy=compact"):
+        freeze(pipeline, "train", min_new_samples=0)
+    assert freeze(pipeline, "predict")["ranges"]
 
 
 def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeline, kafka: KafkaConnection) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import NothingToDo
-from include.kafka.errors import TopicRecreated
-from include.kafka.progress import count_records, position_in, read_progress
+from include.kafka.errors import LogTruncated, TopicRecreated
+from include.kafka.progress import count_records, position_in, read_progress, refuse_truncated
 from include.kafka.ranges import OffsetRange, freeze_ranges
+from include.kafka.topics import refuse_compacted
 from millrace.operators.base import PipelineOperator, is_true
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class FreezeRangesOperator(PipelineOperator):
         topic = pipeline.samples_topic if training else pipeline.requests_topic
         default = pipeline.training.min_new_samples if training else 1
         wanted = default if self.min_new_samples is None else int(self.min_new_samples)
+        if training:
+            refuse_compacted(connection, topic)
         ranges = freeze_ranges(connection, topic)
         new = self._unworked(connection, pipeline, ranges)
         count = count_records(
@@ -78,18 +81,23 @@ class FreezeRangesOperator(PipelineOperator):
     ) -> list[OffsetRange]:
         """The part of each range behind the ledger's position."""
         entries = read_progress(connection, pipeline.name, self.step, ranges)
-        unworked = []
-        for item in ranges:
-            try:
-                entry = entries.get(item.partition)
-                # A model may learn from what is left; a request that is lost is somebody's answer that never comes.
-                accept_lost = self.step == "train" or is_true(self.accept_lost)
-                start = item.start if entry is None else position_in(item, entry, accept_lost=accept_lost)
-            except TopicRecreated as error:
-                if self.step == "predict":
-                    raise
-                # A model may learn from any samples; only what is published must not be published twice.
-                self.log.warning("%s Training takes all of its samples as new.", error)
-                start = item.start
-            unworked.append(replace(item, start=start))
-        return unworked
+        return [
+            replace(item, start=self._reached(connection, item, entries[item.partition]))
+            if item.partition in entries
+            else item
+            for item in ranges
+        ]
+
+    def _reached(self, connection: KafkaConnection, item: OffsetRange, entry: Mapping[str, Any]) -> int:
+        # A model may learn from what is left; a request that is lost is somebody's answer that never comes.
+        accept_lost = self.step == "train" or is_true(self.accept_lost)
+        try:
+            start = position_in(item, entry, accept_lost=accept_lost)
+            refuse_truncated(connection, item, entry)
+        except (TopicRecreated, LogTruncated) as error:
+            if self.step == "predict":
+                raise
+            # A model may learn from any samples; only what is published must not be published twice.
+            self.log.warning("%s Training takes all of its samples as new.", error)
+            return item.start
+        return start

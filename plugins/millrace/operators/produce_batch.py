@@ -24,7 +24,10 @@ class ProduceBatchOperator(PipelineOperator):
 
     Skips when the source has nothing new, and when another run has sent the batch.
 
-    Returns `batch`, `start`, `samples`, `requests` and `sent_now`, all counted in samples.
+    A sample that is larger than its topic takes is left out with a warning, and the others are sent; a batch of such
+    samples alone fails.
+
+    Returns `batch`, `start`, `samples`, `requests`, `refused` and `sent_now`, all counted in samples.
 
     Args:
         records: samples of a new batch; the pipeline's `ingest.records` by default.
@@ -61,6 +64,7 @@ class ProduceBatchOperator(PipelineOperator):
             "start": result.start,
             "samples": result.samples,
             "requests": result.requests,
+            "refused": result.refused,
             "sent_now": result.sent_now,
         }
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier, Event
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from include.codecs.raw import RawCodec
 from include.errors import Stopped
 from include.ingest import batch as batches
 from include.ingest.batch import (
+    BatchRefused,
     PlannedTogether,
     SourceChanged,
     SourceExhausted,
     ingest_batch,
     is_request,
 )
-from include.kafka.errors import BrokerUnavailable, RecordTooLarge, TopicMissing
+from include.kafka.errors import BrokerUnavailable, TopicMissing
 from include.kafka.transaction import TransactionalWriter
 from tests.killable import ingest_job, kill_at
 from tests.producing import NOW_MS
@@ -309,23 +313,70 @@ def test_a_source_that_changed_after_its_batch_is_no_matter(kafka, new_pipeline)
     assert ingest(kafka, changed).sent_now == 0
 
 
-def test_a_sample_that_does_not_fit_its_topic_is_refused(kafka, new_pipeline):
-    pipeline = new_pipeline(topics={"partitions": 1, "max_record_bytes": 1024})
-    large = pipeline.format.model_copy(update={"shape": (300,)})
-    pipeline = pipeline.model_copy(update={"format": large, "source": Wide(total=5)})
-
-    with pytest.raises(RecordTooLarge) as refusal:
-        ingest(kafka, pipeline)
-
-    assert_readable(refusal.value, "1024 bytes", sample_id(0), pipeline.name)
-    assert written(kafka, pipeline.samples_topic, [0]) == {}
-
-
 class Wide(Numbers):
-    """Samples of 1,200 bytes."""
+    """Every `each`-th sample has 1,200 bytes, too many for a topic that takes 1,024."""
+
+    each: int = 1
 
     def read(self, start, count):
-        return [type(s)(s.id, np.tile(s.content, 75), s.label) for s in super().read(start, count)]
+        return [
+            replace(sample, content=np.tile(sample.content, 75)) if position % self.each == 0 else sample
+            for position, sample in enumerate(super().read(start, count), start)
+        ]
+
+
+class AnyLength(RawCodec):
+    """Arrays of any length, to have some that are too long."""
+
+    kind: Literal["tensor.any"] = "tensor.any"
+
+    def encode(self, sample):
+        return sample.tobytes()
+
+
+@pytest.fixture
+def wide(new_pipeline):
+    """Makes a pipeline in which every `each`-th sample is too large for its topic."""
+
+    def make(each):
+        pipeline = new_pipeline(topics={"partitions": 1, "max_record_bytes": 1024})
+        return pipeline.model_copy(
+            update={"format": AnyLength(shape=(4,), dtype="float32"), "source": Wide(total=40, each=each)}
+        )
+
+    return make
+
+
+def test_a_sample_that_its_topic_would_refuse_is_left_out_and_told(kafka, wide, caplog):
+    pipeline = wide(each=10)
+
+    result = ingest(kafka, pipeline)
+
+    assert (result.refused, result.sent_now, result.samples + result.requests) == (4, 36, 36)
+    assert ids_in_topics(kafka, pipeline) == sorted(sample_id(n) for n in range(40) if n % 10)
+    told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert len(told) == 4
+    assert_readable(ValueError(told[0]), "1024 bytes", sample_id(0), pipeline.name, "max.message.bytes")
+
+
+def test_what_was_left_out_is_known_to_the_next_attempt(kafka, wide):
+    pipeline = wide(each=10)
+    ingest(kafka, pipeline)
+
+    again = ingest(kafka, pipeline)
+
+    assert (again.refused, again.sent_now, again.samples + again.requests) == (4, 0, 36)
+
+
+def test_a_batch_of_samples_that_are_all_too_large_is_no_success(kafka, wide):
+    pipeline = wide(each=1)
+
+    for _ in range(2):
+        with pytest.raises(BatchRefused) as refusal:
+            ingest(kafka, pipeline)
+
+    assert_readable(refusal.value, "All 40 samples", "1024 bytes", pipeline.name, "max.message.bytes")
+    assert ids_in_topics(kafka, pipeline) == []
 
 
 def test_missing_topics_are_told(kafka, new_name, new_pipeline):
@@ -380,4 +431,4 @@ def test_what_was_sent_is_counted(kafka, new_pipeline):
 
     ingest(kafka, pipeline, metrics=Metrics())
 
-    assert counted == [(f"{pipeline.name}.ingested", 40)]
+    assert counted == [(f"{pipeline.name}.ingested", 40), (f"{pipeline.name}.too_large", 0)]

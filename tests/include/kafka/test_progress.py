@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 
 from include.kafka.connection import KafkaConnection
-from include.kafka.errors import RangeUnavailable, TopicRecreated
+from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
 from include.kafka.ledger import ledger_topic
-from include.kafka.progress import count_records, position_in, progress_entry, read_progress, record_progress
+from include.kafka.progress import (
+    count_records,
+    position_in,
+    progress_entry,
+    read_progress,
+    record_progress,
+    refuse_truncated,
+)
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import ensure_topics
 from tests.producing import Plain, abort, commit, produce
@@ -43,6 +50,11 @@ def test_a_position_in_another_incarnation_is_refused():
     assert_readable(refusal.value, "shoes", "id-of-shoes", "id-of-old-shoes", "partition 2", "offset 20")
 
 
+def test_the_leader_epoch_is_kept_where_it_is_known():
+    assert progress_entry(ITEM, 12, "run", leader_epoch=4)["leader_epoch"] == 4
+    assert "leader_epoch" not in progress_entry(ITEM, 12, "run")
+
+
 @pytest.fixture
 def ranges(kafka, new_topic):
     topic = new_topic(partitions=3)
@@ -50,6 +62,22 @@ def ranges(kafka, new_topic):
     produce(kafka, topic, [Plain()] * 4, partition=0)
     produce(kafka, topic, [Plain()] * 2, partition=2)
     return freeze_ranges(kafka, topic)
+
+
+def test_a_log_that_ends_before_the_position_is_refused(kafka, ranges):
+    """Or the next records would be taken for done."""
+    item = ranges[0]
+
+    with pytest.raises(LogTruncated) as refusal:
+        refuse_truncated(kafka, item, progress_entry(item, item.end + 1, "run"))
+
+    assert_readable(refusal.value, item.topic, "partition 0", f"offset {item.end + 1}", f"[0, {item.end})")
+
+
+def test_a_position_that_a_later_run_has_reached_is_no_loss(kafka, ranges):
+    produce(kafka, ranges[0].topic, [Plain()] * 3)
+
+    refuse_truncated(kafka, ranges[0], progress_entry(ranges[0], ranges[0].end + 3, "a later run"))
 
 
 def test_progress_is_found_again_by_partition(kafka, new_name, ranges):

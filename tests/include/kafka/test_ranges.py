@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from include.kafka.errors import RangeUnavailable, TopicMissing, TopicRecreated
+from include.kafka.errors import LogTruncated, RangeUnavailable, TopicMissing, TopicRecreated
 from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges
 from include.kafka.topics import TopicSpec, describe_topic, ensure_topics
 from tests.producing import Plain, commit, open_transaction, produce, produce_in
@@ -70,28 +71,6 @@ def test_a_freeze_waits_for_what_is_being_decided(kafka, new_topic):
         assert [item.end for item in freezing.result(timeout=20)] == [0, 4], "three records and the commit's marker"
 
 
-def test_a_range_begins_where_it_is_asked_to(kafka, new_topic):
-    topic = new_topic(partitions=2)
-    produce(kafka, topic, [Plain()] * 5, partition=0)
-    produce(kafka, topic, [Plain()] * 5, partition=1)
-
-    ranges = freeze_ranges(kafka, topic, starts={0: 3})
-
-    assert [(item.start, item.end, item.offsets) for item in ranges] == [(3, 5, 2), (0, 5, 5)]
-
-
-@pytest.mark.parametrize("start", [1, 9])
-def test_a_start_that_the_log_does_not_have_is_refused(kafka, new_topic, start):
-    topic = new_topic()
-    produce(kafka, topic, [Plain()] * 5)
-    remove_before(kafka, topic, 2)
-
-    with pytest.raises(RangeUnavailable) as refusal:
-        freeze_ranges(kafka, topic, starts={0: start})
-
-    assert_readable(refusal.value, topic, "partition 0", f"[{start}, {max(start, 5)})", "[2, 5)")
-
-
 def test_ranges_of_a_missing_topic_are_refused(kafka, new_name):
     topic = new_name()
 
@@ -124,13 +103,15 @@ def test_a_range_that_retention_has_cut_is_refused(kafka, new_topic):
     assert_readable(refusal.value, topic, "partition 0", "[0, 5) are wanted", "[1, 5) are available", "retention.ms")
 
 
-def test_a_range_beyond_what_is_decided_is_refused(kafka, new_topic):
+def test_a_log_that_is_shorter_than_it_was_is_refused(kafka, new_topic):
     topic = new_topic()
     commit(kafka, topic, [Plain()] * 2)
     item = freeze_ranges(kafka, topic)[0]
 
-    with pytest.raises(RangeUnavailable):
-        check_ranges(kafka, [OffsetRange(topic, item.topic_id, 0, 0, item.end + 1)])
+    with pytest.raises(LogTruncated) as refusal:
+        check_ranges(kafka, [replace(item, end=item.end + 1)])
+
+    assert_readable(refusal.value, topic, "partition 0", "offset 4", "[0, 3) are available", "unclean")
 
 
 def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):

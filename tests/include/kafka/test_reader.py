@@ -13,7 +13,7 @@ from include.kafka.errors import RangeUnavailable, ReaderStalled
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range, read_ranges
 from tests.include.kafka.test_ranges import remove_before
-from tests.producing import Plain, abort, commit, open_transaction, produce, produce_in
+from tests.producing import NOW_MS, Plain, abort, commit, open_transaction, produce, produce_in
 from tests.sentences import assert_readable
 from tests.topics import committed_records
 
@@ -110,8 +110,10 @@ def compacted(kafka, broker, new_topic):
     with AdminClient(dict(kafka.settings)) as admin:
         admin.incremental_alter_configs([node])[node].result(10)
     topic = new_topic(cleanup_policy="compact", min_cleanable_dirty_ratio="0.0", segment_ms=1)
-    produce(kafka, topic, [Plain(value=str(number).encode(), key=str(number % 3).encode()) for number in range(30)])
-    produce(kafka, topic, [Plain(value=b"30", key=b"roll")])
+    kept = [Plain(str(number).encode(), str(number % 3).encode(), timestamp_ms=NOW_MS) for number in range(30)]
+    produce(kafka, topic, kept)
+    # A segment is rolled by its records' timestamps, and two calls can fall into one millisecond.
+    produce(kafka, topic, [Plain(b"30", b"roll", timestamp_ms=NOW_MS + 1000)])
     deadline = time.monotonic() + 30
     pause = threading.Event()
     while (left := [record.offset() for record in committed_records(kafka, topic)])[0] == 0:

@@ -9,9 +9,9 @@ from threading import Barrier
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from include.kafka.errors import TopicMissing
+from include.kafka.errors import TopicCompacted, TopicMissing
 from include.kafka.ledger import ledger_topic
-from include.kafka.topics import TopicSpec, describe_topic, describe_topics, ensure_topics
+from include.kafka.topics import TopicSpec, describe_topic, describe_topics, ensure_topics, refuse_compacted
 from tests.sentences import assert_readable
 
 
@@ -111,3 +111,22 @@ def test_the_ledger_is_compacted_and_never_expires(kafka):
     ensure_topics(kafka, [spec])
 
     assert settings_of(kafka, spec.name)["cleanup.policy"] == "compact"
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_a_compacted_topic_is_told(kafka, new_topic, policy):
+    topic = new_topic(cleanup_policy=policy)
+
+    with pytest.raises(TopicCompacted) as refusal:
+        refuse_compacted(kafka, topic)
+
+    assert_readable(refusal.value, topic, f"cleanup.policy={policy}")
+
+
+def test_a_topic_that_retention_alone_empties_passes(kafka, new_topic):
+    refuse_compacted(kafka, new_topic(cleanup_policy="delete"))
+
+
+def test_the_policy_of_a_missing_topic_is_a_missing_topic(kafka, new_name):
+    with pytest.raises(TopicMissing):
+        refuse_compacted(kafka, new_name())

@@ -1,0 +1,105 @@
+"""An unclean election: a replica that missed records becomes leader, and offsets mean other records than they did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from include.kafka.broker import running_cluster
+from include.kafka.connection import KafkaConnection
+from include.kafka.errors import LogTruncated
+from include.kafka.progress import progress_entry, refuse_truncated
+from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
+from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from tests.faults.rows import Row, Setting
+from tests.processes import wait_for
+
+TOPIC = "elected"
+KEPT, LOST = 10, 10
+TIMEOUT_S = 60
+
+
+def run(setting: Setting) -> list[Row]:
+    """Lose the tail of a log that was worked through, look at it while it is shorter and after it has grown again."""
+    with running_cluster(setting.folder / "cluster", nodes=3) as cluster:
+        kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=30)
+        leader, follower, _ = cluster.nodes
+        _make_topic(kafka, [leader.id, follower.id])
+        _produce(kafka, KEPT)
+        follower.kill()
+        _produce(kafka, LOST)
+        # Until the dead follower is out of the in-sync replicas, no reader is shown what it lacks.
+        wait_for(lambda: freeze_ranges(kafka, TOPIC)[0].end == KEPT + LOST, "the leader alone to decide")
+        worked_through = freeze_ranges(kafka, TOPIC)[0]
+        epoch = _read(kafka, worked_through)
+        entry = progress_entry(worked_through, worked_through.end, "a run", leader_epoch=epoch)
+
+        setting.say("the leader is killed, and the replica that missed records is all there is")
+        leader.kill()
+        follower.start()
+        _produce(kafka, 1)
+        shorter = freeze_ranges(kafka, TOPIC)[0]
+        assert shorter.end < worked_through.end, "the tail was not lost"
+        refusals = [
+            _refused(lambda: refuse_truncated(kafka, shorter, entry)),
+            _refused(lambda: check_ranges(kafka, [worked_through])),
+        ]
+
+        _produce(kafka, KEPT + LOST)
+        longer = freeze_ranges(kafka, TOPIC)[0]
+        assert longer.end > worked_through.end, "the log has not grown beyond what it was"
+        left = replace(longer, start=worked_through.end)
+        refusals.append(_refused(lambda: _read(kafka, left, leader_epoch=epoch)))
+    return [
+        Row(
+            "unclean election: a log that lost its tail is refused, though it has grown again",
+            times=len(refusals),
+            lost=refusals.count(False),
+            duplicated=0,
+            recovered_s=None,
+        )
+    ]
+
+
+def _refused(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except LogTruncated:
+        return True
+    return False
+
+
+def _make_topic(kafka: KafkaConnection, replicas: list[int]) -> None:
+    careless = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
+    topic = NewTopic(TOPIC, num_partitions=1, replica_assignment=[replicas], config=careless)
+    with AdminClient(dict(kafka.settings)) as admin:
+        admin.create_topics([topic])[TOPIC].result(TIMEOUT_S)
+
+
+def _produce(kafka: KafkaConnection, records: int) -> None:
+    """Write records that only the leader has to have, again until there is one."""
+    deadline = time.monotonic() + TIMEOUT_S
+    failures: list[str] = []
+    producer = Producer({**kafka.settings, "acks": "1", "message.timeout.ms": TIMEOUT_S * 1000})
+    for number in range(records):
+        producer.produce(
+            TOPIC,
+            str(number).encode(),
+            partition=0,
+            on_delivery=lambda error, _: failures.append(str(error)) if error else None,
+        )
+    assert producer.flush(max(deadline - time.monotonic(), 0)) == 0
+    assert failures == []
+
+
+def _read(kafka: KafkaConnection, item: OffsetRange, *, leader_epoch: int = UNKNOWN_EPOCH) -> int:
+    """Read a range and return the leader epoch of its last record."""
+    epoch = UNKNOWN_EPOCH
+    with kafka.consumer("election") as consumer:
+        for messages in read_range(kafka, consumer, item, leader_epoch=leader_epoch):
+            epoch = messages[-1].leader_epoch()
+    return epoch
