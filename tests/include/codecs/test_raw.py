@@ -80,7 +80,7 @@ def test_what_is_no_array_of_this_format_is_refused(value, reason, told):
     assert told in refusal.error
 
 
-@pytest.mark.parametrize(("dtype", "scale", "number"), [("float64", 1.0, 1e300), ("float32", 1e30, 1e30)])
+@pytest.mark.parametrize(("dtype", "scale", "number"), [("float64", 1.0, 1e300), ("float32", 1e20, 1e20)])
 def test_a_number_that_inputs_cannot_hold_is_refused(dtype, scale, number):
     """It would become an infinity in the batch, and a NaN in every weight."""
     codec = RawCodec(shape=(1,), dtype=dtype, scale=scale)
