@@ -39,10 +39,13 @@ JPEG = {"kind": "image.jpeg", "height": 16, "width": 24, "channels": 3}
 RAW = {"kind": "tensor.raw", "shape": [2, 3], "dtype": "float32"}
 NPY = {**RAW, "kind": "tensor.npy"}
 BASE64 = {"kind": "tensor.base64", "shape": [4], "dtype": "float32"}
+UTF8 = {"kind": "text.utf8", "length": 32}
+JSON = {"kind": "text.json", "length": 32, "field": "text"}
 
 NUMBERS = np.arange(6, dtype="<f4").reshape(2, 3)
 FOUR = np.arange(4, dtype="<f4")
 HTML = b"<!DOCTYPE html><html><body>504 Gateway Time-out</body></html>"
+PICKLE = b"cos\nabort\n(tR."  # whoever unpickles it is gone
 
 
 def saved(image: Image.Image, image_format: str, **settings: Any) -> bytes:
@@ -90,9 +93,9 @@ def jpeg_claiming(width: int, height: int) -> bytes:
     return WHOLE_JPEG[: frame + 5] + size + WHOLE_JPEG[frame + 9 :]
 
 
-def npy(array: np.ndarray[Any, Any], **settings: Any) -> bytes:
+def npy(array: np.ndarray[Any, Any]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, array, **settings)
+    np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -193,7 +196,7 @@ BAD_RAW = _bad(
 BAD_NPY = _bad(
     NPY,
     ("HTML", HTML, "undecodable"),
-    ("a pickle", b"\x80\x04K\x01.", "undecodable"),
+    ("a pickle", PICKLE, "undecodable"),
     ("version 9", WHOLE_NPY[:6] + b"\x09" + WHOLE_NPY[7:], "undecodable"),
     ("cut in its header", WHOLE_NPY[:60], "undecodable"),
     ("header of 4 GB claimed", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'", "undecodable"),
@@ -202,7 +205,7 @@ BAD_NPY = _bad(
     ("header that is a call", npy_with("__import__('os').abort()"), "undecodable"),
     ("header with a shape twice", npy_with("{'descr': '<f4', 'shape': (2, 3), 'shape': (2, 3)}"), "undecodable"),
     ("shape that is no number", npy_of_shape("(2, 3-)"), "undecodable"),
-    ("objects", npy(np.array([[1, 2, 3], [4, 5, None]], object), allow_pickle=True), "wrong-dtype"),
+    ("objects", npy_with("{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }\n", PICKLE), "wrong-dtype"),
     ("float64", npy(NUMBERS.astype("<f8")), "wrong-dtype"),
     ("int32 of the same size", npy(NUMBERS.astype("<i4")), "wrong-dtype"),
     ("big-endian", npy(NUMBERS.astype(">f4")), "wrong-dtype"),
@@ -241,4 +244,54 @@ BAD_BASE64 = _bad(
     ("infinity", base64.b64encode(np.array([np.inf, 1, 2, 3], "<f4").tobytes()), "not-finite"),
 )
 
-BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_RAW, *BAD_NPY, *BAD_BASE64]
+BAD_UTF8 = _bad(
+    UTF8,
+    ("Latin-1", "Grüße".encode("latin-1"), "invalid-utf8"),
+    ("UTF-16", "Grüße".encode("utf-16"), "invalid-utf8"),
+    ("cut in a character", "Grü".encode()[:-1], "invalid-utf8"),
+    ("overlong slash", b"\xc0\xaf", "invalid-utf8"),
+    ("half a surrogate pair", b"\xed\xa0\x80", "invalid-utf8"),
+    ("beyond Unicode", b"\xf4\x90\x80\x80", "invalid-utf8"),
+    ("NUL inside", b"left\0right", "holds-nul"),
+    ("NUL at the end", b"left\0", "holds-nul"),
+    ("NUL alone", b"\0", "holds-nul"),
+    ("a byte more", b"x" * 33, "too-long"),
+    ("a byte more in its last character", "ü".encode().rjust(33), "too-long"),
+)
+
+BAD_JSON = _bad(
+    JSON,
+    ("HTML", HTML, "invalid-json"),
+    ("cut", b'{"text": "left', "invalid-json"),
+    ("two objects", b'{"text": "left"} {"text": "right"}', "invalid-json"),
+    ("single quotes", b"{'text': 'left'}", "invalid-json"),
+    ("comma at the end", b'{"text": "left",}', "invalid-json"),
+    ("byte order mark", b'\xef\xbb\xbf{"text": "left"}', "invalid-json"),
+    ("line break in the text", b'{"text": "le\nft"}', "invalid-json"),
+    ("NaN as the text", b'{"text": NaN}', "invalid-json"),
+    ("NaN beside the text", b'{"text": "left", "score": NaN}', "invalid-json"),
+    ("infinity", b'{"text": "left", "score": Infinity}', "invalid-json"),
+    ("minus infinity", b'{"text": "left", "score": -Infinity}', "invalid-json"),
+    ("key twice", b'{"text": "left", "text": "right"}', "invalid-json"),
+    ("key twice further down", b'{"text": "left", "more": [{"a": 1, "a": 2}]}', "invalid-json"),
+    ("100,000 levels of arrays", b'{"text": "left", "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid-json"),
+    ("100,000 levels of objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "invalid-json"),
+    ("UTF-16", '{"text": "left"}'.encode("utf-16"), "invalid-utf8"),
+    ("Latin-1", '{"text": "Grüße"}'.encode("latin-1"), "invalid-utf8"),
+    ("half a surrogate pair", b'{"text": "\\ud800"}', "invalid-utf8"),
+    ("array", b'["left"]', "wrong-type"),
+    ("text alone", b'"left"', "wrong-type"),
+    ("null", b"null", "wrong-type"),
+    ("number as the text", b'{"text": 5}', "wrong-type"),
+    ("number of 100,000 digits as the text", b'{"text": ' + b"9" * 100_000 + b"}", "wrong-type"),
+    ("null as the text", b'{"text": null}', "wrong-type"),
+    ("object as the text", b'{"text": {"text": "left"}}', "wrong-type"),
+    ("another field", b'{"Text": "left"}', "missing-field"),
+    ("field further down", b'{"data": {"text": "left"}}', "missing-field"),
+    ("empty text", b'{"text": ""}', "empty"),
+    ("NUL inside", b'{"text": "le\\u0000ft"}', "holds-nul"),
+    ("a byte more", b'{"text": "' + b"x" * 33 + b'"}', "too-long"),
+    ("500 kB of escapes", b'{"text": "' + b"\\u0041" * 83_000 + b'"}', "too-long"),
+)
+
+BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON]
