@@ -15,6 +15,7 @@ TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 # JFIF's and Adobe's segments say how colours are stored; the others are EXIF, thumbnails, profiles and comments.
 COLOURS = frozenset({0xE0, 0xEE})
 METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - COLOURS
+SEGMENTS = FRAMES | TABLES | COLOURS | METADATA | {SCAN}
 
 MARKER = re.compile(rb"\xff+([^\x00\xff])")
 # Inside a scan, 0xff among the pixels is followed by a zero, and restart markers belong to the scan.
@@ -70,7 +71,7 @@ def _segments(value: bytes) -> Iterator[tuple[int, int, int]]:
         if marker is None:
             raise Damaged(f"there is no marker at byte {start}")
         name, end = marker[1][0], marker.end()
-        if name in {SCAN, *FRAMES, *TABLES, *COLOURS, *METADATA}:
+        if name in SEGMENTS:
             length = int.from_bytes(value[end : end + 2], "big")
             end += length
             if length < 2 or end > len(value):

@@ -35,8 +35,12 @@ class PngCodec(ImageCodec):
                 kept.append(value[start:end])
             elif not name[0] & ANCILLARY and name != PALETTE:
                 raise Damaged(f"the chunk at byte {start} is {name!r}, which no reader may pass over")
-        width, height = (int.from_bytes(kept[1][at : at + 4], "big") for at in (8, 12))
-        return Picture(width, height, b"".join(kept))
+        header = kept[1]
+        return Picture(
+            width=int.from_bytes(header[8:12], "big"),
+            height=int.from_bytes(header[12:16], "big"),
+            content=b"".join(kept),
+        )
 
 
 def _chunks(value: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -45,13 +49,12 @@ def _chunks(value: bytes) -> Iterator[tuple[bytes, int, int]]:
     Raises:
         Damaged: a chunk breaks its checksum, or the last one is missing.
     """
-    content = memoryview(value)
     name, end = b"", len(SIGNATURE)
     while name != END:
         start = end
-        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
-        checksum = content[end - 4 : end]
-        if end > len(value) or zlib.crc32(content[start + 4 : end - 4]) != int.from_bytes(checksum, "big"):
+        end = start + 12 + int.from_bytes(value[start : start + 4], "big")
+        checksum = value[end - 4 : end]
+        if end > len(value) or zlib.crc32(value[start + 4 : end - 4]) != int.from_bytes(checksum, "big"):
             raise Damaged(f"the chunk at byte {start} is cut short or damaged")
         name = value[start + 4 : start + 8]
         yield name, start, end
