@@ -10,7 +10,9 @@ from millrace.workflow import dag_settings, pipelines_for
 
 DOCUMENTATION = """
 **What it does.** Predicts every request that has not been predicted and publishes the results as plain JSON, in
-transactions: read them with `isolation.level=read_committed`. What can't be decoded goes to the dead letters.
+transactions: read them with `isolation.level=read_committed`. What can't be predicted goes to the dead letters.
+
+**Holds** when too much of it would: nothing more is published until a run is triggered with "Acknowledge the hold".
 
 **Run it again.** Progress is in the ledger, so a clear, a retry or a second run publishes nothing twice.
 
@@ -35,6 +37,13 @@ for pipeline in pipelines_for("predict"):
                 title="Accept lost requests",
                 description="Go on though retention has removed requests that were never predicted.",
             ),
+            "acknowledge": Param(
+                False,
+                type="boolean",
+                title="Acknowledge the hold",
+                description="When a limit on dead letters holds the predictions: publish what met it as dead letters, "
+                "without limits for this run, and let the next runs go on.",
+            ),
         },
     ):
         ranges = FreezeRangesOperator(
@@ -50,6 +59,7 @@ for pipeline in pipelines_for("predict"):
             ranges=ranges.output["ranges"],
             version="{{ params.version }}",
             accept_lost="{{ params.accept_lost }}",
+            acknowledge="{{ params.acknowledge }}",
             inlets=[model_asset(pipeline)],
             outlets=[predictions_asset(pipeline)],
         )

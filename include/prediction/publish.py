@@ -3,62 +3,69 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from include.errors import PermanentError, Stopped
+from include.errors import Stopped
 from include.kafka import ledger
-from include.kafka.dead_letters import OVERSIZE, Rejection, dead_letter
-from include.kafka.progress import position_in, progress_entry, progress_key
+from include.kafka.progress import position_in, progress_entry, progress_key, refuse_truncated
 from include.kafka.ranges import OffsetRange, check_ranges
-from include.kafka.reader import read_range
-from include.kafka.record import OutgoingRecord, address_of, headers_of, headers_size
+from include.kafka.reader import UNKNOWN_EPOCH
 from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
-from include.prediction.classify import Label, classify
-from include.prediction.record import prediction_value
+from include.prediction import hold
+from include.prediction.chunks import READ_AHEAD, Chunk, read_chunks
+from include.prediction.classify import classify
+from include.prediction.limits import Published, TooManyRejected, check_limits
+from include.prediction.outgoing import outgoing_records
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
-
     from include.kafka.connection import KafkaConnection
+    from include.kafka.dead_letters import Rejection
+    from include.kafka.ledger import LedgerKey
+    from include.kafka.record import OutgoingRecord
+    from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
     from include.pipeline import Pipeline
+    from include.prediction.classify import Label
     from include.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
 STEP = "predict"
-# A share says nothing about a handful of samples.
-SHARE_COUNTS_FROM = 100
-# A chunk's samples as float32, however small they are as records.
-DECODED_BYTES = 256 * 1024 * 1024
-# Few records: librdkafka does not count headers in the bytes that it fetches ahead, and of records with a megabyte of
-# headers each it would by default take a hundred thousand.
-READ_AHEAD = {"queued.min.messages": 100}
-READ_RECORDS = 50
+# Kept with a partition's position: a row that is too long is found however many attempts and runs it goes through.
+IN_A_ROW = "rejected_in_a_row"
 
-
-class TooManyRejected(PermanentError):
-    """So much of the input can't be used that a person should look before it all becomes dead letters."""
+ACKNOWLEDGED = "The hold is acknowledged: this run's limits are off."
+NOTHING_TO_ACKNOWLEDGE = "There is no hold to acknowledge: the limits stay on."
 
 
 @dataclass
-class Published:
-    """What one attempt did, in samples: `samples` = `predictions` + the dead letters."""
+class _Attempt:
+    """What all partitions of one attempt have in common, and what it has done so far."""
 
-    samples: int = 0
-    predictions: int = 0
-    dead_letters: Counter[str] = field(default_factory=Counter)
-    rejected_in_a_row: int = 0
+    connection: KafkaConnection
+    pipeline: Pipeline
+    predictor: Predictor
+    run: str
+    accept_lost: bool
+    acknowledge: bool
+    stopped: Callable[[], bool]
+    keys: SigningKeys | None
+    published: Published = field(default_factory=Published)
+    said: bool = False
 
     @property
-    def rejected(self) -> int:
-        return self.dead_letters.total()
+    def step(self) -> str:
+        return f"{self.connection.environment}.{self.pipeline.name}.{STEP}"
+
+    def say(self, sentence: str) -> None:
+        """Log it, but not for every partition."""
+        if not self.said:
+            log.warning("%s", sentence)
+        self.said = True
 
 
 def publish_predictions(
@@ -69,6 +76,7 @@ def publish_predictions(
     *,
     run: str,
     accept_lost: bool = False,
+    acknowledge: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
 ) -> Published:
@@ -80,156 +88,103 @@ def publish_predictions(
         ranges: frozen ranges of the requests topic.
         run: the run's id, kept with dead letters and ledger entries.
         accept_lost: go on though retention has removed requests that were never predicted.
+        acknowledge: take the hold back, and publish what stopped the step without limits; see include.prediction.hold.
         stopped: looked at between chunks.
 
     Raises:
         InvalidSigningKeys: records are signed and there is no key to verify them with.
-        TooManyRejected: a limit of `[prediction]` was met; the chunk that met it was not published.
-        TopicRecreated, RangeUnavailable, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
+        TooManyRejected: a limit of `[prediction]` was met; the chunk that met it was not published, and the step is
+            held.
+        Held: it was before, and nothing was published.
+        NetworkFailed: see include.prediction.forward.
+        TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
-    published = Published()
-    for wanted in ranges:
-        _publish_partition(connection, pipeline, wanted, predictor, run, accept_lost, stopped, published)
-        log.info(
-            "Partition %d is predicted to offset %d: %d samples in, %d predictions, %d dead letters so far.",
-            wanted.partition,
-            wanted.end,
-            published.samples,
-            published.predictions,
-            published.rejected,
-        )
-    metrics = metrics or NoMetrics()
-    metrics.count(f"{pipeline.name}.predictions", published.predictions)
-    metrics.count(f"{pipeline.name}.dead_letters", published.rejected)
+    keys = signing_keys(connection, signed=pipeline.signed)
+    attempt = _Attempt(connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, keys)
+    published = attempt.published
+    try:
+        for wanted in ranges:
+            _publish_partition(attempt, wanted, last=wanted is ranges[-1])
+            log.info("Partition %d is predicted to offset %d; so far %s.", wanted.partition, wanted.end, published)
+    finally:
+        log.info("This attempt published: %s.", published)
+        metrics = metrics or NoMetrics()
+        metrics.count(f"{pipeline.name}.predictions", published.predictions)
+        metrics.count(f"{pipeline.name}.dead_letters", published.rejected)
     return published
 
 
-def _publish_partition(
-    connection: KafkaConnection,
-    pipeline: Pipeline,
-    wanted: OffsetRange,
-    predictor: Predictor,
-    run: str,
-    accept_lost: bool,
-    stopped: Callable[[], bool],
-    published: Published,
-) -> None:
+def _publish_partition(attempt: _Attempt, wanted: OffsetRange, *, last: bool) -> None:
+    connection, pipeline, run = attempt.connection, attempt.pipeline, attempt.run
     key = progress_key(connection, pipeline.name, STEP, wanted)
-    keys = signing_keys(connection, signed=pipeline.signed)
-    transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{wanted.topic}.{wanted.partition}"
+    hold_key = hold.hold_key(connection, pipeline.name, STEP)
     topics = (pipeline.predictions_topic, pipeline.dead_letters_topic)
-    with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
+    with TransactionalWriter(connection, f"{attempt.step}.{wanted.topic}.{wanted.partition}", topics=topics) as writer:
         # Only now, with every earlier owner fenced, is its last position decided.
-        entry = ledger.read(connection, [key]).get(key)
-        left = wanted if entry is None else replace(wanted, start=position_in(wanted, entry, accept_lost=accept_lost))
+        entries = ledger.read(connection, [key, hold_key])
+        entry, held = entries.get(key, {}), entries.get(hold_key)
+        unlimited = hold.limits_are_off(held, pipeline.name, run, acknowledge=attempt.acknowledge)
+        if attempt.acknowledge:
+            attempt.say(ACKNOWLEDGED if unlimited else NOTHING_TO_ACKNOWLEDGE)
+        # The hold is taken back with the first chunk: a run that fails before leaves it where it is.
+        notes = {hold_key: hold.acknowledged(held, run)} if held and unlimited else {}
+        left = _left(attempt, wanted, entry)
         if not left.offsets:
+            if notes and last:
+                with writer.transaction():
+                    _note(writer, notes)
             return
-        check_ranges(connection, [left])
-        with connection.consumer(f"{connection.environment}.{pipeline.name}.{STEP}", **READ_AHEAD) as consumer:
-            for messages, position in _chunks(connection, consumer, left, pipeline):
-                if stopped():
-                    raise Stopped(
-                        f"Stopped after {published.samples} samples in partition {left.partition} of {left.topic}; the "
-                        "next attempt goes on from there."
-                    )
-                outcomes = classify(predictor.network, pipeline.format, predictor.labels, messages, keys)
-                records = _records(writer, pipeline, predictor, messages, outcomes, run)
-                _check_limits(pipeline, published, outcomes, messages)
+        in_a_row = 0 if unlimited else entry.get(IN_A_ROW, 0)
+        with connection.consumer(attempt.step, **READ_AHEAD) as consumer:
+            for chunk in read_chunks(connection, consumer, left, pipeline, entry.get("leader_epoch", UNKNOWN_EPOCH)):
+                records, outcomes = _predict(attempt, writer, chunk)
+                if not unlimited:
+                    try:
+                        in_a_row = check_limits(pipeline, attempt.published, in_a_row, outcomes)
+                    except TooManyRejected as refusal:
+                        refused = replace(left, start=chunk.start, end=chunk.end)
+                        with writer.transaction():
+                            _note(writer, {hold_key: hold.hold_entry(refusal, refused, run)})
+                        raise
+                progress = progress_entry(left, chunk.end, run, leader_epoch=chunk.leader_epoch)
+                notes[key] = {**progress, IN_A_ROW: in_a_row}
                 with writer.transaction():
                     for record in records:
                         writer.produce(record)
-                    ledger.record(writer, key, progress_entry(left, position, run))
-                    writer.send_offsets(consumer, _group_offset(left, position))
-                published.samples += len(messages)
-                rejections = [outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)]
-                published.dead_letters.update(rejections)
-                published.predictions += len(messages) - len(rejections)
+                    _note(writer, notes)
+                    writer.send_offsets(consumer, _group_offset(left, chunk.end))
+                notes.clear()
+                attempt.published.add(outcomes)
 
 
-def _chunks(
-    connection: KafkaConnection, consumer: Consumer, left: OffsetRange, pipeline: Pipeline
-) -> Iterator[tuple[list[Message], int]]:
-    """Chunks of records with the position behind each; the last one's is the range's end, markers included."""
-    limits = pipeline.prediction
-    samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * prod(pipeline.format.sample_shape))))
-    chunk: list[Message] = []
-    size = 0
-    for messages in read_range(connection, consumer, left, batch_size=min(samples, READ_RECORDS)):
-        for message, headers in zip(messages, headers_of(messages), strict=True):
-            taken = len(message) + len(message.key() or b"") + headers_size(headers)
-            if chunk and (len(chunk) >= samples or size + taken > limits.chunk_bytes):
-                yield chunk, int(message.offset() or 0)
-                chunk, size = [], 0
-            chunk.append(message)
-            size += taken
-    yield chunk, left.end
+def _left(attempt: _Attempt, wanted: OffsetRange, entry: Mapping[str, Any]) -> OffsetRange:
+    """What the ledger's entry, where there is one, leaves of the range."""
+    left = wanted
+    if entry:
+        left = replace(wanted, start=position_in(wanted, entry, accept_lost=attempt.accept_lost))
+        refuse_truncated(attempt.connection, wanted, entry)
+    if left.offsets:
+        check_ranges(attempt.connection, [left])
+    return left
 
 
-def _check_limits(
-    pipeline: Pipeline, published: Published, outcomes: list[Label | Rejection], messages: list[Message]
-) -> None:
-    limits = pipeline.prediction
-    samples, rejected = published.samples, published.rejected
-    reasons = Counter(published.dead_letters)
-    for outcome, message in zip(outcomes, messages, strict=True):
-        samples += 1
-        if isinstance(outcome, Label):
-            published.rejected_in_a_row = 0
-            continue
-        rejected += 1
-        reasons[outcome.reason] += 1
-        published.rejected_in_a_row += 1
-        leading = f"most often {reasons.most_common(1)[0][0]}, last: {outcome.error}"
-        if published.rejected_in_a_row > limits.max_rejected_in_a_row:
-            raise TooManyRejected(
-                f"{published.rejected_in_a_row} records in a row of {message.topic()} are no samples, more than "
-                f"{limits.max_rejected_in_a_row} ({leading}): correct the producer or raise "
-                "prediction.max_rejected_in_a_row; nothing of this chunk was published."
-            )
-    if samples >= SHARE_COUNTS_FROM and rejected > limits.max_rejected_share * samples:
-        raise TooManyRejected(
-            f"{rejected} of {samples} records are no samples, a larger share than {limits.max_rejected_share:g} "
-            f"(most often {reasons.most_common(1)[0][0]}): correct the producer or raise "
-            "prediction.max_rejected_share; nothing of this chunk was published."
+def _predict(
+    attempt: _Attempt, writer: TransactionalWriter, chunk: Chunk
+) -> tuple[list[OutgoingRecord], list[Label | Rejection]]:
+    """What to publish for a chunk, and the outcomes that it tells."""
+    if attempt.stopped():
+        raise Stopped(
+            f"Stopped after {attempt.published.samples} samples, before offset {chunk.start} of a partition of "
+            f"{attempt.pipeline.requests_topic}; the next attempt goes on from there."
         )
+    predictor = attempt.predictor
+    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.labels, chunk.messages, attempt.keys)
+    return outgoing_records(writer, attempt.pipeline, predictor, chunk.messages, outcomes, attempt.run)
 
 
-def _records(
-    writer: TransactionalWriter,
-    pipeline: Pipeline,
-    predictor: Predictor,
-    messages: list[Message],
-    outcomes: list[Label | Rejection],
-    run: str,
-) -> list[OutgoingRecord]:
-    """What to produce for a chunk: one record for every message, each of a size that its topic takes."""
-    records: list[OutgoingRecord] = []
-    topic = pipeline.dead_letters_topic
-    for position, (message, outcome) in enumerate(zip(messages, outcomes, strict=True)):
-        if isinstance(outcome, Label):
-            record = _prediction(pipeline, predictor, message, outcome)
-            limit = writer.record_limit(record.topic)
-            if record.size_bound <= limit:
-                records.append(record)
-                continue
-            error = f"The prediction has {record.size_bound} bytes with its key and its topic takes {limit}."
-            rejection = Rejection(OVERSIZE, error)
-        else:
-            rejection = outcome
-        record, outcomes[position] = dead_letter(topic, message, rejection, run, largest=writer.record_limit(topic))
-        writer.check_size(record)
-        records.append(record)
-    return records
-
-
-def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, label: Label) -> OutgoingRecord:
-    address = address_of(message)
-    key = message.key() or str(address).encode()
-    # Bytes that are no text are told, not replaced: two keys must not become one id.
-    sample_id = key.decode("utf-8", "backslashreplace")
-    value = prediction_value(sample_id, label.name, label.score, predictor.identity, address, message.timestamp()[1])
-    # Dated when it is sent: a request's own time may be one that Kafka refuses, or that retention removes at once.
-    return OutgoingRecord(pipeline.predictions_topic, key, value, [predictor.identity.header])
+def _note(writer: TransactionalWriter, notes: Mapping[LedgerKey, Mapping[str, Any]]) -> None:
+    for key, entry in notes.items():
+        ledger.record(writer, key, entry)
 
 
 def _group_offset(left: OffsetRange, position: int) -> list[Any]:

@@ -26,7 +26,7 @@ TASKS: dict[str, dict[str, set[str]]] = {
 PARAMS: dict[str, set[str]] = {
     "ingest": {"records"},
     "train": {"epochs", "batch_size", "learning_rate", "min_new_samples"},
-    "predict": {"version", "accept_lost"},
+    "predict": {"version", "accept_lost", "acknowledge"},
     "replay": {"reasons", "since", "until", "number"},
 }
 DAG_IDS = [f"{name}.{workflow}" for name in PIPELINES for workflow in TASKS]

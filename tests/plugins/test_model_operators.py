@@ -117,7 +117,13 @@ def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeli
         promote(pipeline, second, floor=0.0)
 
     published = publish(pipeline, requests)
-    assert published == {"samples": sent["requests"], "predictions": sent["requests"], "dead_letters": {}, "version": 1}
+    assert published == {
+        "samples": sent["requests"],
+        "predictions": sent["requests"],
+        "dead_letters": 0,
+        "reasons": {},
+        "version": 1,
+    }
     with pytest.raises(AirflowSkipException, match="predicted already"):
         publish(pipeline, requests)
     with pytest.raises(AirflowSkipException, match="has 0 new samples"):

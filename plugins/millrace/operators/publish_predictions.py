@@ -19,18 +19,26 @@ if TYPE_CHECKING:
 class PublishPredictionsOperator(PipelineOperator):
     """Predict what is left of the ranges and publish it, dead letters, ledger and offsets in the same transactions.
 
-    Skips when no model has been promoted yet (the requests wait), and when other attempts have done the ranges.
+    Skips when no model has been promoted yet (the requests wait), and when other attempts have done the ranges. Fails
+    without a retry when a limit on dead letters is met, and from then on until a run acknowledges it.
 
-    Returns `samples`, `predictions`, `dead_letters` (by reason) and the model's `version`; samples are always
-    predictions plus dead letters.
+    Returns `samples`, `predictions`, `dead_letters`, these by reason as `reasons`, and the model's `version`; samples
+    are always predictions plus dead letters, all of this attempt.
 
     Args:
         ranges: frozen ranges of the requests topic, as `FreezeRangesOperator` returns them.
         version: `champion`, or the number of a registered version.
         accept_lost: go on though retention has removed requests that were never predicted.
+        acknowledge: publish what a limit has stopped as dead letters, and take the hold back.
     """
 
-    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "ranges", "version", "accept_lost")
+    template_fields: Sequence[str] = (
+        *PipelineOperator.template_fields,
+        "ranges",
+        "version",
+        "accept_lost",
+        "acknowledge",
+    )
 
     def __init__(
         self,
@@ -38,12 +46,14 @@ class PublishPredictionsOperator(PipelineOperator):
         ranges: Sequence[Mapping[str, Any]],
         version: str | int = "champion",
         accept_lost: bool | str = False,
+        acknowledge: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.ranges = ranges
         self.version = version
         self.accept_lost = accept_lost
+        self.acknowledge = acknowledge
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
         from include.prediction.predictor import load_predictor
@@ -57,13 +67,15 @@ class PublishPredictionsOperator(PipelineOperator):
             predictor,
             run=run_id(context),
             accept_lost=is_true(self.accept_lost),
+            acknowledge=is_true(self.acknowledge),
             stopped=self.stop_requested,
             metrics=self.metrics,
         )
         result = {
             "samples": published.samples,
             "predictions": published.predictions,
-            "dead_letters": dict(published.dead_letters),
+            "dead_letters": published.rejected,
+            "reasons": dict(published.dead_letters),
             "version": predictor.identity.version,
         }
         if not published.samples:

@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from include.kafka import ledger
 from include.kafka.progress import progress_key
 from include.kafka.ranges import OffsetRange, freeze_ranges
-from include.prediction.publish import STEP, Published, publish_predictions
+from include.prediction.limits import Published
+from include.prediction.publish import STEP, publish_predictions
 from tests.producing import NOW_MS, Plain, produce
 from tests.tiny import SCHEMA, numbers, sample_id
 from tests.topics import committed_records

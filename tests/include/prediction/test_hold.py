@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from include.prediction.publish import TooManyRejected
+from include.errors import Stopped
+from include.kafka import ledger
+from include.kafka.transaction import TransactionalWriter
+from include.prediction.hold import Held, hold_key
+from include.prediction.limits import TooManyRejected
+from include.prediction.publish import STEP
 from tests.include.prediction.publishing import (
     ask,
     dead_letters,
@@ -71,13 +78,187 @@ def test_a_good_record_between_ends_the_row(kafka, new_pipeline, predictor):
     assert publish(kafka, pipeline, ranges, predictor).rejected == 25
 
 
-def test_a_limit_that_was_met_is_met_again(kafka, new_pipeline, predictor):
-    """A retry does not drain the topic into dead letters, one limit at a time."""
+def test_dead_letters_in_a_row_are_counted_across_attempts(kafka, new_pipeline, predictor):
+    """However few each run brings."""
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
-    ranges = ask(kafka, pipeline, *map(no_sample, range(20)))
+    for number in range(5):
+        publish(kafka, pipeline, ask(kafka, pipeline, no_sample(number)), predictor, run=f"run-{number}")
 
-    for _ in range(2):
-        with pytest.raises(TooManyRejected):
-            publish(kafka, pipeline, ranges, predictor)
+    with pytest.raises(TooManyRejected):
+        publish(kafka, pipeline, ask(kafka, pipeline, no_sample(5)), predictor)
 
+    assert len(dead_letters(kafka, pipeline)) == 5
+
+
+@pytest.fixture
+def held(kafka, new_pipeline, predictor):
+    """A pipeline that run-1 was held in: of three partitions the first is predicted, the others are full of dross."""
+    pipeline = new_pipeline(topics={"partitions": 3}, prediction={"max_rejected_in_a_row": 5, "chunk_samples": 4})
+    ask(kafka, pipeline, *map(request, range(10)))
+    ask(kafka, pipeline, *map(no_sample, range(10, 20)), partition=1)
+    ranges = ask(kafka, pipeline, *map(no_sample, range(20, 30)), partition=2)
+    with pytest.raises(TooManyRejected):
+        publish(kafka, pipeline, ranges, predictor)
+    assert len(predictions(kafka, pipeline)) == 10
+    assert len(dead_letters(kafka, pipeline)) == 4
+    return pipeline, ranges
+
+
+def standing(kafka, pipeline):
+    """The hold as it stands in the ledger."""
+    (entry,) = ledger.read(kafka, [hold_key(kafka, pipeline.name, STEP)]).values()
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("run", "partitions"),
+    [("run-1", [1]), ("run-2", [0]), ("run-2", [0, 1, 2])],
+    ids=["a retry", "another run's good part", "another run"],
+)
+def test_a_held_step_publishes_nothing_more(kafka, held, predictor, run, partitions):
+    pipeline, _ = held
+    ranges = ask(kafka, pipeline, request(30))
+
+    with pytest.raises(Held) as refusal:
+        publish(kafka, pipeline, [ranges[number] for number in partitions], predictor, run=run)
+
+    assert_readable(refusal.value, pipeline.name, "run-1", "[4, 8) of partition 1", "6 records in a row", "wrong-size")
+    assert "Acknowledge the hold" in str(refusal.value)
+    assert len(predictions(kafka, pipeline)) == 10
+    assert len(dead_letters(kafka, pipeline)) == 4
+
+
+def test_the_ledger_tells_what_was_met_where(kafka, held):
+    pipeline, ranges = held
+
+    assert standing(kafka, pipeline) == {
+        "finding": f"6 records in a row of {pipeline.requests_topic} are no samples and "
+        "prediction.max_rejected_in_a_row is 5",
+        "leading": "wrong-size",
+        "reasons": {"wrong-size": 6},
+        "run": "run-1",
+        "range": replace(ranges[1], start=4, end=8).to_dict(),
+    }
+
+
+def test_an_acknowledging_run_publishes_what_stopped_the_step(kafka, held, predictor):
+    pipeline, ranges = held
+
+    published = publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
+
+    assert (published.samples, published.rejected) == (16, 16)
+    assert len(dead_letters(kafka, pipeline)) == 20
+    assert standing(kafka, pipeline)["acknowledged_by"] == "run-2"
+
+
+def test_after_an_acknowledged_hold_the_limits_are_those_of_before(kafka, held, predictor):
+    pipeline, ranges = held
+    publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
+
+    few = ask(kafka, pipeline, *map(no_sample, range(31, 36)), partition=1)
+    assert publish(kafka, pipeline, few, predictor, run="run-3").rejected == 5
+    with pytest.raises(TooManyRejected):
+        publish(kafka, pipeline, ask(kafka, pipeline, no_sample(36), partition=1), predictor, run="run-4")
+    with pytest.raises(Held, match="since run-4"):
+        publish(kafka, pipeline, few, predictor, run="run-5")
+
+
+@pytest.mark.parametrize("acknowledge", [True, False])
+def test_only_the_run_that_acknowledged_is_without_limits(kafka, held, predictor, acknowledge):
+    """A later one finds no hold, whatever it was asked to do, and meets the limit again."""
+    pipeline, ranges = held
+    publish(kafka, pipeline, ranges[1:2], predictor, run="run-2", acknowledge=True)
+
+    with pytest.raises(TooManyRejected):
+        publish(kafka, pipeline, ranges, predictor, run="run-3", acknowledge=acknowledge)
+
+    assert standing(kafka, pipeline)["run"] == "run-3"
+
+
+def test_all_tasks_of_an_acknowledging_run_are_without_limits(kafka, held, predictor):
+    """The first of them takes the hold back, and the others find none."""
+    pipeline, ranges = held
+
+    for item in ranges:
+        publish(kafka, pipeline, [item], predictor, run="run-2", acknowledge=True)
+
+    assert len(dead_letters(kafka, pipeline)) == 20
+
+
+def test_an_acknowledging_run_that_is_stopped_midway_goes_on_without_limits(kafka, held, predictor):
+    pipeline, ranges = held
+    looks = iter([False, True])
+    with pytest.raises(Stopped):
+        publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True, stopped=lambda: next(looks))
+    assert len(dead_letters(kafka, pipeline)) == 8
+
+    publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
+
+    assert len(dead_letters(kafka, pipeline)) == 20
+
+
+def test_a_hold_is_taken_back_together_with_the_first_chunk(kafka, held, predictor, monkeypatch):
+    """An attempt that dies in its first transaction leaves it where it is, for itself and for others."""
+    pipeline, ranges = held
+    with monkeypatch.context() as dying:
+        dying.setattr(TransactionalWriter, "send_offsets", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
+
+    with pytest.raises(Held):
+        publish(kafka, pipeline, ranges, predictor, run="run-3")
+    assert publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True).rejected == 16
+
+
+def test_where_nothing_is_left_the_hold_is_taken_back_alone(kafka, held, predictor):
+    pipeline, ranges = held
+
+    assert publish(kafka, pipeline, ranges[:1], predictor, run="run-2", acknowledge=True).samples == 0
+
+    assert standing(kafka, pipeline)["acknowledged_by"] == "run-2"
+
+
+def test_a_run_that_finds_no_hold_to_acknowledge_keeps_its_limits_and_says_so(kafka, new_pipeline, predictor, caplog):
+    pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
+    ranges = ask(kafka, pipeline, *map(no_sample, range(6)))
+
+    with pytest.raises(TooManyRejected):
+        publish(kafka, pipeline, ranges, predictor, acknowledge=True)
+
+    assert "There is no hold to acknowledge: the limits stay on." in caplog.messages
     assert dead_letters(kafka, pipeline) == []
+
+
+def test_a_run_can_t_acknowledge_what_it_has_met_itself(kafka, held, predictor):
+    """Cleared with the box ticked, or another task of a run that found no hold: nobody has looked at it yet."""
+    pipeline, ranges = held
+
+    with pytest.raises(Held):
+        publish(kafka, pipeline, ranges, predictor, run="run-1", acknowledge=True)
+
+
+def test_of_two_tasks_that_meet_a_limit_at_once_the_later_one_is_told_and_one_acknowledgement_is_enough(
+    kafka, held, predictor
+):
+    pipeline, ranges = held
+    entry = {**standing(kafka, pipeline), "range": replace(ranges[2], start=0, end=8).to_dict()}
+    with TransactionalWriter(kafka, f"test-{pipeline.name}") as writer, writer.transaction():
+        ledger.record(writer, hold_key(kafka, pipeline.name, STEP), entry)
+
+    with pytest.raises(Held, match=r"\[0, 8\) of partition 2"):
+        publish(kafka, pipeline, ranges, predictor)
+    assert publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True).rejected == 16
+
+
+def test_counts_of_what_was_published_are_logged_also_where_it_ends_early(kafka, new_pipeline, predictor, caplog):
+    pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5, "chunk_samples": 4})
+    requests = [request(0), no_sample(1), no_sample(2), request(3, value=None), *map(no_sample, range(4, 8))]
+    ranges = ask(kafka, pipeline, *requests)
+
+    with caplog.at_level("INFO"), pytest.raises(TooManyRejected):
+        publish(kafka, pipeline, ranges, predictor)
+
+    assert (
+        "This attempt published: 4 samples in, 1 predictions, 3 dead letters (wrong-size 2, empty 1)."
+        in caplog.messages
+    )

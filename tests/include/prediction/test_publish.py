@@ -226,7 +226,7 @@ def test_the_ledger_names_topic_id_and_run(kafka, new_pipeline, predictor):
     publish(kafka, pipeline, ranges, predictor, run="run-5")
 
     assert read_progress(kafka, pipeline.name, STEP, ranges) == {
-        0: {"topic_id": ranges[0].topic_id, "position": 1, "run": "run-5"}
+        0: {"topic_id": ranges[0].topic_id, "position": 1, "run": "run-5", "leader_epoch": 0, "rejected_in_a_row": 0}
     }
 
 

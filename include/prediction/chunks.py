@@ -1,0 +1,75 @@
+"""Requests in chunks: what becomes visible in one transaction, bounded in samples and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, cast
+
+from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.record import headers_of, headers_size
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+
+    from include.kafka.connection import KafkaConnection
+    from include.kafka.ranges import OffsetRange
+    from include.pipeline import Pipeline
+
+# A chunk's samples as float32, however small they are as records.
+DECODED_BYTES = 256 * 1024 * 1024
+# Few records: librdkafka does not count headers in the bytes that it fetches ahead, and of records with a megabyte of
+# headers each it would by default take a hundred thousand.
+READ_AHEAD = {"queued.min.messages": 100}
+READ_RECORDS = 50
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The records of `[start, end)` of one partition, transaction markers and such left out."""
+
+    start: int
+    end: int
+    messages: list[Message]
+
+    @property
+    def leader_epoch(self) -> int:
+        """Of the record right before `end`; a marker's is not known."""
+        if not self.messages or _offset(self.messages[-1]) + 1 < self.end:
+            return UNKNOWN_EPOCH
+        epoch = self.messages[-1].leader_epoch()
+        return UNKNOWN_EPOCH if epoch is None else epoch
+
+
+def read_chunks(
+    connection: KafkaConnection, consumer: Consumer, left: OffsetRange, pipeline: Pipeline, leader_epoch: int
+) -> Iterator[Chunk]:
+    """The range in chunks; the last one ends where the range does, and may have no records.
+
+    Args:
+        consumer: made with `READ_AHEAD`.
+        leader_epoch: of the record right before the range, where it is known; see `read_range`.
+
+    Raises:
+        RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.
+    """
+    limits = pipeline.prediction
+    samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * prod(pipeline.format.sample_shape))))
+    start, size = left.start, 0
+    chunk: list[Message] = []
+    reading = read_range(connection, consumer, left, batch_size=min(samples, READ_RECORDS), leader_epoch=leader_epoch)
+    for messages in reading:
+        for message, headers in zip(messages, headers_of(messages), strict=True):
+            taken = len(message) + len(message.key() or b"") + headers_size(headers)
+            if chunk and (len(chunk) >= samples or size + taken > limits.chunk_bytes):
+                end = _offset(chunk[-1]) + 1
+                yield Chunk(start, end, chunk)
+                start, size, chunk = end, 0, []
+            chunk.append(message)
+            size += taken
+    yield Chunk(start, left.end, chunk)
+
+
+def _offset(message: Message) -> int:
+    return cast("int", message.offset())  # a record without an error has one

@@ -1,0 +1,63 @@
+"""Outcomes -> records: a prediction or a dead letter for every request, each of a size that its topic takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from include.kafka.dead_letters import OVERSIZE, Rejection, dead_letter
+from include.kafka.record import OutgoingRecord, address_of
+from include.prediction.classify import Label
+from include.prediction.record import prediction_value
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from include.kafka.transaction import TransactionalWriter
+    from include.pipeline import Pipeline
+    from include.prediction.predictor import Predictor
+
+
+def outgoing_records(
+    writer: TransactionalWriter,
+    pipeline: Pipeline,
+    predictor: Predictor,
+    messages: Sequence[Message],
+    outcomes: Sequence[Label | Rejection],
+    run: str,
+) -> tuple[list[OutgoingRecord], list[Label | Rejection]]:
+    """One record for every message, and the outcome that it tells: what is too large is a rejection.
+
+    Raises:
+        RecordTooLarge: the topic does not even take the explanation of a dead letter.
+    """
+    records: list[OutgoingRecord] = []
+    told: list[Label | Rejection] = []
+    topic = pipeline.dead_letters_topic
+    for message, outcome in zip(messages, outcomes, strict=True):
+        if isinstance(outcome, Label):
+            record = _prediction(pipeline, predictor, message, outcome)
+            limit = writer.record_limit(record.topic)
+            if record.size_bound <= limit:
+                records.append(record)
+                told.append(outcome)
+                continue
+            error = f"The prediction has {record.size_bound} bytes with its key and its topic takes {limit}."
+            rejection = Rejection(OVERSIZE, error)
+        else:
+            rejection = outcome
+        record, rejection = dead_letter(topic, message, rejection, run, largest=writer.record_limit(topic))
+        writer.check_size(record)
+        records.append(record)
+        told.append(rejection)
+    return records, told
+
+
+def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, label: Label) -> OutgoingRecord:
+    address = address_of(message)
+    key = message.key() or str(address).encode()
+    # Bytes that are no text are told, not replaced: two keys must not become one id.
+    sample_id = key.decode("utf-8", "backslashreplace")
+    value = prediction_value(sample_id, label.name, label.score, predictor.identity, address, message.timestamp()[1])
+    # Dated when it is sent: a request's own time may be one that Kafka refuses, or that retention removes at once.
+    return OutgoingRecord(pipeline.predictions_topic, key, value, [predictor.identity.header])
