@@ -14,7 +14,7 @@ from include.errors import Stopped
 from include.kafka import ledger
 from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange, freeze_ranges
-from include.kafka.reader import read_range
+from include.kafka.reader import UNKNOWN_EPOCH, read_range
 from include.kafka.record import Address, Headers, OutgoingRecord, address_of, headers_of, headers_size
 from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
@@ -38,6 +38,9 @@ CHUNK_RECORDS = 1000
 READ_AHEAD = {"queued.min.messages": 100}
 READ_RECORDS = 50
 ADDRESSES_TOLD = 50
+
+# A dead letter's own address, its leader epoch, and the record that it becomes.
+_Revived = tuple[Address, int, OutgoingRecord]
 
 
 @dataclass
@@ -108,9 +111,10 @@ def replay_dead_letters(
         revived = _revived(messages, choice, past, reviving, done)
         for chunk in _chunks(islice(revived, max(choice.number - done.replayed, 0)), pipeline.prediction.chunk_bytes):
             with writer.transaction():
-                for address, record in chunk:
+                for address, epoch, record in chunk:
                     writer.produce(record)
-                    ledger.record(writer, replace(key, scope=f"{topic_id}/{address}"), {"run": run})
+                    entry = {"run": run, "leader_epoch": epoch}
+                    ledger.record(writer, replace(key, scope=f"{topic_id}/{address}"), entry)
             done.replayed += len(chunk)
             done.replayed_now += len(chunk)
     log.info(
@@ -129,13 +133,14 @@ def replay_dead_letters(
 
 @dataclass
 class _Past:
-    """The dead letters that were replayed before, as (partition, offset).
+    """The dead letters that were replayed before: partition and offset, and the leader epoch of the record there.
 
-    Those of other runs are kept as far as the topic still has them.
+    A log that has lost its tail in an unclean election gives its offsets to other records, of a later epoch. What other
+    runs replayed is kept as far as the topic still has it.
     """
 
-    by_this_run: set[tuple[int, int]] = field(default_factory=set)
-    by_others: set[tuple[int, int]] = field(default_factory=set)
+    by_this_run: dict[tuple[int, int], int] = field(default_factory=dict)
+    by_others: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 def _read_past(connection: KafkaConnection, key: LedgerKey, ranges: Sequence[OffsetRange], run: str) -> _Past:
@@ -144,14 +149,14 @@ def _read_past(connection: KafkaConnection, key: LedgerKey, ranges: Sequence[Off
     for rest, entry in ledger.read_below(connection, key):
         partition, offset, _ = (int(number) for number in rest.split("/"))
         letter = (partition, offset)
-        past.by_this_run.discard(letter)
-        past.by_others.discard(letter)
+        past.by_this_run.pop(letter, None)
+        past.by_others.pop(letter, None)
         if entry is None:
             continue
         if entry["run"] == run:
-            past.by_this_run.add(letter)
+            past.by_this_run[letter] = entry["leader_epoch"]
         elif offset >= starts[partition]:
-            past.by_others.add(letter)
+            past.by_others[letter] = entry["leader_epoch"]
     return past
 
 
@@ -175,35 +180,35 @@ def _revived(
     past: _Past,
     reviving: Callable[[Message, Headers], OutgoingRecord | Rejection],
     done: Replayed,
-) -> Iterator[tuple[Address, OutgoingRecord]]:
-    """The dead letters to replay, each by its own address; the other chosen ones are counted in `done`."""
+) -> Iterator[_Revived]:
+    """The dead letters to replay; the other chosen ones are counted in `done`."""
     for message, headers in messages:
         if not choice.takes(reason_of(headers), message.timestamp()[1]):
             continue
         address = address_of(message)
         letter = (address.partition, address.offset)
-        if letter in past.by_this_run:
+        epoch = message.leader_epoch()
+        epoch = UNKNOWN_EPOCH if epoch is None else epoch
+        if past.by_this_run.get(letter) == epoch:
             continue
-        if letter in past.by_others:
+        if past.by_others.get(letter) == epoch:
             done.already_replayed += 1
             continue
         revived = reviving(message, headers)
         if isinstance(revived, OutgoingRecord):
-            yield address, revived
+            yield address, epoch, revived
             continue
         if done.stay_dead.total() < ADDRESSES_TOLD:
             log.warning("%s stays dead (%s): %s", address, revived.reason, revived.error)
         done.stay_dead[revived.reason] += 1
 
 
-def _chunks(
-    revived: Iterable[tuple[Address, OutgoingRecord]], max_bytes: int
-) -> Iterator[list[tuple[Address, OutgoingRecord]]]:
-    chunk: list[tuple[Address, OutgoingRecord]] = []
+def _chunks(revived: Iterable[_Revived], max_bytes: int) -> Iterator[list[_Revived]]:
+    chunk: list[_Revived] = []
     size = 0
     for item in revived:
         chunk.append(item)
-        record = item[1]
+        *_, record = item
         size += len(record.value or b"") + len(record.key or b"") + headers_size(tuple(record.headers))
         if len(chunk) >= CHUNK_RECORDS or size >= max_bytes:
             yield chunk

@@ -16,6 +16,7 @@ from include.kafka.errors import BrokerUnavailable
 from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import describe_topic
+from include.kafka.transaction import TransactionalWriter
 from include.prediction.publish import publish_predictions
 from include.replay import replay as replays
 from include.replay.choice import Choice
@@ -65,6 +66,12 @@ def replayed_ids(kafka, pipeline):
 
 def ids(*positions):
     return [sample_id(number) for number in positions]
+
+
+def ledger_key(kafka, pipeline, offset):
+    topic = pipeline.dead_letters_topic
+    scope = f"{describe_topic(kafka, topic).topic_id}/{topic}/0/{offset}/0"
+    return LedgerKey(kafka.environment, pipeline.name, STEP, scope)
 
 
 def predict(kafka, pipeline, network=None):
@@ -342,10 +349,33 @@ def test_the_ledger_has_an_entry_for_each_address(kafka, new_pipeline):
     bury(kafka, pipeline, letter(0), letter(1))
     replay(kafka, pipeline, number=1, run="run-5")
 
-    topic = pipeline.dead_letters_topic
-    scopes = [f"{describe_topic(kafka, topic).topic_id}/{topic}/0/{offset}/0" for offset in (0, 1)]
-    keys = [LedgerKey(kafka.environment, pipeline.name, STEP, scope) for scope in scopes]
-    assert ledger.read(kafka, keys) == {keys[0]: {"run": "run-5"}}
+    keys = [ledger_key(kafka, pipeline, offset) for offset in (0, 1)]
+    assert ledger.read(kafka, keys) == {keys[0]: {"run": "run-5", "leader_epoch": 0}}
+
+
+def test_another_record_at_a_replayed_offset_is_a_new_one(kafka, new_pipeline):
+    """As after an unclean election: the log lost its tail, and a new leader wrote other records there."""
+    pipeline = new_pipeline()
+    bury(kafka, pipeline, letter(0), letter(1))
+    with TransactionalWriter(kafka, f"{pipeline.name}.past") as writer, writer.transaction():
+        for offset, epoch in enumerate((0, 7)):
+            ledger.record(writer, ledger_key(kafka, pipeline, offset), {"run": "run-0", "leader_epoch": epoch})
+
+    done = replay(kafka, pipeline)
+
+    assert (done.replayed, done.already_replayed) == (1, 1)
+    assert replayed_ids(kafka, pipeline) == ids(1)
+
+
+def test_an_entry_that_was_taken_back_lets_its_dead_letter_be_replayed_again(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    bury(kafka, pipeline, letter(0), letter(1))
+    replay(kafka, pipeline)
+    key = ledger_key(kafka, pipeline, 1)
+    produce(kafka, ledger.LEDGER_TOPIC, [Plain(None, key.encode())], partition=ledger._partition(key))
+
+    assert replay(kafka, pipeline, run="run-2").replayed == 1
+    assert replayed_ids(kafka, pipeline) == ids(0, 1, 1)
 
 
 def test_what_was_replayed_is_counted(kafka, new_pipeline):
