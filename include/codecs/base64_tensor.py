@@ -1,0 +1,53 @@
+"""Arrays as base64 text of their bare bytes, with dtype and shape fixed by the pipeline."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from include.codecs.base import Decoded, Unfit, check_sample
+from include.codecs.tensor import TensorCodec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TEXT = re.compile(rb"[A-Za-z0-9+/]*+={0,2}")
+
+
+class Base64Codec(TensorCodec):
+    """C-ordered and little-endian, in RFC 4648's standard alphabet, padded and without line breaks.
+
+    An array has one text only; Python's own decoder takes others too, and passes over what is not of the alphabet.
+    """
+
+    kind: Literal["tensor.base64"] = "tensor.base64"
+
+    def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
+        check_sample(sample, self.shape, self.dtype)
+        return binascii.b2a_base64(sample.astype(self.wire_dtype, copy=False).tobytes(), newline=False)
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        return self._decode_each(values, self._numbers, "base64 text")
+
+    def _numbers(self, value: bytes) -> bytes:
+        """The array's bytes.
+
+        Raises:
+            Unfit: the value is no array of this format.
+        """
+        if len(value) % 4 or not TEXT.fullmatch(value):
+            raise _invalid(value, "it comes in fours of its alphabet, padded at the end and without line breaks")
+        if len(value) != (self.sample_bytes + 2) // 3 * 4:
+            raise Unfit("wrong-size", f"{len(value)} characters of base64 are not the text of an array: {self._takes}.")
+        numbers = binascii.a2b_base64(value)
+        if binascii.b2a_base64(numbers, newline=False) != value:
+            raise _invalid(value, "the last character has bits beyond the last byte")
+        if len(numbers) != self.sample_bytes:
+            raise Unfit("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
+        return numbers
+
+
+def _invalid(value: bytes, fault: str) -> Unfit:
+    return Unfit("invalid-base64", f"{len(value)} characters are no base64: {fault}.")

@@ -1,0 +1,84 @@
+"""Images as JPEG, of one fixed size; its structure is that of ITU-T T.81, Annex B."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from include.codecs.image import Damaged, ImageCodec, Picture
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+SCAN = 0xDA
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
+# JFIF's and Adobe's segments say how colours are stored; the others are EXIF, thumbnails, profiles and comments.
+COLOURS = frozenset({0xE0, 0xEE})
+METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - COLOURS
+SEGMENTS = FRAMES | TABLES | COLOURS | METADATA | {SCAN}
+
+MARKER = re.compile(rb"\xff+([^\x00\xff])")
+# Inside a scan, 0xff among the pixels is followed by a zero, and restart markers belong to the scan.
+END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+# Progressive files have about ten scans; each costs as much as decoding the whole image.
+MAX_SCANS = 100
+
+
+class JpegCodec(ImageCodec):
+    """Baseline or progressive, with EXIF's orientation not looked at.
+
+    A JPEG has no checksums: damage that leaves its structure whole is seen only where the decoder stumbles over it.
+    """
+
+    kind: Literal["image.jpeg"] = "image.jpeg"
+    pillow_format: ClassVar[str] = "JPEG"
+    pillow_settings: ClassVar[dict[str, Any]] = {"quality": 95, "subsampling": "4:4:4"}
+
+    def look_into(self, value: bytes) -> Picture:
+        if not value.startswith(START):
+            raise Damaged("it does not begin as one")
+        kept = [START]
+        size: tuple[int, int] | None = None
+        scans = 0
+        for name, start, end in _segments(value):
+            if name in FRAMES:
+                header = value[start:end].lstrip(b"\xff")
+                # Pillow would go by the last of several.
+                if size or len(header) < 8:
+                    raise Damaged(f"the header at byte {start} is cut short or the second one")
+                size = int.from_bytes(header[6:8], "big"), int.from_bytes(header[4:6], "big")
+            scans += name == SCAN
+            if scans > MAX_SCANS:
+                raise Damaged(f"it has more than {MAX_SCANS} scans")
+            if name not in METADATA:
+                kept.append(value[start:end])
+        if size is None or not scans:
+            raise Damaged("it has no pixels")
+        return Picture(*size, b"".join(kept))
+
+
+def _segments(value: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, first byte and end of every segment, a scan's with its pixels; the last is the end's.
+
+    Raises:
+        Damaged: it is cut short; Pillow alone takes a file with no end, and fills in the rows that it lacks.
+    """
+    name, end = 0, len(START)
+    while name != END[1]:
+        start = end
+        marker = MARKER.match(value, start)
+        if marker is None:
+            raise Damaged(f"there is no marker at byte {start}")
+        name, end = marker[1][0], marker.end()
+        if name in SEGMENTS:
+            length = int.from_bytes(value[end : end + 2], "big")
+            end += length
+            if length < 2 or end > len(value):
+                raise Damaged(f"the segment at byte {start} is cut short")
+            if name == SCAN:
+                behind = END_OF_SCAN.search(value, end)
+                end = behind.start() if behind else len(value)
+        elif name != END[1]:
+            raise Damaged(f"the marker {name:#x} at byte {start} has no place there")
+        yield name, start, end

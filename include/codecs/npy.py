@@ -1,0 +1,98 @@
+"""Arrays as NumPy's .npy files, whose own header has to name the pipeline's dtype and shape.
+
+A header is a Python dictionary (https://numpy.org/neps/nep-0001-npy-format.html), and is read here without a Python
+parser: the three things that it may hold need none, and neither recursion nor warnings come of them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from include.codecs.base import Decoded, Unfit, check_sample
+from include.codecs.tensor import TensorCodec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAGIC = b"\x93NUMPY"
+# In how many bytes a version writes the header's length.
+LENGTH_BYTES = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}
+# NumPy writes 128 bytes of header for most arrays.
+MAX_HEADER = 1024
+
+HEADER = re.compile(
+    rb"""\{(?:\s*+['"](?:
+        descr['"]\s*+:\s*+(?:['"](?P<dtype>[^'"]*+)['"]|(?P<fields>\[[^:]*\])) |
+        fortran_order['"]\s*+:\s*+(?P<fortran_order>True|False) |
+        shape['"]\s*+:\s*+\((?P<shape>[-\d,\s]*+)\)
+    )\s*+,?){3}\s*+\}\s*+""",
+    re.VERBOSE,
+)
+
+
+class NpyCodec(TensorCodec):
+    """Versions 1 to 3 in C or Fortran order, little-endian; objects, which NumPy would pickle, have no dtype here."""
+
+    kind: Literal["tensor.npy"] = "tensor.npy"
+
+    def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
+        import numpy as np
+
+        check_sample(sample, self.shape, self.dtype)
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, sample.astype(self.wire_dtype, order="C"), (1, 0), allow_pickle=False)
+        return buffer.getvalue()
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        return self._decode_each(values, self._numbers, "a .npy array")
+
+    def _numbers(self, value: bytes) -> bytes | memoryview:
+        """The array's bytes in C order.
+
+        Raises:
+            Unfit: the value is no array of this format.
+        """
+        import numpy as np
+
+        dtype, fortran_order, shape, numbers = _read(value)
+        expected = self.wire_dtype.str
+        # The order of single bytes is | for NumPy and < for others.
+        if dtype not in (expected, expected.replace("|", "<")):
+            raise Unfit("wrong-dtype", f"The array's header says dtype {dtype!r} and the format {expected!r}.")
+        if shape != self.shape:
+            raise Unfit("wrong-shape", f"The array's header says shape {shape} and the format {self.shape}.")
+        if len(numbers) != self.sample_bytes:
+            raise Unfit("wrong-size", f"{len(numbers)} bytes follow the array's header, and {self._takes}.")
+        return np.frombuffer(numbers, dtype).reshape(shape, order="F").tobytes() if fortran_order else numbers
+
+
+def _read(value: bytes) -> tuple[str, bool, tuple[int, ...], memoryview]:
+    """What the header says, dtype, Fortran order and shape, and all that follows it.
+
+    Raises:
+        Unfit: there is no such header.
+    """
+
+    def undecodable(damage: str) -> Unfit:
+        return Unfit("undecodable", f"{len(value)} bytes are not a .npy array: {damage}.")
+
+    counted = LENGTH_BYTES.get(value[6:8])
+    if counted is None or not value.startswith(MAGIC):
+        raise undecodable("it does not begin as one of version 1, 2 or 3")
+    start = 8 + counted
+    length = int.from_bytes(value[8:start], "little")
+    if length > MAX_HEADER:
+        raise undecodable(f"its header claims {length} bytes and at most {MAX_HEADER} are read")
+    header = HEADER.fullmatch(value, start, start + length)
+    # Each of the three once, or one of them is missing.
+    if header is None or None in (header["dtype"] or header["fields"], header["fortran_order"], header["shape"]):
+        raise undecodable("its header does not tell dtype, order and shape")
+    try:
+        shape = tuple(int(dimension) for dimension in header["shape"].split(b",") if dimension.strip())
+    except ValueError:
+        raise undecodable(f"its header says shape ({header['shape'].decode()})") from None
+    dtype = (header["dtype"] or header["fields"]).decode("latin-1")
+    return dtype, header["fortran_order"] == b"True", shape, memoryview(value)[start + length :]

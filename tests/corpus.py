@@ -1,0 +1,297 @@
+"""Bad values, each with the format that it is bad for and the reason code that it has to be refused with.
+
+The codecs' own tests and those of whole pipelines go through the same table.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from include.codecs.png import SIGNATURE
+
+
+@dataclass(frozen=True)
+class BadValue:
+    """One record's value that has to be refused.
+
+    Attributes:
+        name: unique, for a test's id.
+        format: the `[format]` table of a pipeline.
+        value: the record's value; None is a tombstone.
+        reason: the code that tells why.
+    """
+
+    name: str
+    format: dict[str, Any]
+    value: bytes | None
+    reason: str
+
+
+PNG = {"kind": "image.png", "height": 8, "width": 6}
+JPEG = {"kind": "image.jpeg", "height": 16, "width": 24, "channels": 3}
+RAW = {"kind": "tensor.raw", "shape": [2, 3], "dtype": "float32"}
+NPY = {**RAW, "kind": "tensor.npy"}
+BASE64 = {"kind": "tensor.base64", "shape": [4], "dtype": "float32"}
+UTF8 = {"kind": "text.utf8", "length": 32}
+JSON = {"kind": "text.json", "length": 32, "field": "text"}
+
+NUMBERS = np.arange(6, dtype="<f4").reshape(2, 3)
+FOUR = np.arange(4, dtype="<f4")
+HTML = b"<!DOCTYPE html><html><body>504 Gateway Time-out</body></html>"
+PICKLE = b"cos\nabort\n(tR."  # whoever unpickles it is gone
+
+
+def saved(image: Image.Image, image_format: str, **settings: Any) -> bytes:
+    """An image as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **settings)
+    return buffer.getvalue()
+
+
+def slope(mode: str, width: int, height: int) -> Image.Image:
+    """A smooth picture, in which damaged pixels look like pixels."""
+    pixels = np.add.outer(np.arange(height), np.arange(width)).astype(np.uint8) * 2
+    return Image.fromarray(pixels).convert(mode)
+
+
+def flipped(value: bytes, byte: int, bit: int = 0) -> bytes:
+    changed = bytearray(value)
+    changed[byte] ^= 1 << bit
+    return bytes(changed)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A PNG's chunk with its checksum."""
+    return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    return SIGNATURE + b"".join(chunk(name, content) for name, content in chunks)
+
+
+def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> tuple[bytes, bytes]:
+    return b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour, 0, 0, 0])
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A whole black image of one bit a pixel, which zlib makes a thousand times smaller."""
+    rows = zlib.compress(bytes((width // 8 + 1) * height), 9)
+    return png_of(png_header(width, height, depth=1), (b"IDAT", rows), (b"IEND", b""))
+
+
+def jpeg_claiming(width: int, height: int) -> bytes:
+    """The JPEG below, with another size in its header."""
+    size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return WHOLE_JPEG[: FRAME + 5] + size + WHOLE_JPEG[FRAME + 9 :]
+
+
+def npy(array: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npy_with(header: str, content: bytes = NUMBERS.tobytes(), version: int = 1) -> bytes:
+    """A .npy file with a header of one's own."""
+    counted = 2 if version == 1 else 4
+    length = len(header).to_bytes(counted, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + content
+
+
+def npy_of_shape(shape: str) -> bytes:
+    return npy_with(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n")
+
+
+def numbers_with(number: float) -> np.ndarray[Any, Any]:
+    changed = NUMBERS.copy()
+    changed[1, 2] = number
+    return changed
+
+
+WHOLE_PNG = saved(slope("L", 6, 8), "PNG")
+WHOLE_JPEG = saved(slope("RGB", 24, 16), "JPEG")
+FRAME, SCAN = WHOLE_JPEG.index(b"\xff\xc0"), WHOLE_JPEG.index(b"\xff\xda")
+PROGRESSIVE_JPEG = saved(slope("RGB", 24, 16), "JPEG", progressive=True)
+WHOLE_NPY = npy(NUMBERS)
+WHOLE_BASE64 = base64.b64encode(FOUR.tobytes())
+
+
+def _bad(settings: dict[str, Any], *values: tuple[str, bytes | None, str]) -> list[BadValue]:
+    kind = settings["kind"]
+    ends = (("tombstone", None, "empty"), ("no bytes", b"", "empty"))
+    return [BadValue(f"{kind}: {name}", settings, value, reason) for name, value, reason in (*ends, *values)]
+
+
+BAD_PNG = _bad(
+    PNG,
+    ("HTML", HTML, "undecodable"),
+    ("JPEG", saved(slope("L", 6, 8), "JPEG"), "undecodable"),
+    ("GIF", saved(slope("L", 6, 8), "GIF"), "undecodable"),
+    ("signature alone", SIGNATURE, "undecodable"),
+    ("cut in the header", WHOLE_PNG[:20], "undecodable"),
+    ("cut in the pixels", WHOLE_PNG[:50], "undecodable"),
+    ("cut before its end", WHOLE_PNG[:-12], "undecodable"),
+    ("bit flipped in the header", flipped(WHOLE_PNG, 19), "undecodable"),
+    ("bit flipped in the pixels", flipped(WHOLE_PNG, 48), "undecodable"),
+    ("bit flipped in a checksum", flipped(WHOLE_PNG, len(WHOLE_PNG) - 1), "undecodable"),
+    ("no pixels", png_of(png_header(6, 8), (b"IDAT", b""), (b"IEND", b"")), "undecodable"),
+    ("two headers", png_of(png_header(6, 8)) + png_bomb(9_000, 9_000)[8:], "undecodable"),
+    ("90 megapixels", png_bomb(10_000, 9_000), "too-many-pixels"),
+    ("81 megapixels", png_bomb(9_000, 9_000), "too-many-pixels"),
+    ("400 megapixels claimed", png_of(png_header(20_000, 20_000), (b"IDAT", b""), (b"IEND", b"")), "too-many-pixels"),
+    ("turned", saved(slope("L", 8, 6), "PNG"), "wrong-size"),
+    ("no width", png_of(png_header(0, 8), (b"IDAT", b""), (b"IEND", b"")), "wrong-size"),
+    ("colour", saved(slope("RGB", 6, 8), "PNG"), "wrong-channels"),
+    ("alpha", saved(slope("LA", 6, 8), "PNG"), "wrong-channels"),
+    ("palette", saved(slope("P", 6, 8), "PNG"), "wrong-channels"),
+    ("one bit a pixel", saved(slope("1", 6, 8), "PNG"), "wrong-channels"),
+    ("16 bits a pixel", saved(slope("I;16", 6, 8), "PNG"), "wrong-channels"),
+)
+
+BAD_JPEG = _bad(
+    JPEG,
+    ("HTML", HTML, "undecodable"),
+    ("PNG", saved(slope("RGB", 24, 16), "PNG"), "undecodable"),
+    ("start alone", b"\xff\xd8\xff", "undecodable"),
+    ("cut in the tables", WHOLE_JPEG[:100], "undecodable"),
+    ("cut in the pixels", WHOLE_JPEG[:-20], "undecodable"),
+    ("cut before its end", WHOLE_JPEG[:-2], "undecodable"),
+    ("cut by a byte", WHOLE_JPEG[:-1], "undecodable"),
+    ("progressive, cut after a scan", PROGRESSIVE_JPEG[: PROGRESSIVE_JPEG.rindex(b"\xff\xda")], "undecodable"),
+    ("bit flipped in the start", flipped(WHOLE_JPEG, 1), "undecodable"),
+    ("bit flipped in a length", flipped(WHOLE_JPEG, 4, bit=7), "undecodable"),
+    ("bit flipped in the frame's marker", flipped(WHOLE_JPEG, FRAME + 1, bit=6), "undecodable"),
+    ("two headers", WHOLE_JPEG[:SCAN] + jpeg_claiming(9_000, 9_000)[FRAME:], "undecodable"),
+    ("no pixels", WHOLE_JPEG[:2] + WHOLE_JPEG[-2:], "undecodable"),
+    (
+        "a thousand scans",
+        PROGRESSIVE_JPEG[:-2] + PROGRESSIVE_JPEG[PROGRESSIVE_JPEG.rindex(b"\xff\xda") : -2] * 1000 + b"\xff\xd9",
+        "undecodable",
+    ),
+    ("90 megapixels claimed", jpeg_claiming(10_000, 9_000), "too-many-pixels"),
+    ("4 gigapixels claimed", jpeg_claiming(65_500, 65_500), "too-many-pixels"),
+    ("turned", saved(slope("RGB", 16, 24), "JPEG"), "wrong-size"),
+    ("no height", jpeg_claiming(24, 0), "wrong-size"),
+    ("gray", saved(slope("L", 24, 16), "JPEG"), "wrong-channels"),
+    ("CMYK", saved(slope("CMYK", 24, 16), "JPEG"), "wrong-channels"),
+)
+
+BAD_RAW = _bad(
+    RAW,
+    ("a byte short", NUMBERS.tobytes()[:-1], "wrong-size"),
+    ("a byte more", NUMBERS.tobytes() + b"\0", "wrong-size"),
+    ("float64", NUMBERS.astype("<f8").tobytes(), "wrong-size"),
+    ("NaN", numbers_with(np.nan).tobytes(), "not-finite"),
+    ("infinity", numbers_with(np.inf).tobytes(), "not-finite"),
+    ("minus infinity", numbers_with(-np.inf).tobytes(), "not-finite"),
+)
+
+BAD_NPY = _bad(
+    NPY,
+    ("HTML", HTML, "undecodable"),
+    ("a pickle", PICKLE, "undecodable"),
+    ("version 9", WHOLE_NPY[:6] + b"\x09" + WHOLE_NPY[7:], "undecodable"),
+    ("cut in its header", WHOLE_NPY[:60], "undecodable"),
+    ("header of 4 GB claimed", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'", "undecodable"),
+    ("header of 60 kB", npy_with(WHOLE_NPY[10:128].decode().ljust(60_000)), "undecodable"),
+    ("header that nests", npy_with("{'shape': " + "(" * 500 + ")" * 500 + "}"), "undecodable"),
+    ("header that is a call", npy_with("__import__('os').abort()"), "undecodable"),
+    ("header with a shape twice", npy_with("{'descr': '<f4', 'shape': (2, 3), 'shape': (2, 3)}"), "undecodable"),
+    ("shape that is no number", npy_of_shape("(2, 3-)"), "undecodable"),
+    ("objects", npy_with("{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }\n", PICKLE), "wrong-dtype"),
+    ("float64", npy(NUMBERS.astype("<f8")), "wrong-dtype"),
+    ("int32 of the same size", npy(NUMBERS.astype("<i4")), "wrong-dtype"),
+    ("big-endian", npy(NUMBERS.astype(">f4")), "wrong-dtype"),
+    ("structured", npy(np.zeros((2, 3), [("a", "<f4"), ("b", "<i2", (2,))])), "wrong-dtype"),
+    ("turned", npy(NUMBERS.T.copy()), "wrong-shape"),
+    ("flat", npy(NUMBERS.ravel()), "wrong-shape"),
+    ("a single number", npy(NUMBERS[0, 0]), "wrong-shape"),
+    ("negative shape", npy_of_shape("(-2, -3)"), "wrong-shape"),
+    ("huge shape", npy_of_shape("(1000000000000, 1000000000000)"), "wrong-shape"),
+    ("shape beyond 64 bits", npy_of_shape("(36893488147419103232, 3)"), "wrong-shape"),
+    ("shape of more bytes than there are", WHOLE_NPY[:-1], "wrong-size"),
+    ("shape of fewer bytes than there are", WHOLE_NPY + b"\0", "wrong-size"),
+    ("header alone", WHOLE_NPY[:128], "wrong-size"),
+    ("NaN", npy(numbers_with(np.nan)), "not-finite"),
+    ("infinity", npy(numbers_with(np.inf)), "not-finite"),
+)
+
+BAD_BASE64 = _bad(
+    BASE64,
+    ("HTML", HTML, "invalid-base64"),
+    ("the bytes themselves", FOUR.tobytes(), "invalid-base64"),
+    ("line break at the end", WHOLE_BASE64 + b"\n", "invalid-base64"),
+    ("line break inside", WHOLE_BASE64[:8] + b"\r\n" + WHOLE_BASE64[8:], "invalid-base64"),
+    ("a blank inside", WHOLE_BASE64[:8] + b" " + WHOLE_BASE64[9:], "invalid-base64"),
+    ("URL alphabet", WHOLE_BASE64[:8] + b"-_" + WHOLE_BASE64[10:], "invalid-base64"),
+    ("data URL", b"data:;base64," + WHOLE_BASE64, "invalid-base64"),
+    ("padding forgotten", WHOLE_BASE64.rstrip(b"="), "invalid-base64"),
+    ("padding inside", WHOLE_BASE64[:8] + b"AA==" + WHOLE_BASE64[12:], "invalid-base64"),
+    ("padding and no more", b"=" * len(WHOLE_BASE64), "invalid-base64"),
+    ("bits beyond the last byte", WHOLE_BASE64[:-3] + b"B==", "invalid-base64"),
+    ("a byte short", base64.b64encode(FOUR.tobytes()[:-1]), "wrong-size"),
+    ("a byte more", base64.b64encode(FOUR.tobytes() + b"\0"), "wrong-size"),
+    ("no number", base64.b64encode(b"\0"), "wrong-size"),
+    ("900 kB", base64.b64encode(bytes(675_000)), "wrong-size"),
+    ("NaN", base64.b64encode(np.array([0, 1, 2, np.nan], "<f4").tobytes()), "not-finite"),
+    ("infinity", base64.b64encode(np.array([np.inf, 1, 2, 3], "<f4").tobytes()), "not-finite"),
+)
+
+BAD_UTF8 = _bad(
+    UTF8,
+    ("Latin-1", "Grüße".encode("latin-1"), "invalid-utf8"),
+    ("UTF-16", "Grüße".encode("utf-16"), "invalid-utf8"),
+    ("cut in a character", "Grü".encode()[:-1], "invalid-utf8"),
+    ("overlong slash", b"\xc0\xaf", "invalid-utf8"),
+    ("half a surrogate pair", b"\xed\xa0\x80", "invalid-utf8"),
+    ("beyond Unicode", b"\xf4\x90\x80\x80", "invalid-utf8"),
+    ("NUL inside", b"left\0right", "holds-nul"),
+    ("NUL at the end", b"left\0", "holds-nul"),
+    ("NUL alone", b"\0", "holds-nul"),
+    ("a byte more", b"x" * 33, "too-long"),
+    ("a byte more in its last character", "ü".encode().rjust(33), "too-long"),
+)
+
+BAD_JSON = _bad(
+    JSON,
+    ("HTML", HTML, "invalid-json"),
+    ("cut", b'{"text": "left', "invalid-json"),
+    ("two objects", b'{"text": "left"} {"text": "right"}', "invalid-json"),
+    ("single quotes", b"{'text': 'left'}", "invalid-json"),
+    ("comma at the end", b'{"text": "left",}', "invalid-json"),
+    ("byte order mark", b'\xef\xbb\xbf{"text": "left"}', "invalid-json"),
+    ("line break in the text", b'{"text": "le\nft"}', "invalid-json"),
+    ("NaN as the text", b'{"text": NaN}', "invalid-json"),
+    ("NaN beside the text", b'{"text": "left", "score": NaN}', "invalid-json"),
+    ("infinity", b'{"text": "left", "score": Infinity}', "invalid-json"),
+    ("minus infinity", b'{"text": "left", "score": -Infinity}', "invalid-json"),
+    ("key twice", b'{"text": "left", "text": "right"}', "invalid-json"),
+    ("key twice further down", b'{"text": "left", "more": [{"a": 1, "a": 2}]}', "invalid-json"),
+    ("100,000 levels of arrays", b'{"text": "left", "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid-json"),
+    ("100,000 levels of objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "invalid-json"),
+    ("UTF-16", '{"text": "left"}'.encode("utf-16"), "invalid-utf8"),
+    ("Latin-1", '{"text": "Grüße"}'.encode("latin-1"), "invalid-utf8"),
+    ("half a surrogate pair", b'{"text": "\\ud800"}', "invalid-utf8"),
+    ("array", b'["left"]', "wrong-type"),
+    ("text alone", b'"left"', "wrong-type"),
+    ("null", b"null", "wrong-type"),
+    ("number as the text", b'{"text": 5}', "wrong-type"),
+    ("number of 100,000 digits as the text", b'{"text": ' + b"9" * 100_000 + b"}", "wrong-type"),
+    ("null as the text", b'{"text": null}', "wrong-type"),
+    ("object as the text", b'{"text": {"text": "left"}}', "wrong-type"),
+    ("another field", b'{"Text": "left"}', "missing-field"),
+    ("field further down", b'{"data": {"text": "left"}}', "missing-field"),
+    ("empty text", b'{"text": ""}', "empty"),
+    ("NUL inside", b'{"text": "le\\u0000ft"}', "holds-nul"),
+    ("a byte more", b'{"text": "' + b"x" * 33 + b'"}', "too-long"),
+    ("500 kB of escapes", b'{"text": "' + b"\\u0041" * 83_000 + b'"}', "too-long"),
+)
+
+BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON]

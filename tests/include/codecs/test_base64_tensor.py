@@ -1,0 +1,40 @@
+"""Arrays from base64 text: the one text that stands for them, and no other."""
+
+from __future__ import annotations
+
+import base64
+import string
+
+import numpy as np
+import pytest
+
+from include.codecs.base64_tensor import Base64Codec
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4], ids="{} bytes".format)
+def test_the_standard_text_is_written_and_read(size):
+    codec = Base64Codec(shape=(size,))
+    sample = np.arange(size, dtype=np.uint8)
+
+    value = codec.encode(sample)
+
+    assert value == base64.b64encode(sample.tobytes())
+    assert codec.decode([value]).samples.tolist() == [sample.tolist()]
+
+
+def test_bytes_have_one_text_only():
+    """Python's own decoder takes all 4096 pairs of characters for one byte."""
+    codec = Base64Codec(shape=(1,))
+    alphabet = string.ascii_letters + string.digits + "+/"
+    texts = [f"{first}{second}==".encode() for first in alphabet for second in alphabet]
+
+    decoded = codec.decode(texts)
+
+    assert sorted(decoded.samples[:, 0].tolist()) == list(range(256))
+    assert {refusal.reason for refusal in decoded.refusals} == {"invalid-base64"}
+
+
+def test_text_of_another_size_is_told_with_both():
+    (refusal,) = Base64Codec(shape=(6,)).decode([b"AAAA"]).refusals
+
+    assert refusal.error == "4 characters of base64 are not the text of an array: uint8 of shape (6,) takes 6."

@@ -1,0 +1,210 @@
+"""What all codecs owe: a sample or a typed refusal for any bytes, and samples that stay with their records."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from include.codecs.base import REASONS
+from include.pipeline import KINDS
+from tests.corpus import (
+    BAD_VALUES,
+    BASE64,
+    JPEG,
+    JSON,
+    NPY,
+    PNG,
+    PROGRESSIVE_JPEG,
+    RAW,
+    UTF8,
+    WHOLE_BASE64,
+    WHOLE_JPEG,
+    WHOLE_NPY,
+    WHOLE_PNG,
+    npy_with,
+    png_header,
+    png_of,
+)
+from tests.sentences import assert_readable
+
+CODECS = {
+    table["kind"]: KINDS["format"][table["kind"]].model_validate(table)
+    for table in (PNG, JPEG, RAW, NPY, BASE64, UTF8, JSON)
+}
+every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+
+# A failure prints its blob, with which it comes again; where CI is set, hypothesis takes the same examples every time.
+any_values = settings(max_examples=400, deadline=None, database=None, print_blob=True)
+
+
+def samples_of(codec):
+    """Samples that the format describes."""
+    size = int(np.prod(codec.sample_shape))
+    if codec.kind.startswith("text."):
+        texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=size // 4)
+        return texts.map(lambda text: np.frombuffer(text.encode().ljust(size, b"\0"), np.uint8))
+    if codec.kind.startswith("image."):
+        return st.binary(min_size=size, max_size=size).map(
+            lambda pixels: np.frombuffer(pixels, np.uint8).reshape(codec.sample_shape)
+        )
+    numbers = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=size, max_size=size)
+    return numbers.map(lambda found: np.array(found, codec.dtype).reshape(codec.sample_shape))
+
+
+WHOLE = {
+    "image.png": [WHOLE_PNG],
+    "image.jpeg": [WHOLE_JPEG, PROGRESSIVE_JPEG],
+    "tensor.raw": [bytes(24)],
+    "tensor.npy": [WHOLE_NPY],
+    "tensor.base64": [WHOLE_BASE64],
+    "text.utf8": ["Grüße, 世界 🙂".encode()],
+    "text.json": [b'{"text": "left \\ud83d\\ude42", "more": [1, 2.5e3, null, {"a": true}]}'],
+}
+
+
+@st.composite
+def mutated(draw, whole):
+    """A value with bits flipped, ends cut, and parts put in, taken out or said twice."""
+    value = bytearray(draw(st.sampled_from(whole)))
+    for _ in range(draw(st.integers(1, 3))):
+        start, end = sorted(draw(st.tuples(*[st.integers(0, len(value))] * 2)))
+        match draw(st.sampled_from(["flip", "cut", "put in", "take out", "twice"])):
+            case "flip" if start < len(value):
+                value[start] ^= 1 << draw(st.integers(0, 7))
+            case "cut":
+                del value[end:]
+            case "put in":
+                value[start:start] = draw(st.binary(max_size=20))
+            case "take out":
+                del value[start:end]
+            case "twice":
+                value[end:end] = value[start:end]
+    return bytes(value)
+
+
+PNG_NAMES = [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"fdAT"]
+PNG_SIDES = st.sampled_from([0, 6, 8, 20_000])
+PNG_HEADERS = st.builds(png_header, PNG_SIDES, PNG_SIDES, st.sampled_from([1, 8, 16, 9]), st.sampled_from([0, 2, 3, 4]))
+PNG_CHUNKS = st.tuples(st.sampled_from(PNG_NAMES), st.binary(max_size=30))
+PNG_PIXELS = st.binary(max_size=100).map(lambda pixels: (b"IDAT", zlib.compress(pixels)))
+NPY_HEADERS = st.permutations(
+    [
+        st.sampled_from(["'descr': '<f4'", "'descr': '|O'", "'descr': [('a', 'O')]", "'descr': '<f4"]),
+        st.sampled_from(["'fortran_order': True", "'fortran_order': False", "'fortran_order': 1"]),
+        st.sampled_from(
+            ["'shape': (2, 3)", "'shape': (-2, 3,)", "'shape': ()", f"'shape': ({9**99},)", "'shape': (0x2,)"]
+        ),
+    ]
+).flatmap(lambda items: st.tuples(*items))
+JSON_CONTENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "more"]), inner),
+)
+# Damage that comes through the first check: right checksums, headers of the right length, JSON that can be parsed.
+DEEPER = {
+    "image.png": st.builds(
+        lambda header, chunks, pixels: png_of(header, *chunks, pixels, (b"IEND", b"")),
+        PNG_HEADERS,
+        st.lists(PNG_CHUNKS, max_size=2),
+        PNG_PIXELS,
+    ),
+    "tensor.npy": NPY_HEADERS.map(lambda items: npy_with("{" + ", ".join(items) + "}")),
+    "text.json": JSON_CONTENTS.map(lambda content: json.dumps(content).encode()),
+}
+
+
+def values_of(codec):
+    """None, any bytes, and everything that is nearly a value of the format."""
+    near = mutated(WHOLE[codec.kind]) | st.sampled_from(WHOLE[codec.kind])
+    return st.lists(st.none() | st.binary() | near | DEEPER.get(codec.kind, near), max_size=8)
+
+
+def test_every_kind_is_tested():
+    assert set(CODECS) == set(KINDS["format"])
+
+
+@pytest.mark.filterwarnings("error")
+@every_codec
+@any_values
+@given(data=st.data())
+def test_any_bytes_give_a_sample_or_a_refusal(codec, data):
+    values = data.draw(values_of(codec))
+
+    decoded = codec.decode(values)
+
+    positions = decoded.positions.tolist()
+    assert positions == sorted(positions)
+    assert sorted([*positions, *(refusal.position for refusal in decoded.refusals)]) == list(range(len(values)))
+    assert decoded.samples.shape == (len(positions), *codec.sample_shape)
+    assert decoded.samples.dtype == codec.decode([]).samples.dtype
+    inputs = codec.to_inputs(decoded.samples)
+    assert (inputs.dtype, inputs.shape) == (np.float32, decoded.samples.shape)
+    assert np.isfinite(inputs).all()
+    for refusal in decoded.refusals:
+        assert refusal.reason in REASONS
+        assert_readable(ValueError(refusal.error))
+        assert refusal.error.encode(), "it goes into a dead letter's header"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "codec", [codec for kind, codec in CODECS.items() if kind != "image.jpeg"], ids=lambda it: it.kind
+)
+@any_values
+@given(data=st.data())
+def test_a_sample_comes_out_as_it_went_in(codec, data):
+    sample = data.draw(samples_of(codec))
+
+    decoded = codec.decode([codec.encode(sample)])
+
+    assert decoded.refusals == []
+    assert decoded.samples.dtype == sample.dtype
+    np.testing.assert_array_equal(decoded.samples, [sample])
+
+
+@every_codec
+def test_samples_stay_with_their_records(codec):
+    """A good value between any two bad ones."""
+    good = WHOLE[codec.kind][0]
+    values = [value for bad in BAD_VALUES if bad.format["kind"] == codec.kind for value in (bad.value, good)]
+
+    decoded = codec.decode(values)
+
+    assert decoded.positions.dtype == np.int64
+    assert decoded.positions.tolist() == list(range(1, len(values), 2))
+    assert {refusal.position for refusal in decoded.refusals} == set(range(0, len(values), 2))
+    assert (decoded.samples == codec.decode([good]).samples).all()
+
+
+@every_codec
+def test_nothing_decodes_to_nothing(codec):
+    decoded = codec.decode([])
+
+    assert decoded.samples.shape == (0, *codec.sample_shape)
+    assert (len(decoded.positions), decoded.refusals) == (0, [])
+
+
+@every_codec
+@pytest.mark.parametrize("other", ["shape", "dtype", "dimensions"])
+def test_a_sample_that_the_format_does_not_describe_is_not_encoded(codec, other):
+    shape, dtype = codec.sample_shape, codec.decode([]).samples.dtype
+    sample = {
+        "shape": np.zeros((*shape[:-1], shape[-1] + 1), dtype),
+        "dtype": np.zeros(shape, "complex64"),
+        "dimensions": np.zeros((1, *shape), dtype),
+    }[other]
+
+    with pytest.raises(ValueError, match="does not fit the format's") as refusal:
+        codec.encode(sample)
+
+    assert_readable(refusal.value, shape, dtype)
+
+
+@every_codec
+def test_the_schema_names_kind_and_version(codec):
+    assert codec.schema_name == f"{codec.kind}/1"

@@ -1,0 +1,77 @@
+"""JPEG images come out nearly as they went in; files that are cut short or not JPEG do not come out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from include.codecs.jpeg import JpegCodec
+from tests.corpus import WHOLE_JPEG, flipped, saved, slope
+
+GRAY = JpegCodec(height=16, width=24)
+COLOUR = JpegCodec(height=16, width=24, channels=3)
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.mark.parametrize(("codec", "mode"), [(GRAY, "L"), (COLOUR, "RGB")], ids=["gray", "colour"])
+def test_an_image_comes_out_nearly_as_it_went_in(codec, mode):
+    pixels = np.asarray(slope(mode, 24, 16)).reshape(16, 24, -1).transpose(2, 0, 1)
+
+    decoded = codec.decode([codec.encode(pixels)])
+
+    assert (decoded.samples.dtype, decoded.samples.shape) == (np.uint8, (1, *codec.sample_shape))
+    assert np.abs(decoded.samples[0].astype(int) - pixels).max() <= 3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"progressive": True},
+        {"restart_marker_blocks": 1},
+        {"exif": turned()},
+        {"exif": b"Exif\0\0no EXIF at all"},
+        {"comment": b"\xff\xd9 not the end"},
+        {"icc_profile": bytes(200_000)},
+        {"extra": b"\xff\xe2\x00\x0aMPF\0MM\0*"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_pixels_are_the_same_in_whatever_file(settings):
+    """In other scans, with marks to start again at, turned by EXIF, and beside metadata that Pillow stumbles over."""
+    value = saved(slope("RGB", 24, 16), "JPEG", **settings)
+
+    decoded = COLOUR.decode([value, WHOLE_JPEG])
+
+    assert decoded.refusals == []
+    np.testing.assert_array_equal(*decoded.samples)
+
+
+def test_padding_before_markers_and_bytes_behind_the_end_are_taken():
+    value = WHOLE_JPEG.replace(b"\xff\xda", b"\xff\xff\xff\xda") + b"\r\n"
+
+    assert COLOUR.decode([value]).refusals == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_blocks": 1}], ids=str)
+def test_an_image_that_is_cut_short_anywhere_is_refused(settings):
+    whole = saved(slope("RGB", 24, 16), "JPEG", **settings)
+
+    reasons = {COLOUR.decode([whole[:length]]).refusals[0].reason for length in range(1, len(whole))}
+
+    assert reasons == {"undecodable"}
+
+
+def test_a_flipped_bit_in_the_structure_never_goes_unnoticed():
+    """JPEG has no checksums: a flip among tables and pixels may decode, to other pixels."""
+    structure = [byte for byte in range(len(WHOLE_JPEG) - 1) if WHOLE_JPEG[byte] == 0xFF and WHOLE_JPEG[byte + 1]]
+
+    for byte in structure:
+        for bit in range(8):
+            assert COLOUR.decode([flipped(WHOLE_JPEG, byte, bit)]).refusals, (byte, bit)

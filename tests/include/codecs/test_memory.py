@@ -1,0 +1,62 @@
+"""No value takes much more memory than its own bytes, whatever it claims and however far it would inflate."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from include.state import PROJECT_ROOT
+from tests.corpus import BAD_VALUES, JPEG, JSON, PNG, WHOLE_JPEG, WHOLE_PNG, chunk, png_header, png_of
+
+MIB = 2**20
+INFLATED = zlib.compress(bytes(200 * MIB), 9)
+LARGE = {
+    "PNG with 200 MiB for 48 pixels": (PNG, png_of(png_header(6, 8), (b"IDAT", INFLATED), (b"IEND", b""))),
+    "PNG with 200 MiB of comment": (PNG, WHOLE_PNG[:33] + chunk(b"zTXt", b"text\0\0" + INFLATED) + WHOLE_PNG[33:]),
+    "PNG with 200 MiB of profile": (PNG, WHOLE_PNG[:33] + chunk(b"iCCP", b"icc\0\0" + INFLATED) + WHOLE_PNG[33:]),
+    "PNG of 80,000 chunks": (PNG, WHOLE_PNG[:33] + chunk(b"tEXt", b"") * 80_000 + WHOLE_PNG[33:]),
+    "JPEG of 200,000 comments": (JPEG, WHOLE_JPEG[:2] + b"\xff\xfe\0\2" * 200_000 + WHOLE_JPEG[2:]),
+    "JPEG of padding": (JPEG, WHOLE_JPEG[:2] + b"\xff" * 900_000 + WHOLE_JPEG[2:]),
+    "JSON of 300,000 arrays": (JSON, b'{"text": "left", "more": [' + b"[]," * 300_000 + b"0]}"),
+    "JSON of 70,000 keys": (JSON, b'{"text": "left"' + b"".join(b', "%d": 0' % key for key in range(70_000)) + b"}"),
+}
+
+# One process decodes all, each twice, and tells how far it had grown; the peak is set back before each.
+MEASURE = """
+import base64, json, pathlib, sys
+import numpy as np
+from include.pipeline import KINDS
+
+def kib(name):
+    return int(pathlib.Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])
+
+for line in sys.stdin:
+    table, value = json.loads(line)
+    codec = KINDS["format"][table["kind"]].model_validate(table)
+    codec.decode([codec.encode(np.zeros(codec.sample_shape, codec.decode([]).samples.dtype))])
+    values = [base64.b64decode(value)] * 2
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    before = kib("VmRSS")
+    codec.decode(values)
+    print(kib("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets a process's peak of memory back")
+def test_memory_stays_flat():
+    """Numbers that were allowed for: a JSON array of 3 bytes is a Python list of 64."""
+    values = {bad.name: (bad.format, bad.value) for bad in BAD_VALUES if bad.value} | LARGE
+    lines = "".join(f"{json.dumps([table, base64.b64encode(value).decode()])}\n" for table, value in values.values())
+
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE], input=lines, cwd=PROJECT_ROOT, capture_output=True, check=True, text=True
+    )
+
+    grown = dict(zip(values, (int(line) * 1024 for line in measured.stdout.splitlines()), strict=True))
+    limits = {name: 4 * MIB + 40 * len(value) for name, (_, value) in values.items()}
+    assert {name: grown[name] for name in values if grown[name] > limits[name]} == {}
