@@ -106,6 +106,17 @@ class Prediction(Config):
     chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_rejected_in_a_row: Annotated[int, Field(ge=1)] = 1000
+    max_replays: Annotated[int, Field(ge=1, le=1000)] = 3
+
+
+class Signing(Config):
+    """With this table records are signed, and what is not signed by a known key is refused; see include.kafka.signing.
+
+    The Airflow connection has the key's id as login, the secret as password, and in its extra under `retired_secrets`
+    by id those that still verify.
+    """
+
+    connection: Annotated[str, Field(min_length=1)]
 
 
 class Pipeline(Config):
@@ -124,6 +135,7 @@ class Pipeline(Config):
     training: Training
     promotion: Promotion = Promotion()
     prediction: Prediction = Prediction()
+    signing: Signing | None = None
 
     @field_validator("name")
     @classmethod
@@ -131,6 +143,11 @@ class Pipeline(Config):
         if not NAME.fullmatch(value):
             raise ValueError("a pipeline's file is named in small letters, digits and _, beginning with a letter")
         return value
+
+    @property
+    def signed(self) -> bool:
+        """Whether its records are signed."""
+        return self.signing is not None
 
     @property
     def samples_topic(self) -> str:

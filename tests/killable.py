@@ -63,6 +63,10 @@ def predict_job(kafka: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetR
     return {"step": "predict", **_shared(kafka, pipeline), "tables": tables, "ranges": [r.to_dict() for r in ranges]}
 
 
+def replay_job(kafka: KafkaConnection, pipeline: Pipeline, *, number: int, run: str, chunk: int) -> dict[str, Any]:
+    return {"step": "replay", **_shared(kafka, pipeline), "number": number, "run": run, "chunk": chunk}
+
+
 def _shared(kafka: KafkaConnection, pipeline: Pipeline) -> dict[str, Any]:
     return {
         "settings": dict(kafka.settings),
@@ -113,6 +117,12 @@ def _run(job: dict[str, Any]) -> None:
 
         batch.CHUNK_SAMPLES = job["chunk"]
         batch.ingest_batch(kafka, pipeline, job["batch"], records=job["records"], run="killed")
+    elif job["step"] == "replay":
+        from include.replay import replay
+        from include.replay.choice import Choice
+
+        replay.CHUNK_RECORDS = job["chunk"]
+        replay.replay_dead_letters(kafka, pipeline, Choice(number=job["number"]), run=job["run"])
     else:
         from include.prediction.publish import publish_predictions
         from tests.tiny import tiny_predictor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from include.feed.window import ROW, Part, WindowReader
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
 from include.kafka.record import Address, Headers, headers_of, headers_size, read_headers
+from include.kafka.signing import signing_keys
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from include.feed.manifest import Manifest
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
+    from include.kafka.signing import SigningKeys
 
     _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -84,9 +86,10 @@ class _Heads(dict[Headers, _Head]):
     Where `group` makes each set different, or somebody's header is a megabyte, the bounds keep the memory flat.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, keys: SigningKeys | None = None) -> None:
         super().__init__()
         self._manifest = manifest
+        self._keys = keys
 
     def __missing__(self, headers: Headers) -> _Head:
         head = self._read(headers)
@@ -95,6 +98,16 @@ class _Heads(dict[Headers, _Head]):
                 self.clear()
             self[headers] = head
         return head
+
+    def of(self, messages: Sequence[Message]) -> list[_Head]:
+        """The messages' heads, in order."""
+        found = headers_of(messages)
+        if self._keys is None:
+            return [self[headers] for headers in found]
+        return [
+            self[headers] if fault is None else _Head(-1, self[headers].group, (fault.reason, fault.error))
+            for headers, fault in map(self._keys.verify, messages, found)
+        ]
 
     def _read(self, headers: Headers) -> _Head:
         head, manifest = read_headers(headers), self._manifest
@@ -126,7 +139,7 @@ class _Records:
         Few at a time, for a message and its headers are four objects to Python's garbage collector: as long as they are
         fewer than its threshold it does nothing, while thousands are walked through, with all else in the process.
         """
-        found = [heads[headers] for headers in headers_of(messages)]
+        found = heads.of(messages)
         self.heads += found
         self.groups += [
             head.group or message.key() or f"{message.partition()}/{message.offset()}".encode()
@@ -144,14 +157,17 @@ class Feed:
     rank walks the same global batches and serves its rows `rank::world_size` of each. Memory is bounded by two windows
     of encoded records and a few batches of decoded ones, whatever the length of the ranges.
 
-    A record that is no sample (wrong schema, no or unknown label, undecodable) is counted in `report` and left out, so
-    a batch may be smaller than `batch_size`.
+    A record that is no sample (wrong schema, no or unknown label, undecodable, not signed where it has to be) is
+    counted in `report` and left out, so a batch may be smaller than `batch_size`.
 
     Args:
         batch_size: samples of a global batch, over all ranks.
         window: samples that are shuffled together.
         side: the samples to train on, or those held out.
         shuffle: False serves the log's own order.
+
+    Raises:
+        InvalidSigningKeys: the manifest is of signed records and the connection has no keys.
 
     Raises, from iterating:
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka; before the first batch where possible.
@@ -183,6 +199,7 @@ class Feed:
         self.rank = rank
         self.world_size = world_size
         self.report = FeedReport()
+        self._keys = signing_keys(connection, signed=manifest.signed)
         self._position = _Position()
 
     @property
@@ -314,7 +331,7 @@ class Feed:
             left[0] = replace(left[0], start=start.offset)
         group = f"{self.connection.environment}.{self.manifest.pipeline}.feed"
         reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
-        heads = _Heads(self.manifest)
+        heads = _Heads(self.manifest, self._keys)
         records = _Records(start.block)
         for index, messages in reading:
             block = start.block + index

@@ -51,6 +51,8 @@ class Split:
 class Manifest:
     """The frozen ranges of a run, and how they are read, split and shuffled.
 
+    Where it is `signed`, a record that is not signed by a known key is none of its samples.
+
     The same manifest gives the same batches in the same order, whoever reads it.
     """
 
@@ -60,6 +62,7 @@ class Manifest:
     labels: tuple[str, ...]
     split: Split
     seed: int
+    signed: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -83,4 +86,5 @@ class Manifest:
             labels=tuple(str(label) for label in values["labels"]),
             split=Split(str(values["split"]["salt"]), float(values["split"]["held_out"])),
             seed=int(values["seed"]),
+            signed=bool(values.get("signed", False)),
         )

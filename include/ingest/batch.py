@@ -15,12 +15,14 @@ from include.kafka import ledger
 from include.kafka.errors import Fenced, RecordTooLarge
 from include.kafka.ledger import LedgerKey
 from include.kafka.record import OutgoingRecord, write_headers
+from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.sources.base import fingerprint
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
+    from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
     from include.pipeline import Pipeline
     from include.sources.base import SourceSample
@@ -105,9 +107,11 @@ def ingest_batch(
         PlannedTogether: another batch was planned at the same moment; nothing was sent of this one.
         SourceChanged: the source's fingerprint is not that of the first attempt.
         BatchRefused: no sample fits into its topic; where some do, the others are told and left out.
+        InvalidSigningKeys: records have to be signed and there is no key.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
     key = _key(connection, pipeline, batch_id)
+    keys = signing_keys(connection, signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
     topics = (pipeline.samples_topic, pipeline.requests_topic)
     with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
@@ -122,7 +126,7 @@ def ingest_batch(
                 raise Stopped(
                     f"Stopped after {batch.sent} of {batch.count} samples; the next attempt sends the others."
                 )
-            batch = _send(writer, pipeline, key, batch, chunk)
+            batch = _send(writer, pipeline, key, batch, chunk, keys)
             log.info("Batch %s: %d of %d samples are in the topics.", batch_id, _in_topics(batch), batch.count)
     sent_now = _in_topics(batch) - _in_topics(begun)
     if not sent_now:
@@ -219,7 +223,14 @@ def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[_Chunk]
         sent += len(samples)
 
 
-def _send(writer: TransactionalWriter, pipeline: Pipeline, key: LedgerKey, batch: Batch, chunk: _Chunk) -> Batch:
+def _send(
+    writer: TransactionalWriter,
+    pipeline: Pipeline,
+    key: LedgerKey,
+    batch: Batch,
+    chunk: _Chunk,
+    keys: SigningKeys | None,
+) -> Batch:
     """One chunk in one transaction, and the ledger's entry with it; what its topic would refuse is left out."""
     counts = [0, 0]
     refused: list[RecordTooLarge] = []
@@ -229,8 +240,11 @@ def _send(writer: TransactionalWriter, pipeline: Pipeline, key: LedgerKey, batch
         for sample, value, asked in zip(chunk.samples, chunk.values, chunk.requests, strict=True):
             label = None if asked else sample.label
             headers = write_headers(schema, label=label, group=sample.group)
+            sample_id = sample.id.encode()
+            if keys is not None:
+                headers.append(keys.sign(sample_id, value, tuple(headers)))
             # Its timestamp is that of sending: retention goes by it, and would delete a backfilled batch at once.
-            record = OutgoingRecord(topics[asked], sample.id.encode(), value, headers)
+            record = OutgoingRecord(topics[asked], sample_id, value, headers)
             try:
                 writer.check_size(record)
             except RecordTooLarge as error:

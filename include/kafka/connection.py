@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
@@ -13,6 +13,8 @@ from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
     from confluent_kafka.admin import AdminClient
+
+    from include.kafka.signing import SigningKeys
 
 log = logging.getLogger(__name__)
 # librdkafka would write to stderr, past every handler.
@@ -30,11 +32,14 @@ class KafkaConnection:
         settings: librdkafka settings, `bootstrap.servers` among them.
         timeout_s: seconds that any single request may take. The default outlasts the measured gaps of a broker's
             restart (1 to 33 s).
+        environment: what keeps two installations on one cluster apart.
+        signing: the keys of a pipeline whose records are signed.
     """
 
     settings: Mapping[str, Any]
     timeout_s: float = 60.0
-    environment: str = field(default="local")
+    environment: str = "local"
+    signing: SigningKeys | None = None
 
     def __repr__(self) -> str:
         shown = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,14 @@ from include.kafka.record import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics
 
 if TYPE_CHECKING:
+    from confluent_kafka import Message
+
     from include.kafka.connection import KafkaConnection
     from include.kafka.transaction import TransactionalWriter
 
 LEDGER_TOPIC = "millrace.ledger"
 PARTITIONS = 8
+SETTLE_TIMEOUT_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def record(writer: TransactionalWriter, key: LedgerKey, entry: Mapping[str, Any]
 
 
 def read(
-    connection: KafkaConnection, keys: Iterable[LedgerKey], *, settle_timeout_s: float = 90.0
+    connection: KafkaConnection, keys: Iterable[LedgerKey], *, settle_timeout_s: float = SETTLE_TIMEOUT_S
 ) -> dict[LedgerKey, dict[str, Any]]:
     """The last committed entry of each key that has one.
 
@@ -72,38 +75,57 @@ def read(
         TopicMissing: there is no ledger; taking that for an empty one would publish everything again.
         ReaderStalled: a foreign transaction stayed open for longer than `settle_timeout_s`.
     """
-    wanted: dict[int, dict[bytes, LedgerKey]] = {}
-    for key in keys:
-        wanted.setdefault(_partition(key), {})[key.encode()] = key
+    by_key = {key.encode(): key for key in keys}
+    found: dict[LedgerKey, dict[str, Any] | None] = {}
+    for message in _decided(connection, {_partition(key) for key in by_key.values()}, settle_timeout_s):
+        if key := by_key.get(message.key() or b""):
+            found[key] = _entry(message)
+    return {key: entry for key, entry in found.items() if entry is not None}
+
+
+def read_below(
+    connection: KafkaConnection, below: LedgerKey, *, settle_timeout_s: float = SETTLE_TIMEOUT_S
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """What was committed for every scope that begins with `below.scope` and a slash, as (rest of the scope, entry).
+
+    Of the entries of one scope the last counts; None is one that was taken back. They come one by one, for a step may
+    have more of them than fit into memory. When to call it and what is raised: see `read`.
+    """
+    prefix = below.encode() + b"/"
+    for message in _decided(connection, range(PARTITIONS), settle_timeout_s):
+        key = message.key() or b""
+        if key.startswith(prefix):
+            yield key[len(prefix) :].decode(), _entry(message)
+
+
+def _entry(message: Message) -> dict[str, Any] | None:
+    # A record without a value is how Kafka forgets a key, and how a person takes an entry back.
+    value = message.value()
+    return None if value is None else json.loads(value)
+
+
+def _decided(connection: KafkaConnection, partitions: Collection[int], settle_timeout_s: float) -> Iterator[Message]:
+    """All that these partitions hold and that was written before now, once it is decided."""
     ledger = describe_topics(connection, [LEDGER_TOPIC]).get(LEDGER_TOPIC)
     if ledger is None:
         raise TopicMissing(
             f"The ledger topic {LEDGER_TOPIC} does not exist at {connection.bootstrap_servers}: without it nobody "
             "knows what was published, so run the pipeline's ingest DAG, which creates it, or restore it."
         )
-    bounds = available_offsets(connection, LEDGER_TOPIC, wanted, committed=False)
+    bounds = available_offsets(connection, LEDGER_TOPIC, partitions, committed=False)
     patient = replace(connection, timeout_s=settle_timeout_s)
-    found: dict[LedgerKey, dict[str, Any]] = {}
     with connection.consumer("millrace-ledger-reader") as consumer:
-        for partition, by_key in wanted.items():
-            whole = OffsetRange(LEDGER_TOPIC, ledger.topic_id, partition, *bounds[partition])
+        for partition, (first, end) in bounds.items():
+            whole = OffsetRange(LEDGER_TOPIC, ledger.topic_id, partition, first, end)
             try:
                 for messages in read_range(patient, consumer, whole):
-                    for message in messages:
-                        owner = by_key.get(message.key() or b"")
-                        if owner is None:
-                            continue
-                        if (value := message.value()) is None:  # how Kafka forgets a key, and an entry is taken back
-                            found.pop(owner, None)
-                        else:
-                            found[owner] = json.loads(value)
+                    yield from messages
             except ReaderStalled as error:
                 raise ReaderStalled(
-                    f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided before offset {whole.end} for "
+                    f"Ledger {LEDGER_TOPIC} partition {partition} stays undecided before offset {end} for "
                     f"{settle_timeout_s:g} s: a transaction of another step is open, or the broker is slow; try again "
                     "when it has ended."
                 ) from error
-    return found
 
 
 def _partition(key: LedgerKey) -> int:

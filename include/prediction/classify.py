@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from include.codecs.base import Codec
+    from include.kafka.signing import SigningKeys
 
 FORWARD_SAMPLES = 512
 
@@ -29,9 +30,16 @@ class Label:
 
 
 def classify(
-    network: nn.Module, codec: Codec, labels: Sequence[str], messages: Sequence[Message]
+    network: nn.Module,
+    codec: Codec,
+    labels: Sequence[str],
+    messages: Sequence[Message],
+    keys: SigningKeys | None = None,
 ) -> list[Label | Rejection]:
     """One outcome per message, in order.
+
+    Args:
+        keys: where records are signed, the keys that a signature must be of.
 
     Raises:
         NetworkFailed: see `forward`.
@@ -46,8 +54,12 @@ def classify(
     def refusal_of(headers: Headers) -> tuple[str, str] | None:
         return read_headers(headers).refusal(codec.schema_name)
 
-    for position, headers in enumerate(headers_of(messages)):
-        if refused := refusal_of(headers):
+    found = headers_of(messages)
+    checked = [(headers, None) for headers in found] if keys is None else map(keys.verify, messages, found)
+    for position, (headers, fault) in enumerate(checked):
+        if fault is not None:
+            outcomes[position] = fault
+        elif refused := refusal_of(headers):
             outcomes[position] = Rejection(*refused)
         else:
             readable.append(position)

@@ -12,6 +12,7 @@ from include.kafka import ledger
 from include.kafka.progress import position_in, progress_entry, progress_key, refuse_truncated
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import UNKNOWN_EPOCH
+from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.prediction import hold
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from include.kafka.dead_letters import Rejection
     from include.kafka.ledger import LedgerKey
     from include.kafka.record import OutgoingRecord
+    from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
     from include.pipeline import Pipeline
     from include.prediction.classify import Label
@@ -51,6 +53,7 @@ class _Attempt:
     accept_lost: bool
     acknowledge: bool
     stopped: Callable[[], bool]
+    keys: SigningKeys | None
     published: Published = field(default_factory=Published)
     said: bool = False
 
@@ -89,13 +92,15 @@ def publish_predictions(
         stopped: looked at between chunks.
 
     Raises:
+        InvalidSigningKeys: records are signed and there is no key to verify them with.
         TooManyRejected: a limit of `[prediction]` was met; the chunk that met it was not published, and the step is
             held.
         Held: it was before, and nothing was published.
         NetworkFailed: see include.prediction.forward.
         TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
-    attempt = _Attempt(connection, pipeline, predictor, run, accept_lost, acknowledge, stopped)
+    keys = signing_keys(connection, signed=pipeline.signed)
+    attempt = _Attempt(connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, keys)
     published = attempt.published
     try:
         for wanted in ranges:
@@ -173,7 +178,7 @@ def _predict(
             f"{attempt.pipeline.requests_topic}; the next attempt goes on from there."
         )
     predictor = attempt.predictor
-    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.labels, chunk.messages)
+    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.labels, chunk.messages, attempt.keys)
     return outgoing_records(writer, attempt.pipeline, predictor, chunk.messages, outcomes, attempt.run)
 
 

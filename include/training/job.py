@@ -64,6 +64,7 @@ class TrainingJob(Config):
                 labels=training.labels,
                 split=Split(training.split_salt, training.held_out),
                 seed=training.seed,
+                signed=pipeline.signed,
             ),
             format=pipeline.format,
             model=pipeline.model,

@@ -119,6 +119,7 @@ def _request(job: TrainingJob, connection: KafkaConnection, directory: Path, run
                 "settings": dict(connection.settings),
                 "timeout_s": connection.timeout_s,
                 "environment": connection.environment,
+                "signing": connection.signing and connection.signing.to_dict(),
             },
             "run": run,
             "lease_timeout_s": lease_timeout_s,

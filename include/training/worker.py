@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from include.errors import MillraceError, PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
+from include.kafka.signing import SigningKeys
 from include.registry.artifact import WrongModel
 from include.training.checkpoint import remove_checkpoints
 from include.training.job import TrainingJob
@@ -70,13 +71,17 @@ def work(request: dict[str, Any], stopped: Callable[[], bool], tell: Callable[[d
     """Train what was asked for into its directory, unless its result is there already."""
     directory = Path(request["directory"])
     job = TrainingJob.model_validate(request["job"])
-    connection = KafkaConnection(**request["connection"])
+    connection = _connection(**request["connection"])
     tell({"event": "process", "pid": os.getpid()})
     with lease(directory, timeout_s=request["lease_timeout_s"], stopped=stopped):
         if not _finished(directory, job):
             trained = train(job, connection, directory, stopped=stopped, on_progress=tell)
             write_result(directory, job, request["run"], trained)
         remove_checkpoints(directory / CHECKPOINTS)
+
+
+def _connection(signing: dict[str, Any] | None = None, **settings: Any) -> KafkaConnection:
+    return KafkaConnection(**settings, signing=None if signing is None else SigningKeys(**signing))
 
 
 def _finished(directory: Path, job: TrainingJob) -> bool:

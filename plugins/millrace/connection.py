@@ -1,4 +1,4 @@
-"""An Airflow connection of the apache-kafka provider's type as a `KafkaConnection`."""
+"""Airflow connections as what the library takes: how Kafka is reached, and the keys that records are signed with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 
 from include.errors import PermanentError
 from include.kafka.connection import KafkaConnection
+from include.kafka.signing import SigningKeys
 
 
 class NoConnection(PermanentError):
-    """The Airflow connection is missing or does not say where Kafka is."""
+    """The Airflow connection is missing or does not say what it should."""
 
 
 def environment() -> str:
@@ -46,3 +47,40 @@ def kafka_connection(connection_id: str, *, timeout_s: float) -> KafkaConnection
             "Connections."
         ) from error
     return KafkaConnection(settings, timeout_s=timeout_s, environment=environment())
+
+
+def connection_keys(connection_id: str) -> SigningKeys:
+    """The signing keys of a connection: login is the key's id, password the secret; hidden in logs from here on.
+
+    Its extra may have `retired_secrets`, an object of secrets by key id: they verify and no longer sign.
+
+    Raises:
+        NoConnection: there is no such connection, or it lacks login or password.
+        InvalidSigningKeys: an id or a secret is not as it has to be.
+    """
+    from airflow.sdk.bases.hook import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+    from airflow.sdk.log import mask_secret
+
+    try:
+        connection = BaseHook.get_connection(connection_id)
+    except AirflowNotFoundException as error:
+        raise NoConnection(
+            f"Airflow has no connection {connection_id!r} for signing: set AIRFLOW_CONN_{connection_id.upper()} or add "
+            "one under Admin > Connections, with the key's id as login and the secret as password."
+        ) from error
+    if not connection.login or not connection.password:
+        raise NoConnection(
+            f"Airflow's connection {connection_id!r} can't be used for signing: it needs the key's id as login and the "
+            "secret as password."
+        )
+    retired = connection.extra_dejson.get("retired_secrets", {})
+    if not isinstance(retired, dict) or not all(isinstance(secret, str) for secret in retired.values()):
+        raise NoConnection(
+            f"Airflow's connection {connection_id!r} can't be used for signing: retired_secrets in its extra should be "
+            "an object of secrets by key id."
+        )
+    secrets = {**retired, connection.login: connection.password}
+    for secret in secrets.values():
+        mask_secret(secret)
+    return SigningKeys(connection.login, secrets)

@@ -21,11 +21,13 @@ TASKS: dict[str, dict[str, set[str]]] = {
     "ingest": {"ensure_topics": {"produce_batch"}, "produce_batch": set()},
     "train": {"freeze_ranges": {"train_model"}, "train_model": {"promote_model"}, "promote_model": set()},
     "predict": {"freeze_ranges": {"publish_predictions"}, "publish_predictions": set()},
+    "replay": {"replay_dead_letters": set()},
 }
 PARAMS: dict[str, set[str]] = {
     "ingest": {"records"},
     "train": {"epochs", "batch_size", "learning_rate", "min_new_samples"},
     "predict": {"version", "accept_lost", "acknowledge"},
+    "replay": {"reasons", "since", "until", "number"},
 }
 DAG_IDS = [f"{name}.{workflow}" for name in PIPELINES for workflow in TASKS]
 
@@ -35,7 +37,7 @@ def dag(request: pytest.FixtureRequest, dag_bag: DagBag) -> DAG:
     return dag_bag.dags[request.param]
 
 
-def test_files_load_without_errors_and_make_three_dags_a_pipeline(dag_bag: DagBag) -> None:
+def test_files_load_without_errors_and_make_every_workflow_a_dag_of_each_pipeline(dag_bag: DagBag) -> None:
     assert dag_bag.import_errors == {}
     assert PIPELINES, "no pipeline would make every test below pass by testing nothing"
     assert sorted(dag_bag.dags) == sorted(DAG_IDS)
@@ -79,7 +81,7 @@ def test_params_make_a_form_with_titles_descriptions_and_defaults_within_their_l
         param: Any = dag.params.get_param(name)
         assert param.schema.get("title"), name
         assert param.description, name
-        assert param.resolve() is not None, name
+        assert param.resolve() is not None or "null" in param.schema["type"], name
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -101,3 +103,12 @@ def test_assets_lead_from_ingest_over_the_model_to_the_predictions(name: str, da
     assert outlets("train") == {f"{name}.model"}
     assert schedule("predict") == {f"{name}.requests", f"{name}.model"}
     assert outlets("predict") == {f"{name}.predictions"}
+    assert outlets("replay") == {f"{name}.requests"}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_replay_waits_for_a_person_who_need_not_unpause_it(name: str, dag_bag: DagBag) -> None:
+    replay = dag_bag.dags[f"{name}.replay"]
+
+    assert replay.schedule is None
+    assert replay.is_paused_upon_creation is False

@@ -126,6 +126,19 @@ def test_a_training_without_enough_new_samples_skips_and_triggers_nothing(flow: 
     assert (len(events(flow, f"{PIPELINE}.model")), len(flow.api.runs(predict))) == before
 
 
+def test_a_replay_of_what_there_is_not_skips_and_triggers_nothing(flow: Stack) -> None:
+    """Nobody has to unpause it, and its form's values reach the task."""
+    replay, predict = f"{PIPELINE}.replay", f"{PIPELINE}.predict"
+    before = (len(events(flow, f"{PIPELINE}.requests")), len(flow.api.runs(predict)))
+
+    run = flow.api.trigger(replay, {"reasons": ["wrong-size"], "since": "2026-01-01T00:00:00+00:00"})
+    flow.api.wait_for_run(replay, run, timeout_s=TIMEOUT_S)
+
+    assert [task["state"] for task in flow.api.tasks(replay, run)] == ["skipped"]
+    assert any("has no dead letter of these" in line for line in flow.api.log(replay, run, "replay_dead_letters", 1))
+    assert (len(events(flow, f"{PIPELINE}.requests")), len(flow.api.runs(predict))) == before
+
+
 def test_the_plugins_folder_is_read_without_a_complaint(flow: Stack) -> None:
     assert flow.api.import_errors() == []
     assert flow.api.get("/plugins/importErrors")["import_errors"] == []

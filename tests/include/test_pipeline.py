@@ -87,6 +87,13 @@ def test_what_a_file_does_not_say_has_a_default(folder):
     assert (pipeline.connection, pipeline.owner, pipeline.ingest.schedule) == ("kafka_default", "millrace", "0 * * * *")
 
 
+@pytest.mark.parametrize(("table", "signed"), [("", False), ('[signing]\nconnection = "keys"', True)])
+def test_records_are_signed_where_the_file_names_a_connection(folder, table, signed):
+    (folder / "shoes.toml").write_text(VALID + table)
+
+    assert load_pipeline("shoes").signed is signed
+
+
 @pytest.mark.parametrize("path", sorted(PIPELINES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_bundled_file_is_valid(path):
     assert isinstance(read_pipeline(path), Pipeline)
@@ -123,6 +130,9 @@ def test_every_bundled_file_is_valid(path):
         ("floor = 0.5", "floor = 50", ["promotion.floor = 50", "less than or equal to 1"]),
         ("chunk_samples = 50", "chunk_samples = 0", ["prediction.chunk_samples = 0", "greater than or equal to 1"]),
         ("chunk_samples = 50", "tasks = 65", ["prediction.tasks = 65", "less than or equal to 64"]),
+        ("chunk_samples = 50", "max_replays = 0", ["prediction.max_replays = 0", "greater than or equal to 1"]),
+        ("chunk_samples = 50", "[signing]", ["signing.connection", "required"]),
+        ("chunk_samples = 50", "[signing]\nconnection = ''", ["signing.connection = ''", "at least 1 character"]),
         ("chunk_samples = 50", "chunk_bytes = 10", ["prediction.chunk_bytes = 10", "greater than or equal to 1024"]),
         ("[promotion]", "[promotions]", ["promotions", "no such key"]),
         ("[source]", "[[source]]", ["source = [{'kind': 'digits'}]", "valid dictionary"]),

@@ -1,4 +1,4 @@
-"""The operators: topics, batches, ranges, training, promotion and predictions."""
+"""The operators: topics, batches, ranges, training, promotion, predictions and replays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from millrace.operators.freeze_ranges import FreezeRangesOperator
 from millrace.operators.produce_batch import ProduceBatchOperator
 from millrace.operators.promote_model import PromoteModelOperator
 from millrace.operators.publish_predictions import PublishPredictionsOperator
+from millrace.operators.replay_dead_letters import ReplayDeadLettersOperator
 from millrace.operators.topics import EnsureTopicsOperator
 from millrace.operators.train_model import TrainModelOperator
 
@@ -15,5 +16,6 @@ __all__ = [
     "ProduceBatchOperator",
     "PromoteModelOperator",
     "PublishPredictionsOperator",
+    "ReplayDeadLettersOperator",
     "TrainModelOperator",
 ]

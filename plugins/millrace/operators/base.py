@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -11,11 +12,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.errors import NothingToDo, PermanentError
 from include.pipeline import Pipeline, load_pipeline
-from millrace.connection import kafka_connection
+from millrace.connection import connection_keys, kafka_connection
 from millrace.metrics import AirflowMetrics
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from pydantic import ValidationError
 
     from include.kafka.connection import KafkaConnection
     from include.metrics import Metrics
@@ -50,6 +52,8 @@ class PipelineOperator(BaseOperator):
         try:
             pipeline = load_pipeline(self.pipeline)
             connection = kafka_connection(self.kafka_conn_id or pipeline.connection, timeout_s=self.request_timeout)
+            if pipeline.signing is not None:
+                connection = replace(connection, signing=connection_keys(pipeline.signing.connection))
             result = self.run_step(context, pipeline, connection)
         except NothingToDo as reason:
             self.log.info("Skipped: %s", reason)
@@ -90,6 +94,14 @@ class PipelineOperator(BaseOperator):
     def withhold(self, asset_name: str) -> None:
         """Raise no event for an outlet that got nothing, though the task succeeds for another one's sake."""
         self.outlets = [asset for asset in self.outlets if asset.name != asset_name]
+
+
+def faults_of(error: ValidationError) -> str:
+    """What is wrong with values that were asked for: `epochs = 0: Input should be greater than or equal to 1`."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()
+    )
 
 
 def is_true(value: bool | str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import PermanentError
 from include.kafka.progress import record_progress
 from include.kafka.ranges import OffsetRange
-from millrace.operators.base import PipelineOperator, run_id
+from millrace.operators.base import PipelineOperator, faults_of, run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -87,7 +87,6 @@ class TrainModelOperator(PipelineOperator):
                 learning_rate=None if self.learning_rate is None else float(self.learning_rate),
             )
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}" for item in error.errors()
-            )
-            raise PermanentError(f"The training of {pipeline.name} can't be run as asked: {faults}.") from error
+            raise PermanentError(
+                f"The training of {pipeline.name} can't be run as asked: {faults_of(error)}."
+            ) from error

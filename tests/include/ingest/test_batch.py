@@ -23,10 +23,12 @@ from include.ingest.batch import (
     is_request,
 )
 from include.kafka.errors import BrokerUnavailable, TopicMissing
+from include.kafka.signing import InvalidSigningKeys
 from include.kafka.transaction import TransactionalWriter
 from tests.killable import ingest_job, kill_at
-from tests.producing import NOW_MS
+from tests.producing import NOW_MS, Plain
 from tests.sentences import assert_readable
+from tests.signed import KEYS, signature
 from tests.tiny import SCHEMA, Numbers, letter, numbers, sample_id, tiny_pipeline
 from tests.topics import committed_records, written
 
@@ -83,6 +85,35 @@ def test_a_request_has_no_label(kafka, new_pipeline):
 
     for record in committed_records(kafka, pipeline.requests_topic):
         assert record.headers() == [("schema", SCHEMA)]
+
+
+def test_records_are_signed_where_they_have_to_be(kafka, new_pipeline):
+    pipeline = new_pipeline(signing={"connection": "keys"})
+    ingest(replace(kafka, signing=KEYS), pipeline)
+
+    samples, requests = in_topics(kafka, pipeline)
+    assert samples
+    assert requests
+    for record in samples + requests:
+        plain = Plain(record.value(), record.key(), record.headers())
+        assert record.headers()[-1] == ("signature", signature(plain))
+
+
+def test_records_are_not_signed_where_nobody_asks_for_it(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    ingest(replace(kafka, signing=KEYS), pipeline)
+
+    samples, requests = in_topics(kafka, pipeline)
+    assert not any("signature" in dict(record.headers()) for record in samples + requests)
+
+
+def test_without_a_key_nothing_is_sent_unsigned(kafka, new_pipeline):
+    pipeline = new_pipeline(signing={"connection": "keys"})
+
+    with pytest.raises(InvalidSigningKeys):
+        ingest(kafka, pipeline)
+
+    assert ids_in_topics(kafka, pipeline) == []
 
 
 def test_a_group_travels_in_its_header(kafka, new_pipeline, monkeypatch):

@@ -114,6 +114,27 @@ def test_aborted_entries_are_never_seen(kafka, own_ledger):
     assert ledger.read(kafka, [key]) == {key: {"position": 1}}
 
 
+def test_all_that_lies_below_a_scope_is_read_and_nothing_beside_it(kafka, own_ledger):
+    below = [key_of(f"topic-1/0/{offset}") for offset in range(20)]
+    beside = [key_of("topic-1"), key_of("topic-10/0/1"), LedgerKey("test", "shoes", "other", "topic-1/0/1")]
+    with TransactionalWriter(kafka, own_ledger) as writer, writer.transaction():
+        for number, key in enumerate([*below, *beside]):
+            ledger.record(writer, key, {"number": number})
+    abort(kafka, own_ledger, [plain(key_of("topic-1/0/99"), b"{}")], partition=0)
+
+    found = dict(ledger.read_below(kafka, key_of("topic-1")))
+
+    assert found == {f"0/{offset}": {"number": offset} for offset in range(20)}
+
+
+def test_below_a_scope_what_was_taken_back_comes_as_none(kafka, own_ledger):
+    key = key_of("topic-1/5")
+    record(kafka, key, {"number": 1})
+    commit(kafka, own_ledger, [plain(key, None)], partition=ledger._partition(key))
+
+    assert list(ledger.read_below(kafka, key_of("topic-1"))) == [("5", {"number": 1}), ("5", None)]
+
+
 def test_a_foreign_transaction_delays_the_reading_and_hides_nothing(kafka, own_ledger):
     """Until it is decided, a read_committed reader sees nothing behind its first record, committed or not."""
     key = key_of("batch")

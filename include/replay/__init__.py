@@ -1,0 +1,1 @@
+"""Dead letters back into the pipeline, exactly once."""

@@ -1,0 +1,96 @@
+"""Send dead letters back to the requests exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from include.errors import NothingToDo, PermanentError
+from include.replay.choice import Choice
+from include.replay.replay import Replayed, replay_dead_letters
+from millrace.operators.base import PipelineOperator, faults_of, run_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.kafka.connection import KafkaConnection
+    from include.pipeline import Pipeline
+
+
+class ReplayDeadLettersOperator(PipelineOperator):
+    """Replay dead letters: the records that they were, untouched, in the requests topic once more.
+
+    The ledger remembers each dead letter that was replayed, so that neither a retry nor another run replays it again,
+    and all attempts of a run count towards one `number`. A record that was replayed `prediction.max_replays` times
+    stays dead.
+
+    Skips when nothing was replayed.
+
+    Returns `chosen` (= `replayed` + `already_replayed` + `stay_dead`), `replayed` (by this run, all attempts),
+    `replayed_now` (by this attempt), `already_replayed` (by other runs) and `stay_dead` (by why).
+
+    Args:
+        reasons: reason codes; all by default.
+        since, until: when the record became a dead letter, `until` exclusive: times with a zone, as text or not.
+        number: how many are replayed at most.
+    """
+
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "reasons", "since", "until", "number")
+
+    def __init__(
+        self,
+        *,
+        reasons: Sequence[str] | str = (),
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        number: int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.reasons = reasons
+        self.since = since
+        self.until = until
+        self.number = number
+
+    def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        done = replay_dead_letters(
+            connection,
+            pipeline,
+            self._choice(pipeline),
+            run=run_id(context),
+            stopped=self.stop_requested,
+            metrics=self.metrics,
+        )
+        if not done.replayed:
+            raise NothingToDo(_nothing(pipeline, done))
+        result = {
+            "chosen": done.chosen,
+            "replayed": done.replayed,
+            "replayed_now": done.replayed_now,
+            "already_replayed": done.already_replayed,
+            "stay_dead": dict(done.stay_dead),
+        }
+        self.tell(context, pipeline.requests_topic, result)
+        return result
+
+    def _choice(self, pipeline: Pipeline) -> Choice:
+        asked = {"reasons": self.reasons, "since": self.since, "until": self.until, "number": self.number}
+        try:
+            return Choice.model_validate({name: value for name, value in asked.items() if value is not None})
+        except ValidationError as error:
+            raise PermanentError(
+                f"The dead letters of {pipeline.name} can't be replayed as asked: {faults_of(error)}."
+            ) from error
+
+
+def _nothing(pipeline: Pipeline, done: Replayed) -> str:
+    if not done.chosen:
+        return f"{pipeline.dead_letters_topic} has no dead letter of these reasons and times: nothing was replayed."
+    whys = ", ".join(f"{count} {why}" for why, count in done.stay_dead.most_common())
+    return (
+        f"None of the {done.chosen} chosen dead letters of {pipeline.dead_letters_topic} was replayed: "
+        f"{done.already_replayed} were before and {done.stay_dead.total()} stay dead{f' ({whys})' if whys else ''}."
+    )

@@ -1,0 +1,143 @@
+"""A signature holds for the record that it was made for, by a known key, and for no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Message
+
+from include.kafka.connection import KafkaConnection
+from include.kafka.signing import InvalidSigningKeys, SigningKeys, signing_keys
+from tests.producing import Plain
+from tests.sentences import assert_readable
+from tests.signed import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
+
+SAMPLE = Plain(b"value", b"id-1", [("schema", b"tensor.raw/1"), ("label", b"a"), ("group", b"voice-1")])
+REQUEST = Plain(b"value", b"id-1", [("schema", b"tensor.raw/1")])
+BARE = Plain(None, None)
+
+
+def message(plain):
+    return Message(key=plain.key, value=plain.value, headers=list(plain.headers))
+
+
+def sign(plain, keys=KEYS):
+    return keys.sign(plain.key, plain.value, tuple(plain.headers))
+
+
+def verify(plain, keys=KEYS):
+    rejection = keys.verify(message(plain), tuple(plain.headers))[1]
+    return None if rejection is None else rejection.reason
+
+
+@pytest.mark.parametrize("plain", [SAMPLE, REQUEST, BARE], ids=["sample", "request", "bare"])
+def test_what_is_signed_is_as_documented(plain):
+    assert sign(plain) == ("signature", signature(plain))
+    assert verify(signed(plain)) is None
+
+
+def test_the_documentation_has_not_changed():
+    """Other applications sign by it; made with `openssl dgst -sha256 -hmac` over the bytes as they are described."""
+    assert sign(SAMPLE) == ("signature", KNOWN)
+
+
+KNOWN = b"2026:56fd28e68e3c4740dd9dff826a36297c3d9a548772f97b32055a2c3c6b15217e"
+
+
+@pytest.mark.parametrize(("change", "reason"), TAMPERED.values(), ids=TAMPERED)
+def test_what_was_tampered_with_is_refused(change, reason):
+    assert verify(change(signed(SAMPLE))) == reason
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        replace(SAMPLE, key=b"id-1v", value=b"alue"),
+        replace(SAMPLE, key=b"id", value=b"-1value"),
+        replace(SAMPLE, headers=[("schema", b"tensor.raw/1a"), ("label", b""), ("group", b"voice-1")]),
+        replace(SAMPLE, headers=[("schema", b"tensor.raw/1"), ("group", b"a"), ("label", b"voice-1")]),
+        replace(SAMPLE, headers=[("schema", b"tensor.raw/1"), ("label", b"a")], key=b"voice-1", value=b"id-1value"),
+    ],
+    ids=["id to value", "value to id", "label to schema", "label for group", "group to id"],
+)
+def test_nothing_can_be_moved_from_field_to_field(moved):
+    assert verify(replace(moved, headers=[*moved.headers, ("signature", signature(SAMPLE))])) == "wrong-signature"
+
+
+@pytest.mark.parametrize("absent", [{"key": None}, {"value": None}], ids=str)
+def test_what_is_absent_is_not_what_is_empty(absent):
+    empty = replace(SAMPLE, **dict.fromkeys(absent, b""))
+
+    assert sign(empty) != sign(replace(SAMPLE, **absent))
+
+
+def test_other_headers_may_be_added_on_the_way():
+    plain = signed(SAMPLE)
+
+    assert verify(replace(plain, headers=[("trace", b"1"), *plain.headers, ("replays", b"1")])) is None
+
+
+def test_the_headers_come_back_without_the_signature():
+    """Or each record's would be a set of its own, and nothing about them could be kept."""
+    for plain in (signed(SAMPLE), SAMPLE):
+        assert KEYS.verify(message(plain), tuple(plain.headers))[0] == tuple(SAMPLE.headers)
+
+
+def test_a_retired_key_verifies_until_it_is_removed():
+    old = signed(SAMPLE, "2025", RETIRED)
+
+    assert verify(old) is None
+    assert verify(old, SigningKeys("2026", {"2026": SECRET})) == "unknown-key"
+    assert sign(SAMPLE)[1].startswith(b"2026:")
+
+
+def test_a_refusal_tells_no_signature():
+    """Who could read the right one in a dead letter could sign."""
+    tampered = replace(signed(SAMPLE), value=b"other")
+
+    error = KEYS.verify(message(tampered), tuple(tampered.headers))[1].error
+
+    assert signature(tampered).partition(b":")[2].decode() not in error
+
+
+def test_a_key_that_signs_nothing_else_is_printed_without_its_secret():
+    connection = KafkaConnection({"bootstrap.servers": "somewhere:9092"}, signing=KEYS)
+
+    shown = f"{KEYS} {KEYS!r} {connection} {connection!r}"
+
+    assert SECRET not in shown
+    assert RETIRED not in shown
+    assert repr(KEYS) == "SigningKeys(current='2026', known=['2025', '2026'])"
+
+
+@pytest.mark.parametrize(
+    ("key_id", "secret", "named"),
+    [
+        ("2026", "too-short", "9 bytes"),
+        ("2026", "x" * 31, "31 bytes"),
+        ("2026", "", "0 bytes"),
+        ("a:b", SECRET, "a:b"),
+        ("", SECRET, "''"),
+        ("ключ", SECRET, "ключ"),
+        ("k" * 65, SECRET, "k" * 65),
+    ],
+)
+def test_keys_that_can_not_be_used_are_refused_and_not_told(key_id, secret, named):
+    with pytest.raises(InvalidSigningKeys) as refusal:
+        SigningKeys(key_id, {key_id: secret})
+
+    assert_readable(refusal.value, named)
+    assert not secret or secret not in str(refusal.value)
+
+
+def test_where_records_are_signed_keys_have_to_be_there():
+    without = KafkaConnection({})
+    having = replace(without, signing=KEYS)
+
+    assert signing_keys(having, signed=True) is KEYS
+    assert signing_keys(having, signed=False) is None
+    assert signing_keys(without, signed=False) is None
+    with pytest.raises(InvalidSigningKeys) as refusal:
+        signing_keys(without, signed=True)
+    assert_readable(refusal.value, "[signing]")
