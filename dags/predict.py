@@ -53,13 +53,18 @@ for pipeline in pipelines_for("predict"):
             accept_lost="{{ params.accept_lost }}",
             inlets=[requests_asset(pipeline)],
         )
-        PublishPredictionsOperator(
-            task_id="publish_predictions",
-            pipeline=pipeline.name,
-            ranges=ranges.output["ranges"],
-            version="{{ params.version }}",
-            accept_lost="{{ params.accept_lost }}",
-            acknowledge="{{ params.acknowledge }}",
-            inlets=[model_asset(pipeline)],
-            outlets=[predictions_asset(pipeline)],
-        )
+        publishing = {
+            "task_id": "publish_predictions",
+            "pipeline": pipeline.name,
+            "ranges": ranges.output["ranges"],
+            "version": "{{ params.version }}",
+            "accept_lost": "{{ params.accept_lost }}",
+            "acknowledge": "{{ params.acknowledge }}",
+            "inlets": [model_asset(pipeline)],
+            "outlets": [predictions_asset(pipeline)],
+        }
+        tasks = pipeline.prediction.tasks
+        if tasks == 1:
+            PublishPredictionsOperator(**publishing)
+        else:
+            PublishPredictionsOperator.partial(**publishing, parts=tasks).expand(part=list(range(tasks)))

@@ -99,8 +99,9 @@ class Promotion(Config):
 
 
 class Prediction(Config):
-    """How predictions are published."""
+    """How predictions are published, by so many tasks at once; more than partitions would find nothing to do."""
 
+    tasks: Annotated[int, Field(ge=1, le=64)] = 1
     chunk_samples: Annotated[int, Field(ge=1, le=100_000)] = 2000
     chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.5

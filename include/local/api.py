@@ -19,6 +19,9 @@ _POLL_S = 0.2
 _TRIES = 5
 _PAGE = 100
 
+# Airflow's own number for it.
+NOT_MAPPED = -1
+
 # A run that is in one of these states needs nothing more to go on.
 ACTIVE = ("queued", "running")
 
@@ -111,10 +114,10 @@ class AirflowApi:
         entry = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")
         return entry["value"]
 
-    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int, *, map_index: int = NOT_MAPPED) -> list[str]:
         """The lines that one try of a task logged."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        entries = self.get(path, full_content=True)["content"]
+        entries = self.get(path, full_content=True, map_index=map_index)["content"]
         return [str(entry["event"]) if isinstance(entry, dict) else str(entry) for entry in entries]
 
     def import_errors(self) -> list[dict[str, Any]]:

@@ -176,7 +176,7 @@ class Demo:
             lines = [f"Run {run.id} of {run.dag_id} has failed."]
             for task in run.tasks:
                 if task.state == "failed":
-                    log = self.stack.api.log(run.dag_id, run.id, task.id, task.try_number)
+                    log = self.stack.api.log(run.dag_id, run.id, task.id, task.try_number, map_index=task.map_index)
                     lines += [f"The end of the log of {task.id}:", *(f"  {line}" for line in log[-_LOG_LINES:])]
             raise StackError("\n".join(lines))
 

@@ -13,6 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from include.local.api import NOT_MAPPED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -93,7 +95,8 @@ def _lines(console: Console) -> Callable[[list[Run]], None]:
 
 
 def _named(task: Task) -> str:
-    return f"{task.id} (try {task.try_number})" if task.try_number > 1 else task.id
+    name = task.id if task.map_index == NOT_MAPPED else f"{task.id}[{task.map_index}]"
+    return f"{name} (try {task.try_number})" if task.try_number > 1 else name
 
 
 def print_result(console: Console, result: PipelineResult) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.local.api import ACTIVE
+from include.local.api import ACTIVE, NOT_MAPPED
 
 if TYPE_CHECKING:
     from include.local.api import AirflowApi
@@ -23,6 +23,7 @@ class Task:
     state: str | None
     try_number: int
     seconds: float | None
+    map_index: int = NOT_MAPPED
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _run(run: dict[str, Any], tasks: list[dict[str, Any]]) -> Run:
         started=started,
         seconds=_seconds(started, _time(run["end_date"])),
         tasks=tuple(
-            Task(task["task_id"], task["state"], task["try_number"], task["duration"])
+            Task(task["task_id"], task["state"], task["try_number"], task["duration"], task["map_index"])
             for task in sorted(tasks, key=lambda task: _time(task["start_date"]) or _NEVER)
         ),
     )

@@ -95,3 +95,15 @@ def test_a_task_process_builds_only_the_dag_it_asks_for(pipelines: Path, monkeyp
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "second.train")
 
     assert sorted(load_dags().dags) == ["second.train"]
+
+
+def test_a_pipeline_that_wants_tasks_for_its_predictions_gets_them(pipelines: Path) -> None:
+    good = next(pipelines.glob("*.toml"))
+    (pipelines / "divided.toml").write_text(f"{good.read_text()}\n[prediction]\ntasks = 3\n")
+
+    dags = load_dags().dags
+
+    divided = dags["divided.predict"].get_task("publish_predictions")
+    assert divided.is_mapped
+    assert (divided.partial_kwargs["parts"], divided.expand_input.value) == (3, {"part": [0, 1, 2]})
+    assert not dags[f"{good.stem}.predict"].get_task("publish_predictions").is_mapped

@@ -129,6 +129,7 @@ def test_every_bundled_file_is_valid(path):
         ("epochs = 3", "seed = -1", ["training.seed = -1", "greater than or equal to 0"]),
         ("floor = 0.5", "floor = 50", ["promotion.floor = 50", "less than or equal to 1"]),
         ("chunk_samples = 50", "chunk_samples = 0", ["prediction.chunk_samples = 0", "greater than or equal to 1"]),
+        ("chunk_samples = 50", "tasks = 65", ["prediction.tasks = 65", "less than or equal to 64"]),
         ("chunk_samples = 50", "max_replays = 0", ["prediction.max_replays = 0", "greater than or equal to 1"]),
         ("chunk_samples = 50", "[signing]", ["signing.connection", "required"]),
         ("chunk_samples = 50", "[signing]\nconnection = ''", ["signing.connection = ''", "at least 1 character"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.errors import MillraceError, Stopped
 from include.kafka.connection import KafkaConnection
+from include.kafka.record import OutgoingRecord, write_headers
+from include.kafka.transaction import TransactionalWriter
 from include.pipeline import Pipeline
 from include.registry.tracking import migrate
 from millrace.assets import model_asset, predictions_asset
@@ -61,11 +64,11 @@ def promote(pipeline: Pipeline, version: int, **arguments: Any) -> dict[str, Any
     return operator.execute(context_of(Run(f"{pipeline.name}.train", "r")))
 
 
-def publish(pipeline: Pipeline, ranges: list[dict[str, Any]], **arguments: Any) -> dict[str, Any]:
+def publish(pipeline: Pipeline, ranges: list[dict[str, Any]], *, run: str = "r", **arguments: Any) -> dict[str, Any]:
     operator = PublishPredictionsOperator(
         task_id="t", pipeline=pipeline.name, ranges=ranges, outlets=[predictions_asset(pipeline)], **arguments
     )
-    return operator.execute(context_of(Run(f"{pipeline.name}.predict", "r")))
+    return operator.execute(context_of(Run(f"{pipeline.name}.predict", run)))
 
 
 def test_an_empty_topic_is_nothing_to_freeze(pipeline: Pipeline) -> None:
@@ -133,6 +136,61 @@ def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeli
     answers = committed_records(kafka, pipeline.predictions_topic)
     assert Counter(record.key() for record in answers) == dict.fromkeys(asked, 1)
     assert {json.loads(record.value() or b"")["version"] for record in answers} == {1}
+
+
+@pytest.fixture
+def requests(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The ranges of some requests, for which there is a champion."""
+    ingest(pipeline, "a", 600)
+    promote(pipeline, train(pipeline, "r", epochs=1)["version"], floor=0.0)
+    ranges: list[dict[str, Any]] = freeze(pipeline, "predict")["ranges"]
+    return ranges
+
+
+def test_mapped_tasks_predict_their_parts_and_skip_where_there_is_none(
+    pipeline: Pipeline, requests: list[dict[str, Any]], kafka: KafkaConnection
+) -> None:
+    results = [publish(pipeline, requests, part=part, parts=4) for part in range(3)]
+    with pytest.raises(AirflowSkipException, match="Part 3 of 4 has no partition to predict"):
+        publish(pipeline, requests, part=3, parts=4)
+
+    answers = committed_records(kafka, pipeline.predictions_topic)
+    assert sum(result["predictions"] for result in results) == len(answers)
+    assert len(answers) == len(committed_records(kafka, pipeline.requests_topic))
+
+
+def test_a_task_that_is_overtaken_fails_without_a_retry(pipeline: Pipeline, requests: list[dict[str, Any]]) -> None:
+    class Overtaken(PublishPredictionsOperator):
+        """Before its first transaction another one does all of its work."""
+
+        def stop_requested(self) -> bool:
+            with suppress(AirflowSkipException):
+                publish(pipeline, requests)
+            return False
+
+    operator = Overtaken(task_id="t", pipeline=pipeline.name, ranges=requests)
+
+    with pytest.raises(AirflowFailException, match="Another run has taken over"):
+        operator.execute(context_of(Run(f"{pipeline.name}.predict", "r")))
+
+
+def test_a_limit_fails_without_a_retry_until_a_run_acknowledges_it(
+    pipeline: Pipeline, requests: list[dict[str, Any]], kafka: KafkaConnection
+) -> None:
+    publish(pipeline, requests)
+    with TransactionalWriter(kafka, "dross") as writer, writer.transaction():
+        for _ in range(200):
+            writer.produce(OutgoingRecord(pipeline.requests_topic, b"key", b"no image", write_headers("image.png/1")))
+    dross = freeze(pipeline, "predict")["ranges"]
+
+    with pytest.raises(AirflowFailException, match="so nothing of this chunk was published and the step is held"):
+        publish(pipeline, dross)
+    with pytest.raises(AirflowFailException, match="are held since"):
+        publish(pipeline, dross, run="another")
+    published = publish(pipeline, dross, run="another", acknowledge="True")
+
+    assert (published["samples"], published["predictions"], published["dead_letters"]) == (200, 0, 200)
+    assert published["reasons"] == {"undecodable": 200}
 
 
 def test_without_a_broker_no_step_succeeds(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo
 from include.kafka.ranges import OffsetRange
+from include.prediction.division import part_of
 from millrace.operators.base import PipelineOperator, is_true, run_id
 
 if TYPE_CHECKING:
@@ -25,11 +26,15 @@ class PublishPredictionsOperator(PipelineOperator):
     Returns `samples`, `predictions`, `dead_letters`, these by reason as `reasons`, and the model's `version`; samples
     are always predictions plus dead letters, all of this attempt.
 
+    To divide a run among mapped tasks, give each its number: `.partial(parts=4, ...).expand(part=[0, 1, 2, 3])`. A part
+    that no partition is left for skips.
+
     Args:
         ranges: frozen ranges of the requests topic, as `FreezeRangesOperator` returns them.
         version: `champion`, or the number of a registered version.
         accept_lost: go on though retention has removed requests that were never predicted.
         acknowledge: publish what a limit has stopped as dead letters, and take the hold back.
+        part, parts: which of how many parts of the ranges, from 0.
     """
 
     template_fields: Sequence[str] = (
@@ -47,6 +52,8 @@ class PublishPredictionsOperator(PipelineOperator):
         version: str | int = "champion",
         accept_lost: bool | str = False,
         acknowledge: bool | str = False,
+        part: int = 0,
+        parts: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,16 +61,21 @@ class PublishPredictionsOperator(PipelineOperator):
         self.version = version
         self.accept_lost = accept_lost
         self.acknowledge = acknowledge
+        self.part = part
+        self.parts = parts
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
         from include.prediction.predictor import load_predictor
         from include.prediction.publish import publish_predictions
 
+        ranges = part_of([OffsetRange.from_dict(item) for item in self.ranges], self.part, self.parts)
+        if not ranges:
+            raise NothingToDo(f"Part {self.part} of {self.parts} has no partition to predict: there are fewer of them.")
         predictor = load_predictor(pipeline, str(self.version))
         published = publish_predictions(
             connection,
             pipeline,
-            [OffsetRange.from_dict(item) for item in self.ranges],
+            ranges,
             predictor,
             run=run_id(context),
             accept_lost=is_true(self.accept_lost),
@@ -81,7 +93,7 @@ class PublishPredictionsOperator(PipelineOperator):
         if not published.samples:
             raise NothingToDo("Every request of the ranges is predicted already: nothing was published.")
         if published.predictions:
-            self.tell(context, pipeline.predictions_topic, {**result, "ranges": list(self.ranges)})
+            self.tell(context, pipeline.predictions_topic, {**result, "ranges": [item.to_dict() for item in ranges]})
         else:
             self.withhold(pipeline.predictions_topic)
         return result

@@ -15,7 +15,8 @@ YEAR_9999_MS = 253_402_300_799_000
 @pytest.fixture
 def pipeline(kafka, new_pipeline):
     """A pipeline whose requests may be dated as far in the future as anybody likes, but not its results."""
-    pipeline = new_pipeline()
+    # A century, or a request of 1970 might be gone before it is read.
+    pipeline = new_pipeline(topics={"partitions": 1, "retention_hours": 1_000_000})
     let_the_future_in(kafka, pipeline.requests_topic)
     return pipeline
 

@@ -1,0 +1,114 @@
+"""However the partitions are divided among tasks, and however often that changes, each request is predicted once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from include.kafka.errors import Fenced
+from include.kafka.ranges import OffsetRange
+from include.prediction.division import part_of
+from tests.include.prediction.publishing import (
+    ask,
+    dead_letters,
+    no_sample,
+    position_of,
+    predicted_ids,
+    predictions,
+    publish,
+    request,
+)
+from tests.killable import kill_at, predict_job
+from tests.sentences import assert_readable
+from tests.tiny import sample_id
+
+PARTITIONS = 4
+REQUESTS = 25
+
+
+def backlog(*offsets: int) -> list[OffsetRange]:
+    return [OffsetRange("t", "id", number, 0, count) for number, count in enumerate(offsets)]
+
+
+def divided(ranges: list[OffsetRange], parts: int) -> list[list[int]]:
+    return [[item.partition for item in part_of(ranges, part, parts)] for part in range(parts)]
+
+
+@pytest.mark.parametrize("parts", range(1, 7))
+def test_each_partition_is_in_one_part(parts):
+    found = divided(backlog(5, 0, 7, 7, 3), parts)
+
+    assert sorted(number for part in found for number in part) == list(range(5))
+
+
+def test_parts_have_about_as_much_to_do():
+    assert divided(backlog(9, 100, 40, 30, 30), 2) == [[1, 0], [2, 3, 4]]
+
+
+def test_more_parts_than_partitions_are_left_without_work():
+    assert divided(backlog(5, 5), 3) == [[0], [1], []]
+
+
+@pytest.fixture
+def pipeline(new_pipeline):
+    return new_pipeline(topics={"partitions": PARTITIONS}, prediction={"chunk_samples": 10})
+
+
+@pytest.fixture
+def ranges(kafka, pipeline):
+    """The requests of all partitions; the third of each is no sample."""
+    for partition in range(PARTITIONS):
+        numbers = range(partition * REQUESTS, (partition + 1) * REQUESTS)
+        requests = [no_sample(number) if number % REQUESTS == 2 else request(number) for number in numbers]
+        ranges = ask(kafka, pipeline, *requests, partition=partition)
+    return ranges
+
+
+def assert_each_has_one_result(kafka, pipeline, ranges):
+    numbers = range(PARTITIONS * REQUESTS)
+    assert predicted_ids(kafka, pipeline) == [sample_id(number) for number in numbers if number % REQUESTS != 2]
+    letters = sorted(letter.key().decode() for letter in dead_letters(kafka, pipeline))
+    assert letters == [sample_id(number) for number in numbers if number % REQUESTS == 2]
+    assert [position_of(kafka, pipeline, item) for item in ranges] == [item.end for item in ranges]
+
+
+def test_attempts_that_divide_otherwise_go_on_where_killed_ones_ended(kafka, pipeline, ranges, predictor):
+    """Each partition has three transactions, and each attempt takes over one that was killed amid them."""
+    kill_at("before commit", 2, predict_job(kafka, pipeline, [ranges[0], ranges[2]]))
+    kill_at("after commit", 4, predict_job(kafka, pipeline, [ranges[0], ranges[1], ranges[3]]))
+    kill_at("before begin", 3, predict_job(kafka, pipeline, [ranges[1], ranges[2]]))
+
+    for part in range(2):
+        publish(kafka, pipeline, part_of(ranges, part, 2), predictor)
+
+    assert_each_has_one_result(kafka, pipeline, ranges)
+
+
+def test_attempts_at_once_fence_each_other_and_publish_nothing_twice(kafka, pipeline, ranges, predictor):
+    """One task for all partitions, two for half of them each, and one for every partition."""
+    tasks = [part_of(ranges, part, parts) for parts in (1, 2, PARTITIONS) for part in range(parts)]
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        attempts = [threads.submit(publish, kafka, pipeline, task, predictor) for task in tasks]
+    failures = [failure for attempt in attempts if (failure := attempt.exception()) is not None]
+    assert all(isinstance(failure, Fenced) for failure in failures), failures
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    assert_each_has_one_result(kafka, pipeline, ranges)
+
+
+def test_of_two_on_one_partition_the_earlier_one_is_fenced(kafka, pipeline, ranges, predictor):
+    calls = []
+
+    def overtaken() -> bool:
+        calls.append(None)
+        if len(calls) == 2:
+            publish(kafka, pipeline, part_of(ranges, 0, 2), predictor, run="run-2")
+        return False
+
+    with pytest.raises(Fenced) as refusal:
+        publish(kafka, pipeline, ranges, predictor, stopped=overtaken)
+
+    assert_readable(refusal.value, f"test.{pipeline.name}.predict.{pipeline.requests_topic}.0", "Another run")
+    assert len(predictions(kafka, pipeline)) == 2 * (REQUESTS - 1)
