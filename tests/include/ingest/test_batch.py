@@ -462,4 +462,4 @@ def test_what_was_sent_is_counted(kafka, new_pipeline):
 
     ingest(kafka, pipeline, metrics=Metrics())
 
-    assert counted == [(f"{pipeline.name}.ingested", 40), (f"{pipeline.name}.too_large", 0)]
+    assert counted == [(f"{pipeline.name}.ingested", 40), (f"{pipeline.name}.refused", 0)]
