@@ -242,9 +242,11 @@ def _chunk(pipeline: Pipeline, samples: list[SourceSample]) -> _Chunk:
 
 
 def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
-    """Which samples that come as bytes are not in the format, by position, and why."""
-    unfit: dict[int, str] = {}
-    encoded = [(position, s.content) for position, s in enumerate(samples) if isinstance(s.content, bytes)]
+    """Which samples have no content, or come as bytes and are not in the format, by position, and why."""
+    unfit = {position: s.fault for position, s in enumerate(samples) if s.fault is not None}
+    encoded = [
+        (position, s.content) for position, s in enumerate(samples) if s.fault is None and isinstance(s.content, bytes)
+    ]
     for first in range(0, len(encoded), CHECKED_TOGETHER):
         positions, values = zip(*encoded[first : first + CHECKED_TOGETHER], strict=True)
         for refusal in codec.decode(values).refusals:

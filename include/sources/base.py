@@ -40,12 +40,14 @@ class SourceSample:
             already and are sent as they are.
         label: None where it is not known.
         group: what must stay on one side of a held-out split, where that is not the id.
+        fault: why there is no content, in one sentence: the sample is left out and told.
     """
 
     id: str
     content: np.ndarray[Any, Any] | bytes
     label: str | None = None
     group: str | None = None
+    fault: str | None = None
 
 
 class Source(Config):
