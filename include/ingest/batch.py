@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.ahead import ahead
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
+from include.ingest.chunk import Chunk, encode_chunk, usable
 from include.kafka import ledger
 from include.kafka.errors import Fenced, RecordTooLarge
 from include.kafka.ledger import LedgerKey
@@ -18,10 +18,9 @@ from include.kafka.record import OutgoingRecord, write_headers
 from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
-from include.sources.base import SourceChanged, SourceRefused, fingerprint
+from include.sources.base import SourceChanged, fingerprint
 
 if TYPE_CHECKING:
-    from include.codecs.base import Codec
     from include.kafka.connection import KafkaConnection
     from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
@@ -33,8 +32,6 @@ log = logging.getLogger(__name__)
 STEP = "ingest"
 CHUNK_SAMPLES = 5000
 REFUSALS_TOLD = 5
-# Samples that come encoded are decoded to be checked; so many at a time keep the memory for it small.
-CHECKED_TOGETHER = 64
 
 
 class SourceExhausted(NothingToDo):
@@ -153,12 +150,6 @@ def _in_topics(batch: Batch) -> int:
     return batch.samples + batch.requests
 
 
-def is_request(sample_id: str, share: float) -> bool:
-    """Whether a sample goes unlabelled to the requests: a stable share by its id."""
-    digest = hashlib.blake2b(sample_id.encode(), digest_size=8, person=b"requests").digest()
-    return int.from_bytes(digest, "big") < share * 2**64
-
-
 def _key(connection: KafkaConnection, pipeline: Pipeline, scope: str) -> LedgerKey:
     return LedgerKey(connection.environment, pipeline.name, STEP, scope)
 
@@ -205,53 +196,14 @@ def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, record
     return batch, True
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What goes into one transaction: samples, their encoded values, and which of them are requests.
-
-    Attributes:
-        unfit: for each sample that is left out as not of the format, which and why.
-    """
-
-    samples: list[SourceSample]
-    values: list[bytes]
-    requests: list[bool]
-    unfit: list[str]
-
-
-def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[_Chunk]:
+def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[Chunk]:
     """What is left of a batch."""
     sent = batch.sent
     for samples in _read(pipeline, batch.start + sent, batch.count - sent):
-        yield _chunk(pipeline, samples)
+        yield encode_chunk(pipeline, samples)
         sent += len(samples)
     if sent < batch.count:
         raise SourceChanged(_changed(pipeline, batch_id, batch, "it ends earlier"))
-
-
-def _chunk(pipeline: Pipeline, samples: list[SourceSample]) -> _Chunk:
-    unfit = _unfit(pipeline.format, samples)
-    fit = [sample for position, sample in enumerate(samples) if position not in unfit]
-    share, encode = pipeline.ingest.requests_share, pipeline.format.encode
-    return _Chunk(
-        fit,
-        values=[sample.content if isinstance(sample.content, bytes) else encode(sample.content) for sample in fit],
-        requests=[is_request(sample.id, share) for sample in fit],
-        unfit=[f"{samples[position].id}: {error}" for position, error in unfit.items()],
-    )
-
-
-def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
-    """Which samples have no content, or come as bytes and are not in the format, by position, and why."""
-    unfit = {position: s.fault for position, s in enumerate(samples) if s.fault is not None}
-    encoded = [
-        (position, s.content) for position, s in enumerate(samples) if s.fault is None and isinstance(s.content, bytes)
-    ]
-    for first in range(0, len(encoded), CHECKED_TOGETHER):
-        positions, values = zip(*encoded[first : first + CHECKED_TOGETHER], strict=True)
-        for refusal in codec.decode(values).refusals:
-            unfit[positions[refusal.position]] = f"{refusal.error} ({refusal.reason})"
-    return unfit
 
 
 def _read(pipeline: Pipeline, start: int, count: int) -> Iterator[list[SourceSample]]:
@@ -270,7 +222,7 @@ def _send(
     pipeline: Pipeline,
     key: LedgerKey,
     batch: Batch,
-    chunk: _Chunk,
+    chunk: Chunk,
     keys: SigningKeys | None,
 ) -> Batch:
     """One chunk in one transaction, and the ledger's entry with it; what its topic would refuse is left out."""
@@ -310,31 +262,7 @@ def _send(
 
 
 def _fingerprint(pipeline: Pipeline, start: int, count: int) -> str:
-    return fingerprint(_usable(pipeline, chain.from_iterable(_read(pipeline, start, count))))
-
-
-def _usable(pipeline: Pipeline, samples: Iterable[SourceSample]) -> Iterator[SourceSample]:
-    """The same samples.
-
-    Raises:
-        SourceRefused: one has a label that the pipeline doesn't know, or another shape or dtype than its format.
-    """
-    labels = frozenset(pipeline.training.labels)
-    encodable: set[tuple[Any, Any]] = set()
-    for sample in samples:
-        if sample.label is not None and sample.label not in labels:
-            raise SourceRefused(
-                f"Sample {sample.id!r} has the label {sample.label!r} and training.labels of {pipeline.name}.toml has "
-                f"{', '.join(pipeline.training.labels)}: add the label there, or correct it in the source."
-            )
-        content = sample.content
-        if not isinstance(content, bytes) and (content.shape, content.dtype) not in encodable:
-            try:
-                pipeline.format.encode(content)
-            except ValueError as error:
-                raise SourceRefused(f"Sample {sample.id!r} can't be sent by {pipeline.name}.toml: {error}") from error
-            encodable.add((content.shape, content.dtype))
-        yield sample
+    return fingerprint(usable(pipeline, chain.from_iterable(_read(pipeline, start, count))))
 
 
 def _check_fingerprint(pipeline: Pipeline, batch_id: str, batch: Batch) -> None:

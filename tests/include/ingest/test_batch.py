@@ -20,8 +20,8 @@ from include.ingest.batch import (
     SourceChanged,
     SourceExhausted,
     ingest_batch,
-    is_request,
 )
+from include.ingest.chunk import is_request
 from include.kafka.errors import BrokerUnavailable, TopicMissing
 from include.kafka.signing import InvalidSigningKeys
 from include.kafka.transaction import TransactionalWriter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.ingest import batch as batches
+from include.ingest import chunk
 from include.ingest.batch import BatchRefused, SourceExhausted, ingest_batch
 from include.sources.base import SourceChanged, SourceRefused
 from tests.corpus import saved as image_file
@@ -110,7 +110,7 @@ def test_a_file_that_is_no_sample_is_left_out_and_told(
 
 def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, pictures, monkeypatch):
     """Files are checked some at a time, and each time their positions begin anew."""
-    monkeypatch.setattr(batches, "CHECKED_TOGETHER", 4)
+    monkeypatch.setattr(chunk, "CHECKED_TOGETHER", 4)
     pipeline = new_folder_pipeline()
     bad = [0, 3, 4, 11, 29]
     for number in bad:
