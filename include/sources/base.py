@@ -14,6 +14,8 @@ from include.kinds import Config
 if TYPE_CHECKING:
     import numpy as np
 
+# No topic takes larger records.
+MAX_SAMPLE_BYTES = 64 * 2**20
 # What one call of `read` gives at most, unless its first sample alone is larger.
 READ_BYTES = 32 * 2**20
 

@@ -8,12 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from include.sources import sent_files
-from include.sources.base import SourceChanged, SourceRefused, SourceSample, another_source
+from include.sources.base import MAX_SAMPLE_BYTES, SourceChanged, SourceRefused, SourceSample, another_source
 from include.sources.files import FileSource
 from include.sources.listing import File
-
-# No topic takes larger records, and a larger file need not be read to know that.
-MAX_FILE_BYTES = 64 * 2**20
 
 
 class FolderSource(FileSource):
@@ -67,10 +64,10 @@ class FolderSource(FileSource):
                     f"File {file.name!r} lies in {self.path} itself and in no folder that names its class: move it "
                     "into one, or name the suffixes of samples in [source]."
                 )
-            if file.size > MAX_FILE_BYTES:
+            if file.size > MAX_SAMPLE_BYTES:
                 raise SourceRefused(
                     f"File {file.name!r} in {self.path} has {file.size} bytes and no topic takes more than "
-                    f"{MAX_FILE_BYTES}: remove it, or name the suffixes of samples in [source]."
+                    f"{MAX_SAMPLE_BYTES}: remove it, or name the suffixes of samples in [source]."
                 )
             classes.add(label)
         if len(classes) == 1:

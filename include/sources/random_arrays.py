@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from include.sources.base import READ_BYTES, Source, SourceSample
+from include.sources.base import MAX_SAMPLE_BYTES, READ_BYTES, Source, SourceSample
 
 if TYPE_CHECKING:
     import numpy as np
-
-# No topic takes larger records.
-MAX_BYTES = 64 * 2**20
 
 
 class RandomSource(Source):
@@ -44,8 +41,10 @@ class RandomSource(Source):
             raise ValueError("per_hour and since go together: since = 2026-01-01T00:00:00Z, say")
         if self.per_hour is None and self.total is None:
             raise ValueError("say how many samples there are, by total or by per_hour and since")
-        if self._sample_bytes() > MAX_BYTES:
-            raise ValueError(f"a sample of {self._sample_bytes()} bytes is larger than the {MAX_BYTES} of any record")
+        if self._sample_bytes() > MAX_SAMPLE_BYTES:
+            raise ValueError(
+                f"a sample of {self._sample_bytes()} bytes is larger than the {MAX_SAMPLE_BYTES} of any record"
+            )
         return self
 
     def count(self) -> int:

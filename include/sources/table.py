@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from include.sources import cells
-from include.sources.base import READ_BYTES, SourceChanged, SourceRefused, SourceSample, another_source
+from include.sources.base import (
+    MAX_SAMPLE_BYTES,
+    READ_BYTES,
+    SourceChanged,
+    SourceRefused,
+    SourceSample,
+    another_source,
+)
 from include.sources.files import FileSource
 from include.sources.listing import File
 from include.sources.rows import SUFFIXES, Row, count_rows, read_rows
 
 if TYPE_CHECKING:
     import numpy as np
-
-# No topic takes larger records.
-MAX_FILE_BYTES = 64 * 2**20
 
 
 class TableRow(NamedTuple):
@@ -197,11 +201,11 @@ class TableSource(FileSource):
         path = posixpath.join(posixpath.dirname(self.path_of(found.file)), relative)
         try:
             with self.explained(path):
-                content: bytes = self.filesystem().cat_file(path, 0, MAX_FILE_BYTES + 1)
+                content: bytes = self.filesystem().cat_file(path, 0, MAX_SAMPLE_BYTES + 1)
         except SourceRefused as error:
             raise SourceRefused(f"{where}, which can't be read: add the file or remove the row.") from error
-        if len(content) > MAX_FILE_BYTES:
-            raise cells.NoContent(f"File {name!r} has more than the {MAX_FILE_BYTES} bytes that any topic takes.")
+        if len(content) > MAX_SAMPLE_BYTES:
+            raise cells.NoContent(f"File {name!r} has more than the {MAX_SAMPLE_BYTES} bytes that any topic takes.")
         return content
 
 

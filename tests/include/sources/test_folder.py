@@ -203,7 +203,7 @@ def test_one_class_alone_is_refused(place):
 
 
 def test_a_file_that_no_topic_would_take_is_refused_unread(pets, monkeypatch):
-    monkeypatch.setattr(folders, "MAX_FILE_BYTES", 5)
+    monkeypatch.setattr(folders, "MAX_SAMPLE_BYTES", 5)
 
     with pytest.raises(SourceRefused) as refusal:
         folder(pets).count()

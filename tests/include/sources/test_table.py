@@ -260,7 +260,7 @@ def test_a_file_that_is_not_there_is_refused(write):
 
 
 def test_a_file_larger_than_any_topic_takes_is_left_out(place, write, monkeypatch):
-    monkeypatch.setattr(tables, "MAX_FILE_BYTES", 2)
+    monkeypatch.setattr(tables, "MAX_SAMPLE_BYTES", 2)
     place.write("1.jpg", b"one")
 
     sample = source(write([{"text": "1.jpg", "language": "a"}]), content_is="path").read(0, 1)[0]
