@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.ahead import ahead
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
@@ -53,6 +53,7 @@ class Batch:
     Attributes:
         sent: how many of its samples are done; `samples` + `requests` in the topics, and `refused` as too large or not
             of the pipeline's format.
+        prefix: what the source's samples up to the batch's end are, see `Source.prefix`.
     """
 
     start: int
@@ -63,6 +64,7 @@ class Batch:
     samples: int = 0
     requests: int = 0
     refused: int = 0
+    prefix: dict[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -188,10 +190,10 @@ def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, record
                 "nothing to send until it grows."
             )
         count = min(records, available)
-        batch = Batch(start, count, _fingerprint(pipeline, start, count), run)
+        prefix = pipeline.source.prefix(start + count)
+        batch = Batch(start, count, _fingerprint(pipeline, start, count), run, prefix=prefix)
         with writer.transaction():
             ledger.record(writer, key, asdict(batch))
-            prefix = pipeline.source.prefix(start + count)
             ledger.record(writer, position_key, {"position": start + count, "prefix": prefix})
     return batch, True
 
@@ -266,6 +268,8 @@ def _fingerprint(pipeline: Pipeline, start: int, count: int) -> str:
 
 
 def _check_fingerprint(pipeline: Pipeline, batch_id: str, batch: Batch) -> None:
+    # First what can name the sample that changed everything behind it.
+    pipeline.source.check_prefix(batch.start + batch.count, batch.prefix)
     found = _fingerprint(pipeline, batch.start, batch.count)
     if found != batch.fingerprint:
         raise SourceChanged(_changed(pipeline, batch_id, batch, f"its fingerprint is {found[:16]}"))

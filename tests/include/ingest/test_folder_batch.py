@@ -171,6 +171,20 @@ def test_a_file_that_came_between_is_never_lost_silently(kafka, new_folder_pipel
     assert in_topics(kafka, pipeline) == expected(range(31))
 
 
+def test_a_file_that_came_between_those_of_a_killed_batch_is_named(kafka, new_folder_pipeline, pictures):
+    pipeline = new_folder_pipeline()
+    kill_at("after commit", 2, ingest_job(kafka, pipeline, "first", records=30, chunk=10))
+    pictures.write("dragon/30.jpg", jpeg(30), second=3)
+
+    with pytest.raises(SourceChanged) as refusal:
+        ingest(kafka, pipeline, "first")
+    assert_readable(refusal.value, "dragon/30.jpg", pictures.path, "touch")
+
+    pictures.write("dragon/30.jpg", jpeg(30), second=50)
+    assert ingest(kafka, pipeline, "first").sent_now == 20
+    assert in_topics(kafka, pipeline) == expected()
+
+
 def test_a_file_that_changed_under_a_batch_is_refused(kafka, new_folder_pipeline, pictures):
     pipeline = new_folder_pipeline()
     kill_at("after commit", 1, ingest_job(kafka, pipeline, "2026-01-01", records=30, chunk=10))
