@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.durable import DiskFull
 from include.errors import MillraceError, Stopped
 from include.registry.runs import Status, TrackedRun, open_run
 from include.registry.tracking import RegistryUnavailable, check_tracking, open_registry
@@ -120,7 +121,7 @@ class _Tracker:
     def _log_epoch(self, answer: dict[str, Any]) -> None:
         try:
             self.run.log_epochs([answer])
-        except RegistryUnavailable as error:
+        except (RegistryUnavailable, DiskFull) as error:
             # All epochs come with the result; a registry that is away for a minute is no reason to lose an hour.
             log.warning("Epoch %d is logged later: %s", answer["epoch"], error)
 
