@@ -65,7 +65,7 @@ def train_version(
         result = run_training(job, connection, directory, run=run, stopped=stopped, on_progress=on_answer)
         # Held for the case that an attempt which was given up for dead is still alive.
         with lease(directory, stopped=stopped):
-            version = register_version(tracker.run, job, result)
+            version = _register(tracker.run, job, result, stopped)
         tracker.run.end("FINISHED")
     except Stopped:
         tracker.abandon("KILLED")
@@ -74,6 +74,12 @@ def train_version(
         tracker.abandon("FAILED")
         raise
     return TrainedVersion(result, version)
+
+
+def _register(run: TrackedRun, job: TrainingJob, result: TrainingResult, stopped: Callable[[], bool]) -> Version:
+    if stopped():
+        raise Stopped("Stopped after the training and before its version was made: the next attempt makes it.")
+    return register_version(run, job, result)
 
 
 class _Tracker:
