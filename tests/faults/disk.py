@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest import SkipTest
 from unittest.mock import patch
 
 import pytest
-import torch
 
 from include.durable import ASIDE
 from include.errors import MillraceError, PermanentError, Stopped
@@ -30,10 +29,10 @@ from include.registry.versions import Version, champion, download, register_vers
 from include.training.checkpoint import load_checkpoint
 from include.training.launch import run_training
 from include.training.loop import CHECKPOINTS
-from include.training.result import RESULT, TrainingResult, read_result
+from include.training.result import RESULT, TrainingResult
 from include.training.tracked import TrainedVersion, train_version
-from include.training.worker import work
 from tests.faults.rows import Row, Setting, middle
+from tests.faults.training import train_here
 from tests.handwriting import PARTITIONS, Events, fill, job_over, weights
 from tests.migrated import put_database
 from tests.sentences import assert_readable
@@ -57,7 +56,7 @@ def run(setting: Setting) -> list[Row]:
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=30)
         ensure_topics(kafka, [TopicSpec(TOPIC, PARTITIONS)])
         fill(kafka, TOPIC, IMAGES)
-        trainings = _Trainings(kafka, disk, setting.folder / "runs", _train_here if setting.short else run_training)
+        trainings = _Trainings(kafka, disk, setting.folder / "runs", train_here if setting.short else run_training)
         rows = [trainings.checkpoints(), trainings.results()]
         registered = _Registered(disk, setting.folder, trainings.job, trainings.whole)
         rows += [registered.artifacts(), registered.database(), registered.models()]
@@ -117,29 +116,6 @@ def _refused(action: Callable[[], object], place: Path) -> None:
 def _pages(*paths: Path) -> int:
     """What files take up, in bytes."""
     return sum(-(-path.stat().st_size // PAGE) * PAGE for path in paths)
-
-
-def _train_here(
-    job: TrainingJob,
-    kafka: KafkaConnection,
-    directory: Path,
-    *,
-    run: str,
-    stopped: Callable[[], bool] = lambda: False,
-    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> TrainingResult:
-    """What `run_training` has a process of its own do, which takes seconds to import torch."""
-    connection = {"settings": dict(kafka.settings), "timeout_s": kafka.timeout_s}
-    request = {"directory": str(directory), "job": job.model_dump(mode="json"), "connection": connection}
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    try:
-        work({**request, "run": run, "lease_timeout_s": 1}, stopped, on_progress)
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_deterministic_debug_mode(mode)
-    result = read_result(directory, job)
-    assert result is not None
-    return result
 
 
 class _Trainings:
