@@ -23,7 +23,7 @@ endif
 LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
 
-.PHONY: help install demo up down status test lint format bench lock clean
+.PHONY: help install demo up down status test lint format bench faults lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ format: $(DEV_INSTALLED) ## let ruff write the code as `make lint` wants it
 
 bench: $(INSTALLED) ## the figures, each beside its limit measured in the same run
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+faults: $(DEV_INSTALLED) ## kill steps and brokers, count what is lost or doubled (ARGS="--only kills --seed 1": some)
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lock: $(INSTALLED) ## write the pins of changed requirements (UPGRADE=1: the newest versions)
 	@$(LOCK) requirements.in -o requirements.txt

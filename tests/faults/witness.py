@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ from include.kafka.dead_letters import ADDRESS
 from tests.topics import committed_records
 
 POLL_S = 0.2
+CATCH_UP_S = 30.0
 
 # What tells a record apart from all others of its topic, whoever wrote it.
 Identity = Callable[[Message], str]
@@ -68,7 +70,27 @@ class Witness:
 
     def seen(self, topic: str) -> Counter[str]:
         """How many different records of each identity it was shown."""
-        return Counter({name: len(places) for name, places in self._offsets[topic].items()})
+        return Counter({name: len(places) for name, places in list(self._offsets[topic].items())})
+
+    def verdict(self, expected: Mapping[tuple[str, ...], Collection[str]]) -> tuple[int, int]:
+        """How many records are lost and how many duplicated, by this witness and by a count that begins now.
+
+        Args:
+            expected: what should be there exactly once, for each group of topics that share it.
+        """
+        lost = duplicated = 0
+        for topics, wanted in expected.items():
+            counted = sum((count(self._kafka, topic, self._topics[topic]) for topic in topics), Counter[str]())
+            deadline = time.monotonic() + CATCH_UP_S
+            while (seen := self._seen(topics)).keys() != counted.keys() and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+            # What the witness was not shown in time counts as lost too: it is one of the readers that should see it.
+            missing, extra = lost_and_duplicated(wanted, counted & seen, counted, seen)
+            lost, duplicated = lost + missing, duplicated + extra
+        return lost, duplicated
+
+    def _seen(self, topics: Iterable[str]) -> Counter[str]:
+        return sum((self.seen(topic) for topic in topics), Counter[str]())
 
     def _watch(self) -> None:
         try:

@@ -1,0 +1,97 @@
+"""`python -m tests.faults`: inflict every fault, print what came of it, fail where a record was lost or doubled."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from include.kafka.broker.jars import jars_dir
+from include.state import PROJECT_ROOT
+from tests.faults.rows import Row, Setting, table, write
+from tests.faults.scenarios import SCENARIOS, run_scenario
+
+FAILED = 1
+FIGURES = PROJECT_ROOT / "docs" / "faults.json"
+
+# A pipe has no width of its own, and the table needs more than the usual 80.
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+
+def main(
+    seed: Annotated[
+        int | None, typer.Option(help="Draws the same faults again; by default a new one.", show_default=False)
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Run this scenario: {', '.join(SCENARIOS)}. Several times for several.", show_default=False),
+    ] = None,
+    short: Annotated[bool, typer.Option("--short", help="The version that `make test` runs.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the rows there; a whole run writes docs/faults.json.", show_default=False),
+    ] = None,
+) -> None:
+    """Kill, stop and starve Millrace's steps and brokers, and count what other applications see of it."""
+    if unknown := sorted(set(only or ()) - set(SCENARIOS)):
+        raise typer.BadParameter(
+            f"{unknown[0]!r} is no scenario; there are {', '.join(SCENARIOS)}", param_hint="--only"
+        )
+    logging.basicConfig(level=logging.ERROR)
+    # A scenario with a state folder of its own shares the jars that are there already.
+    os.environ.setdefault("MILLRACE_JARS", str(jars_dir()))
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    console.print(f"Seed {seed}: `python -m tests.faults --seed {seed}` draws the same faults again.", highlight=False)
+    rows: list[Row] = []
+    broken: list[str] = []
+    for name in only or SCENARIOS:
+        found = _scenario(name, seed, short=short)
+        rows += found or []
+        broken += [] if found else [name]
+    console.print(table(rows))
+    whole = only is None and not short and not broken
+    if out is not None or whole:
+        write(out or FIGURES, rows)
+    failed = [*broken, *(row.fault for row in rows if not row.passed)]
+    if failed:
+        console.print(f"Failed: {'; '.join(failed)}.", style="red", highlight=False)
+        raise typer.Exit(FAILED)
+
+
+def _scenario(name: str, seed: int, *, short: bool) -> list[Row] | None:
+    """A scenario's rows; None where it did not come to its end, and then its folder is kept for who looks into it."""
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix=f"millrace-faults-{name}-"))
+    with console.status(f"{name}: begins") as status:
+
+        def say(text: str) -> None:
+            status.update(f"{name}: {text}")
+            if not console.is_terminal:
+                console.print(f"{name}: {text}", highlight=False)
+
+        try:
+            rows = run_scenario(name, Setting(folder, seed, short, say))
+        except Exception:  # noqa: BLE001 - the other scenarios have their say too
+            console.print(f"{name} failed; brokers' and workers' logs are in {folder}.", style="red", highlight=False)
+            console.print(traceback.format_exc(), markup=False, highlight=False)
+            return None
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    shutil.rmtree(folder, ignore_errors=True)
+    console.print(f"{name}: {len(rows)} rows in {time.monotonic() - began:.0f} s.", highlight=False)
+    return rows
+
+
+if __name__ == "__main__":
+    typer.run(main)

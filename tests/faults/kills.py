@@ -1,0 +1,231 @@
+"""SIGKILL at named points and at random instants of ingest, prediction and training; see `run`."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import get_args
+
+from include.kafka.broker import running_cluster
+from include.kafka.connection import KafkaConnection
+from tests.faults.attempts import succeed
+from tests.faults.points import Point, RenamePoint, TransactionPoint
+from tests.faults.rows import Row, Setting, middle
+from tests.faults.witness import Witness
+from tests.faults.work import Ingest, Prediction, Training, Work
+from tests.killable import Attempt, Job, Target, Workers
+from tests.processes import wait_for
+
+SEEDS = 3
+TASK: tuple[Target, ...] = ("task", "group")
+TARGETS: tuple[Target, ...] = (*TASK, "trainer")
+# Where an attempt hangs that others take for dead.
+HALTS: tuple[Point, ...] = ("after begin", "after produce", "before commit")
+# How often a retry is killed again.
+AGAIN = 0.3
+# Kills that come too late, in a row: then they are badly aimed and prove nothing.
+MISSES = 5
+# By so much a piece of work is taken to be faster than measured when a kill has come after its end.
+FASTER = 0.9
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When an attempt is killed, at a point or after a time, and whom it hits.
+
+    Attributes:
+        number: see `tests.faults.points.halt_at`; a retry has less to do and is killed at the first.
+        after: as a share of the time that a piece of work takes undisturbed.
+    """
+
+    target: Target
+    point: Point | None = None
+    number: int = 1
+    after: float = 0.0
+
+
+@dataclass
+class Tally:
+    """What comes of one kind of kill, over all seeds: the seconds that each one cost, and the counts."""
+
+    recovered: list[float] = field(default_factory=list)
+    lost: int = 0
+    duplicated: int = 0
+
+    def judge(self, work: Work, witness: Witness, pieces: int) -> None:
+        lost, duplicated = work.verdict(witness, pieces)
+        self.lost += lost
+        self.duplicated += duplicated
+
+    def row(self, fault: str, *, control: bool = False) -> Row:
+        return Row(fault, len(self.recovered), self.lost, self.duplicated, middle(self.recovered), control)
+
+
+def run(setting: Setting) -> list[Row]:
+    """Kill each step, and retry it until it succeeds; a retry may be killed again.
+
+    Every kill that counts has met a process at its work. A retry of prediction may divide its partitions otherwise.
+    Training is killed in three ways: the task's process alone, its whole group, and the trainer that it has started.
+    """
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    with ground(setting) as (kafka, workers):
+        for seed in range(setting.seed, setting.seed + (1 if setting.short else SEEDS)):
+            its = replace(setting, seed=seed)
+            for what, work, kills in _plans(its, kafka):
+                fault = f"{work.name}: {what}"
+                its.say(f"{fault}, {len(kills)} times, seed {seed}")
+                endure(kafka, workers, work, kills, its.random(fault), tallies[fault])
+            for work in (_ingest(kafka, f"woken_{seed}"), prediction(kafka, f"woken_{seed}", pieces=len(HALTS))):
+                fault = f"{work.name}: woken after its retry has finished"
+                its.say(f"{fault}, {len(HALTS)} times, seed {seed}")
+                wake(kafka, workers, work, HALTS, its.random(fault), tallies[fault])
+    return [tally.row(fault) for fault, tally in tallies.items()]
+
+
+@contextmanager
+def ground(setting: Setting) -> Iterator[tuple[KafkaConnection, Workers]]:
+    """One broker, and workers for it."""
+    with running_cluster(setting.folder / "broker") as cluster, Workers(setting.folder / "workers.log") as workers:
+        yield KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=20), workers
+
+
+def _ingest(kafka: KafkaConnection, name: str) -> Ingest:
+    return Ingest(kafka, f"ingest_{name}", records=60, chunk=20)
+
+
+def prediction(kafka: KafkaConnection, name: str, *, pieces: int, control: bool = False) -> Prediction:
+    """Slices of three transactions in each of two partitions."""
+    return Prediction(kafka, f"predict_{name}", pieces=pieces, requests=30, chunk=10, control=control)
+
+
+def enough_for(kills: list[Kill]) -> int:
+    """Pieces of work: two to measure, one a kill, and those whose kill comes too late."""
+    return 2 + 3 * len(kills)
+
+
+def _plans(setting: Setting, kafka: KafkaConnection) -> Iterator[tuple[str, Work, list[Kill]]]:
+    """What is killed in one seed, each with its row's name."""
+    short, seed, folder = setting.short, setting.seed, setting.folder / str(setting.seed)
+    draws = setting.random("plans")
+
+    points = "SIGKILL at named points"
+    kills = transaction_points(draws, 3 if short else 9)
+    yield points, _ingest(kafka, f"points_{seed}"), kills
+    kills = transaction_points(draws, 3 if short else 9)
+    yield points, prediction(kafka, f"points_{seed}", pieces=enough_for(kills)), kills
+    kills = rename_points(draws, 3 if short else 12)
+    yield points, Training(kafka, f"train_points_{seed}", folder / "points"), kills
+
+    instants = "SIGKILL at random instants"
+    kills = random_instants(draws, 2 if short else 10, TASK)
+    yield instants, _ingest(kafka, f"instants_{seed}"), kills
+    kills = random_instants(draws, 2 if short else 10, TASK)
+    yield instants, prediction(kafka, f"instants_{seed}", pieces=enough_for(kills)), kills
+    kills = random_instants(draws, 3 if short else 9, TARGETS)
+    yield instants, Training(kafka, f"train_instants_{seed}", folder / "instants"), kills
+    if not short:
+        fresh = Training(kafka, f"train_fresh_{seed}", folder / "fresh", fresh=True)
+        yield f"{instants}, trainer started anew", fresh, random_instants(draws, 3, TARGETS)
+
+
+def random_instants(draws: Random, number: int, targets: tuple[Target, ...]) -> list[Kill]:
+    """Kills that are spread over a step's whole time, one at a random instant of each part of it."""
+    afters = [(part + draws.random()) / number for part in range(number)]
+    kills = [Kill(targets[part % len(targets)], after=after) for part, after in enumerate(afters)]
+    draws.shuffle(kills)
+    return kills
+
+
+def transaction_points(draws: Random, number: int) -> list[Kill]:
+    """Kills at the points of one of an attempt's first three transactions."""
+    return [
+        Kill(draws.choice(TASK), point, draws.randint(1, 3))
+        for point in draws.sample(get_args(TransactionPoint), number)
+    ]
+
+
+def rename_points(draws: Random, number: int) -> list[Kill]:
+    """Kills around the renames that make checkpoint and result whole, of all three targets."""
+    everything = [(point, target) for target in TARGETS for point in get_args(RenamePoint)]
+    chosen = draws.sample(everything, number)
+    return [Kill(target, point, draws.randint(1, 12) if "checkpoint" in point else 1) for point, target in chosen]
+
+
+def endure(
+    kafka: KafkaConnection, workers: Workers, work: Work, kills: list[Kill], draws: Random, tally: Tally
+) -> None:
+    """Inflict the kills on one piece of work after the other, while a witness reads; then count."""
+    with Witness(kafka, work.witnessed) as witness:
+        undisturbed_s = min(_seconds(workers, work.jobs(piece, draws)) for piece in range(2))
+        pieces, waiting, misses = 2, deque(kills), 0
+        while waiting:
+            struck: list[Attempt] = []
+            while waiting and (not struck or draws.random() < AGAIN):
+                victim = strike(workers, work.jobs(pieces, draws), waiting[0], undisturbed_s, again=bool(struck))
+                misses = misses + 1 if victim is None else 0
+                assert misses < MISSES, f"{misses} kills in a row came after the end: {waiting[0]}"
+                if victim is None:
+                    undisturbed_s *= FASTER
+                    break
+                struck.append(victim)
+                waiting.popleft()
+            succeed(workers, work.jobs(pieces, draws), delay_s=0)
+            ended = time.monotonic()
+            for victim in struck:
+                wait_for(victim.left_nothing, f"the children of the killed process {victim.pid} to end")
+                tally.recovered.append(ended - victim.killed_at)
+            pieces += 1
+        tally.judge(work, witness, pieces)
+
+
+def _seconds(workers: Workers, jobs: list[Job]) -> float:
+    """How long a step takes that nobody disturbs."""
+    began = time.monotonic()
+    succeed(workers, jobs, delay_s=0)
+    return time.monotonic() - began
+
+
+def strike(workers: Workers, jobs: list[Job], kill: Kill, undisturbed_s: float, *, again: bool) -> Attempt | None:
+    """Make an attempt and kill the first of its jobs; the others end before this returns.
+
+    Args:
+        again: it is a retry.
+
+    Returns:
+        What was killed; None when the kill came after the end of the work.
+    """
+    halt = None if kill.point is None else (kill.point, 1 if again else kill.number)
+    victim = workers.start(jobs[0], halt=halt)
+    others = [workers.start(job) for job in jobs[1:]]
+    if halt is None:
+        victim.goes_on_for(kill.after * undisturbed_s)
+    else:
+        victim.reaches("halted")
+    victim.kill(kill.target)
+    for attempt in (victim, *others):
+        attempt.end()
+    assert all(other.succeeded for other in others), (
+        f"what was not killed failed: {[other.failure for other in others]}"
+    )
+    # A trainer that was killed is told of by its task, which goes on; nothing else may end an attempt but the kill.
+    told = kill.target == "trainer" and victim.failed_with("TrainerDied")
+    assert victim.failure is None or told, f"it failed before it was killed: {victim.failure}"
+    return None if victim.succeeded else victim
+
+
+def wake(
+    kafka: KafkaConnection, workers: Workers, work: Work, points: Sequence[Point], draws: Random, tally: Tally
+) -> None:
+    """Let attempts halt as if their machine hung, let others finish their work, and wake them: they are fenced."""
+    with Witness(kafka, work.witnessed) as witness:
+        for piece, point in enumerate(points):
+            zombie = workers.start(work.jobs(piece, draws)[0], halt=(point, draws.randint(1, 3)))
+            assert zombie.reaches("halted"), f"it did not halt {point}: {zombie.events}"
+            tally.recovered.append(_seconds(workers, work.jobs(piece, draws)))
+            zombie.wake()
+            assert zombie.end().failed_with("Fenced"), f"it was to be fenced after its halt {point}: {zombie.events}"
+        tally.judge(work, witness, len(points))

@@ -1,0 +1,126 @@
+"""Named points of a step, at which its process tells that it is there and waits to be killed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from include.kafka import ledger
+from include.kafka.ledger import LedgerKey
+from include.kafka.record import OutgoingRecord
+from include.kafka.transaction import TransactionalWriter
+from include.training.loop import CHECKPOINTS
+from include.training.result import RESULT
+
+TransactionPoint = Literal[
+    "before begin",
+    "after begin",
+    "before produce",
+    "after produce",
+    "before ledger",
+    "after ledger",
+    "before commit",
+    "during commit",
+    "after commit",
+]
+RenamePoint = Literal[
+    "before checkpoint rename", "after checkpoint rename", "before result rename", "after result rename"
+]
+Point = TransactionPoint | RenamePoint
+
+WAKE = signal.SIGUSR1
+FLUSH_S = 60
+
+
+def halt_at(point: str, number: int, tell: Callable[[], None]) -> None:
+    """Let this process call `tell` and halt when it comes to a point, for ever or until `WAKE` reaches it.
+
+    `during commit` does not halt: the kill that follows the telling meets the commit on its way.
+
+    Args:
+        number: in which transaction of this process, or at which rename of this kind, counted from 1.
+    """
+
+    woken = threading.Event()
+
+    def halt() -> None:
+        signal.signal(WAKE, lambda *_: woken.set())
+        tell()
+        if point != "during commit":
+            woken.wait()
+
+    if point.endswith("rename"):
+        _halt_at_rename(point, number, halt)
+    else:
+        _halt_in_transaction(point, number, halt)
+
+
+def _halt_in_transaction(point: str, number: int, halt: Callable[[], None]) -> None:
+    transaction, produce = TransactionalWriter.transaction, TransactionalWriter.produce
+    record, commit = ledger.record, TransactionalWriter._commit
+    begun, produced = 0, False
+
+    def reached(name: str, writer: TransactionalWriter) -> None:
+        if name == point and begun == number:
+            # Until the flush the records may still lie in this process alone, and dying with them proves nothing.
+            writer._producer.flush(FLUSH_S)
+            halt()
+
+    @contextmanager
+    def halting_transaction(writer: TransactionalWriter) -> Iterator[None]:
+        nonlocal begun, produced
+        begun, produced = begun + 1, False
+        reached("before begin", writer)
+        with transaction(writer):
+            reached("after begin", writer)
+            yield
+
+    def halting_produce(writer: TransactionalWriter, outgoing: OutgoingRecord) -> None:
+        nonlocal produced
+        first, produced = not produced, True
+        if first:
+            reached("before produce", writer)
+        produce(writer, outgoing)
+        if first:
+            reached("after produce", writer)
+
+    def halting_record(writer: TransactionalWriter, key: LedgerKey, entry: Mapping[str, Any]) -> None:
+        reached("before ledger", writer)
+        record(writer, key, entry)
+        reached("after ledger", writer)
+
+    def halting_commit(writer: TransactionalWriter) -> None:
+        reached("before commit", writer)
+        reached("during commit", writer)
+        commit(writer)
+        reached("after commit", writer)
+
+    TransactionalWriter.transaction = halting_transaction  # type: ignore[method-assign, assignment]
+    TransactionalWriter.produce = halting_produce  # type: ignore[method-assign, assignment]
+    TransactionalWriter._commit = halting_commit  # type: ignore[method-assign, assignment]
+    ledger.record = halting_record
+
+
+def _halt_at_rename(point: str, number: int, halt: Callable[[], None]) -> None:
+    rename = Path.rename
+    when, kind, _ = point.split()
+    renamed = 0
+
+    def halting_rename(path: Path, target: Path) -> Path:
+        nonlocal renamed
+        if kind != {CHECKPOINTS: "checkpoint"}.get(target.parent.name, target.name):
+            return rename(path, target)
+        renamed += 1
+        if renamed == number and when == "before":
+            halt()
+        moved = rename(path, target)
+        if renamed == number and when == "after":
+            halt()
+        return moved
+
+    assert RESULT == "result", "the point is named after it"
+    Path.rename = halting_rename  # type: ignore[method-assign, assignment]

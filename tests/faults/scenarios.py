@@ -1,0 +1,16 @@
+"""The scenarios of the suite by name, in the order in which they run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from tests.faults.rows import Row, Setting
+
+# Each is a module of this package with `run(setting: Setting) -> list[Row]`.
+SCENARIOS = ("kills", "control", "brokers", "stuck", "scheduler", "disk", "week")
+
+
+def run_scenario(name: str, setting: Setting) -> list[Row]:
+    """Run one scenario; its module is imported only now, for some of them import a good deal."""
+    rows: list[Row] = import_module(f"tests.faults.{name}").run(setting)
+    return rows

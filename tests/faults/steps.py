@@ -1,0 +1,196 @@
+"""The steps of Millrace as the fault suite runs them: each in a process of its own, described by a dict of JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.kafka.connection import KafkaConnection
+from include.kafka.ranges import OffsetRange
+from include.pipeline import KINDS
+from tests.faults.afterwards import commit_afterwards
+from tests.faults.points import halt_at
+from tests.tiny import tiny_pipeline, tiny_predictor
+
+if TYPE_CHECKING:
+    from include.pipeline import Pipeline
+    from include.training.job import TrainingJob
+
+Job = dict[str, Any]
+# Gets the name of an event and its values.
+Tell = Callable[..., None]
+
+
+def ingest_job(
+    kafka: KafkaConnection, pipeline: Pipeline, batch: str, *, records: int, chunk: int, pace_s: float = 0
+) -> Job:
+    """`ingest_batch` of a pipeline of `tests.tiny`, or of one whose source is a bundled kind.
+
+    Args:
+        chunk: samples of a transaction.
+        pace_s: seconds to wait before each transaction.
+    """
+    job = {**_shared("ingest", kafka, pipeline, pace_s), "batch": batch, "records": records, "chunk": chunk}
+    if pipeline.source.kind in KINDS["source"]:
+        job["tables"] = pipeline.model_dump(mode="json", include={"format", "source", "topics", "ingest"})
+    return job
+
+
+def predict_job(
+    kafka: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetRange], *, pace_s: float = 0, control: bool = False
+) -> Job:
+    """`publish_predictions` of a pipeline of `tests.tiny`.
+
+    Args:
+        control: commit the position only after the results are in the topics, without transactions.
+    """
+    shared = _shared("predict", kafka, pipeline, pace_s)
+    tables = {"prediction": pipeline.prediction.model_dump()}
+    return {**shared, "tables": tables, "ranges": [item.to_dict() for item in ranges], "control": control}
+
+
+def replay_job(kafka: KafkaConnection, pipeline: Pipeline, *, number: int, run: str, chunk: int) -> Job:
+    """`replay_dead_letters` of a pipeline of `tests.tiny`.
+
+    Args:
+        chunk: dead letters of a transaction.
+    """
+    return {**_shared("replay", kafka, pipeline, 0), "number": number, "run": run, "chunk": chunk}
+
+
+def train_job(kafka: KafkaConnection, job: TrainingJob, directory: Path, *, fresh: bool = False) -> Job:
+    """`run_training`.
+
+    Args:
+        fresh: start the trainer as a fresh interpreter, as it is outside tests; otherwise it is forked from the task's
+            process, which saves seconds and lets it halt at points.
+    """
+    return {
+        "step": "train",
+        "connection": _connection(kafka),
+        "job": job.model_dump(mode="json"),
+        "directory": str(directory),
+        "fresh": fresh,
+    }
+
+
+def run_step(job: Job, tell: Tell) -> Job:
+    """Run a job to its end in this process, which does nothing else afterwards; returns what it did."""
+    steps: dict[str, Callable[[Job, KafkaConnection, Tell], Job]] = {
+        "ingest": _ingest,
+        "predict": _predict,
+        "replay": _replay,
+        "train": _train,
+    }
+    return steps[job["step"]](job, KafkaConnection(**job["connection"]), tell)
+
+
+def _connection(kafka: KafkaConnection) -> Job:
+    return {"settings": dict(kafka.settings), "timeout_s": kafka.timeout_s, "environment": kafka.environment}
+
+
+def _shared(step: str, kafka: KafkaConnection, pipeline: Pipeline, pace_s: float) -> Job:
+    return {
+        "step": step,
+        "connection": _connection(kafka),
+        "pipeline": pipeline.name,
+        "total": pipeline.source.count(),
+        "pace_s": pace_s,
+    }
+
+
+def _ingest(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+    from include.ingest import batch
+
+    _halt(job, tell)
+    batch.CHUNK_SAMPLES = job["chunk"]
+    pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job.get("tables", {}))
+    result = batch.ingest_batch(
+        kafka, pipeline, job["batch"], records=job["records"], run="faults", stopped=_pace(job, tell)
+    )
+    return {"sent": result.sent_now}
+
+
+def _predict(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+    from include.prediction.publish import publish_predictions
+
+    if job["control"]:
+        commit_afterwards()
+    _halt(job, tell)
+    pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job["tables"])
+    ranges = [OffsetRange.from_dict(item) for item in job["ranges"]]
+    published = publish_predictions(kafka, pipeline, ranges, tiny_predictor(), run="faults", stopped=_pace(job, tell))
+    return {"sent": published.samples}
+
+
+def _replay(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+    from include.replay import replay
+    from include.replay.choice import Choice
+
+    _halt(job, tell)
+    replay.CHUNK_RECORDS = job["chunk"]
+    pipeline = tiny_pipeline(job["pipeline"], total=job["total"])
+    done = replay.replay_dead_letters(kafka, pipeline, Choice(number=job["number"]), run=job["run"])
+    return {"sent": done.replayed_now}
+
+
+def _train(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+    from include.training.job import TrainingJob
+    from include.training.launch import run_training
+
+    if not job["fresh"]:
+        _fork_trainers(job.get("halt"))
+    result = run_training(
+        TrainingJob.model_validate(job["job"]),
+        kafka,
+        Path(job["directory"]),
+        run="faults",
+        on_progress=lambda answer: tell(answer["event"], pid=answer.get("pid")),
+    )
+    return {"model": str(result.model_directory)}
+
+
+def _halt(job: Job, tell: Tell) -> None:
+    if halt := job.get("halt"):
+        halt_at(halt["point"], halt["number"], lambda: tell("halted"))
+
+
+def _pace(job: Job, tell: Tell) -> Callable[[], bool]:
+    """The steps look at `stopped` before each chunk: here it lets them take their time, and never stops them."""
+
+    def stopped() -> bool:
+        tell("chunk")
+        time.sleep(job["pace_s"])
+        return False
+
+    return stopped
+
+
+def _fork_trainers(halt: Job | None) -> None:
+    """Let this process's next child be a fork of it that becomes the trainer without a new interpreter."""
+    subprocess.Popen = functools.partial(  # type: ignore[misc, assignment]
+        subprocess.Popen, preexec_fn=functools.partial(_become_trainer, halt)
+    )
+
+
+def _become_trainer(halt: Job | None) -> None:
+    """Runs where a child of `Popen` has its pipes already and is about to execute its program, which it never does."""
+    from include.training import worker
+
+    status = worker.FAILED
+    try:
+        # Among them the pipe whose end tells `Popen` that the program runs.
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        if halt:
+            told = json.dumps({"event": "halted"})
+            halt_at(halt["point"], halt["number"], lambda: print(told, file=answers, flush=True))
+        status = worker.main()
+    finally:
+        os._exit(status)
