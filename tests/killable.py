@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.transaction import TransactionalWriter
+from include.pipeline import KINDS
 from include.state import PROJECT_ROOT
 from tests.tiny import tiny_pipeline
 
@@ -55,7 +56,10 @@ def kill_at(point: Point, transaction: int, job: dict[str, Any]) -> None:
 
 
 def ingest_job(kafka: KafkaConnection, pipeline: Pipeline, batch: str, *, records: int, chunk: int) -> dict[str, Any]:
-    return {"step": "ingest", **_shared(kafka, pipeline), "batch": batch, "records": records, "chunk": chunk}
+    job = {"step": "ingest", **_shared(kafka, pipeline), "batch": batch, "records": records, "chunk": chunk}
+    if pipeline.source.kind in KINDS["source"]:
+        job["tables"] = pipeline.model_dump(mode="json", include={"format", "source", "topics", "ingest"})
+    return job
 
 
 def predict_job(kafka: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetRange]) -> dict[str, Any]:

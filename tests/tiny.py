@@ -56,7 +56,11 @@ def certainty(sample: np.ndarray[Any, Any]) -> float:
 
 
 def tiny_pipeline(name: str, *, total: int = 100, shift: int = 0, **tables: Any) -> Pipeline:
-    """A pipeline over `Numbers`; `tables` replace or add tables of its file, one partition a topic by default."""
+    """A pipeline over `Numbers`, unless `tables` has another source; one partition a topic by default.
+
+    Args:
+        tables: replace or add tables of its file.
+    """
     values = {
         "name": name,
         "description": "Which of three numbers is the largest?",
@@ -68,7 +72,8 @@ def tiny_pipeline(name: str, *, total: int = 100, shift: int = 0, **tables: Any)
         "training": {"labels": list(LETTERS)},
         **tables,
     }
-    return Pipeline.model_validate(values).model_copy(update={"source": Numbers(total=total, shift=shift)})
+    pipeline = Pipeline.model_validate(values)
+    return pipeline if "source" in tables else pipeline.model_copy(update={"source": Numbers(total=total, shift=shift)})
 
 
 def tiny_predictor() -> Predictor:

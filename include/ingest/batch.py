@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.ahead import ahead
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
+from include.ingest.chunk import Chunk, encode_chunk, usable
 from include.kafka import ledger
 from include.kafka.errors import Fenced, RecordTooLarge
 from include.kafka.ledger import LedgerKey
@@ -18,7 +18,7 @@ from include.kafka.record import OutgoingRecord, write_headers
 from include.kafka.signing import signing_keys
 from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
-from include.sources.base import fingerprint
+from include.sources.base import SourceChanged, fingerprint
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -38,12 +38,8 @@ class SourceExhausted(NothingToDo):
     """Every sample of the source is in a batch already."""
 
 
-class SourceChanged(PermanentError):
-    """The source no longer gives what the batch's first attempt read."""
-
-
 class BatchRefused(PermanentError):
-    """Not one sample of a batch fits into its topic."""
+    """Not one sample of a batch fits its topic and its format."""
 
 
 class PlannedTogether(MillraceError):
@@ -55,7 +51,9 @@ class Batch:
     """A batch as the ledger keeps it: source range `[start, start + count)` and how much of it is done.
 
     Attributes:
-        sent: how many of its samples are done; `samples` + `requests` in the topics, and `refused` as too large.
+        sent: how many of its samples are done; `samples` + `requests` in the topics, and `refused` as too large or not
+            of the pipeline's format.
+        prefix: what the source's samples up to the batch's end are, see `Source.prefix`.
     """
 
     start: int
@@ -66,6 +64,7 @@ class Batch:
     samples: int = 0
     requests: int = 0
     refused: int = 0
+    prefix: dict[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -74,7 +73,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What a batch holds, what of it was too large for its topic, and whether this attempt sent any of it."""
+    """What a batch holds, what of it was left out as too large or unfit, and whether this attempt sent any of it."""
 
     batch: str
     start: int
@@ -105,11 +104,14 @@ def ingest_batch(
     Raises:
         SourceExhausted: nothing is left for a new batch.
         PlannedTogether: another batch was planned at the same moment; nothing was sent of this one.
-        SourceChanged: the source's fingerprint is not that of the first attempt.
-        BatchRefused: no sample fits into its topic; where some do, the others are told and left out.
+        SourceChanged: the source's fingerprint is not that of the first attempt, or earlier samples are not those that
+            were sent.
+        SourceRefused: the source can't be used, or has what the pipeline has no label or format for; nothing was sent.
+        BatchRefused: no sample fits its topic and format; where some do, the others are told and left out.
         InvalidSigningKeys: records have to be signed and there is no key.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
+    pipeline = pipeline.model_copy(update={"source": pipeline.source.open()})
     key = _key(connection, pipeline, batch_id)
     keys = signing_keys(connection, signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
@@ -133,12 +135,13 @@ def ingest_batch(
         log.info("Batch %s is in the topics already, sent by run %s; nothing was sent.", batch_id, batch.run)
     metrics = metrics or NoMetrics()
     metrics.count(f"{pipeline.name}.ingested", sent_now)
-    metrics.count(f"{pipeline.name}.too_large", batch.refused - begun.refused)
+    metrics.count(f"{pipeline.name}.refused", batch.refused - begun.refused)
     if not _in_topics(batch):
         raise BatchRefused(
-            f"All {batch.refused} samples of batch {batch_id} of {pipeline.name} are larger than the "
-            f"{pipeline.topics.max_record_bytes} bytes that its topics were made for: raise max.message.bytes of "
-            f"{' and '.join(topics)}, or send smaller samples in a new run."
+            f"All {batch.refused} samples of batch {batch_id} of {pipeline.name} were left out, as larger than the "
+            f"{pipeline.topics.max_record_bytes} bytes that its topics were made for or as no {pipeline.format.kind}, "
+            f"which the log of the attempt that read them tells: raise max.message.bytes of {' and '.join(topics)}, or "
+            "correct the samples, and send them in a new run."
         )
     return IngestResult(
         batch_id, batch.start, batch.samples, batch.requests, batch.refused, sent_now, same_run=batch.run == run
@@ -147,12 +150,6 @@ def ingest_batch(
 
 def _in_topics(batch: Batch) -> int:
     return batch.samples + batch.requests
-
-
-def is_request(sample_id: str, share: float) -> bool:
-    """Whether a sample goes unlabelled to the requests: a stable share by its id."""
-    digest = hashlib.blake2b(sample_id.encode(), digest_size=8, person=b"requests").digest()
-    return int.from_bytes(digest, "big") < share * 2**64
 
 
 def _key(connection: KafkaConnection, pipeline: Pipeline, scope: str) -> LedgerKey:
@@ -183,7 +180,9 @@ def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, record
         known = ledger.read(connection, [key, position_key])
         if key in known:
             return Batch(**known[key]), False
-        start = int(known.get(position_key, {"position": 0})["position"])
+        before = known.get(position_key, {"position": 0})
+        start = int(before["position"])
+        pipeline.source.check_prefix(start, before.get("prefix", {}))
         available = pipeline.source.count() - start
         if available <= 0:
             raise SourceExhausted(
@@ -191,36 +190,33 @@ def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, record
                 "nothing to send until it grows."
             )
         count = min(records, available)
-        batch = Batch(start, count, _fingerprint(pipeline, start, count), run)
+        prefix = pipeline.source.prefix(start + count)
+        batch = Batch(start, count, _fingerprint(pipeline, start, count), run, prefix=prefix)
         with writer.transaction():
             ledger.record(writer, key, asdict(batch))
-            ledger.record(writer, position_key, {"position": start + count})
+            ledger.record(writer, position_key, {"position": start + count, "prefix": prefix})
     return batch, True
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What goes into one transaction: samples, their encoded values, and which of them are requests."""
-
-    samples: list[SourceSample]
-    values: list[bytes]
-    requests: list[bool]
-
-
-def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[_Chunk]:
+def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[Chunk]:
     """What is left of a batch."""
     sent = batch.sent
-    while sent < batch.count:
-        samples = pipeline.source.read(batch.start + sent, min(CHUNK_SAMPLES, batch.count - sent))
-        if not samples:
-            raise SourceChanged(_changed(pipeline, batch_id, batch, "it ends earlier"))
-        share, encode = pipeline.ingest.requests_share, pipeline.format.encode
-        yield _Chunk(
-            samples,
-            values=[encode(sample.content) for sample in samples],
-            requests=[is_request(sample.id, share) for sample in samples],
-        )
+    for samples in _read(pipeline, batch.start + sent, batch.count - sent):
+        yield encode_chunk(pipeline, samples)
         sent += len(samples)
+    if sent < batch.count:
+        raise SourceChanged(_changed(pipeline, batch_id, batch, "it ends earlier"))
+
+
+def _read(pipeline: Pipeline, start: int, count: int) -> Iterator[list[SourceSample]]:
+    """The source's samples in parts; fewer than `count` only where it ends."""
+    end = start + count
+    while start < end:
+        samples = pipeline.source.read(start, min(CHUNK_SAMPLES, end - start))
+        if not samples:
+            return
+        yield samples
+        start += len(samples)
 
 
 def _send(
@@ -228,12 +224,12 @@ def _send(
     pipeline: Pipeline,
     key: LedgerKey,
     batch: Batch,
-    chunk: _Chunk,
+    chunk: Chunk,
     keys: SigningKeys | None,
 ) -> Batch:
     """One chunk in one transaction, and the ledger's entry with it; what its topic would refuse is left out."""
     counts = [0, 0]
-    refused: list[RecordTooLarge] = []
+    refused: list[object] = [*chunk.unfit]
     schema, topics = pipeline.format.schema_name, (pipeline.samples_topic, pipeline.requests_topic)
     with writer.transaction():
         # Records are made one at a time: thousands that are kept make Python's garbage collector the largest cost.
@@ -254,7 +250,7 @@ def _send(
             counts[asked] += 1
         after = replace(
             batch,
-            sent=batch.sent + len(chunk.samples),
+            sent=batch.sent + len(chunk.samples) + len(chunk.unfit),
             samples=batch.samples + counts[False],
             requests=batch.requests + counts[True],
             refused=batch.refused + len(refused),
@@ -263,19 +259,17 @@ def _send(
     for refusal in refused[:REFUSALS_TOLD]:
         log.warning("A sample is left out: %s", refusal)
     if len(refused) > REFUSALS_TOLD:
-        log.warning("%d more samples are left out for the same reason.", len(refused) - REFUSALS_TOLD)
+        log.warning("%d more samples are left out.", len(refused) - REFUSALS_TOLD)
     return after
 
 
 def _fingerprint(pipeline: Pipeline, start: int, count: int) -> str:
-    chunks = (
-        pipeline.source.read(position, min(CHUNK_SAMPLES, start + count - position))
-        for position in range(start, start + count, CHUNK_SAMPLES)
-    )
-    return fingerprint(chain.from_iterable(chunks))
+    return fingerprint(usable(pipeline, chain.from_iterable(_read(pipeline, start, count))))
 
 
 def _check_fingerprint(pipeline: Pipeline, batch_id: str, batch: Batch) -> None:
+    # First what can name the sample that changed everything behind it.
+    pipeline.source.check_prefix(batch.start + batch.count, batch.prefix)
     found = _fingerprint(pipeline, batch.start, batch.count)
     if found != batch.fingerprint:
         raise SourceChanged(_changed(pipeline, batch_id, batch, f"its fingerprint is {found[:16]}"))

@@ -24,8 +24,8 @@ class ProduceBatchOperator(PipelineOperator):
 
     Skips when the source has nothing new, and when another run has sent the batch.
 
-    A sample that is larger than its topic takes is left out with a warning, and the others are sent; a batch of such
-    samples alone fails.
+    A sample that is larger than its topic takes, or not of the pipeline's format, is left out with a warning, and the
+    others are sent; a batch of such samples alone fails.
 
     Returns `batch`, `start`, `samples`, `requests`, `refused` and `sent_now`, all counted in samples.
 

@@ -20,8 +20,8 @@ from include.ingest.batch import (
     SourceChanged,
     SourceExhausted,
     ingest_batch,
-    is_request,
 )
+from include.ingest.chunk import is_request
 from include.kafka.errors import BrokerUnavailable, TopicMissing
 from include.kafka.signing import InvalidSigningKeys
 from include.kafka.transaction import TransactionalWriter
@@ -462,4 +462,4 @@ def test_what_was_sent_is_counted(kafka, new_pipeline):
 
     ingest(kafka, pipeline, metrics=Metrics())
 
-    assert counted == [(f"{pipeline.name}.ingested", 40), (f"{pipeline.name}.too_large", 0)]
+    assert counted == [(f"{pipeline.name}.ingested", 40), (f"{pipeline.name}.refused", 0)]

@@ -113,7 +113,7 @@ def test_too_many_refused_records_end_it_with_the_counts(
     garbage(kafka, topic, 50)
     with pytest.raises(TooManyRefused) as refused:
         train(job_over(kafka, topic, max_rejected_share=0.1), kafka, tmp_path)
-    assert_readable(refused.value, "wrong-schema", "0.1", "max_rejected_share", topic)
+    assert_readable(refused.value, "no-schema", "0.1", "max_rejected_share", topic)
 
 
 def test_a_share_of_refused_records_below_the_limit_is_counted_in_the_card(
@@ -123,7 +123,7 @@ def test_a_share_of_refused_records_below_the_limit_is_counted_in_the_card(
     garbage(kafka, topic, 20)
     trained = train(job_over(kafka, topic, epochs=1, max_rejected_share=0.9), kafka, tmp_path)
     assert sum(trained.train.samples.values()) + sum(trained.held_out.samples.values()) == 100
-    assert trained.train.refused["wrong-schema"] + trained.held_out.refused["wrong-schema"] == 20
+    assert trained.train.refused["no-schema"] + trained.held_out.refused["no-schema"] == 20
 
 
 def test_refused_records_are_counted_whole_though_the_epoch_came_in_pieces(

@@ -1,0 +1,94 @@
+"""Samples of a source made ready for their topics: checked, encoded, and divided into samples and requests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.sources.base import SourceRefused
+
+if TYPE_CHECKING:
+    from include.codecs.base import Codec
+    from include.pipeline import Pipeline
+    from include.sources.base import SourceSample
+
+# Samples that come encoded are decoded to be checked; so many at a time keep the memory for it small.
+CHECKED_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What goes into one transaction: samples, their encoded values, and which of them are requests.
+
+    Attributes:
+        unfit: for each sample that is left out as not of the format, which and why.
+    """
+
+    samples: list[SourceSample]
+    values: list[bytes]
+    requests: list[bool]
+    unfit: list[str]
+
+
+def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> Chunk:
+    """What can be sent of the samples, and what is left out."""
+    share, encode = pipeline.ingest.requests_share, pipeline.format.encode
+    unfit = _unfit(pipeline.format, samples)
+    chunk = Chunk([], [], [], [])
+    for position, sample in enumerate(samples):
+        try:
+            value = sample.content if isinstance(sample.content, bytes) else encode(sample.content)
+        except ValueError as error:
+            unfit[position] = str(error)
+        if position in unfit:
+            chunk.unfit.append(f"{sample.id}: {unfit[position]}")
+            continue
+        chunk.samples.append(sample)
+        chunk.values.append(value)
+        chunk.requests.append(is_request(sample.id, share))
+    return chunk
+
+
+def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
+    """Which samples have no content, or come as bytes and are not in the format, by position, and why."""
+    unfit = {position: s.fault for position, s in enumerate(samples) if s.fault is not None}
+    encoded = [
+        (position, s.content) for position, s in enumerate(samples) if s.fault is None and isinstance(s.content, bytes)
+    ]
+    for first in range(0, len(encoded), CHECKED_TOGETHER):
+        positions, values = zip(*encoded[first : first + CHECKED_TOGETHER], strict=True)
+        for refusal in codec.decode(values).refusals:
+            unfit[positions[refusal.position]] = f"{refusal.error} ({refusal.reason})"
+    return unfit
+
+
+def is_request(sample_id: str, share: float) -> bool:
+    """Whether a sample goes unlabelled to the requests: a stable share by its id."""
+    digest = hashlib.blake2b(sample_id.encode(), digest_size=8, person=b"requests").digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def usable(pipeline: Pipeline, samples: Iterable[SourceSample]) -> Iterator[SourceSample]:
+    """The same samples.
+
+    Raises:
+        SourceRefused: one has a label that the pipeline doesn't know, or another shape or dtype than its format.
+    """
+    labels = frozenset(pipeline.training.labels)
+    encodable: set[tuple[Any, Any]] = set()
+    for sample in samples:
+        if sample.label is not None and sample.label not in labels:
+            raise SourceRefused(
+                f"Sample {sample.id!r} has the label {sample.label!r} and training.labels of {pipeline.name}.toml has "
+                f"{', '.join(pipeline.training.labels)}: add the label there, or correct it in the source."
+            )
+        content = sample.content
+        if not isinstance(content, bytes) and (content.shape, content.dtype) not in encodable:
+            try:
+                pipeline.format.encode(content)
+            except ValueError as error:
+                raise SourceRefused(f"Sample {sample.id!r} can't be sent by {pipeline.name}.toml: {error}") from error
+            encodable.add((content.shape, content.dtype))
+        yield sample

@@ -1,0 +1,66 @@
+"""What a table's cell holds, as the content of a sample."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class NoContent(Exception):
+    """The cell does not hold what it should; the text says so in one sentence."""
+
+
+def text_of(cell: Any) -> bytes:
+    if not isinstance(cell, str):
+        raise NoContent(f"The cell holds {_kind(cell)} and no text.")
+    try:
+        return cell.encode()
+    except UnicodeEncodeError as error:
+        raise NoContent(f"Character {error.start} of the text is half a surrogate pair.") from error
+
+
+def base64_of(cell: Any) -> bytes:
+    """The bytes that the text stands for; line breaks are none of base64's characters."""
+    try:
+        return binascii.a2b_base64(text_of(cell), strict_mode=True)
+    except binascii.Error as error:
+        raise NoContent(f"The cell's text is not base64: {error}.") from error
+
+
+def bytes_of(cell: Any) -> bytes:
+    """A Parquet value of binary type, bare or as the `bytes` of a struct."""
+    if isinstance(cell, dict):
+        cell = cell.get("bytes")
+    if not isinstance(cell, bytes):
+        raise NoContent(f"The cell holds {_kind(cell)} and no bytes.")
+    return cell
+
+
+def numbers_of(cell: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    """A list of numbers, nested or not and in CSV as JSON, as an array."""
+    import numpy as np
+
+    try:
+        numbers = np.array(json.loads(cell) if isinstance(cell, str) else cell)
+    except (ValueError, RecursionError) as error:
+        raise NoContent(f"The cell holds no list of numbers: {error}.") from error
+    if numbers.dtype.kind not in "iuf" or numbers.ndim == 0:
+        raise NoContent("The cell holds no list of numbers.")
+    if numbers.size != np.prod(shape):
+        raise NoContent(f"The cell holds {numbers.size} numbers and shape {shape} takes {np.prod(shape)}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        content = numbers.astype(dtype).reshape(shape)
+    whole = numbers.astype(np.float64)
+    if not np.isfinite(content).all() or not np.isfinite(whole).all():
+        raise NoContent(f"The cell holds NaN, infinity or a number beyond {dtype}.")
+    if not dtype.startswith("float") and (content.ravel() != numbers.ravel()).any():
+        raise NoContent(f"The cell holds a number that is no {dtype}.")
+    return content
+
+
+def _kind(cell: Any) -> str:
+    return "nothing" if cell is None else f"a value of type {type(cell).__name__}"

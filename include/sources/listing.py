@@ -1,0 +1,69 @@
+"""The files below a folder of any fsspec filesystem, with their times of change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from include.sources.base import SourceRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fsspec import AbstractFileSystem
+
+# Where filesystems tell the time of change: local, S3, Azure, Google, memory.
+TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
+
+
+class File(NamedTuple):
+    """A file of a listing; files are in the order of their fields.
+
+    Attributes:
+        changed: its time of change, in seconds since the epoch.
+        name: its path below a folder, with `/` between the parts.
+    """
+
+    changed: float
+    name: str
+    size: int
+
+
+def files_below(filesystem: AbstractFileSystem, root: str, folder: str) -> Iterator[File]:
+    """Every file below `root`, or the file that it is itself, in no order; links are followed.
+
+    Args:
+        folder: what names are relative to.
+
+    Raises:
+        SourceRefused: there is something that is neither a file nor a folder, or whose time is not told.
+        OSError: a folder can't be listed.
+    """
+    # Not `find`, which passes over a folder that it may not read as if that were empty.
+    folders = [root]
+    while folders:
+        for entry in filesystem.ls(folders.pop(), detail=True):
+            path = str(entry["name"]).rstrip("/")
+            # Of a link, the listing tells neither what it leads to nor that one's time.
+            info = entry if entry["type"] in ("file", "directory") else filesystem.info(path)
+            if info["type"] == "file":
+                yield File(_changed(filesystem, info), path.removeprefix(folder).lstrip("/"), int(info["size"]))
+            elif info["type"] != "directory":
+                raise SourceRefused(f"Path {path!r} is neither a file nor a folder: remove it.")
+            elif path != root:
+                folders.append(path)
+
+
+def _changed(filesystem: AbstractFileSystem, info: dict[str, Any]) -> float:
+    told = next((info[key] for key in TIMES if info.get(key) is not None), None)
+    if told is None:
+        try:
+            told = filesystem.modified(info["name"])
+        except NotImplementedError as error:
+            raise SourceRefused(
+                f"The filesystem of {info['name']!r} tells no times of change, by which new files are known: copy the "
+                "files to one that does."
+            ) from error
+    if isinstance(told, str):
+        told = datetime.fromisoformat(told)
+    return float(told.timestamp()) if isinstance(told, datetime) else float(told)

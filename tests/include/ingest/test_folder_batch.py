@@ -1,0 +1,227 @@
+"""A folder of JPEG files goes into the topics file by file, and what is no sample is left out and told."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.ingest import chunk
+from include.ingest.batch import BatchRefused, SourceExhausted, ingest_batch
+from include.sources.base import SourceChanged, SourceRefused
+from tests.corpus import saved as image_file
+from tests.corpus import slope
+from tests.killable import ingest_job, kill_at
+from tests.places import LocalPlace
+from tests.sentences import assert_readable
+from tests.topics import committed_records
+
+WIDTH, HEIGHT = 24, 16
+FORMAT = {"kind": "image.jpeg", "height": HEIGHT, "width": WIDTH, "channels": 3}
+
+
+def jpeg(number):
+    """A file that the codec itself would write in another way: it must not be decoded and encoded again."""
+    return image_file(slope("RGB", WIDTH, HEIGHT), "JPEG", quality=50 + number, progressive=True)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Thirty pictures of three classes, in the order of their numbers."""
+    place = LocalPlace(tmp_path / "pictures")
+    for number in range(30):
+        place.write(f"{'abc'[number % 3]}/{number:02}.jpg", jpeg(number), second=number)
+    return place
+
+
+@pytest.fixture
+def new_folder_pipeline(new_pipeline, pictures):
+    def make(**tables):
+        source = {"kind": "folder", "path": pictures.path}
+        return new_pipeline(**{"format": FORMAT, "source": source, "model": {"kind": "convnet"}, **tables})
+
+    return make
+
+
+def ingest(kafka, pipeline, batch="2026-01-01", *, records=100):
+    return ingest_batch(kafka, pipeline, batch, records=records, run="run-1")
+
+
+def in_topics(kafka, pipeline):
+    """Key to value of both topics, once they are found to hold no key twice."""
+    records = [
+        record
+        for topic in (pipeline.samples_topic, pipeline.requests_topic)
+        for record in committed_records(kafka, topic)
+    ]
+    values = {record.key().decode(): record.value() for record in records}
+    assert len(values) == len(records)
+    return values
+
+
+def expected(numbers=range(30)):
+    return {f"{'abc'[number % 3]}/{number:02}.jpg": jpeg(number) for number in numbers}
+
+
+def told(caplog):
+    return [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+
+
+def test_files_are_sent_as_they_are(kafka, new_folder_pipeline):
+    pipeline = new_folder_pipeline()
+
+    result = ingest(kafka, pipeline)
+
+    assert (result.samples + result.requests, result.refused) == (30, 0)
+    assert in_topics(kafka, pipeline) == expected()
+
+
+def test_a_sample_has_its_folder_s_name_for_a_label(kafka, new_folder_pipeline):
+    pipeline = new_folder_pipeline(ingest={"requests_share": 0.0})
+    ingest(kafka, pipeline)
+
+    for record in committed_records(kafka, pipeline.samples_topic):
+        assert record.headers() == [("schema", b"image.jpeg/1"), ("label", record.key()[:1])]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("b/cut.jpg", jpeg(1)[:200], "undecodable"),
+        ("b/page.jpg", b"<!DOCTYPE html>", "undecodable"),
+        ("b/empty.jpg", b"", "empty"),
+        ("b/small.jpg", image_file(slope("RGB", 8, 8), "JPEG"), "wrong-size"),
+        ("b/gray.jpg", image_file(slope("L", WIDTH, HEIGHT), "JPEG"), "wrong-channels"),
+    ],
+)
+def test_a_file_that_is_no_sample_is_left_out_and_told(
+    kafka, new_folder_pipeline, pictures, caplog, name, content, reason
+):
+    pipeline = new_folder_pipeline()
+    pictures.write(name, content, second=4.5)
+
+    result = ingest(kafka, pipeline)
+
+    assert (result.samples + result.requests, result.sent_now, result.refused) == (30, 30, 1)
+    assert in_topics(kafka, pipeline) == expected()
+    assert len(told(caplog)) == 1
+    assert name in told(caplog)[0]
+    assert reason in told(caplog)[0]
+    assert ingest(kafka, pipeline).refused == 1, "the next attempt knows"
+
+
+def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, pictures, monkeypatch):
+    """Files are checked some at a time, and each time their positions begin anew."""
+    monkeypatch.setattr(chunk, "CHECKED_TOGETHER", 4)
+    pipeline = new_folder_pipeline()
+    bad = [0, 3, 4, 11, 29]
+    for number in bad:
+        pictures.write(f"{'abc'[number % 3]}/{number:02}.jpg", b"bad", second=number)
+
+    assert ingest(kafka, pipeline).refused == len(bad)
+    assert in_topics(kafka, pipeline) == expected(number for number in range(30) if number not in bad)
+
+
+def test_a_folder_of_bad_files_alone_is_no_success(kafka, new_folder_pipeline):
+    pipeline = new_folder_pipeline(format={**FORMAT, "kind": "image.png"})
+
+    with pytest.raises(BatchRefused) as refusal:
+        ingest(kafka, pipeline)
+
+    assert_readable(refusal.value, "All 30 samples", "image.png", pipeline.name)
+    assert in_topics(kafka, pipeline) == {}
+
+
+def test_a_label_that_the_pipeline_does_not_know_is_refused_before_anything_is_sent(
+    kafka, new_folder_pipeline, pictures
+):
+    pipeline = new_folder_pipeline()
+    pictures.write("dragon/1.jpg", jpeg(1), second=100)
+
+    with pytest.raises(SourceRefused) as refusal:
+        ingest(kafka, pipeline)
+    assert_readable(refusal.value, "dragon/1.jpg", "'dragon'", f"{pipeline.name}.toml", "a, b, c")
+    assert in_topics(kafka, pipeline) == {}
+
+    pictures.remove("dragon/1.jpg")
+    assert ingest(kafka, pipeline).start == 0, "the same batch goes on once the folder is mended"
+
+
+def test_batches_follow_a_growing_folder(kafka, new_folder_pipeline, pictures):
+    pipeline = new_folder_pipeline()
+    assert ingest(kafka, pipeline, "first").start == 0
+    with pytest.raises(SourceExhausted):
+        ingest(kafka, pipeline, "second")
+
+    pictures.write("a/30.jpg", jpeg(30), second=40)
+
+    assert ingest(kafka, pipeline, "second").start == 30
+    assert in_topics(kafka, pipeline) == expected(range(31))
+
+
+def test_a_file_that_came_between_is_never_lost_silently(kafka, new_folder_pipeline, pictures):
+    pipeline = new_folder_pipeline()
+    ingest(kafka, pipeline, "first", records=20)
+    pictures.write("a/30.jpg", jpeg(30), second=3)
+
+    with pytest.raises(SourceChanged) as refusal:
+        ingest(kafka, pipeline, "second")
+    assert_readable(refusal.value, "a/30.jpg", pictures.path, "touch")
+
+    pictures.write("a/30.jpg", jpeg(30), second=50)
+    ingest(kafka, pipeline, "second")
+    assert in_topics(kafka, pipeline) == expected(range(31))
+
+
+def test_a_file_that_came_between_those_of_a_killed_batch_is_named(kafka, new_folder_pipeline, pictures):
+    pipeline = new_folder_pipeline()
+    kill_at("after commit", 2, ingest_job(kafka, pipeline, "first", records=30, chunk=10))
+    pictures.write("dragon/30.jpg", jpeg(30), second=3)
+
+    with pytest.raises(SourceChanged) as refusal:
+        ingest(kafka, pipeline, "first")
+    assert_readable(refusal.value, "dragon/30.jpg", pictures.path, "touch")
+
+    pictures.write("dragon/30.jpg", jpeg(30), second=50)
+    assert ingest(kafka, pipeline, "first").sent_now == 20
+    assert in_topics(kafka, pipeline) == expected()
+
+
+def test_a_file_that_changed_under_a_batch_is_refused(kafka, new_folder_pipeline, pictures):
+    pipeline = new_folder_pipeline()
+    kill_at("after commit", 1, ingest_job(kafka, pipeline, "2026-01-01", records=30, chunk=10))
+    pictures.write("b/01.jpg", jpeg(40), second=1)
+
+    with pytest.raises(SourceChanged) as refusal:
+        ingest(kafka, pipeline)
+
+    assert_readable(refusal.value, pipeline.name, "samples 0 to 30")
+    assert in_topics(kafka, pipeline) == {}
+
+
+@pytest.mark.parametrize(("point", "transaction"), [("after commit", 1), ("before commit", 2), ("after commit", 3)])
+def test_a_killed_batch_is_sent_once_though_the_folder_grows(kafka, new_folder_pipeline, pictures, point, transaction):
+    pipeline = new_folder_pipeline()
+    pictures.write("c/bad.jpg", b"bad", second=14.5)
+    kill_at(point, transaction, ingest_job(kafka, pipeline, "first", records=25, chunk=10))
+    pictures.write("a/30.jpg", jpeg(30), second=100)
+
+    first = ingest(kafka, pipeline, "first")
+    second = ingest(kafka, pipeline, "second")
+
+    assert (first.samples + first.requests, first.refused, second.start) == (24, 1, 25)
+    assert in_topics(kafka, pipeline) == expected(range(31))
+
+
+def test_a_batch_is_sent_in_parts_that_fit_into_memory(kafka, new_folder_pipeline, monkeypatch):
+    monkeypatch.setattr("include.sources.files.READ_BYTES", 3000)
+    pipeline = new_folder_pipeline()
+
+    assert ingest(kafka, pipeline).sent_now == 30
+    assert in_topics(kafka, pipeline) == expected()
+
+
+def test_a_batch_that_is_sent_does_not_need_its_folder_any_more(kafka, new_folder_pipeline, pictures, tmp_path):
+    pipeline = new_folder_pipeline()
+    ingest(kafka, pipeline)
+    pictures.folder.rename(tmp_path / "elsewhere")
+
+    assert ingest(kafka, pipeline).sent_now == 0

@@ -1,0 +1,307 @@
+"""A folder with the class as folder name: what counts, in which order, and as what it is read."""
+
+from __future__ import annotations
+
+import os
+import time
+import zipfile
+
+import fsspec
+import pytest
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from pydantic import ValidationError
+
+from include.sources import base, files
+from include.sources import folder as folders
+from include.sources.base import SourceChanged, SourceRefused
+from include.sources.folder import FolderSource
+from tests.places import DAY
+from tests.sentences import assert_readable
+
+
+def folder(place, **settings):
+    return FolderSource(path=place.path, **settings)
+
+
+def names(source, start=0, count=100):
+    return [sample.id for sample in source.read(start, count)]
+
+
+@pytest.fixture
+def pets(place):
+    """Two classes; the order of arrival is not that of the names."""
+    place.write("dog/b.jpg", b"first", second=1)
+    place.write("cat/c.jpg", b"second", second=2)
+    place.write("cat/old/a.jpg", b"third", second=3)
+    return place
+
+
+def test_a_sample_is_a_file_as_it_is(pets):
+    sample = folder(pets).read(2, 1)[0]
+
+    assert (sample.id, sample.label, sample.group, sample.content) == ("cat/old/a.jpg", "cat", None, b"third")
+
+
+def test_files_are_counted_and_come_in_the_order_of_their_change(pets):
+    source = folder(pets)
+
+    assert source.count() == 3
+    assert names(source) == ["dog/b.jpg", "cat/c.jpg", "cat/old/a.jpg"]
+
+
+def test_files_of_one_time_come_in_the_order_of_their_names(place):
+    for name in ("b/1", "a/2", "a/10"):
+        place.write(name)
+
+    assert names(folder(place)) == ["a/10", "a/2", "b/1"]
+
+
+def test_a_source_can_be_read_from_any_position(pets):
+    source = folder(pets)
+
+    assert [names(source, position, 1)[0] for position in range(3)] == names(source)
+    assert names(source, 1, 2) == names(source)[1:]
+    assert names(source, 3) == []
+
+
+def test_a_new_file_takes_the_next_position(pets):
+    source = folder(pets)
+    before = names(source)
+
+    pets.write("cat/0.jpg", second=4)
+
+    assert names(source.open()) == [*before, "cat/0.jpg"]
+
+
+def test_a_source_stays_as_it_was_opened(pets):
+    source = folder(pets)
+    assert source.count() == 3
+
+    pets.write("cat/0.jpg", second=4)
+
+    assert (source.count(), source.open().count()) == (3, 4)
+
+
+def test_suffixes_choose_files(pets):
+    pets.write("cat/notes.txt", second=0)
+    pets.write("README", second=0)
+    pets.write("cat/LARGE.JPG", second=4)
+
+    assert folder(pets, suffixes=[".jpg"]).count() == 4
+
+
+@pytest.mark.parametrize("hidden", [".DS_Store", "cat/.a.jpg.part", ".git/config"])
+def test_hidden_files_and_folders_do_not_count(pets, hidden):
+    pets.write(hidden)
+
+    assert folder(pets).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("expression", "group"), [(r"voice\d+", "voice7"), (r"(\w+)-\d", "voice7"), (r"^zero/(.*)-", "voice7")]
+)
+def test_a_part_of_the_path_can_be_the_group(place, expression, group):
+    place.write("zero/voice7-1.wav")
+
+    assert folder(place, group=expression).read(0, 1)[0].group == group
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name(place):
+    place.write("a/[1]*?.jpg", b"one")
+    place.write("a/1.jpg", b"other", second=1)
+
+    assert folder(place).read(0, 1)[0].content == b"one"
+
+
+def test_what_is_read_at_once_is_bounded(pets, monkeypatch):
+    monkeypatch.setattr(files, "READ_BYTES", len(b"first") + len(b"second"))
+    source = folder(pets)
+
+    assert names(source) == ["dog/b.jpg", "cat/c.jpg"]
+    assert names(source, 2) == ["cat/old/a.jpg"]
+
+
+def test_a_file_larger_than_the_bound_is_read_alone(pets, monkeypatch):
+    monkeypatch.setattr(files, "READ_BYTES", 1)
+
+    assert names(folder(pets)) == ["dog/b.jpg"]
+
+
+def test_files_that_changed_lately_do_not_count_yet(place):
+    now = time.time() - DAY
+    place.write("a/old", second=now - 60)
+    place.write("b/new", second=now)
+    place.write("b/in the future", second=now + 3600)
+
+    assert (folder(place).count(), folder(place, settle_s=0).count()) == (1, 2)
+
+
+def test_a_filesystem_can_be_handed_in(pets):
+    filesystem, root = fsspec.url_to_fs(pets.path)
+    elsewhere = FolderSource(path=root).on(filesystem)
+
+    assert elsewhere.count() == 3
+    assert names(elsewhere)[0] == "dog/b.jpg"
+
+
+def test_a_filesystem_that_fetches_many_files_at_once_can_be_handed_in(pets):
+    """Those of object storages are asynchronous."""
+    filesystem, root = fsspec.url_to_fs(pets.path)
+    remote = AsyncFileSystemWrapper(filesystem, asynchronous=False)
+    source = FolderSource(path=root).on(remote)
+
+    assert source.count() == 3
+    assert [(s.id, s.content) for s in source.read(0, 2)] == [("dog/b.jpg", b"first"), ("cat/c.jpg", b"second")]
+
+
+def test_a_filesystem_without_times_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        archive.writestr("cat/1.jpg", b"one")
+
+    with pytest.raises(SourceRefused) as refusal:
+        FolderSource(path=f"zip://::{tmp_path}/pets.zip").count()
+
+    assert_readable(refusal.value, "cat/1.jpg", "times of change")
+
+
+def test_an_empty_folder_is_refused(place):
+    place.write("cat/notes.txt")
+    place.write(".hidden/a.jpg")
+
+    with pytest.raises(SourceRefused) as refusal:
+        folder(place, suffixes=[".jpg", ".jpeg"]).count()
+
+    assert_readable(refusal.value, place.path, ".jpg or .jpeg", "[source]")
+
+
+def test_a_folder_that_does_not_exist_is_refused(place):
+    source = FolderSource(path=f"{place.path}/nowhere")
+
+    with pytest.raises(SourceRefused) as refusal:
+        source.count()
+
+    assert_readable(refusal.value, f"{place.path}/nowhere", "path", "[source]")
+
+
+def test_a_file_in_no_class_is_refused(pets):
+    pets.write("stray.jpg")
+
+    with pytest.raises(SourceRefused) as refusal:
+        folder(pets).count()
+
+    assert_readable(refusal.value, "stray.jpg", pets.path, "suffixes", "[source]")
+
+
+def test_one_class_alone_is_refused(place):
+    place.write("cat/a.jpg")
+    place.write("cat/b.jpg")
+
+    with pytest.raises(SourceRefused) as refusal:
+        folder(place).count()
+
+    assert_readable(refusal.value, "'cat'", place.path)
+
+
+def test_a_file_that_no_topic_would_take_is_refused_unread(pets, monkeypatch):
+    monkeypatch.setattr(folders, "MAX_SAMPLE_BYTES", 5)
+
+    with pytest.raises(SourceRefused) as refusal:
+        folder(pets).count()
+
+    assert_readable(refusal.value, "cat/c.jpg", "6 bytes", 5)
+
+
+def test_a_file_without_its_group_is_refused(pets):
+    with pytest.raises(SourceRefused) as refusal:
+        folder(pets, group=r"voice\d+").read(0, 1)
+
+    assert_readable(refusal.value, "voice", "dog/b.jpg")
+
+
+def test_a_group_that_is_no_expression_is_refused_when_the_file_is_parsed():
+    with pytest.raises(ValidationError, match="not a regular expression"):
+        FolderSource(path="x", group="(")
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/pets", "carrier-pigeon://pets"])
+def test_a_filesystem_that_is_not_installed_is_refused(path):
+    with pytest.raises(SourceRefused) as refusal:
+        FolderSource(path=path).count()
+
+    assert_readable(refusal.value, path, "[source]")
+
+
+def test_a_file_that_is_gone_when_it_is_read_is_told(pets):
+    source = folder(pets)
+    source.count()
+    pets.remove("cat/c.jpg")
+
+    with pytest.raises(SourceChanged) as refusal:
+        source.read(0, 3)
+
+    assert_readable(refusal.value, "cat/c.jpg")
+
+
+def test_a_path_that_is_not_absolute_begins_at_the_project():
+    assert FolderSource(path="tests/include/sources", suffixes=[".py"]).files()
+
+
+def test_links_are_followed_to_files_and_folders(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "1.jpg").write_bytes(b"one")
+    os.utime(tmp_path / "data" / "1.jpg", (DAY, DAY))
+    (tmp_path / "pets" / "dog").mkdir(parents=True)
+    (tmp_path / "pets" / "cat").symlink_to(tmp_path / "data")
+    (tmp_path / "pets" / "dog" / "1.jpg").symlink_to(tmp_path / "data" / "1.jpg")
+    source = FolderSource(path=str(tmp_path / "pets"))
+
+    assert [(sample.id, sample.content) for sample in source.read(0, 9)] == [
+        ("cat/1.jpg", b"one"),
+        ("dog/1.jpg", b"one"),
+    ]
+    assert source.files()[1].changed == DAY, "the file's time and not the link's"
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / "cat").mkdir()
+    os.close(os.open(os.fsencode(tmp_path) + b"/cat/caf\xe9.jpg", os.O_CREAT))
+
+    with pytest.raises(SourceRefused) as refusal:
+        FolderSource(path=str(tmp_path)).count()
+
+    assert_readable(refusal.value, "caf", "UTF-8")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "broken link", "link in a circle"])
+def test_what_is_no_file_is_refused(tmp_path, kind):
+    (tmp_path / "cat").mkdir()
+    odd = tmp_path / "cat" / "odd"
+    if kind == "fifo":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to(odd if kind == "link in a circle" else tmp_path / "nowhere")
+
+    with pytest.raises((SourceRefused, base.SourceUnreachable)) as refusal:
+        FolderSource(path=str(tmp_path)).count()
+
+    assert_readable(refusal.value, odd)
+
+
+def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    """Root may read anything, so the refusal comes from the call that would make it."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(b"one")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("cat"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+    with pytest.raises(SourceRefused) as refusal:
+        FolderSource(path=str(tmp_path)).count()
+
+    assert_readable(refusal.value, tmp_path / "cat")
