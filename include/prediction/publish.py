@@ -135,8 +135,11 @@ def _publish_partition(attempt: _Attempt, wanted: OffsetRange, *, last: bool) ->
                     _note(writer, notes)
             return
         in_a_row = 0 if unlimited else entry.get(IN_A_ROW, 0)
+        # It says nothing of a start that lies further on, behind what retention removed.
+        known = left.start == entry.get("position")
+        leader_epoch = entry.get("leader_epoch", UNKNOWN_EPOCH) if known else UNKNOWN_EPOCH
         with connection.consumer(attempt.step, **READ_AHEAD) as consumer:
-            for chunk in read_chunks(connection, consumer, left, pipeline, entry.get("leader_epoch", UNKNOWN_EPOCH)):
+            for chunk in read_chunks(connection, consumer, left, pipeline, leader_epoch):
                 records, outcomes = _predict(attempt, writer, chunk)
                 if not unlimited:
                     try:

@@ -230,6 +230,19 @@ def test_the_ledger_names_topic_id_and_run(kafka, new_pipeline, predictor):
     }
 
 
+def test_the_leader_epoch_of_a_position_is_told_only_where_a_record_lies_right_before_it(
+    kafka, new_pipeline, predictor
+):
+    """A marker may be of a later one, and the broker would take the log for one that has lost its tail."""
+    pipeline = new_pipeline()
+    commit(kafka, pipeline.requests_topic, [request(0)])
+    ranges = freeze_ranges(kafka, pipeline.requests_topic)
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    assert "leader_epoch" not in read_progress(kafka, pipeline.name, STEP, ranges)[0]
+
+
 def test_ranges_of_a_recreated_topic_are_refused(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, request(0))
