@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from include.commands import broker, demo, new_pipeline, registry, stack
+from include.commands import broker, demo, new_pipeline, peek, registry, stack
 
 app = typer.Typer(
     name="python -m include",
@@ -18,6 +18,7 @@ app.add_typer(registry.app, name="registry")
 app.add_typer(stack.app, name="stack")
 app.command()(demo.demo)
 app.command()(new_pipeline.new_pipeline)
+app.command()(peek.peek)
 
 
 def main() -> None:
