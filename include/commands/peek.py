@@ -65,6 +65,7 @@ def peek(
         for message in messages:
             looked = look_at_prediction(message) if topic is Topic.PREDICTIONS else look_at(message, pipeline)
             console.print(view(looked, pipeline, colours=console.color_system is not None))
+            console.print()
             if save is not None:
                 _save(looked, save)
     where = f"{name}.{topic.value} at {connection.bootstrap_servers}"

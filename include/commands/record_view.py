@@ -152,10 +152,11 @@ def half_blocks(image: Image) -> Text:
     pixels = np.asarray(image.convert("RGB").resize((width, height), way))
     text = Text(no_wrap=True)
     for row in range(0, height, 2):
+        if row:
+            text.append("\n")
         for column in range(width):
             below = _colour(pixels[row + 1, column]) if row + 1 < height else None
             text.append("▀", Style(color=_colour(pixels[row, column]), bgcolor=below))
-        text.append("\n")
     return text
 
 
