@@ -1,32 +1,105 @@
-"""Directories that are there whole or not at all, whatever is killed meanwhile, and the digest that proves it."""
+"""Directories that are there whole or not at all, whatever is killed or full, and the digest that proves it."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from include.errors import MillraceError
+
 ASIDE = ".aside-"
+BLOCK = 4096
+
+# Libraries that do not raise OSError quote it: safetensors and MLflow's copies the system's text, SQLite its own.
+FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
+
+
+class DiskFull(MillraceError):
+    """There is no room for what has to be written; what was there before is as it was."""
 
 
 @contextmanager
-def whole_directory(target: Path) -> Iterator[Path]:
+def whole_directory(target: Path, *, size: int | None = None) -> Iterator[Path]:
     """Fill the directory that is yielded; it gets its name when the block ends, every file on disk before.
 
-    A block that raises, or a process that dies in it, leaves at most a directory whose name begins with `.aside-`; see
-    `remove_leftovers`.
+    A block that raises leaves nothing. A process that dies in it leaves at most a directory whose name begins with
+    `.aside-`; see `remove_leftovers`.
+
+    Args:
+        size: how many bytes it will have at least, for the refusal.
 
     Raises:
         FileExistsError: `target` exists already and is kept as it is.
+        DiskFull: it does not fit.
     """
+    with explained_if_full(target, size=size), _aside(target) as aside:
+        yield aside
+
+
+@contextmanager
+def explained_if_full(path: Path, *, size: int | None = None) -> Iterator[None]:
+    """Turn the error of whoever finds no room for `path` within the block into one sentence; others pass.
+
+    Args:
+        path: what is written; it need not exist.
+        size: how many bytes it will have at least, where that is known.
+
+    Raises:
+        DiskFull: with the path, the bytes that are needed and those that are free.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DiskFull) or not any(sign in str(error) for sign in FULL):
+            raise
+        raise _disk_full(path, _disk(path)[1], size) from error
+
+
+def require_room(path: Path, sizes: Iterable[int]) -> None:
+    """Refuse files for which there is no room now, where whoever writes them will not say why that failed.
+
+    Args:
+        path: where they are written; it need not exist.
+        sizes: of the files, in bytes.
+
+    Raises:
+        DiskFull: with the path, the bytes that are needed and those that are free.
+    """
+    total, free = _disk(path)
+    needed = sum(-(-size // BLOCK) * BLOCK for size in sizes)
+    # Some network file systems say that they have nothing at all.
+    if total and needed > free:
+        raise _disk_full(path, free, needed)
+
+
+def _disk(path: Path) -> tuple[int, int]:
+    """All bytes and the free ones of the disk that holds it, or will."""
+    total, _, free = shutil.disk_usage(next(parent for parent in (path, *path.parents) if parent.is_dir()))
+    return total, free
+
+
+def _disk_full(path: Path, free: int, size: int | None) -> DiskFull:
+    # What takes whole blocks may not fit into as many bytes.
+    known = size is not None and size > free
+    needed = f"{size} bytes and {free} are free" if known else f"more than the {free} bytes that are free"
+    return DiskFull(
+        f"There is no room for {path}, which needs {needed} there: remove what is not needed, or give it a larger "
+        "disk, and try again; what was there before is as it was."
+    )
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.parent / f"{ASIDE}{target.name}-{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
     try:
+        aside.mkdir()
         yield aside
         for folder, _, files in os.walk(aside):
             for name in files:

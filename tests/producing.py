@@ -34,7 +34,8 @@ def produce(
 ) -> None:
     """Write records outside any transaction and see each one delivered."""
     failures: list[str] = []
-    settings = {"acks": "all", "message.max.bytes": 100_000_000, "linger.ms": 5, "max.in.flight": 1}
+    # Idempotent, for only such a producer keeps the order when it has to try again.
+    settings = {"enable.idempotence": True, "message.max.bytes": 100_000_000, "linger.ms": 5}
     producer = Producer({**kafka.settings, **settings, "compression.type": compression})
     for record in records:
         _queue(producer, topic, record, partition, failures)

@@ -6,7 +6,15 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
 
 if TYPE_CHECKING:
@@ -51,7 +59,7 @@ def committed_records(kafka: KafkaConnection, topic: str) -> list[Message]:
     )
     try:
         partitions = list(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
         unread = written(kafka, topic, partitions)
         records: list[Message] = []
         deadline = time.monotonic() + TIMEOUT_S

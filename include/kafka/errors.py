@@ -37,6 +37,10 @@ class TopicCompacted(PermanentError):
     """A topic may lose records of a frozen range at any time, so that nothing could be read from it twice."""
 
 
+class LedgerLost(PermanentError):
+    """The ledger knows nothing of a pipeline whose outputs hold records."""
+
+
 class ReaderStalled(MillraceError):
     """A reader received nothing for longer than its limit though its range is not at its end."""
 

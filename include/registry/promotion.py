@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.errors import PermanentError
+from include.errors import PermanentError, Stopped
 from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
 from include.models.evaluation import Evaluation, evaluate
@@ -52,13 +53,25 @@ class PromotionDecision:
         return asdict(self)
 
 
-def promote(connection: KafkaConnection, registry: Registry, name: str, number: int, floor: float) -> PromotionDecision:
+def promote(
+    connection: KafkaConnection,
+    registry: Registry,
+    name: str,
+    number: int,
+    floor: float,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> PromotionDecision:
     """Evaluate version `number` and the champion on the held-out samples of that version's manifest, and decide.
 
     The challenger wins with an accuracy of at least `floor` that is better than the champion's; equal is not better.
     The alias moves last, so an attempt that is repeated finds it where it was or where it belongs.
 
+    Args:
+        stopped: looked at before the alias is moved.
+
     Raises:
+        Stopped: `stopped` said so, and the alias is where it was.
         NotComparable: another split rule, other labels, or a format under which not the same samples are found.
         NoSuchVersion, WrongModel, RegistryUnavailable: see include.registry.
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
@@ -80,7 +93,7 @@ def promote(connection: KafkaConnection, registry: Registry, name: str, number: 
         reason = f"{reached}, below the floor of {floor:g}: train longer or on more samples, or lower promotion.floor."
         return _decision(challenger, found, holder, None, promoted=False, reason=reason)
     if holder is None:
-        set_champion(registry, challenger)
+        _crown(registry, challenger, stopped)
         return _decision(challenger, found, None, None, promoted=True, reason=f"{reached} and is the first champion.")
     rival = load_model(download(registry, holder), holder.digest)
     _check_comparable(candidate, rival, challenger, holder)
@@ -92,12 +105,21 @@ def promote(connection: KafkaConnection, registry: Registry, name: str, number: 
         )
     better = found.correct > other.correct
     if better:
-        set_champion(registry, challenger)
+        _crown(registry, challenger, stopped)
     reason = (
         f"{reached}, {'more' if better else 'no more'} than champion {holder.number} with {other.accuracy:.4f} on the "
         "same ones."
     )
     return _decision(challenger, found, holder, other, promoted=better, reason=reason)
+
+
+def _crown(registry: Registry, challenger: Version, stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise Stopped(
+            f"Stopped before version {challenger.number} of {challenger.name} was made champion: the next attempt "
+            "compares them again."
+        )
+    set_champion(registry, challenger)
 
 
 class _HeldOutSamples:

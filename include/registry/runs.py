@@ -7,14 +7,20 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from include.durable import explained_if_full
 from include.registry.figures import draw_confusion
 from include.registry.tracking import Registry, explained
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+
     from include.training.job import TrainingJob
     from include.training.result import TrainingResult
 
@@ -30,10 +36,15 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 @dataclass
 class TrackedRun:
-    """One MLflow run; epochs that were logged by an earlier attempt are not logged again."""
+    """One MLflow run; epochs that were logged by an earlier attempt are not logged again.
+
+    Attributes:
+        artifacts: the folder of its files; None where that is not on this machine.
+    """
 
     registry: Registry
     id: str
+    artifacts: Path | None = None
     _logged: set[int] = field(default_factory=set)
 
     def log_epochs(self, history: Iterable[Mapping[str, Any]]) -> None:
@@ -51,19 +62,27 @@ class TrackedRun:
                 self._logged.add(epoch)
 
     def log_result(self, job: TrainingJob, result: TrainingResult) -> None:
-        """Add what the run ended with: manifest, confusion matrix, and the model directory last."""
-        client = self.registry.client
+        """Add what the run ended with: manifest, confusion matrix, and the model's files last."""
         outcome = result.outcome
         self.log_epochs(outcome.history)
-        with tempfile.TemporaryDirectory() as folder, explained(self.registry, "storing the results"):
-            manifest = Path(folder, "manifest.json")
-            manifest.write_text(json.dumps({"id": job.manifest.id, **job.manifest.to_dict()}, indent=2))
-            picture = Path(folder, "confusion_matrix.png")
-            title = f"{outcome.metrics.samples} held-out samples, accuracy {outcome.metrics.accuracy:.4f}"
-            draw_confusion(picture, outcome.confusion, outcome.labels, title)
+        with tempfile.TemporaryDirectory() as folder:
+            manifest, picture = Path(folder, "manifest.json"), Path(folder, "confusion_matrix.png")
+            with explained_if_full(Path(folder)):
+                manifest.write_text(json.dumps({"id": job.manifest.id, **job.manifest.to_dict()}, indent=2))
+                title = f"{outcome.metrics.samples} held-out samples, accuracy {outcome.metrics.accuracy:.4f}"
+                draw_confusion(picture, outcome.confusion, outcome.labels, title)
             for path in (manifest, picture):
-                client.log_artifact(self.id, str(path))
-            client.log_artifacts(self.id, str(result.model_directory), MODEL)
+                self._store(path)
+        # One by one: MLflow stores a file whole or not at all, and of a directory whatever there is room for.
+        for path in sorted(result.model_directory.iterdir()):
+            self._store(path, MODEL)
+
+    def _store(self, path: Path, folder: str = "") -> None:
+        with explained(self.registry, f"storing {path.name}"), ExitStack() as stack:
+            if self.artifacts is not None:
+                place = self.artifacts / folder / path.name
+                stack.enter_context(explained_if_full(place, size=path.stat().st_size))
+            self.registry.client.log_artifact(self.id, str(path), folder or None)
 
     def end(self, status: Status) -> None:
         """Close the run; a later attempt opens it again."""
@@ -91,11 +110,16 @@ def open_run(registry: Registry, job: TrainingJob, run: str) -> TrackedRun:
                 client.update_run(item.info.run_id, status="RUNNING")
                 # Every curve has a point in every epoch that was logged.
                 points = client.get_metric_history(item.info.run_id, CURVES[-1])
-                return TrackedRun(registry, item.info.run_id, {point.step for point in points})
+                return TrackedRun(registry, item.info.run_id, _folder(item), {point.step for point in points})
         made = client.create_run(experiment, run_name=run, tags={JOB_TAG: job.digest, RUN_TAG: run})
         params = [Param(name, value) for name, value in _parameters(job).items()]
         client.log_batch(made.info.run_id, params=params)
-        return TrackedRun(registry, made.info.run_id)
+        return TrackedRun(registry, made.info.run_id, _folder(made))
+
+
+def _folder(run: Run) -> Path | None:
+    place = urlsplit(run.info.artifact_uri)
+    return Path(url2pathname(place.path)) if place.scheme in ("", "file") else None
 
 
 def _experiment(registry: Registry, name: str) -> str:

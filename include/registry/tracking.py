@@ -8,12 +8,13 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.durable import explained_if_full
 from include.errors import MillraceError, PermanentError
 from include.state import state_dir
 
@@ -55,6 +56,11 @@ class Registry:
     client: MlflowClient
 
     @property
+    def database(self) -> Path | None:
+        """The SQLite file; None where the database is not on this machine."""
+        return _sqlite_path(self.uri) if self.uri.startswith(SQLITE) else None
+
+    @property
     def artifact_location(self) -> str | None:
         """Where a new experiment keeps its files; None leaves it to the server."""
         return None if _is_server(self.uri) else artifact_root().as_uri()
@@ -79,7 +85,7 @@ def open_registry(uri: str | None = None) -> Registry:
     """
     uri = uri or tracking_uri()
     check_tracking(uri)
-    _prepare_environment()
+    _prepare()
 
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -122,6 +128,7 @@ def migrate(uri: str | None = None) -> str:
     Raises:
         UnknownTracking: neither a server nor a database.
         RegistryUnavailable: the database refused.
+        DiskFull: there is no room for the SQLite file, or for the copy of it.
     """
     uri = uri or tracking_uri()
     if _is_server(uri):
@@ -132,7 +139,7 @@ def migrate(uri: str | None = None) -> str:
             _upgrade(uri)
         return f"MLflow's database {_shown(uri)} is migrated."
     path = _sqlite_path(uri)
-    with _migration_lock(path.parent):
+    with explained_if_full(path), _migration_lock(path.parent):
         done = path.with_name(f"{path.name}.migrated")
         if _sqlite_is_migrated(path):
             if done.is_file() and done.read_text() == _migration(path):
@@ -143,8 +150,11 @@ def migrate(uri: str | None = None) -> str:
         else:
             aside = path.with_name(f".aside-{path.name}")
             aside.unlink(missing_ok=True)
-            _upgrade(f"{SQLITE}{aside}")
-            aside.rename(path)
+            try:
+                _upgrade(f"{SQLITE}{aside}")
+                aside.rename(path)
+            finally:
+                aside.unlink(missing_ok=True)
         # The next one need not import MLflow to see that nothing is left to do.
         done.write_text(_migration(path))
     return f"MLflow's database {path} is migrated."
@@ -156,17 +166,19 @@ def explained(registry: Registry, action: str) -> Iterator[None]:
 
     Raises:
         RegistryUnavailable: MLflow raised within the block.
+        DiskFull: there is no room for its database on this machine.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        yield
+        with explained_if_full(registry.database) if registry.database else nullcontext():
+            yield
     except MlflowException as error:
         raise RegistryUnavailable(_sentence(registry.uri, action, error)) from error
 
 
 def _upgrade(uri: str) -> None:
-    _prepare_environment()
+    _prepare()
 
     from mlflow.exceptions import MlflowException
     from mlflow.store.db import utils
@@ -197,9 +209,11 @@ def _migration_lock(directory: Path) -> Iterator[None]:
         yield
 
 
-def _prepare_environment() -> None:
+def _prepare() -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    # It logs the traceback of every error that it raises, and those become sentences.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _is_server(uri: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.durable import whole_directory
+from include.durable import require_room, whole_directory
 from include.errors import PermanentError
 from include.registry.artifact import WrongModel, model_digest
 from include.registry.runs import MODEL, TrackedRun
@@ -57,7 +57,7 @@ def register_version(run: TrackedRun, job: TrainingJob, result: TrainingResult) 
     A version's files are never written again: its digest binds them.
 
     Raises:
-        RegistryUnavailable: see `include.registry.tracking`.
+        RegistryUnavailable, DiskFull: see `include.registry.tracking`.
     """
     from mlflow.exceptions import MlflowException
 
@@ -134,6 +134,7 @@ def download(registry: Registry, wanted: Version) -> Path:
 
     Raises:
         WrongModel: the registry's files are not those that were registered.
+        DiskFull: they do not fit.
     """
     target = state_dir() / "models" / wanted.name / f"{wanted.number}-{wanted.digest[:12]}"
     kept = target / MODEL
@@ -146,6 +147,8 @@ def download(registry: Registry, wanted: Version) -> Path:
     # Another task may have fetched it in between.
     with suppress(FileExistsError), whole_directory(target) as aside:
         with explained(registry, f"fetching version {wanted.number} of {wanted.name}"):
+            files = registry.client.list_artifacts(wanted.run_id, MODEL)
+            require_room(target, (file.file_size or 0 for file in files))
             registry.client.download_artifacts(wanted.run_id, MODEL, str(aside))
         found = model_digest(aside / MODEL)
         if found != wanted.digest:

@@ -46,13 +46,17 @@ def save_checkpoint(folder: Path, job: str, checkpoint: Checkpoint) -> Path:
     Args:
         folder: holds a run's checkpoints and nothing else; the caller holds the run's lease.
         job: digest of the job that it belongs to.
+
+    Raises:
+        DiskFull: it does not fit; those that were there are kept.
     """
     from safetensors.torch import save_file
 
     present = _present(folder)
     number = int(present[-1].name) + 1 if present else 1
     target = folder / f"{number:06d}"
-    with whole_directory(target) as aside:
+    size = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
+    with whole_directory(target, size=size) as aside:
         save_file(checkpoint.tensors, aside / TENSORS)
         content = {"job": job, **checkpoint.state}
         (aside / STATE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
@@ -87,7 +91,8 @@ def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:
                 f"Checkpoint {path} belongs to job {state['job'][:12]} and this job is {job[:12]}: use another run "
                 "directory, or remove this one."
             )
-        return Checkpoint(load_file(path / TENSORS), state)
+        # Clones, because those that were loaded are mapped to the file and would keep its room when it is removed.
+        return Checkpoint({name: tensor.clone() for name, tensor in load_file(path / TENSORS).items()}, state)
     return None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from include.durable import explained_if_full
 from include.errors import MillraceError, Stopped
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,15 @@ def lease(directory: Path, *, timeout_s: float = 60.0, stopped: Callable[[], boo
     Raises:
         LeaseTaken: the other holder was still there after `timeout_s`.
         Stopped: `stopped` said so.
+        DiskFull: there is no room for the lease's file.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / FILE
+    with explained_if_full(path):
+        directory.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="ascii")
     deadline = time.monotonic() + timeout_s
     told = False
-    with (directory / FILE).open("a+", encoding="ascii") as file:
+    with file:
         while not _locked(file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "unknown"
@@ -54,9 +59,10 @@ def lease(directory: Path, *, timeout_s: float = 60.0, stopped: Callable[[], boo
                     "end it, and try again."
                 )
             time.sleep(POLL_S)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with explained_if_full(path):
+            file.truncate(0)
+            # Past the buffer, which would be flushed once more, and fail once more, when the file is closed.
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 

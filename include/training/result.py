@@ -65,7 +65,11 @@ class TrainingResult:
 
 
 def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) -> TrainingResult:
-    """Put model and outcome into the run's directory, in one step; the caller holds its lease."""
+    """Put model and outcome into the run's directory, in one step; the caller holds its lease.
+
+    Raises:
+        DiskFull: they do not fit.
+    """
     evaluation = trained.evaluation
     metrics = Metrics(accuracy=evaluation.accuracy, loss=evaluation.loss, samples=evaluation.samples)
     card = ModelCard(
@@ -83,7 +87,8 @@ def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) 
         created=dt.datetime.now(dt.UTC),
     )
     remove_leftovers(directory)
-    with whole_directory(directory / RESULT) as aside:
+    size = sum(tensor.nbytes for tensor in trained.network.state_dict().values())
+    with whole_directory(directory / RESULT, size=size) as aside:
         (aside / MODEL).mkdir()
         outcome = Outcome(
             job=job.digest,

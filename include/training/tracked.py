@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.durable import DiskFull
 from include.errors import MillraceError, Stopped
 from include.registry.runs import Status, TrackedRun, open_run
 from include.registry.tracking import RegistryUnavailable, check_tracking, open_registry
@@ -64,7 +65,7 @@ def train_version(
         result = run_training(job, connection, directory, run=run, stopped=stopped, on_progress=on_answer)
         # Held for the case that an attempt which was given up for dead is still alive.
         with lease(directory, stopped=stopped):
-            version = register_version(tracker.run, job, result)
+            version = _register(tracker.run, job, result, stopped)
         tracker.run.end("FINISHED")
     except Stopped:
         tracker.abandon("KILLED")
@@ -73,6 +74,12 @@ def train_version(
         tracker.abandon("FAILED")
         raise
     return TrainedVersion(result, version)
+
+
+def _register(run: TrackedRun, job: TrainingJob, result: TrainingResult, stopped: Callable[[], bool]) -> Version:
+    if stopped():
+        raise Stopped("Stopped after the training and before its version was made: the next attempt makes it.")
+    return register_version(run, job, result)
 
 
 class _Tracker:
@@ -120,7 +127,7 @@ class _Tracker:
     def _log_epoch(self, answer: dict[str, Any]) -> None:
         try:
             self.run.log_epochs([answer])
-        except RegistryUnavailable as error:
+        except (RegistryUnavailable, DiskFull) as error:
             # All epochs come with the result; a registry that is away for a minute is no reason to lose an hour.
             log.warning("Epoch %d is logged later: %s", answer["epoch"], error)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -9,8 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from include.durable import ASIDE, files_digest, remove_leftovers, whole_directory
+from include.durable import (
+    ASIDE,
+    DiskFull,
+    explained_if_full,
+    files_digest,
+    remove_leftovers,
+    require_room,
+    whole_directory,
+)
+from include.errors import PermanentError
 from include.state import PROJECT_ROOT
+from tests.sentences import assert_readable
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -34,6 +46,49 @@ def test_it_appears_only_when_it_is_complete(tmp_path: Path) -> None:
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"), whole_directory(tmp_path / "target"):
         raise OSError("disk full")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["disk", "quota", "told by a library"],
+)
+def test_a_full_disk_is_one_sentence_with_what_is_needed_and_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    def write_a_part() -> None:
+        with whole_directory(tmp_path / "target", size=10**18) as aside:
+            (aside / "file").write_text("a part")
+            raise error
+
+    with pytest.raises(DiskFull) as refused:
+        write_a_part()
+    assert not isinstance(refused.value, PermanentError)
+    assert_readable(refused.value, tmp_path / "target", 10**18, "are free")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_takes_more_than_its_bytes_is_not_said_to_fit(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DiskFull, match=r"needs more than the \d+ bytes that are free"),
+        explained_if_full(tmp_path, size=1),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_another_error_passes_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), explained_if_full(tmp_path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_room_is_asked_for_before_anything_is_written(tmp_path: Path) -> None:
+    require_room(tmp_path / "target", [1, 2, 3])
+    with pytest.raises(DiskFull) as refused:
+        require_room(tmp_path / "not" / "made" / "yet", [10**18, 1])
+    assert_readable(refused.value, tmp_path / "not" / "made" / "yet", "are free")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import NothingToDo
 from include.kafka.errors import LogTruncated, TopicRecreated
+from include.kafka.lost_ledger import refuse_lost_ledger
 from include.kafka.progress import count_records, position_in, read_progress, refuse_truncated
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import refuse_compacted
@@ -81,6 +82,9 @@ class FreezeRangesOperator(PipelineOperator):
     ) -> list[OffsetRange]:
         """The part of each range behind the ledger's position."""
         entries = read_progress(connection, pipeline.name, self.step, ranges)
+        if self.step == "predict" and not entries:
+            outputs = (pipeline.predictions_topic, pipeline.dead_letters_topic)
+            refuse_lost_ledger(connection, pipeline.requests_topic, outputs)
         return [
             replace(item, start=self._reached(connection, item, entries[item.partition]))
             if item.partition in entries

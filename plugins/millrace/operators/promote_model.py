@@ -40,7 +40,9 @@ class PromoteModelOperator(PipelineOperator):
         from include.registry.tracking import open_registry
 
         floor = pipeline.promotion.floor if self.floor is None else float(self.floor)
-        decision = promote(connection, open_registry(), pipeline.name, int(self.version), floor)
+        decision = promote(
+            connection, open_registry(), pipeline.name, int(self.version), floor, stopped=self.stop_requested
+        )
         if not decision.promoted:
             raise NothingToDo(decision.reason)
         self.log.info("%s", decision.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from include.kafka.lost_ledger import refuse_new_ledger
 from include.kafka.topics import ensure_topics
 from millrace.operators.base import PipelineOperator
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 class EnsureTopicsOperator(PipelineOperator):
     """Create the pipeline's topics and the ledger where they are missing; existing ones stay as they are.
 
+    A ledger that is missing though the pipeline has published is refused: an empty one would have it done again.
+
     Returns `{"topics": {name: "created" | "exists"}}`.
     """
 
@@ -26,4 +29,5 @@ class EnsureTopicsOperator(PipelineOperator):
         pipeline: Pipeline,
         connection: KafkaConnection,
     ) -> dict[str, Any]:
+        refuse_new_ledger(connection, (pipeline.predictions_topic, pipeline.dead_letters_topic))
         return {"topics": ensure_topics(connection, pipeline.topic_specs())}

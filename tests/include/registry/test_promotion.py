@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.errors import Stopped
 from include.feed.manifest import Split
 from include.registry.promotion import NotComparable, promote
 from include.registry.runs import open_run
@@ -103,6 +104,18 @@ def test_a_promotion_that_is_repeated_says_the_same_and_moves_nothing(
     again = promote(kafka, registry, made.name, made.number, 0.1)
     assert again.promoted
     assert again.accuracy == good.accuracy
+
+
+def test_a_stopped_promotion_leaves_the_alias_where_it_was(
+    kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult, bad: TrainingResult
+) -> None:
+    first, second = register(bad, "bad"), register(good, "good")
+    for challenger, holder in ((first, None), (second, first)):
+        with pytest.raises(Stopped) as stopped:
+            promote(kafka, registry, challenger.name, challenger.number, 0, stopped=lambda: True)
+        assert_readable(stopped.value, f"version {challenger.number}")
+        assert champion(registry, challenger.name) == holder
+        set_champion(registry, challenger)
 
 
 def registered_with(

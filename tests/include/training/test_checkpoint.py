@@ -12,6 +12,7 @@ from include.training.checkpoint import Checkpoint, OtherJob, load_checkpoint, s
 from tests.sentences import assert_readable
 
 JOB = "a" * 64
+MAPS = Path("/proc/self/maps")
 
 
 def checkpoint(number: int) -> Checkpoint:
@@ -92,6 +93,14 @@ def test_another_jobs_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OtherJob) as refused:
         load_checkpoint(tmp_path, "b" * 64)
     assert_readable(refused.value, "a" * 12, "b" * 12)
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not tell what is mapped")
+def test_what_was_loaded_does_not_keep_the_room_of_a_removed_checkpoint(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    loaded = load_checkpoint(tmp_path, JOB)
+    assert loaded is not None
+    assert str(tmp_path) not in MAPS.read_text()
 
 
 def test_what_a_killed_writer_left_is_not_seen_and_is_cleared_away(tmp_path: Path) -> None:

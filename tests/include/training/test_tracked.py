@@ -14,6 +14,7 @@ from include.registry.tracking import NotMigrated, open_registry
 from include.registry.versions import download, version
 from include.training.job import run_directory
 from include.training.lease import lease
+from include.training.result import RESULT
 from include.training.tracked import train_version
 from tests.handwriting import Events, job_over
 from tests.migrated import put_database
@@ -35,6 +36,17 @@ def test_a_database_that_was_never_made_is_refused_before_anything_is_begun(
     with pytest.raises(NotMigrated):
         train_version(job_over(kafka, images), kafka, run="run")
     assert list(state.iterdir()) == []
+
+
+def test_a_stop_between_the_training_and_its_version_makes_none(
+    kafka: KafkaConnection, images: str, state: Path
+) -> None:
+    put_database(state)
+    job = job_over(kafka, images, epochs=1)
+    with pytest.raises(Stopped):
+        train_version(job, kafka, run="run", stopped=(run_directory(job, "run") / RESULT).is_dir)
+    assert open_registry().client.search_model_versions(f"name = '{job.pipeline}'") == []
+    assert train_version(job, kafka, run="run").version.number == 1
 
 
 def test_stopped_then_retried_then_repeated_it_is_one_run_and_one_version(

@@ -1,0 +1,304 @@
+"""A full disk under everything that Millrace writes: one sentence, nothing half-written, and a retry that ends well."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import SkipTest
+from unittest.mock import patch
+
+import pytest
+
+from include.durable import ASIDE
+from include.errors import MillraceError, PermanentError, Stopped
+from include.kafka.broker import running_cluster
+from include.kafka.connection import KafkaConnection
+from include.kafka.topics import TopicSpec, ensure_topics
+from include.registry.runs import TrackedRun, open_run
+from include.registry.tracking import open_registry
+from include.registry.versions import Version, champion, download, register_version, set_champion
+from include.training.checkpoint import load_checkpoint
+from include.training.launch import run_training
+from include.training.loop import CHECKPOINTS
+from include.training.result import RESULT, TrainingResult
+from include.training.tracked import TrainedVersion, train_version
+from tests.faults.rows import Row, Setting, middle
+from tests.faults.training import train_here
+from tests.handwriting import PARTITIONS, Events, fill, job_over, weights
+from tests.migrated import put_database
+from tests.sentences import assert_readable
+
+if TYPE_CHECKING:
+    from include.training.job import TrainingJob
+
+SIZE = 8 * 1024 * 1024
+PAGE = 4096
+TOPIC = "disk"
+IMAGES = 200
+
+
+def run(setting: Setting) -> list[Row]:
+    """Fill a small disk to the byte before each write, look at what is refused and left, make room, and try again.
+
+    Raises:
+        unittest.SkipTest: this process may not mount a disk of its own.
+    """
+    with _small_disk(setting.folder / "small") as disk, running_cluster(setting.folder / "broker", nodes=1) as cluster:
+        kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=30)
+        ensure_topics(kafka, [TopicSpec(TOPIC, PARTITIONS)])
+        fill(kafka, TOPIC, IMAGES)
+        trainings = _Trainings(kafka, disk, setting.folder / "runs", train_here if setting.short else run_training)
+        rows = [trainings.checkpoints(), trainings.results()]
+        registered = _Registered(disk, setting.folder, trainings.job, trainings.whole)
+        rows += [registered.artifacts(), registered.database(), registered.models()]
+        if not setting.short:
+            rows.append(registered.training(kafka))
+        return rows
+
+
+@dataclass(frozen=True)
+class _Disk:
+    """A file system of `SIZE` bytes and the file that takes up its room."""
+
+    path: Path
+
+    @property
+    def _filler(self) -> Path:
+        return self.path / "filler"
+
+    def leave(self, size: int) -> None:
+        """Leave room for so many bytes, in whole pages."""
+        self.release()
+        room = shutil.disk_usage(self.path).free - size
+        assert room >= 0, f"{self.path} has no room for {size} bytes more"
+        with self._filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, room)
+
+    def release(self) -> None:
+        self._filler.unlink(missing_ok=True)
+
+    def leftovers(self) -> list[Path]:
+        """What somebody has begun to write and not finished."""
+        return [path for path in self.path.rglob("*") if path.name.startswith((ASIDE, ".artifact.uploading"))]
+
+
+@contextmanager
+def _small_disk(path: Path) -> Iterator[_Disk]:
+    path.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(path)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        raise SkipTest(f"A small disk can't be mounted here: {mounted.stderr.strip()}.")
+    try:
+        yield _Disk(path)
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def _refused(action: Callable[[], object], place: Path) -> None:
+    """Fail unless `action` is refused in one sentence that names a path below `place`, and may be tried again."""
+    with pytest.raises(MillraceError) as refused:
+        action()
+    assert not isinstance(refused.value, PermanentError)
+    assert_readable(refused.value, "There is no room for", place, "bytes", "try again")
+
+
+def _pages(*paths: Path) -> int:
+    """What files take up, in bytes."""
+    return sum(-(-path.stat().st_size // PAGE) * PAGE for path in paths)
+
+
+class _Trainings:
+    """Runs whose directories lie on the small disk, each beside one that was never interrupted.
+
+    Args:
+        train: `run_training`, or what does the same.
+    """
+
+    def __init__(
+        self, kafka: KafkaConnection, disk: _Disk, elsewhere: Path, train: Callable[..., TrainingResult]
+    ) -> None:
+        self._kafka = kafka
+        self._disk = disk
+        self._elsewhere = elsewhere
+        self._train = functools.partial(train, run="disk")
+        self.job = job_over(kafka, TOPIC, epochs=2, checkpoint_batches=2)
+        self.whole = self._train(self.job, kafka, elsewhere / "whole")
+
+    def checkpoints(self) -> Row:
+        """No room for the tensors, for a part of them, for the state beside them, for the digest of both."""
+        directory = self._disk.path / "checkpoints-full"
+        self._begin(self.job, directory, "checkpoint")
+        kept = max((directory / CHECKPOINTS).iterdir(), key=lambda path: int(path.name))
+        tensors, state = kept / "tensors.safetensors", kept / "state.json"
+        points = [_pages(tensors) // 2, _pages(tensors), 0, _pages(tensors, state)]
+        for room in points:
+            self._disk.leave(room)
+            _refused(lambda: self._train(self.job, self._kafka, directory), directory / CHECKPOINTS)
+            assert self._disk.leftovers() == []
+            assert kept.is_dir()
+            assert load_checkpoint(directory / CHECKPOINTS, self.job.digest) is not None
+        return self._ends_well("checkpoint directory", self.job, directory, self.whole, len(points))
+
+    def results(self) -> Row:
+        """No room for the weights, for the card beside them, for the result's own file."""
+        # So many small batches that the stop comes before the end, and no checkpoint after it.
+        job = job_over(self._kafka, TOPIC, epochs=1, batch_size=1, checkpoint_batches=10_000)
+        whole = self._train(job, self._kafka, self._elsewhere / "whole-result")
+        directory = self._disk.path / "results-full"
+        self._begin(job, directory, "started")
+        model = sorted(whole.model_directory.iterdir(), reverse=True)
+        points = [0, _pages(model[0]), _pages(*model)]
+        for room in points:
+            self._disk.leave(room)
+            _refused(lambda: self._train(job, self._kafka, directory), directory / RESULT)
+            assert self._disk.leftovers() == []
+            assert load_checkpoint(directory / CHECKPOINTS, job.digest) is not None
+        return self._ends_well("result directory", job, directory, whole, len(points))
+
+    def _begin(self, job: TrainingJob, directory: Path, event: str) -> None:
+        """Train until the first event of that name, and stop with a checkpoint."""
+        stop: list[bool] = []
+        events = Events(**{event: lambda: stop.append(True)})
+        try:
+            self._train(job, self._kafka, directory, stopped=lambda: bool(stop), on_progress=events)
+        except Stopped:
+            return
+        raise AssertionError(f"{directory} was finished before it could be stopped")
+
+    def _ends_well(self, what: str, job: TrainingJob, directory: Path, whole: TrainingResult, times: int) -> Row:
+        self._disk.release()
+        began = time.monotonic()
+        events = Events()
+        result = self._train(job, self._kafka, directory, on_progress=events)
+        recovered = time.monotonic() - began
+        assert events.first("started")["resumed"], "the last good checkpoint was not used"
+        same = weights(result.model_directory) == weights(whole.model_directory)
+        shutil.rmtree(directory)
+        return Row(f"full disk: {what}", times, lost=int(not same), duplicated=0, recovered_s=middle([recovered]))
+
+
+class _Registered:
+    """A finished run, and MLflow's database, its artifacts and the models' copies, each on the small disk in turn."""
+
+    def __init__(self, disk: _Disk, folder: Path, job: TrainingJob, result: TrainingResult) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._job = job
+        self._result = result
+
+    def artifacts(self) -> Row:
+        """No room for the manifest, the picture, the card or the weights."""
+        with self._state("artifacts", state=self._disk.path) as run:
+            run.log_result(self._job, self._result)
+            names = ("manifest.json", "confusion_matrix.png", "model/model_card.json", "model/weights.safetensors")
+            stored = [run.artifacts / name for name in names]
+            rooms = [_pages(*stored[:position]) for position in range(len(stored))]
+            for path, room in zip(stored, rooms, strict=True):
+                shutil.rmtree(run.artifacts)
+                self._disk.leave(room)
+                _refused(lambda: self._register(run), path)
+                assert self._disk.leftovers() == []
+                assert self._versions(run) == []
+            row = self._registers_once("MLflow's artifacts", run, len(stored))
+        for name in ("mlflow", "models"):
+            shutil.rmtree(self._disk.path / name)
+        return row
+
+    def database(self) -> Row:
+        """No room for a run, its epochs, its version or an alias."""
+        database = self._disk.path / "mlflow.db"
+        with self._state("database", database=database) as run:
+            self._disk.leave(0)
+            history = self._result.outcome.history
+            _refused(lambda: open_run(run.registry, self._job, "another"), database)
+            _refused(lambda: run.log_epochs(history), database)
+            self._disk.release()
+            run.log_result(self._job, self._result)
+            self._disk.leave(0)
+            _refused(lambda: self._register(run), database)
+            assert self._versions(run) == []
+            row = self._registers_once("MLflow's database", run, 4)
+            (version,) = self._versions(run)
+            self._disk.leave(0)
+            _refused(lambda: set_champion(run.registry, version), database)
+            assert champion(run.registry, version.name) is None
+            self._disk.release()
+            set_champion(run.registry, version)
+            assert champion(run.registry, version.name) == version
+            with closing(sqlite3.connect(database)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return row
+
+    def models(self) -> Row:
+        """No room for the copy of a version that predicts."""
+        points = [0, _pages(self._result.model_directory / "weights.safetensors")]
+        with self._state("models") as run:
+            version = self._register(run)
+            os.environ["MILLRACE_STATE"] = str(self._disk.path)
+            for room in points:
+                self._disk.leave(room)
+                _refused(lambda: download(run.registry, version), self._disk.path / "models")
+                assert self._disk.leftovers() == []
+            self._disk.release()
+            began = time.monotonic()
+            same = weights(download(run.registry, version)) == weights(self._result.model_directory)
+        recovered = middle([time.monotonic() - began])
+        return Row("full disk: models' copies", len(points), lost=int(not same), duplicated=0, recovered_s=recovered)
+
+    def training(self, kafka: KafkaConnection) -> Row:
+        """No room in MLflow's database from the first epoch to the last: the training is not lost."""
+        database = self._disk.path / "filled.db"
+        with self._state("training", database=database) as run:
+
+            def train(on_progress: Events) -> TrainedVersion:
+                return train_version(self._job, kafka, run="filled", on_progress=on_progress)
+
+            _refused(lambda: train(Events(started=lambda: self._disk.leave(0))), database)
+            self._disk.release()
+            began = time.monotonic()
+            events = Events()
+            trained = train(events)
+            recovered = middle([time.monotonic() - began])
+            assert [event["event"] for event in events] == ["process"], "it was trained again"
+            points = run.registry.client.get_metric_history(trained.version.run_id, "train_loss")
+            assert [point.step for point in points] == list(range(1, self._job.epochs + 1))
+            same = weights(download(run.registry, trained.version)) == weights(self._result.model_directory)
+        return Row("full disk: MLflow's database during a training", 1, int(not same), 0, recovered)
+
+    @contextmanager
+    def _state(self, name: str, *, state: Path | None = None, database: Path | None = None) -> Iterator[TrackedRun]:
+        """A run in an MLflow of its own, whose state folder or database may lie on the small disk."""
+        folder = self._folder / name
+        put_database(folder)
+        made = folder / "mlflow" / "mlflow.db"
+        uri = f"sqlite:///{shutil.copy(made, database) if database else made}"
+        with patch.dict(os.environ, MILLRACE_STATE=str(state or folder), MLFLOW_TRACKING_URI=uri):
+            yield open_run(open_registry(), self._job, "run")
+
+    def _register(self, run: TrackedRun) -> Version:
+        return register_version(run, self._job, self._result)
+
+    def _versions(self, run: TrackedRun) -> list[Version]:
+        found = run.registry.client.search_model_versions(f"run_id = '{run.id}'")
+        return [self._register(run) for _ in found]
+
+    def _registers_once(self, what: str, run: TrackedRun, times: int) -> Row:
+        self._disk.release()
+        began = time.monotonic()
+        self._register(run)
+        recovered = middle([time.monotonic() - began])
+        again = self._register(run)
+        count = len(self._versions(run))
+        same = weights(download(run.registry, again)) == weights(self._result.model_directory)
+        return Row(f"full disk: {what}", times, int(not same), duplicated=count - 1, recovered_s=recovered)
