@@ -26,9 +26,10 @@ def test_the_newest_come_first_from_one_partition(kafka, new_topic, number):
 
 def test_partitions_are_put_together_by_time(kafka, new_topic):
     topic = new_topic(3)
-    for number in range(9):
-        record = Plain(value=str(number).encode(), timestamp_ms=NOW_MS + number)
-        produce(kafka, topic, [record], partition=number % 2)
+    for partition in (0, 1):
+        numbers = range(partition, 9, 2)
+        records = [Plain(value=str(number).encode(), timestamp_ms=NOW_MS + number) for number in numbers]
+        produce(kafka, topic, records, partition=partition)
     assert newest(kafka, topic, 5) == ([8, 7, 6, 5, 4], True)
 
 
