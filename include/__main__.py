@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from include.commands import broker, demo, registry, stack
+from include.commands import broker, demo, new_pipeline, peek, registry, stack
 
 app = typer.Typer(
     name="python -m include",
@@ -17,6 +17,8 @@ app.add_typer(broker.app, name="broker")
 app.add_typer(registry.app, name="registry")
 app.add_typer(stack.app, name="stack")
 app.command()(demo.demo)
+app.command()(new_pipeline.new_pipeline)
+app.command()(peek.peek)
 
 
 def main() -> None:

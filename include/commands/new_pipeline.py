@@ -1,0 +1,157 @@
+"""`python -m include new-pipeline`: a pipeline's file, written from a look at the data."""
+
+from __future__ import annotations
+
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from include.commands.image_format import NoPipelineFits
+from include.commands.pipeline_file import pipeline_text
+from include.commands.stack import refusals, say
+from include.commands.survey import columns_of, survey_folder, survey_table
+from include.pipeline import KINDS, NAME, InvalidPipeline, pipelines_folder, read_pipeline
+
+if TYPE_CHECKING:
+    from include.commands.survey import Survey
+
+SHOWN = 5
+
+
+class Place(StrEnum):
+    """Where samples are."""
+
+    FOLDER = "folder"
+    TABLE = "table"
+
+
+class Modality(StrEnum):
+    """What samples are."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    ARRAY = "array"
+
+
+def new_pipeline(
+    name: Annotated[str, typer.Argument(help="The pipeline's name: small letters, digits and _.")],
+    path: Annotated[str, typer.Option(help="Where the data are: a folder, a table, or a URL that fsspec knows.")],
+    source: Annotated[
+        Place, typer.Option(help="A folder with one folder a class, or a table (CSV, JSONL, Parquet).")
+    ] = Place.FOLDER,
+    modality: Annotated[Modality, typer.Option(help="What the samples are.")] = Modality.IMAGE,
+    content: Annotated[
+        str | None,
+        typer.Option(help="A table's column of images: bytes, base64, or a path beside it.", show_default=False),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="A table's column of the class.", show_default=False)] = None,
+    sample_id: Annotated[
+        str | None, typer.Option("--id", help="A table's column of a unique id.", show_default=False)
+    ] = None,
+) -> None:
+    """Look at data, write the pipeline file that goes with them, and say what to do next; nothing is overwritten."""
+    with refusals():
+        file = _new_file(name)
+        _refuse_without_network(modality)
+        if source is Place.FOLDER:
+            _refuse_columns(content, label, sample_id)
+            found = survey_folder(path)
+        else:
+            found = _survey_table(path, content, label, sample_id)
+        _write(file, pipeline_text(found))
+    _say_what_was_found(found)
+    _say_what_is_next(name, file, found)
+    typer.echo(file)
+
+
+def _new_file(name: str) -> Path:
+    if not NAME.fullmatch(name):
+        raise NoPipelineFits(
+            f"The name {name!r} can't be a pipeline's: take small letters, digits and _, a letter first, 63 at most."
+        )
+    folder = pipelines_folder()
+    if not folder.is_dir():
+        raise NoPipelineFits(f"The pipelines folder {folder} does not exist: make it, or correct MILLRACE_PIPELINES.")
+    file = folder / f"{name}.toml"
+    if file.exists():
+        raise _taken(file)
+    return file
+
+
+def _taken(file: Path) -> NoPipelineFits:
+    return NoPipelineFits(f"There is a pipeline {file.stem!r} already, {file}: take another name, or remove that file.")
+
+
+def _refuse_without_network(modality: Modality) -> None:
+    if modality is not Modality.IMAGE:
+        raise NoPipelineFits(
+            f"No bundled network takes the modality {modality.value}, the [model] kinds are "
+            f"{', '.join(sorted(KINDS['model']))}: add one as a file in include/models, as CONTRIBUTING.md says, and "
+            "write the pipeline's file with it by hand."
+        )
+
+
+def _refuse_columns(*columns: str | None) -> None:
+    if any(column is not None for column in columns):
+        raise NoPipelineFits("A folder has no columns: leave out --content, --label and --id, or use --source table.")
+
+
+def _survey_table(path: str, content: str | None, label: str | None, sample_id: str | None) -> Survey:
+    if content is None or label is None:
+        raise NoPipelineFits(
+            f"Table {path} has the columns {', '.join(map(repr, columns_of(path))) or 'none'}: name that of the images "
+            "with --content and that of the class with --label."
+        )
+    return survey_table(path, content=content, label=label, sample_id=sample_id)
+
+
+def _write(file: Path, text: str) -> None:
+    """Write the file once it is found to be valid; a DAG processor that looks at the folder never sees another."""
+    with tempfile.TemporaryDirectory() as aside:
+        draft = Path(aside) / file.name
+        draft.write_text(text, encoding="utf-8")
+        if isinstance(read := read_pipeline(draft), InvalidPipeline):
+            raise NoPipelineFits(
+                f"These data make no valid pipeline ({'; '.join(read.faults)}): correct them, or write it by hand."
+            )
+    try:
+        with file.open("x", encoding="utf-8") as output:
+            output.write(text)
+    except FileExistsError as error:
+        raise _taken(file) from error
+    except OSError as error:
+        raise NoPipelineFits(f"{file} can't be written ({error.strerror}): give this user the right to.") from error
+
+
+def _say_what_was_found(found: Survey) -> None:
+    labels = sorted(found.labels.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{label!r} {count:,}" for label, count in labels[:SHOWN])
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    codec = found.codec
+    say(
+        f"Found {found.samples:,} images of {len(labels)} classes ({shown}{more}): {codec.kind}, "
+        f"{codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}; {found.looked_at:,} opened."
+    )
+    if found.unlabelled:
+        say(f"{found.unlabelled:,} rows have no label: they can be predicted and are not learnt from.")
+    if found.left_out:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(found.left_out.items()))
+        say(f"Files that are no images of this format are left out: {kinds}.")
+    for sentence in found.unfit[:SHOWN]:
+        say(f"Would be left out of a batch: {sentence}")
+    if len(found.unfit) > SHOWN:
+        say(f"... and {len(found.unfit) - SHOWN} more.")
+
+
+def _say_what_is_next(name: str, file: Path, found: Survey) -> None:
+    say(f"Wrote {file}. Next:")
+    say("  1. Read it: what you may want to change has a comment.")
+    say(f"  2. Start Airflow (`make up`): {name}.ingest, {name}.train, {name}.predict and {name}.replay appear in it.")
+    say(
+        f"  3. Unpause the first three and trigger {name}.ingest: it sends the first of {found.samples:,} samples; "
+        "train and predict follow by themselves."
+    )
+    say(f"  4. Look at what arrived: `python -m include peek {name} --topic samples`.")

@@ -1,0 +1,112 @@
+"""`python -m include peek`: the newest records of a pipeline's topic, and what is wrong with them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from include.codecs.image import ImageCodec
+from include.commands.kafka_found import NoKafka, find_kafka
+from include.commands.record_view import Looked, image_of, look_at, look_at_prediction, view
+from include.commands.stack import refusals, say
+from include.errors import PermanentError
+from include.kafka.newest import Limits, newest_records
+from include.kafka.ranges import freeze_ranges
+from include.pipeline import load_pipeline
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from include.kafka.connection import KafkaConnection
+    from include.pipeline import Pipeline
+
+GROUP = "millrace.peek"
+MAX_NUMBER = 1000
+LIMITS = Limits(offsets=100_000, size=256 * 2**20)
+# What was committed a moment ago is shown; a transaction that stays open is not waited for.
+SETTLE_S = 1.0
+
+
+class CannotSave(PermanentError):
+    """There is no picture to save, or no place for it."""
+
+
+class Topic(StrEnum):
+    """A pipeline's topics."""
+
+    SAMPLES = "samples"
+    REQUESTS = "requests"
+    PREDICTIONS = "predictions"
+    DEAD_LETTERS = "dead-letters"
+
+
+def peek(
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")],
+    topic: Annotated[Topic, typer.Option(help="Which of its topics.")] = Topic.SAMPLES,
+    number: Annotated[int, typer.Option(min=1, max=MAX_NUMBER, help="How many records.")] = 5,
+    save: Annotated[Path | None, typer.Option(help="Write images into this folder as PNG.", show_default=False)] = None,
+    bootstrap_servers: Annotated[
+        str | None,
+        typer.Option(help="Where Kafka is; by default the local stack's, or the connection's.", show_default=False),
+    ] = None,
+) -> None:
+    """Show the newest committed records of a topic, the newest first; nothing is committed and no offset moved."""
+    with refusals():
+        pipeline = load_pipeline(name)
+        if save is not None:
+            _check_saving(pipeline, topic, save)
+        connection = find_kafka(pipeline, bootstrap_servers)
+        messages, complete = _newest(connection, f"{name}.{topic.value}", number)
+        console = Console(highlight=False)
+        for message in messages:
+            looked = look_at_prediction(message) if topic is Topic.PREDICTIONS else look_at(message, pipeline)
+            console.print(view(looked, pipeline, colours=console.color_system is not None))
+            console.print()
+            if save is not None:
+                _save(looked, save)
+    where = f"{name}.{topic.value} at {connection.bootstrap_servers}"
+    if not messages:
+        say(f"There is no committed record in {where}{'' if complete else ', as far as was looked'}.")
+    elif not complete:
+        say(f"Only {len(messages)} of {number} records of {where} were found as far as was looked.")
+    if not complete:
+        say(f"Not looked at: what lies more than {LIMITS.offsets:,} offsets or {LIMITS.size // 2**20} MiB back.")
+    if pipeline.signed:
+        say("Signatures were not verified: this command has no keys.")
+
+
+def _newest(connection: KafkaConnection, topic: str, number: int) -> tuple[list[Message], bool]:
+    from confluent_kafka import KafkaException
+
+    try:
+        ranges = freeze_ranges(connection, topic, settle_s=SETTLE_S)
+        return newest_records(connection, GROUP, ranges, number, limits=LIMITS)
+    except KafkaException as error:  # a setting that no client can be made with
+        raise NoKafka(f"No Kafka client can be made ({error.args[0].str()}): correct the connection.") from error
+
+
+def _check_saving(pipeline: Pipeline, topic: Topic, folder: Path) -> None:
+    if topic is Topic.PREDICTIONS or not isinstance(pipeline.format, ImageCodec):
+        raise CannotSave(
+            f"Only images are saved, and {pipeline.name}.{topic.value} with the format {pipeline.format.kind} has "
+            "none: leave out --save."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotSave(f"Folder {folder} can't be made ({error.strerror}): correct --save.") from error
+
+
+def _save(looked: Looked, folder: Path) -> None:
+    if looked.sample is None:
+        return
+    file = folder / looked.file_name
+    try:
+        image_of(looked.sample).save(file)
+    except OSError as error:
+        raise CannotSave(f"{file} can't be written ({error.strerror or error}): correct --save.") from error
+    say(f"Saved {file}.")

@@ -1,0 +1,117 @@
+"""A new pipeline's file: the text that goes with a survey of its data."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from include.commands.image_format import NoPipelineFits
+from include.kafka.record import LONGEST_HEADER_BYTES, RECORD_OVERHEAD_BYTES
+
+if TYPE_CHECKING:
+    from include.commands.survey import Survey
+
+MIB = 2**20
+MAX_RECORD_BYTES = 64 * MIB
+# What a batch and a training begin with unless the data are few or many.
+RECORDS, MOST_RECORDS = 1000, 10_000
+BATCH_SIZE = 64
+# The convnet halves an image at each stage, to about this many numbers a channel.
+LAST_STAGE = 64
+
+
+def pipeline_text(found: Survey) -> str:
+    """TOML with a comment beside what a person will want to change.
+
+    Raises:
+        NoPipelineFits: the images are too small for the network.
+    """
+    codec, labels, samples = found.codec, found.labels, found.samples
+    largest_class = max(labels, key=lambda label: labels[label])
+    most = labels[largest_class] / sum(labels.values())
+    records = min(MOST_RECORDS, max(RECORDS, -(-samples // 10)))
+    source = "\n".join(f"{key} = {_toml(value)}" for key, value in found.source.items())
+    return f"""\
+# Made by `python -m include new-pipeline` from {samples:,} images of {len(labels)} classes; every line may be changed.
+# The name of this file is the pipeline's name, which its topics and its model have too.
+description = {_toml(f"Which of {len(labels)} classes is on this image?")}
+tags = ["images"]
+
+[topics]
+# As many tasks at most can predict at once. The number can't be changed once the topics are there.
+partitions = 3
+{_record_limit(found.largest)}
+[format]
+# Every image has this size and these channels (1: gray, 3: RGB). For another size make another pipeline.
+kind = {_toml(codec.kind)}
+height = {codec.height}
+width = {codec.width}
+channels = {codec.channels}
+
+[source]
+{source}
+{_group_hint(found.source["kind"])}
+
+[ingest]
+# When a batch is sent (cron), and how many samples at most it has; a run by hand sends the next batch at once.
+schedule = "0 * * * *"
+records = {records}
+# The share that goes to the requests without labels, to be predicted. 0 where others send the requests.
+requests_share = 0.1
+
+[model]
+# Output channels of each stage; a stage halves the image.
+kind = "convnet"
+channels = {_toml(_stages(codec.height, codec.width))}
+
+[training]
+labels = {_toml(list(labels))}
+epochs = 10
+batch_size = {_batch_size(samples)}
+learning_rate = 0.001
+# The train DAG begins when so many samples are new.
+min_new_samples = {max(1, min(RECORDS, samples // 2, records // 2))}
+
+[promotion]
+# The least accuracy of a champion: more than the {most:.2f} of one that always answers {_toml(largest_class)}.
+floor = {min(0.99, most + 0.05):.2f}
+"""
+
+
+def _record_limit(largest: int) -> str:
+    needed = largest + RECORD_OVERHEAD_BYTES + 4 * LONGEST_HEADER_BYTES
+    if needed <= MIB:
+        return ""
+    # Room for images that are still to come.
+    limit = min(MAX_RECORD_BYTES, -(-2 * needed // MIB) * MIB)
+    return f"# The largest image now has {largest:,} bytes.\nmax_record_bytes = {limit}\n"
+
+
+def _group_hint(kind: str) -> str:
+    what = "# What must not be on both sides of the held-out split, a person or a device: "
+    if kind == "folder":
+        return what + "a regular expression over the path.\n# group = '/(person[0-9]+)_'"
+    return what + 'a column.\n# group = "person"'
+
+
+def _stages(height: int, width: int) -> list[int]:
+    """Output channels of the convnet's stages, two where the image's size does not ask for others."""
+    if min(height, width) < 2:
+        raise NoPipelineFits(
+            f"The images have {width}x{height} pixels and the bundled network takes 2x2 at least: resize them all, or "
+            "add a network in include/models."
+        )
+    stages = 1
+    while min(height, width) >> (stages + 1) and (stages < 2 or (height >> stages) * (width >> stages) > LAST_STAGE):
+        stages += 1
+    return [32, *[64] * (stages - 1)] if stages <= 2 else [32, 64, *[128] * (stages - 2)]
+
+
+def _batch_size(samples: int) -> int:
+    """A power of two; of few samples an eighth, so that an epoch has several batches."""
+    return max(2, min(BATCH_SIZE, 2 ** ((samples // 8).bit_length() - 1))) if samples >= 8 else 2
+
+
+def _toml(value: Any) -> str:
+    """A string, or a list of strings or numbers; TOML's strings are JSON's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

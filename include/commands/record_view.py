@@ -1,0 +1,189 @@
+"""Records as a person looks at them. Each one is hostile input: nothing of it reaches the terminal unescaped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.color import Color
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from include.codecs.image import ImageCodec
+from include.codecs.text import PADDING, TextCodec
+from include.kafka import dead_letters
+from include.kafka.dead_letters import Rejection
+from include.kafka.record import address_of, headers_of, headers_size, read_headers
+from include.kafka.signing import SIGNATURE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from confluent_kafka import Message
+    from PIL.Image import Image
+
+    from include.kafka.record import Headers
+    from include.pipeline import Pipeline
+
+SHOWN_CHARACTERS = 300
+SHOWN_TEXT = 2000
+SHOWN_HEADERS = 20
+EXPLAINING = {
+    dead_letters.REASON: "reason",
+    dead_letters.ERROR: "because",
+    dead_letters.ADDRESS: "came from",
+    dead_letters.RUN: "run",
+    dead_letters.TIMESTAMP: "its time",
+}
+# Pixels of a picture on the terminal; a small one is enlarged.
+PICTURE_WIDTH, PICTURE_HEIGHT = 64, 48
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A record as far as the pipeline can read it.
+
+    Attributes:
+        sample: in the codec's dtype and shape; None where the value is none, and in the predictions.
+        faults: what is wrong with it, none where it fits.
+    """
+
+    message: Message
+    headers: Headers
+    sample: np.ndarray[Any, Any] | None
+    faults: tuple[Rejection, ...]
+
+    @property
+    def file_name(self) -> str:
+        address = address_of(self.message)
+        return f"{address.topic}-{address.partition}-{address.offset}.png"
+
+
+def look_at(message: Message, pipeline: Pipeline) -> Looked:
+    """A record of samples, requests or dead letters, by what training and prediction go by."""
+    headers = headers_of([message])[0]
+    head, codec = read_headers(headers), pipeline.format
+    faults: list[Rejection] = []
+    if refusal := head.refusal(codec.schema_name):
+        faults.append(Rejection(*refusal))
+    elif message.topic() == pipeline.samples_topic and head.label not in pipeline.training.labels:
+        known = ", ".join(pipeline.training.labels)
+        faults.append(
+            Rejection("no-label", "The record has no label header.")
+            if head.label is None
+            else Rejection("unknown-label", f"The label is {head.label!r} and the pipeline has {known}.")
+        )
+    if pipeline.signed and SIGNATURE not in dict(headers):
+        faults.append(Rejection("unsigned", f"The record has no header {SIGNATURE}."))
+    decoded = codec.decode([message.value()])
+    faults += [Rejection(refusal.reason, refusal.error) for refusal in decoded.refusals]
+    return Looked(message, headers, decoded.samples[0] if len(decoded.samples) else None, tuple(faults))
+
+
+def look_at_prediction(message: Message) -> Looked:
+    """A record of the predictions, which should be one JSON object."""
+    faults: tuple[Rejection, ...] = ()
+    try:
+        if not isinstance(json.loads(message.value() or b""), dict):
+            faults = (Rejection("wrong-type", "The record's JSON is no object."),)
+    except (ValueError, RecursionError) as error:
+        faults = (Rejection("invalid-json", f"The record is no JSON: {error}."),)
+    return Looked(message, headers_of([message])[0], None, faults)
+
+
+def view(looked: Looked, pipeline: Pipeline, *, colours: bool) -> RenderableType:
+    """Address, time, key, headers, content and faults, one below the other.
+
+    Args:
+        colours: whether a picture can be shown.
+    """
+    message = looked.message
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    size = len(message) + len(message.key() or b"")
+    facts.add_row("time", _time(message.timestamp()[1]))
+    facts.add_row("key", Text("none", style="dim") if message.key() is None else Text(escaped(message.key())))
+    facts.add_row("size", f"{size:,} bytes, and about {headers_size(looked.headers):,} of headers")
+    for name, content in looked.headers[:SHOWN_HEADERS]:
+        facts.add_row(EXPLAINING.get(name, "header"), _header(name, content))
+    if len(looked.headers) > SHOWN_HEADERS:
+        facts.add_row("", f"and {len(looked.headers) - SHOWN_HEADERS} more headers")
+    for fault in looked.faults:
+        facts.add_row(Text("wrong", style="red"), Text(escaped(f"{fault.reason}: {fault.error}"), style="red"))
+    facts.add_row("content", Text(_content(looked, pipeline)))
+    title = Text(str(address_of(message)), style="bold red" if looked.faults else "bold green")
+    if colours and looked.sample is not None and isinstance(pipeline.format, ImageCodec):
+        return Group(title, facts, half_blocks(image_of(looked.sample)))
+    return Group(title, facts)
+
+
+def escaped(content: bytes | str | None, limit: int = SHOWN_CHARACTERS) -> str:
+    """Text of at most `limit` characters, with backslashes for all that a terminal would act upon."""
+    if isinstance(content, bytes):
+        content = content[: 4 * limit].decode("utf-8", "backslashreplace")
+    content = content or ""
+    shown = content[:limit]
+    # A space alone is printable among the blanks; marks of direction and lone surrogates are not.
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return f"{text} ..." if len(content) > limit else text
+
+
+def image_of(sample: np.ndarray[Any, Any]) -> Image:
+    """The picture of a decoded sample, uint8 (channels, height, width)."""
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(sample[0] if len(sample) == 1 else sample.transpose(1, 2, 0)))
+
+
+def half_blocks(image: Image) -> Text:
+    """A picture of at most PICTURE_WIDTH columns: each character is the upper of two pixels on the lower one."""
+    import numpy as np
+    from PIL.Image import Resampling
+
+    enlarged = max(1, PICTURE_HEIGHT // 2 // max(image.size))
+    scale = min(enlarged, PICTURE_WIDTH / image.width, PICTURE_HEIGHT / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    way = Resampling.NEAREST if scale >= 1 else Resampling.BOX
+    pixels = np.asarray(image.convert("RGB").resize((width, height), way))
+    text = Text(no_wrap=True)
+    for row in range(0, height, 2):
+        if row:
+            text.append("\n")
+        for column in range(width):
+            below = _colour(pixels[row + 1, column]) if row + 1 < height else None
+            text.append("▀", Style(color=_colour(pixels[row, column]), bgcolor=below))
+    return text
+
+
+def _colour(pixel: np.ndarray[Any, Any]) -> Color:
+    return Color.from_rgb(*pixel.tolist())
+
+
+def _time(milliseconds: int) -> str:
+    if milliseconds < 0:
+        return "none"
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms since 1970, which no calendar has"
+
+
+def _header(name: str, content: bytes | None) -> Text:
+    shown = Text("null", style="dim") if content is None else Text(escaped(content))
+    return shown if name in EXPLAINING else Text(f"{escaped(name)} = ") + shown
+
+
+def _content(looked: Looked, pipeline: Pipeline) -> str:
+    sample, value, codec = looked.sample, looked.message.value(), pipeline.format
+    if sample is None:
+        return "none" if value is None else escaped(value, SHOWN_TEXT)
+    if isinstance(codec, ImageCodec):
+        return f"image of {codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}"
+    if isinstance(codec, TextCodec):
+        return escaped(sample.tobytes().rstrip(PADDING), SHOWN_TEXT)
+    return f"array of shape {sample.shape}, {sample.dtype}, {sample.min():g} to {sample.max():g}"

@@ -1,0 +1,232 @@
+"""What a folder or a table of images holds, as far as a new pipeline's file has to say it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from include.codecs.image import ImageCodec
+from include.commands.image_format import NoPipelineFits, counted, format_of, image_codecs, pillow_format_of
+from include.errors import PermanentError
+from include.sources.base import SourceSample
+from include.sources.folder import FolderSource
+from include.sources.listing import File
+from include.sources.rows import DELIMITERS, JSON_LINES, PARQUET
+from include.sources.table import TableSource
+from include.state import PROJECT_ROOT
+
+# Of more samples, these many are opened; all of them are counted.
+LOOKED_AT = 500
+# A column with more values than this names no classes.
+MAX_CLASSES = 1000
+ROWS_AT_ONCE = 1000
+LONGEST_LINE = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    Attributes:
+        source: the `[source]` table.
+        codec: the format that the images have.
+        labels: how many samples each class has, in order of name.
+        unlabelled: how many have none.
+        largest: bytes of the largest sample that is known of.
+        looked_at: how many were opened.
+        unfit: which of those no pipeline takes, and why.
+        left_out: how many files are no images, by how their names end.
+    """
+
+    source: dict[str, Any]
+    codec: ImageCodec
+    labels: dict[str, int]
+    largest: int
+    looked_at: int
+    unlabelled: int = 0
+    unfit: tuple[str, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        return sum(self.labels.values()) + self.unlabelled
+
+
+def survey_folder(path: str) -> Survey:
+    """A folder with one folder of images a class.
+
+    Raises:
+        NoPipelineFits: it is missing or holds no images, classes or sizes that one pipeline could take.
+        SourceRefused, SourceUnreachable: see `include.sources.files`.
+    """
+    path = _existing(path)
+    if "://" not in path and not (PROJECT_ROOT / path).is_dir():
+        raise NoPipelineFits(f"Path {path} is a file and a folder was expected: correct --path, or use --source table.")
+    source = FolderSource(path=path).open()
+    files = source.files()
+    pillow_format, images = _of_one_format(path, files)
+    labels = _classes_of(path, images)
+    suffixes = tuple(sorted({_suffix(file) for file in images}))
+    images.sort(key=lambda file: file.name)  # so that those which are opened are of every class
+    opened = images[:: -(-len(images) // LOOKED_AT)]
+    codec, unfit = format_of(path, pillow_format, _contents(source, opened))
+    return Survey(
+        source={"kind": "folder", "path": path, "suffixes": list(suffixes)},
+        codec=codec,
+        labels=labels,
+        largest=max(file.size for file in images),
+        looked_at=len(opened),
+        unfit=unfit,
+        left_out=dict(Counter(_suffix(file) or "without ending" for file in files if _suffix(file) not in suffixes)),
+    )
+
+
+def survey_table(path: str, *, content: str, label: str, sample_id: str | None = None) -> Survey:
+    """The rows of tables, with images in or beside them.
+
+    Raises:
+        NoPipelineFits: there are no images, classes or sizes that one pipeline could take.
+        SourceRefused, SourceUnreachable: see `include.sources.table`, for a column that is not there among others.
+    """
+    path = _existing(path)
+    # Whatever the content is, the labels are text: no image is read to count them.
+    labels, unlabelled = _labels_of(path, label, TableSource(path=path, content=label, label=label).open())
+    content_is, samples = _images_of(path, content, sample_id)
+    pillow_format = next(found for sample in samples if (found := pillow_format_of(sample.content)))
+    codec, unfit = format_of(path, pillow_format, ((sample.id, sample.content) for sample in samples))
+    table = {"kind": "table", "path": path, "content": content, "content_is": content_is, "label": label}
+    return Survey(
+        source=table if sample_id is None else {**table, "id": sample_id},
+        codec=codec,
+        labels=labels,
+        largest=max(len(sample.content) for sample in samples),
+        looked_at=len(samples),
+        unlabelled=unlabelled,
+        unfit=unfit,
+    )
+
+
+def columns_of(path: str) -> list[str]:
+    """The columns of a table, or of the first one below a folder; none where they can't be read."""
+    source = TableSource(path=_existing(path), content="").open()
+    file = source.files()[0]
+    where, name = source.path_of(file), file.name.lower()
+    with source.explained(where), source.filesystem().open(where, "rb") as stream:
+        try:
+            if name.endswith(PARQUET):
+                from pyarrow.parquet import ParquetFile
+
+                return list(ParquetFile(stream).schema_arrow.names)
+            first = stream.readline(LONGEST_LINE).decode("utf-8-sig")
+            if name.endswith(JSON_LINES):
+                return list(json.loads(first))
+            delimiter = next(delimiter for ending, delimiter in DELIMITERS.items() if name.endswith(ending))
+            return next(csv.reader([first], delimiter=delimiter), [])
+        except (ValueError, TypeError, RecursionError, csv.Error):  # Arrow's are ValueErrors
+            return []
+
+
+def _existing(path: str) -> str:
+    """The path as a pipeline's file has it: relative to the project where it is inside, and absolute elsewhere."""
+    if "://" in path:
+        return path
+    found = Path(path).expanduser().absolute()
+    if not found.exists():
+        raise NoPipelineFits(f"Path {path} does not exist: correct --path.")
+    return str(found.relative_to(PROJECT_ROOT) if found.is_relative_to(PROJECT_ROOT) else found)
+
+
+def _suffix(file: File) -> str:
+    return PurePosixPath(file.name).suffix.lower()
+
+
+def _of_one_format(path: str, files: Sequence[File]) -> tuple[str, list[File]]:
+    from PIL import Image
+
+    known, codecs = Image.registered_extensions(), image_codecs()
+    images: dict[str, list[File]] = {}
+    for file in files:
+        if (name := known.get(_suffix(file), "")) in codecs:
+            images.setdefault(name, []).append(file)
+    if not images:
+        raise NoPipelineFits(
+            f"Folder {path} holds no {' or '.join(sorted(codecs))} image; its {len(files)} files are "
+            f"{counted(_suffix(file) or 'without ending' for file in files)}: correct --path, or convert them."
+        )
+    if len(images) > 1:
+        raise NoPipelineFits(
+            f"Folder {path} holds images of several formats, {counted(name for name in images for _ in images[name])},"
+            " and a pipeline has one: convert the others, or give each format a folder and a pipeline of its own."
+        )
+    return next(iter(images.items()))
+
+
+def _classes_of(path: str, images: Sequence[File]) -> dict[str, int]:
+    bare = [file.name for file in images if "/" not in file.name]
+    if bare:
+        raise NoPipelineFits(
+            f"Folder {path} has {len(bare)} images, {bare[0]!r} the first, in no folder that names their class: move "
+            "each image into a folder with the name of its class."
+        )
+    return _several(f"Folder {path} has images", Counter(file.name.partition("/")[0] for file in images))
+
+
+def _labels_of(path: str, column: str, table: TableSource) -> tuple[dict[str, int], int]:
+    labels: Counter[str] = Counter()
+    rows = 0
+    while samples := table.read(rows, ROWS_AT_ONCE):
+        rows += len(samples)
+        labels.update(sample.label for sample in samples if sample.label is not None)
+        if len(labels) > MAX_CLASSES:
+            raise NoPipelineFits(
+                f"Column {column!r} of {path} has more than {MAX_CLASSES} values in its first {rows} rows: name the "
+                "column of the class with --label."
+            )
+    if not rows:
+        raise NoPipelineFits(f"Table {path} has no rows: fill it, or correct --path.")
+    return _several(f"Column {column!r} of {path} has rows", labels), rows - labels.total()
+
+
+def _several(what: str, labels: Counter[str]) -> dict[str, int]:
+    if len(labels) < 2:
+        named = f"one class only, {next(iter(labels))!r}" if labels else "no class"
+        raise NoPipelineFits(f"{what} of {named}, and a model learns to tell two or more apart: add another class.")
+    return dict(sorted(labels.items()))
+
+
+def _images_of(path: str, content: str, sample_id: str | None) -> tuple[str, list[SourceSample]]:
+    """How the column holds images, and the samples of the first rows."""
+    for content_is in ("bytes", "base64", "path"):
+        settings = {"path": path, "content": content, "content_is": content_is, "id": sample_id}
+        source = TableSource.model_validate(settings).open()
+        if content_is == "path" and not pillow_format_of(_first_file(source)):
+            continue
+        samples = source.read(0, LOOKED_AT)
+        if any(pillow_format_of(sample.content) for sample in samples):
+            return content_is, samples
+    raise NoPipelineFits(
+        f"Column {content!r} of {path} has no {' or '.join(sorted(image_codecs()))} image in its first rows, neither "
+        "as bytes nor as base64 nor as the path of a file below the table's folder: name the column with --content."
+    )
+
+
+def _first_file(source: TableSource) -> bytes:
+    """The first row's file; nothing where the cell names none, which is a refusal for a source that is in use."""
+    try:
+        return bytes(source.read(0, 1)[0].content)
+    except PermanentError:
+        return b""
+
+
+def _contents(source: FolderSource, files: Sequence[File]) -> Iterator[tuple[str, bytes]]:
+    done = 0
+    while done < len(files):
+        contents = source.contents(files[done:])
+        for file, content in zip(files[done:], contents, strict=False):
+            yield file.name, content
+        done += len(contents)

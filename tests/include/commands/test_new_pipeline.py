@@ -1,0 +1,256 @@
+"""`new-pipeline` looks at data and writes a file that is valid, or says in one sentence why none can be."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from include.__main__ import app
+from include.pipeline import Pipeline, read_pipeline
+from tests.corpus import saved, slope
+from tests.places import LocalPlace, MemoryPlace
+from tests.sentences import assert_readable
+from tests.tables import ENDINGS, table
+
+
+@pytest.fixture
+def pipelines(tmp_path, monkeypatch):
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    monkeypatch.setenv("MILLRACE_PIPELINES", str(folder))
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path):
+    return LocalPlace(tmp_path / "flowers")
+
+
+def png(mode="RGB", width=16, height=12):
+    return saved(slope("RGB", width, height).convert(mode), "PNG")
+
+
+def fill(place, names=("rose", "tulip"), count=20, content=None, ending="png"):
+    for label in names:
+        for number in range(count):
+            place.write(f"{label}/{number}.{ending}", content or png())
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["new-pipeline", *arguments])
+
+
+def made(pipelines, *arguments, name="flowers"):
+    """The pipeline of the file that was written, and what was said."""
+    ran = run(name, *arguments)
+    assert ran.exit_code == 0, ran.output
+    pipeline = read_pipeline(pipelines / f"{name}.toml")
+    assert isinstance(pipeline, Pipeline), pipeline
+    return pipeline, ran.output
+
+
+def refused(pipelines, *arguments, names, name="flowers"):
+    before = sorted(pipelines.iterdir()) if pipelines.is_dir() else []
+    ran = run(name, *arguments)
+    assert ran.exit_code == 1, ran.output
+    assert_readable(ValueError(ran.stderr.strip()), *names)
+    assert ran.stdout == ""
+    assert sorted(pipelines.iterdir() if pipelines.is_dir() else []) == before
+
+
+def test_a_folder_becomes_a_valid_pipeline(pipelines, place):
+    fill(place)
+    place.write("rose/notes.txt")
+    pipeline, said = made(pipelines, "--source", "folder", "--path", place.path)
+    assert pipeline.format.model_dump() == {"kind": "image.png", "height": 12, "width": 16, "channels": 3}
+    assert pipeline.training.labels == ("rose", "tulip")
+    assert pipeline.source.open().count() == 40
+    for told in ("40 images of 2 classes", "16x12", "1 .txt", "flowers.ingest", "peek flowers"):
+        assert told in said
+
+
+def test_a_path_is_told_from_where_the_command_runs(pipelines, place, monkeypatch):
+    fill(place)
+    monkeypatch.chdir(place.folder.parent)
+    pipeline, _ = made(pipelines, "--path", "flowers")
+    assert pipeline.source.path == place.path
+
+
+def test_a_folder_in_an_object_storage(pipelines):
+    place = MemoryPlace()
+    fill(place)
+    pipeline, _ = made(pipelines, "--path", place.path)
+    assert pipeline.source.open().count() == 40
+
+
+def test_only_the_path_of_the_file_goes_to_standard_output(pipelines, place):
+    fill(place)
+    ran = run("flowers", "--path", place.path)
+    assert ran.stdout == f"{pipelines / 'flowers.toml'}\n"
+
+
+@pytest.mark.parametrize(("width", "height"), [(2, 3), (8, 8), (28, 28), (300, 2), (224, 224)])
+def test_the_network_takes_the_images(pipelines, place, width, height):
+    import torch
+
+    fill(place, content=png("L", width, height), count=1)
+    pipeline, _ = made(pipelines, "--path", place.path)
+    network = pipeline.model.build(pipeline.format.sample_shape, 2)
+    assert network(torch.zeros(1, 1, height, width)).shape == (1, 2)
+    assert sum(parameter.numel() for parameter in network.parameters()) < 5_000_000
+
+
+def test_images_too_small_for_the_network_are_refused(pipelines, place):
+    fill(place, content=png(width=1), count=1)
+    refused(pipelines, "--path", place.path, names=("1x12", "2x2"))
+
+
+def test_the_limits_follow_the_data(pipelines, place):
+    fill(place, ("common",), 30, content=png())
+    fill(place, ("rare",), 10)
+    pipeline, _ = made(pipelines, "--path", place.path)
+    assert pipeline.promotion.floor > 30 / 40
+    assert pipeline.training.min_new_samples <= 20
+    assert pipeline.training.batch_size <= 8
+
+
+def test_a_large_image_fits_its_topic(pipelines, place):
+    fill(place, content=saved(Image.effect_noise((1100, 1000), 90).convert("RGB"), "PNG"), count=1)
+    pipeline, _ = made(pipelines, "--path", place.path)
+    largest = max(file.size for file in pipeline.source.open().files())
+    assert pipeline.topics.max_record_bytes > largest > 1024 * 1024
+
+
+@pytest.mark.parametrize("label", ['"quoted"\\', "naïve 花", "tab\tand\x7f", "#[x]"])
+def test_any_class_name_is_written_as_it_is(pipelines, place, label):
+    fill(place, (label, "other"), 1)
+    pipeline, _ = made(pipelines, "--path", place.path)
+    assert set(pipeline.training.labels) == {label, "other"}
+
+
+def test_images_that_are_not_whole_are_told(pipelines, place):
+    fill(place)
+    place.write("rose/broken.png", png()[:-20])
+    place.write("rose/page.png", b"<!DOCTYPE html>")
+    _, said = made(pipelines, "--path", place.path)
+    assert "rose/broken.png: " in said
+    assert "rose/page.png: " in said
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("content_is", ["base64", "path"])
+def test_a_table_of_images(pipelines, place, ending, content_is):
+    def cell(number):
+        return f"images/{number}.png" if content_is == "path" else base64.b64encode(png("L")).decode()
+
+    for number in range(8):
+        place.write(f"images/{number}.png", png("L"))
+    rows = [{"key": f"k{n}", "picture": cell(n), "kind": "ab"[n % 2]} for n in range(8)]
+    place.write(f"table.{ending}", table(ending, rows))
+    columns = ("--content", "picture", "--label", "kind", "--id", "key")
+    pipeline, _ = made(pipelines, "--source", "table", "--path", f"{place.path}/table.{ending}", *columns)
+    samples = pipeline.source.open().read(0, 8)
+    assert pipeline.source.content_is == content_is
+    assert [sample.id for sample in samples] == [row["key"] for row in rows]
+    assert not pipeline.format.decode([sample.content for sample in samples]).refusals
+
+
+def test_a_parquet_table_of_bytes_with_rows_without_label(pipelines, place):
+    rows = [{"picture": png("L"), "kind": kind} for kind in ("a", "b", None)]
+    place.write("table.parquet", table("parquet", rows))
+    arguments = (
+        "--source",
+        "table",
+        "--path",
+        f"{place.path}/table.parquet",
+        "--content",
+        "picture",
+        "--label",
+        "kind",
+    )
+    pipeline, said = made(pipelines, *arguments)
+    assert pipeline.source.content_is == "bytes"
+    assert "1 rows have no label" in said
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_table_whose_columns_are_not_named_tells_them(pipelines, place, ending):
+    place.write(f"t.{ending}", table(ending, [{"picture": "x", "kind": "y"}]))
+    path = f"{place.path}/t.{ending}"
+    refused(pipelines, "--source", "table", "--path", path, names=("'picture', 'kind'", "--content", "--label"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[1", b"PAR1"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_table_that_tells_no_columns_is_refused_all_the_same(pipelines, place, ending, content):
+    place.write(f"t.{ending}", content)
+    refused(pipelines, "--source", "table", "--path", f"{place.path}/t.{ending}", names=("--content", "--label"))
+
+
+def test_a_table_without_the_column_or_without_images_is_refused(pipelines, place):
+    place.write("t.csv", table("csv", [{"text": "good", "kind": "a"}, {"text": "bad", "kind": "b"}]))
+    arguments = ("--source", "table", "--path", f"{place.path}/t.csv", "--label", "kind", "--content")
+    refused(pipelines, *arguments, "picture", names=("'picture'", "'text', 'kind'"))
+    refused(pipelines, *arguments, "text", names=("'text'", "no JPEG or PNG image"))
+
+
+@pytest.mark.parametrize("name", ["Flowers", "9lives", "a.b", "../up", "a" * 64])
+def test_an_invalid_name_is_refused(pipelines, place, name):
+    fill(place)
+    refused(pipelines, "--path", place.path, names=(name,), name=name)
+
+
+def test_a_file_that_is_there_is_never_overwritten(pipelines, place):
+    fill(place)
+    (pipelines / "flowers.toml").write_text("mine")
+    refused(pipelines, "--path", place.path, names=("flowers.toml", "another name"))
+    assert (pipelines / "flowers.toml").read_text() == "mine"
+
+
+def test_a_pipelines_folder_that_is_not_there_is_refused(pipelines, place):
+    pipelines.rmdir()
+    refused(pipelines, "--path", place.path, names=(pipelines, "MILLRACE_PIPELINES"))
+
+
+@pytest.mark.parametrize("modality", ["text", "array"])
+def test_a_modality_without_a_network_is_refused(pipelines, place, modality):
+    refused(pipelines, "--path", place.path, "--modality", modality, names=(modality, "convnet", "include/models"))
+
+
+def test_data_that_no_pipeline_could_learn_from_are_refused(pipelines, place, tmp_path):
+    path = ("--path", place.path)
+    refused(pipelines, *path, names=(place.path, "does not exist"))
+    place.folder.mkdir()
+    refused(pipelines, *path, names=(place.path, "holds no file"))
+    place.write("rose/a.txt")
+    refused(pipelines, *path, names=("no JPEG or PNG image", "1 of .txt"))
+    place.write("rose/a.png", png())
+    refused(pipelines, *path, names=("'rose'", "add another class"))
+    place.write("b.png", png())
+    refused(pipelines, *path, names=("'b.png'", "name of its class"))
+    place.remove("b.png")
+    place.write("tulip/a.jpg", saved(slope("RGB", 16, 12), "JPEG"))
+    refused(pipelines, *path, names=("1 of PNG, 1 of JPEG",))
+    refused(pipelines, "--path", f"{place.path}/rose/a.png", names=("--source table",))
+    refused(pipelines, *path, "--label", "kind", names=("--label", "--source table"))
+
+
+def test_images_of_several_sizes_are_counted(pipelines, place):
+    fill(place)
+    fill(place, ("wide",), 7, content=png(width=32))
+    refused(pipelines, "--path", place.path, names=("2 sizes", "40 of 16x12, 7 of 32x12", "resize"))
+
+
+@pytest.mark.parametrize(("modes", "told"), [(("RGB", "L"), "20 of RGB, 20 of L"), (("RGBA", "RGBA"), "40 of RGBA")])
+def test_images_of_other_channels_are_counted(pipelines, place, modes, told):
+    for label, mode in zip(("rose", "tulip"), modes, strict=True):
+        fill(place, (label,), content=png(mode))
+    refused(pipelines, "--path", place.path, names=(told, "Image.convert"))
+
+
+def test_images_none_of_which_is_whole_are_refused(pipelines, place):
+    fill(place, content=png()[:-20])
+    refused(pipelines, "--path", place.path, names=("None of the 40 images", "cut short"))

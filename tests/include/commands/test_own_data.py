@@ -1,0 +1,88 @@
+"""One's own data in five minutes: a folder of pictures becomes a pipeline that ingests, trains and predicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from include.__main__ import app
+from include.ingest.batch import ingest_batch
+from include.kafka.ranges import freeze_ranges
+from include.kafka.topics import ensure_topics
+from include.pipeline import Pipeline, load_pipeline
+from include.prediction.predictor import Predictor
+from include.prediction.publish import publish_predictions
+from include.prediction.read import read_predictions
+from include.training.job import TrainingJob
+from include.training.loop import train
+from tests.corpus import saved
+from tests.places import LocalPlace
+from tests.tiny import IDENTITY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from include.kafka.connection import KafkaConnection
+
+SEED = 5
+
+
+def stripes(*, across: bool, random: np.random.Generator) -> bytes:
+    """A noisy picture of stripes that run across or down."""
+    pixels = np.broadcast_to(np.arange(16) % 4 < 2, (16, 16)) * 160
+    pixels = (pixels.T if across else pixels) + random.integers(0, 90, (16, 16))
+    return saved(Image.fromarray(pixels.astype(np.uint8)), "PNG")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> LocalPlace:
+    place = LocalPlace(tmp_path / "stripes")
+    random = np.random.default_rng(SEED)
+    for number in range(300):
+        place.write(f"across/{number}.png", stripes(across=True, random=random), second=number)
+        place.write(f"down/{number}.png", stripes(across=False, random=random), second=number)
+    return place
+
+
+def test_a_folder_of_pictures_becomes_predictions(
+    kafka: KafkaConnection,
+    pictures: LocalPlace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    new_name: Callable[[], str],
+) -> None:
+    monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
+    name = new_name()
+    made = CliRunner().invoke(app, ["new-pipeline", name, "--source", "folder", "--path", pictures.path])
+    assert made.exit_code == 0, made.output
+    pipeline = load_pipeline(name)
+    assert isinstance(pipeline, Pipeline)
+
+    ensure_topics(kafka, pipeline.topic_specs())
+    ingested = ingest_batch(kafka, pipeline, "first", records=pipeline.ingest.records, run="run-1")
+    assert ingested.samples + ingested.requests == 600
+    assert ingested.samples >= pipeline.training.min_new_samples
+
+    job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic), epochs=1)
+    trained = train(job.model_copy(update={"threads": 1}), kafka, tmp_path / "run")
+    accuracy = trained.history[-1]["held_out_accuracy"]
+    assert accuracy > pipeline.promotion.floor, f"seed {SEED}: held-out accuracy {accuracy:.4f} after one epoch"
+
+    predictor = Predictor(trained.network, pipeline.training.labels, IDENTITY)
+    requests = freeze_ranges(kafka, pipeline.requests_topic)
+    published = publish_predictions(kafka, pipeline, requests, predictor, run="run-1")
+    assert published.rejected == 0
+    predicted = read_predictions(kafka, pipeline)
+    assert len(predicted) == ingested.requests > 20
+    assert (predicted["label"] == predicted["id"].str.partition("/")[0]).mean() > pipeline.promotion.floor
+
+    peeked = CliRunner().invoke(
+        app, ["peek", name, "--topic", "requests", "--bootstrap-servers", kafka.bootstrap_servers]
+    )
+    assert peeked.exit_code == 0, peeked.output
+    assert "image of 16x16 pixels, gray" in peeked.output
