@@ -111,7 +111,17 @@ class KafkaConnection:
         from confluent_kafka import Producer
 
         return Producer(
-            {**self._client_settings(), "enable.idempotence": True, "acks": "all", **overrides}, logger=client_log
+            {
+                # Bootstrapping again removes the brokers that were known, and a group coordinator among them is waited
+                # for without end by `send_offsets_to_transaction` (librdkafka issue 5511): tried with 2.16, a restart
+                # of the only broker hangs most chunks. Producers live for one attempt and can do without.
+                "metadata.recovery.strategy": "none",
+                **self._client_settings(),
+                "enable.idempotence": True,
+                "acks": "all",
+                **overrides,
+            },
+            logger=client_log,
         )
 
     def partitions(self, consumer: Consumer | AdminClient | Producer, topic: str) -> list[int]:

@@ -12,25 +12,29 @@ DELAY_S = 10.0
 ATTEMPT_TIMEOUT_S = 300.0
 
 
-def succeed(workers: Workers, jobs: list[Job], *, delay_s: float = DELAY_S) -> None:
+def succeed(workers: Workers, jobs: list[Job], *, delay_s: float = DELAY_S) -> list[str]:
     """Run the jobs of a step side by side, each again while it fails with what a retry can mend.
+
+    Returns:
+        What failed attempts said.
 
     Raises:
         AssertionError: it does not come to an end without a person.
     """
     attempts = [workers.start(job) for job in jobs]
-    for job, attempt in zip(jobs, attempts, strict=True):
-        _succeed(workers, job, attempt, delay_s)
+    return [
+        text for job, attempt in zip(jobs, attempts, strict=True) for text in _succeed(workers, job, attempt, delay_s)
+    ]
 
 
-def _succeed(workers: Workers, job: Job, attempt: Attempt, delay_s: float) -> None:
-    for retry in range(RETRIES + 1):
-        if attempt.end(timeout_s=ATTEMPT_TIMEOUT_S).succeeded:
-            return
-        failure = attempt.failure or {}
-        assert failure, f"{job['step']} (process {attempt.pid}) ended without a word: {attempt.events}"
+def _succeed(workers: Workers, job: Job, attempt: Attempt, delay_s: float) -> list[str]:
+    texts: list[str] = []
+    while not attempt.end(timeout_s=ATTEMPT_TIMEOUT_S).succeeded:
+        failure = attempt.failure
+        assert failure is not None, f"{job['step']} (process {attempt.pid}) ended without a word: {attempt.events}"
         assert not failure["permanent"], f"{job['step']} failed for good with {failure['kind']}: {failure['text']}"
-        if retry < RETRIES:
-            time.sleep(delay_s * 2**retry)
-            attempt = workers.start(job)
-    raise AssertionError(f"{job['step']} failed {RETRIES + 1} times, at last with: {failure['text']}")
+        texts.append(failure["text"])
+        assert len(texts) <= RETRIES, f"{job['step']} was retried {RETRIES} times and failed again: {texts}"
+        time.sleep(delay_s * 2 ** (len(texts) - 1))
+        attempt = workers.start(job)
+    return texts

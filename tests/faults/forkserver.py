@@ -6,6 +6,7 @@ thread and no Kafka client, which it looks to before it says that it is ready.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -78,6 +79,7 @@ def _run(job: dict[str, Any], told: Connection) -> NoReturn:
 
 def main() -> None:
     """Serve the connection whose descriptor is the only argument."""
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     threads = [(task / "comm").read_text().strip() for task in THREADS.iterdir()] if THREADS.is_dir() else []
     if len(threads) > 1:

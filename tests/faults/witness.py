@@ -107,6 +107,7 @@ class Witness:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "error_cb": _ignore_lost_brokers,
+                "log_level": 0,
             }
         )
         try:

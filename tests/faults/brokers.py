@@ -1,0 +1,166 @@
+"""Brokers that are killed, restarted and stopped under the steps; see `run`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from include.kafka.broker import Cluster, Node, running_cluster
+from include.kafka.connection import KafkaConnection
+from tests.faults.flow import PIECE_TIMEOUT_S, Flow
+from tests.faults.rows import Row, Setting, middle
+from tests.faults.witness import Witness
+from tests.faults.work import Ingest, Prediction, Training, Work
+from tests.killable import Workers
+from tests.processes import wait_for
+
+# Longer than the three seconds after which a silent node of the embedded cluster is taken for dead.
+SILENCE_S = 8.0
+MAJORITY_GONE_S = 20.0
+DOWN_S = 5.0
+# Pieces of prediction that are laid in for a whole run.
+PIECES = 300
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to brokers, and how many of them it hits one after the other."""
+
+    inflict: Callable[[], None]
+    times: int = 1
+
+
+def run(setting: Setting) -> list[Row]:
+    """Disturb one node, then three, while ingest, prediction and training go on side by side.
+
+    An attempt at a step may fail with what a retry can mend, and is retried as Airflow would. A fault's seconds to
+    recover are those from its beginning until the last of the three steps that it found running has succeeded.
+    """
+    with Workers(setting.folder / "workers.log") as workers:
+        rows = list(_disturb(setting, workers, nodes=1))
+        if not setting.short:
+            rows += _disturb(setting, workers, nodes=3)
+    return rows
+
+
+def _disturb(setting: Setting, workers: Workers, *, nodes: int) -> Iterator[Row]:
+    folder, draws = setting.folder / f"nodes-{nodes}", setting.random(f"faults of {nodes} nodes")
+    with running_cluster(folder / "brokers", nodes=nodes) as cluster:
+        kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
+        works: list[Work] = [
+            Ingest(kafka, "ingest", records=400, chunk=20, pace_s=0.1, replication=nodes),
+            Prediction(kafka, "predict", pieces=PIECES, requests=60, chunk=5, pace_s=0.1, replication=nodes),
+            Training(kafka, "train", folder, epochs=16, replication=nodes),
+        ]
+        flows = [Flow(workers, work, setting.random(f"{work.name} on {nodes} nodes")) for work in works]
+        witnessed = {topic: identity for work in works for topic, identity in work.witnessed.items()}
+        known = (0, 0)
+        with Witness(kafka, witnessed) as witness:
+            for name, faults in _faults(cluster, draws, short=setting.short).items():
+                setting.say(f"{name}, {sum(fault.times for fault in faults)} times")
+                recovered = _recovered(flows, faults, draws)
+                verdicts = [flow.work.verdict(witness, len(flow.finished)) for flow in flows]
+                lost, duplicated = (sum(counts) for counts in zip(*verdicts, strict=True))
+                yield Row(
+                    name,
+                    sum(fault.times for fault in faults),
+                    lost - known[0],
+                    duplicated - known[1],
+                    middle(recovered),
+                )
+                known = lost, duplicated
+        for flow in flows:
+            for text in flow.retried:
+                setting.say(f"{flow.work.name} was retried after: {text}")
+
+
+def _recovered(flows: list[Flow], faults: list[Fault], draws: Random) -> list[float]:
+    """Inflict the faults one after the other, each when the one before it is recovered from; the seconds of each."""
+    seconds = []
+    for flow in flows:
+        flow.begin()
+    for fault in faults:
+        time.sleep(draws.uniform(0.5, 2.5))
+        hit = [len(flow.finished) for flow in flows]
+        began = time.monotonic()
+        fault.inflict()
+        for flow, piece in zip(flows, hit, strict=True):
+            wait_for(partial(flow.finishes, piece + 1), f"{flow.work.name} to succeed", timeout_s=PIECE_TIMEOUT_S)
+        seconds.append(max(flow.finished[piece] for flow, piece in zip(flows, hit, strict=True)) - began)
+    for flow in flows:
+        flow.end()
+    return seconds
+
+
+def _faults(cluster: Cluster, draws: Random, *, short: bool) -> dict[str, list[Fault]]:
+    """What is done, by the rows' names."""
+    nodes = draws.sample(cluster.nodes, len(cluster.nodes))
+
+    def kill(*some: Node) -> Fault:
+        return Fault(partial(_kill, some, draws.uniform(0, DOWN_S)))
+
+    if len(nodes) == 1:
+        [node] = nodes
+        if short:
+            return {"the only node: SIGKILL and restart": [kill(node)]}
+        return {
+            "the only node: SIGKILL and restart": [kill(node) for _ in range(4)],
+            "the only node: clean restart": [Fault(partial(_restart, node)) for _ in range(2)],
+            f"the only node: SIGSTOP for {SILENCE_S:g} s": [Fault(partial(_silence, node)) for _ in range(2)],
+        }
+    return {
+        "three nodes: SIGKILL of each in turn": [kill(node) for node in nodes],
+        "three nodes: SIGKILL of the active controller": [
+            Fault(lambda: _kill([active_controller(cluster)], draws.uniform(0, DOWN_S))) for _ in range(2)
+        ],
+        "three nodes: rolling restart, clean": [Fault(partial(_one_by_one, _restart, nodes), times=3)],
+        "three nodes: rolling restart by SIGKILL": [Fault(partial(_one_by_one, _kill_one, nodes), times=3)],
+        f"three nodes: SIGSTOP of each in turn for {SILENCE_S:g} s": [Fault(partial(_silence, node)) for node in nodes],
+        f"three nodes: two down for {MAJORITY_GONE_S:g} s": [
+            Fault(partial(_kill, pair, MAJORITY_GONE_S)) for pair in (nodes[:2], nodes[1:])
+        ],
+    }
+
+
+def _kill(nodes: Iterable[Node], down_s: float) -> None:
+    for node in nodes:
+        node.kill()
+    time.sleep(down_s)
+    for node in nodes:
+        node.start()
+
+
+def _kill_one(node: Node) -> None:
+    _kill([node], down_s=0)
+
+
+def _restart(node: Node) -> None:
+    node.stop()
+    node.start()
+
+
+def _silence(node: Node) -> None:
+    node.pause()
+    try:
+        time.sleep(SILENCE_S)
+    finally:
+        node.resume()
+
+
+def _one_by_one(disturb: Callable[[Node], None], nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        disturb(node)
+
+
+def active_controller(cluster: Cluster) -> Node:
+    """The node that leads the quorum of controllers; the one that brokers tell their clients is any of them."""
+    states = [
+        json.loads((node.log_dir / "__cluster_metadata-0" / "quorum-state").read_text(encoding="utf-8"))
+        for node in cluster.nodes
+    ]
+    leader = max(states, key=lambda state: int(state["leaderEpoch"]))["leaderId"]
+    return next(node for node in cluster.nodes if node.id == leader)
