@@ -12,6 +12,7 @@ import time
 import traceback
 from pathlib import Path
 from typing import Annotated
+from unittest import SkipTest
 
 import typer
 from rich.console import Console
@@ -39,7 +40,7 @@ def main(
     short: Annotated[bool, typer.Option("--short", help="The version that `make test` runs.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the rows there; a whole run writes docs/faults.json.", show_default=False),
+        typer.Option(help="Write the rows there; a whole run that passes writes docs/faults.json.", show_default=False),
     ] = None,
 ) -> None:
     """Kill, stop and starve Millrace's steps and brokers, and count what other applications see of it."""
@@ -52,26 +53,24 @@ def main(
     os.environ.setdefault("MILLRACE_JARS", str(jars_dir()))
     seed = secrets.randbelow(2**31) if seed is None else seed
     console.print(f"Seed {seed}: `python -m tests.faults --seed {seed}` draws the same faults again.", highlight=False)
-    rows: list[Row] = []
-    broken: list[str] = []
-    for name in only or SCENARIOS:
-        found = _scenario(name, seed, short=short)
-        rows += found or []
-        broken += [] if found else [name]
+    found = {name: _scenario(name, seed, short=short) for name in only or SCENARIOS}
+    rows = [row for some in found.values() for row in some or ()]
     console.print(table(rows))
-    whole = only is None and not short and not broken
-    if out is not None or whole:
+    failed = [name for name, some in found.items() if some is None] + [row.fault for row in rows if not row.passed]
+    if out is not None or (all(found.values()) and not failed and not only and not short):
         write(out or FIGURES, rows)
-    failed = [*broken, *(row.fault for row in rows if not row.passed)]
     if failed:
         console.print(f"Failed: {'; '.join(failed)}.", style="red", highlight=False)
         raise typer.Exit(FAILED)
 
 
 def _scenario(name: str, seed: int, *, short: bool) -> list[Row] | None:
-    """A scenario's rows; None where it did not come to its end, and then its folder is kept for who looks into it."""
+    """A scenario's rows, none where this machine can't inflict its faults; None where it did not come to its end, and
+    then its folder is kept for who looks into it.
+    """
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"millrace-faults-{name}-"))
+    kept = False
     with console.status(f"{name}: begins") as status:
 
         def say(text: str) -> None:
@@ -81,16 +80,20 @@ def _scenario(name: str, seed: int, *, short: bool) -> list[Row] | None:
 
         try:
             rows = run_scenario(name, Setting(folder, seed, short, say))
+            console.print(f"{name}: {len(rows)} rows in {time.monotonic() - began:.0f} s.", highlight=False)
+        except SkipTest as reason:
+            console.print(f"{name} was skipped: {reason}", style="yellow", highlight=False)
+            return []
         except Exception:  # noqa: BLE001 - the other scenarios have their say too
+            kept = True
             console.print(f"{name} failed; brokers' and workers' logs are in {folder}.", style="red", highlight=False)
             console.print(traceback.format_exc(), markup=False, highlight=False)
             return None
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-    shutil.rmtree(folder, ignore_errors=True)
-    console.print(f"{name}: {len(rows)} rows in {time.monotonic() - began:.0f} s.", highlight=False)
-    return rows
+        else:
+            return rows
+        finally:
+            if not kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

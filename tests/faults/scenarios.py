@@ -13,4 +13,5 @@ SCENARIOS = ("kills", "control", "brokers", "stuck", "scheduler", "disk", "week"
 def run_scenario(name: str, setting: Setting) -> list[Row]:
     """Run one scenario; its module is imported only now, for some of them import a good deal."""
     rows: list[Row] = import_module(f"tests.faults.{name}").run(setting)
+    assert rows, f"{name} has inflicted nothing"
     return rows
