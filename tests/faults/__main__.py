@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -18,11 +19,12 @@ from rich.console import Console
 
 from include.kafka.broker.jars import jars_dir
 from include.state import PROJECT_ROOT
-from tests.faults.rows import Row, Setting, table, write
+from tests.faults.rows import Row, Setting, show, table, write
 from tests.faults.scenarios import SCENARIOS, run_scenario
 
 FAILED = 1
 FIGURES = PROJECT_ROOT / "docs" / "faults.json"
+PAGE = PROJECT_ROOT / "docs" / "reliability.md"
 
 # A pipe has no width of its own, and the table needs more than the usual 80.
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -59,9 +61,11 @@ def main(
         rows += found or []
         broken += [] if found else [name]
     console.print(table(rows))
-    whole = only is None and not short and not broken
-    if out is not None or whole:
-        write(out or FIGURES, rows)
+    if out is not None:
+        write(out, rows)
+    elif only is None and not short and not broken:
+        write(FIGURES, rows)
+        show(PAGE, json.loads(FIGURES.read_text(encoding="utf-8")))
     failed = [*broken, *(row.fault for row in rows if not row.passed)]
     if failed:
         console.print(f"Failed: {'; '.join(failed)}.", style="red", highlight=False)
