@@ -23,6 +23,12 @@ client_log = logging.getLogger("librdkafka")
 ADMIN_REFRESH_MS = 1000
 SECRET_SETTINGS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
 
+# librdkafka 2.16 looks for another group coordinator only when one of its connections comes or goes, and
+# `send_offsets_to_transaction` waits for that without end (librdkafka issue 5511). Tried: a restart of the only broker
+# hung it for good, because bootstrapping again had removed the coordinator unnoticed; of three brokers one pause in
+# eight did, until connections that idle were closed.
+COORDINATOR_SETTINGS = {"metadata.recovery.strategy": "none", "connections.max.idle.ms": 5000}
+
 
 @dataclass(frozen=True)
 class KafkaConnection:
@@ -112,10 +118,7 @@ class KafkaConnection:
 
         return Producer(
             {
-                # Bootstrapping again removes the brokers that were known, and a group coordinator among them is waited
-                # for without end by `send_offsets_to_transaction` (librdkafka issue 5511): tried with 2.16, a restart
-                # of the only broker hangs most chunks. Producers live for one attempt and can do without.
-                "metadata.recovery.strategy": "none",
+                **COORDINATOR_SETTINGS,
                 **self._client_settings(),
                 "enable.idempotence": True,
                 "acks": "all",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from include.kafka.errors import Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
+from include.kafka.errors import BrokerUnavailable, Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
 from include.kafka.topics import topic_setting
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 1_000_000
+# What a client's own timeout is given beyond itself before it is taken to be forgotten.
+GRACE_S = 1.0
 
 
 class TransactionalWriter:
@@ -129,12 +134,21 @@ class TransactionalWriter:
         """Commit group offsets with the transaction, so that Kafka's own tools show the lag."""
         from confluent_kafka import KafkaException
 
+        timeout_s = self.connection.timeout_s
+        send = partial(
+            self._producer.send_offsets_to_transaction, offsets, consumer.consumer_group_metadata(), timeout_s
+        )
         try:
-            self._producer.send_offsets_to_transaction(
-                offsets, consumer.consumer_group_metadata(), self.connection.timeout_s
-            )
+            # While a group has no coordinator the client forgets the timeout that it is given (librdkafka issue 5456).
+            _in_time(send, timeout_s + GRACE_S)
         except KafkaException as error:
             raise self._explain(error, "sending offsets") from error
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"No Kafka broker at {self.connection.bootstrap_servers} took the group offsets of "
+                f"{self.transactional_id} within {timeout_s:g} s: check that the cluster has a coordinator for the "
+                "group; the next attempt reads the ledger and goes on from what was committed."
+            ) from error
 
     def record_limit(self, topic: str) -> int:
         """The largest record that a topic takes, in bytes (its `max.message.bytes`)."""
@@ -202,6 +216,26 @@ class TransactionalWriter:
             f"A transaction of {self.transactional_id} failed while {action} ({cause.str()}{first_failure}): the next "
             "attempt reads the ledger and goes on from what was committed."
         )
+
+
+def _in_time(call: Callable[[], object], seconds: float) -> None:
+    """Make a call in a thread that is left alone when time is up; it ends with the process at the latest.
+
+    Raises:
+        TimeoutError: the call goes on.
+    """
+    outcome: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    threading.Thread(target=run, name="kafka-call", daemon=True).start()
+    outcome.result(seconds)
 
 
 def _kafka_exception() -> type[KafkaException]:

@@ -8,10 +8,12 @@ import time
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from include.kafka.broker import running_cluster
 from include.kafka.connection import KafkaConnection
 from include.kafka.dead_letters import EXTRA_BYTES
 from include.kafka.errors import BrokerUnavailable, Fenced, RecordTooLarge, TopicMissing, TransactionFailed
 from include.kafka.record import OutgoingRecord
+from include.kafka.topics import TopicSpec, ensure_topics
 from include.kafka.transaction import TransactionalWriter
 from tests.producing import NOW_MS
 from tests.sentences import assert_readable
@@ -297,3 +299,18 @@ def test_group_offsets_are_committed_with_the_transaction(kafka, new_topic, new_
             writer.send_offsets(consumer, [TopicPartition(topic, 0, 42)])
 
     assert group_offset() == 42
+
+
+def test_group_offsets_that_no_broker_takes_are_given_up_in_time(tmp_path):
+    """The client itself waits for a group's coordinator for ever, whatever timeout it was given."""
+    impossible = {"offsets.topic.replication.factor": 3}
+    with running_cluster(tmp_path, nodes=1, properties=impossible) as cluster:
+        impatient = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=3)
+        ensure_topics(impatient, [TopicSpec("topic")])
+        with impatient.consumer("group") as consumer, TransactionalWriter(impatient, "writer") as writer:
+            began = time.monotonic()
+            with pytest.raises(BrokerUnavailable) as refusal, writer.transaction():
+                writer.send_offsets(consumer, [TopicPartition("topic", 0, 1)])
+            assert time.monotonic() - began < 3 + 2
+
+    assert_readable(refusal.value, "writer", "3 s", cluster.bootstrap_servers)
