@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -19,11 +20,12 @@ from rich.console import Console
 
 from include.kafka.broker.jars import jars_dir
 from include.state import PROJECT_ROOT
-from tests.faults.rows import Row, Setting, table, write
+from tests.faults.rows import Row, Setting, show, table, write
 from tests.faults.scenarios import SCENARIOS, run_scenario
 
 FAILED = 1
 FIGURES = PROJECT_ROOT / "docs" / "faults.json"
+PAGE = PROJECT_ROOT / "docs" / "reliability.md"
 
 # A pipe has no width of its own, and the table needs more than the usual 80.
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -57,8 +59,11 @@ def main(
     rows = [row for some in found.values() for row in some or ()]
     console.print(table(rows))
     failed = [name for name, some in found.items() if some is None] + [row.fault for row in rows if not row.passed]
-    if out is not None or (all(found.values()) and not failed and not only and not short):
-        write(out or FIGURES, rows)
+    if out is not None:
+        write(out, rows)
+    elif only is None and not short and not failed and all(found.values()):
+        write(FIGURES, rows)
+        show(PAGE, json.loads(FIGURES.read_text(encoding="utf-8")))
     if failed:
         console.print(f"Failed: {'; '.join(failed)}.", style="red", highlight=False)
         raise typer.Exit(FAILED)

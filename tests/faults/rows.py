@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import median
+from typing import Any
 
 from rich.table import Table
+
+# Where a page shows the table.
+BEGIN = "<!-- faults: written by `make faults` from docs/faults.json -->"
+END = "<!-- end of faults -->"
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,19 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     columns = ("fault", "times", "lost", "duplicated", "recovered_s")
     shown = [{name: getattr(row, name) for name in columns} for row in rows]
     path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
+
+
+def markdown(figures: Iterable[dict[str, Any]]) -> str:
+    """What `write` has written, as a table for the docs."""
+    lines = ["| fault | times | lost | duplicated | seconds to recover |", "|---|--:|--:|--:|--:|"]
+    for row in figures:
+        recovered = "-" if row["recovered_s"] is None else f"{row['recovered_s']:.1f}"
+        lines.append(f"| {row['fault']} | {row['times']} | {row['lost']} | {row['duplicated']} | {recovered} |")
+    return "\n".join(lines)
+
+
+def show(page: Path, figures: Iterable[dict[str, Any]]) -> None:
+    """Put the table between the page's two marks."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}\n\n{markdown(figures)}\n\n{END}{after}", encoding="utf-8")

@@ -7,7 +7,9 @@ from importlib import import_module
 from tests.faults.rows import Row, Setting
 
 # Each is a module of this package with `run(setting: Setting) -> list[Row]`.
-SCENARIOS = ("kills", "control", "brokers", "stuck", "scheduler", "disk", "week")
+SCENARIOS = ("kills", "control", "brokers", "election", "stuck", "scheduler", "disk", "week")
+# Those that have a short version, or are short: three minutes in all.
+SHORT = ("kills", "control", "brokers", "stuck", "disk", "week")
 
 
 def run_scenario(name: str, setting: Setting) -> list[Row]:
