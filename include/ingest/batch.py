@@ -99,7 +99,7 @@ def ingest_batch(
     Args:
         batch_id: what names the batch for ever: its data interval, or the run's id.
         records: how many samples a new batch takes; a batch whose range is fixed keeps it.
-        stopped: looked at between chunks.
+        stopped: looked at between chunks, and before each commit.
 
     Raises:
         SourceExhausted: nothing is left for a new batch.
@@ -116,7 +116,7 @@ def ingest_batch(
     keys = signing_keys(connection, signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
     topics = (pipeline.samples_topic, pipeline.requests_topic)
-    with TransactionalWriter(connection, transactional_id, topics=topics) as writer:
+    with TransactionalWriter(connection, transactional_id, topics=topics, stopped=stopped) as writer:
         # Only now, with every earlier attempt fenced, is it decided what that attempt has sent. A killed one's open
         # transaction would also hold up whoever reads the ledger, until the broker gives it up a minute later.
         batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)

@@ -85,6 +85,7 @@ def _list_offsets(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError._NOENT,  # no partition has a leader that is known
         # A new leader does not know yet how far its log is decided, and must not be taken for one that lost a part.
         KafkaError.OFFSET_NOT_AVAILABLE,
     )

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from include.errors import Stopped
 from include.kafka.errors import BrokerUnavailable, Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
 from include.kafka.topics import topic_setting
 
@@ -38,8 +39,10 @@ class TransactionalWriter:
         topics: what will be written to; their limits on a record's size become those of the producer's batches, for the
             broker refuses a batch by the same limit. A topic that is not named should take batches of 1 MB.
         transaction_timeout_s: seconds after which the broker aborts an open transaction.
+        stopped: looked at before each commit; True aborts instead.
 
     Raises, from any method:
+        Stopped: `stopped` said so, and nothing of the open transaction will ever be seen.
         Fenced: a newer owner has taken over.
         TransactionFailed: aborted, or the outcome is unknown. The writer must not be used again.
         BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
@@ -52,11 +55,13 @@ class TransactionalWriter:
         *,
         topics: Iterable[str] = (),
         transaction_timeout_s: float = 60.0,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.connection = connection
         self.transactional_id = transactional_id
         self._topics = tuple(topics)
         self._transaction_timeout_s = transaction_timeout_s
+        self._stopped = stopped
         self._limits: dict[str, int] = {}
         self._failed: str | None = None
 
@@ -104,6 +109,7 @@ class TransactionalWriter:
             raise self._explain(error, "beginning a transaction") from error
         try:
             yield
+            self._settle()
         except BaseException:
             self._abort()
             raise
@@ -168,6 +174,23 @@ class TransactionalWriter:
             raise RecordTooLarge(
                 f"A record of {record.size_bound} bytes (key {key!r}) is larger than the {limit} bytes that "
                 f"{record.topic} takes: raise the topic's max.message.bytes or send smaller samples."
+            )
+
+    def _settle(self) -> None:
+        """Wait for the deliveries here and not in the commit, so that a stop that comes meanwhile is noticed.
+
+        What has not been delivered when the time is up makes the commit fail.
+        """
+        from confluent_kafka import KafkaException
+
+        # A fatal error, of being fenced say, is raised by whichever call serves the callbacks, and by the bindings as a
+        # SystemError where there is more than one to serve: the commit tells what it is.
+        with suppress(KafkaException, SystemError):
+            self._producer.flush(self._transaction_timeout_s)
+        if self._stopped():
+            raise Stopped(
+                f"Stopped before a transaction of {self.transactional_id} was committed, which is aborted; the next "
+                "attempt goes on from the one before."
             )
 
     def _commit(self) -> None:

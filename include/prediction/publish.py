@@ -89,7 +89,7 @@ def publish_predictions(
         run: the run's id, kept with dead letters and ledger entries.
         accept_lost: go on though retention has removed requests that were never predicted.
         acknowledge: take the hold back, and publish what stopped the step without limits; see include.prediction.hold.
-        stopped: looked at between chunks.
+        stopped: looked at between chunks, and before each commit.
 
     Raises:
         InvalidSigningKeys: records are signed and there is no key to verify them with.
@@ -119,7 +119,8 @@ def _publish_partition(attempt: _Attempt, wanted: OffsetRange, *, last: bool) ->
     key = progress_key(connection, pipeline.name, STEP, wanted)
     hold_key = hold.hold_key(connection, pipeline.name, STEP)
     topics = (pipeline.predictions_topic, pipeline.dead_letters_topic)
-    with TransactionalWriter(connection, f"{attempt.step}.{wanted.topic}.{wanted.partition}", topics=topics) as writer:
+    transactional_id = f"{attempt.step}.{wanted.topic}.{wanted.partition}"
+    with TransactionalWriter(connection, transactional_id, topics=topics, stopped=attempt.stopped) as writer:
         # Only now, with every earlier owner fenced, is its last position decided.
         entries = ledger.read(connection, [key, hold_key])
         entry, held = entries.get(key, {}), entries.get(hold_key)

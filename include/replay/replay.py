@@ -81,7 +81,7 @@ def replay_dead_letters(
 
     Args:
         run: the run's id; all attempts of a run count towards one `choice.number`.
-        stopped: looked at while reading.
+        stopped: looked at while reading, and before each commit.
 
     Raises:
         InvalidSigningKeys: records are signed and there is no key to verify them with.
@@ -91,7 +91,7 @@ def replay_dead_letters(
     keys = signing_keys(connection, signed=pipeline.signed)
     step = f"{connection.environment}.{pipeline.name}.{STEP}"
     with (
-        TransactionalWriter(connection, f"{step}.{topic}", topics=[requests]) as writer,
+        TransactionalWriter(connection, f"{step}.{topic}", topics=[requests], stopped=stopped) as writer,
         connection.consumer(step, **READ_AHEAD) as consumer,
     ):
         ranges = freeze_ranges(connection, topic)

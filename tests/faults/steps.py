@@ -162,7 +162,7 @@ def _halt(job: Job, tell: Tell) -> None:
 
 
 def _pace(job: Job, tell: Tell) -> Callable[[], bool]:
-    """The steps look at `stopped` before each chunk: here it lets them take their time, and never stops them."""
+    """The steps look at `stopped` before each chunk and each commit: here it makes them slow, and never stops them."""
 
     def stopped() -> bool:
         tell("chunk")

@@ -214,7 +214,7 @@ def test_a_source_that_has_grown_goes_on(kafka, new_pipeline):
 @pytest.mark.usefixtures("chunks_of_ten")
 def test_a_stop_between_chunks_leaves_whole_chunks(kafka, new_pipeline):
     pipeline = new_pipeline()
-    looks = iter([False, False, True])
+    looks = iter([False, False, False, False, True])  # before each chunk, and before it is committed
 
     with pytest.raises(Stopped) as stop:
         ingest(kafka, pipeline, stopped=lambda: next(looks))
@@ -312,7 +312,7 @@ def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, 
 @pytest.mark.usefixtures("chunks_of_ten")
 def test_a_source_that_changed_under_a_batch_is_refused(kafka, new_pipeline):
     pipeline = new_pipeline()
-    looks = iter([False, True])
+    looks = iter([False, False, True])  # before each chunk, and before it is committed
     with pytest.raises(Stopped):
         ingest(kafka, pipeline, stopped=lambda: next(looks))
     changed = pipeline.model_copy(update={"source": Numbers(total=100, shift=1)})

@@ -8,6 +8,7 @@ import time
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from include.errors import Stopped
 from include.kafka.broker import running_cluster
 from include.kafka.connection import KafkaConnection
 from include.kafka.dead_letters import EXTRA_BYTES
@@ -68,6 +69,20 @@ def test_several_topics_become_visible_together(kafka, new_topic):
 
     assert values(kafka, left) == [b"1"]
     assert values(kafka, right) == [b"2"]
+
+
+def test_a_stop_that_comes_before_the_commit_takes_back_what_lies_in_the_log(kafka, new_topic):
+    topic = new_topic()
+    stop = []
+
+    with TransactionalWriter(kafka, topic, stopped=lambda: bool(stop)) as writer:
+        write(writer, OutgoingRecord(topic, None, b"before"))
+        stop.append(True)
+        with pytest.raises(Stopped) as stopped:
+            write(writer, OutgoingRecord(topic, None, b"after"))
+
+    assert_readable(stopped.value, topic)
+    assert values(kafka, topic) == [b"before"]
 
 
 def test_an_exception_in_the_block_takes_back_what_lies_in_the_log(kafka, new_topic):

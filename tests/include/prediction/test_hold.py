@@ -187,7 +187,7 @@ def test_all_tasks_of_an_acknowledging_run_are_without_limits(kafka, held, predi
 
 def test_an_acknowledging_run_that_is_stopped_midway_goes_on_without_limits(kafka, held, predictor):
     pipeline, ranges = held
-    looks = iter([False, True])
+    looks = iter([False, False, True])  # before each chunk, and before it is committed
     with pytest.raises(Stopped):
         publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True, stopped=lambda: next(looks))
     assert len(dead_letters(kafka, pipeline)) == 8

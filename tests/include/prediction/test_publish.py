@@ -148,7 +148,7 @@ def test_what_overlaps_is_published_once(kafka, new_pipeline, predictor):
 def test_a_stop_between_chunks_leaves_whole_chunks(kafka, new_pipeline, predictor):
     pipeline = new_pipeline(prediction={"chunk_samples": 10})
     ranges = ask(kafka, pipeline, *map(request, range(40)))
-    looks = iter([False, False, True])
+    looks = iter([False, False, False, False, True])  # before each chunk, and before it is committed
 
     with pytest.raises(Stopped) as stop:
         publish(kafka, pipeline, ranges, predictor, stopped=lambda: next(looks))

@@ -227,7 +227,7 @@ def test_a_stop_leaves_whole_chunks(kafka, new_pipeline, chunks_of_ten, monkeypa
     monkeypatch.setattr(replays, "READ_RECORDS", 10)
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(40)))
-    looks = iter([False, False, True])
+    looks = iter([False, False, False, False, True])  # before each chunk, and before it is committed
 
     with pytest.raises(Stopped) as stop:
         replay(kafka, pipeline, stopped=lambda: next(looks))
