@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -56,20 +57,23 @@ def run(setting: Setting) -> list[Row]:
         produce(kafka, pipeline.requests_topic, [Plain(VALUE)] * RECORDS)
         [item] = freeze_ranges(patient, pipeline.requests_topic)
         with silent_server() as address:
-            rows = [_row(setting, "a server that accepts and never answers", _all_calls(address, pipeline, item))]
+            calls = _all_calls(address, pipeline, item)
+            rows = [_row(setting, "a server that accepts and never answers", calls, at_once=len(calls))]
         if not setting.short:
             host, _, port = node.address.rpartition(":")
             with silent_server(broker=(host, int(port))) as address:
                 calls = _all_calls(address, pipeline, item)
-                rows.append(_row(setting, "a broker that tells its versions and then nothing", calls))
+                row = _row(setting, "a broker that tells its versions and then nothing", calls, at_once=len(calls))
+                rows.append(row)
         calls = {name: partial(call, kafka, pipeline, item, node) for name, call in MIDWAY.items()}
         rows.append(_row(setting, "a broker that falls silent midway (SIGSTOP)", calls))
     return rows
 
 
-def _row(setting: Setting, silence: str, calls: Mapping[str, Call]) -> Row:
+def _row(setting: Setting, silence: str, calls: Mapping[str, Call], *, at_once: int = 1) -> Row:
     setting.say(f"{silence}, under {len(calls)} calls")
-    faults = [fault for name, call in calls.items() if (fault := _fault(name, call))]
+    with ThreadPoolExecutor(at_once) as pool:
+        faults = [fault for fault in pool.map(_fault, calls, calls.values()) if fault]
     for fault in faults:
         setting.say(fault)
     return Row(f"{silence}: each call ends in time", len(calls), len(faults), 0, None)
