@@ -38,7 +38,7 @@ __all__ = [
 # Whom a kill hits: the task's process alone, its whole group, or the trainer that it has started.
 Target = Literal["task", "group", "trainer"]
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 START_TIMEOUT_S = 120.0
 
 

@@ -103,6 +103,7 @@ def publish_predictions(
     attempt = _Attempt(connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, keys)
     published = attempt.published
     try:
+        _fence(attempt, ranges)
         for wanted in ranges:
             _publish_partition(attempt, wanted, last=wanted is ranges[-1])
             log.info("Partition %d is predicted to offset %d; so far %s.", wanted.partition, wanted.end, published)
@@ -114,13 +115,27 @@ def publish_predictions(
     return published
 
 
+def _writer(attempt: _Attempt, wanted: OffsetRange, *topics: str) -> TransactionalWriter:
+    transactional_id = f"{attempt.step}.{wanted.topic}.{wanted.partition}"
+    return TransactionalWriter(attempt.connection, transactional_id, topics=topics, stopped=attempt.stopped)
+
+
+def _fence(attempt: _Attempt, ranges: Sequence[OffsetRange]) -> None:
+    """Fence the earlier owners of all partitions before the ledger is read for the first.
+
+    What a killed attempt has left open in one partition hides the ledger from whoever reads it for another, and would
+    do so until the broker gives it up after a minute.
+    """
+    for wanted in ranges[1:]:
+        with _writer(attempt, wanted):
+            pass
+
+
 def _publish_partition(attempt: _Attempt, wanted: OffsetRange, *, last: bool) -> None:
     connection, pipeline, run = attempt.connection, attempt.pipeline, attempt.run
     key = progress_key(connection, pipeline.name, STEP, wanted)
     hold_key = hold.hold_key(connection, pipeline.name, STEP)
-    topics = (pipeline.predictions_topic, pipeline.dead_letters_topic)
-    transactional_id = f"{attempt.step}.{wanted.topic}.{wanted.partition}"
-    with TransactionalWriter(connection, transactional_id, topics=topics, stopped=attempt.stopped) as writer:
+    with _writer(attempt, wanted, pipeline.predictions_topic, pipeline.dead_letters_topic) as writer:
         # Only now, with every earlier owner fenced, is its last position decided.
         entries = ledger.read(connection, [key, hold_key])
         entry, held = entries.get(key, {}), entries.get(hold_key)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
+from include.kafka import ledger
 from include.kafka.errors import Fenced
+from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange
+from include.kafka.topics import ensure_topics
 from include.prediction.division import part_of
+from include.prediction.publish import STEP
 from tests.include.prediction.publishing import (
     ask,
     dead_letters,
@@ -21,7 +26,7 @@ from tests.include.prediction.publishing import (
 )
 from tests.killable import kill_at, predict_job
 from tests.sentences import assert_readable
-from tests.tiny import sample_id
+from tests.tiny import sample_id, tiny_pipeline
 
 PARTITIONS = 4
 REQUESTS = 25
@@ -112,3 +117,23 @@ def test_of_two_on_one_partition_the_earlier_one_is_fenced(kafka, pipeline, rang
 
     assert_readable(refusal.value, f"test.{pipeline.name}.predict.{pipeline.requests_topic}.0", "Another run")
     assert len(predictions(kafka, pipeline)) == 2 * (REQUESTS - 1)
+
+
+def test_what_a_killed_attempt_left_open_in_one_partition_does_not_delay_another(
+    kafka, new_name, predictor, monkeypatch
+):
+    """The hold, which is looked at for each partition, lies where the second one's position does in the ledger."""
+    monkeypatch.setattr(ledger, "read", partial(ledger.read, settle_timeout_s=5))
+    while True:
+        pipeline = tiny_pipeline(new_name(), topics={"partitions": 2})
+        scopes = (f"{pipeline.requests_topic}/1", "hold")
+        if len({ledger._partition(LedgerKey("test", pipeline.name, STEP, scope)) for scope in scopes}) == 1:
+            break
+    ensure_topics(kafka, pipeline.topic_specs())
+    for partition in range(2):
+        ranges = ask(kafka, pipeline, request(partition), partition=partition)
+    kill_at("before commit", 2, predict_job(kafka, pipeline, ranges))
+
+    assert publish(kafka, pipeline, ranges, predictor).samples == 1
+
+    assert predicted_ids(kafka, pipeline) == [sample_id(0), sample_id(1)]
