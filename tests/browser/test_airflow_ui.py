@@ -14,7 +14,7 @@ from include.pipeline import load_pipeline
 from tests.browser.conftest import BROWSERS, installed_browser
 
 PIPELINE = "digits"
-INGEST, TRAIN, PREDICT = f"{PIPELINE}.ingest", f"{PIPELINE}.train", f"{PIPELINE}.predict"
+INGEST, TRAIN, PREDICT, REPLAY = (f"{PIPELINE}.{workflow}" for workflow in ("ingest", "train", "predict", "replay"))
 EPOCHS = 2
 TIMEOUT_S = 240
 
@@ -48,7 +48,7 @@ def open_form(page: Page, dag_id: str) -> Locator:
     return form
 
 
-def test_the_list_of_dags_shows_the_pipelines_three_and_their_latest_runs(airflow: Page, screenshots: Path) -> None:
+def test_the_list_of_dags_shows_the_pipelines_and_their_latest_runs(airflow: Page, screenshots: Path) -> None:
     open_list(airflow)
 
     for dag_id in (INGEST, TRAIN, PREDICT):
@@ -115,11 +115,12 @@ def test_the_asset_graph_shows_the_way_from_samples_to_predictions(
     graph = airflow.get_by_role("application")
     nodes = {
         name: graph.get_by_role("link", name=name, exact=True)
-        for name in (INGEST, samples, requests, TRAIN, model, PREDICT, predictions)
+        for name in (INGEST, samples, requests, TRAIN, model, PREDICT, predictions, REPLAY)
     }
     arrows = {
         (INGEST, samples),
         (INGEST, requests),
+        (REPLAY, requests),
         (samples, TRAIN),
         (TRAIN, model),
         (model, PREDICT),
