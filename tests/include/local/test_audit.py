@@ -119,6 +119,7 @@ def test_the_last_five_predictions_are_shown_as_they_are_in_the_topic(kafka, ask
         "partition": 0,
         "offset": 0,
         "index": 0,
+        "timestamp": 0,
     }
 
 
