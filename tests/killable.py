@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -103,10 +104,12 @@ class Attempt:
         if target == "trainer":
             self.reaches("process")
         self.killed_at = time.monotonic()
-        if not self._over and target == "group":
-            os.killpg(self.pid, signal.SIGKILL)
-        elif not self._over:
-            os.kill(self.trainer if target == "trainer" else self.pid, signal.SIGKILL)
+        # A trainer may have ended of itself while its task, which waits for it, is still there.
+        with suppress(ProcessLookupError):
+            if not self._over and target == "group":
+                os.killpg(self.pid, signal.SIGKILL)
+            elif not self._over:
+                os.kill(self.trainer if target == "trainer" else self.pid, signal.SIGKILL)
 
     def wake(self) -> None:
         """Let it go on from the point where it halts."""
