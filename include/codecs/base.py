@@ -85,6 +85,11 @@ class Codec(Config):
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one decoded sample; images are (channels, height, width)."""
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what the network gets of one sample, see `to_inputs`."""
+        return self.sample_shape
+
     @abstractmethod
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
         """One sample of `sample_shape` as a record's value.
@@ -99,7 +104,7 @@ class Codec(Config):
 
     @abstractmethod
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Decoded samples as a network's float32 inputs of the same shape; training and prediction share it."""
+        """Decoded samples as float32 inputs (n, *input_shape); training and prediction share it."""
 
 
 def readable(

@@ -151,7 +151,7 @@ class _Records:
 
 
 class Feed:
-    """An iterable of `(inputs, labels)`: float32 (batch, *sample_shape) and int64 (batch,) tensors.
+    """An iterable of `(inputs, labels)`: float32 (batch, *input_shape) and int64 (batch,) tensors.
 
     One iteration serves what is left of the current epoch. The order depends on manifest, seed and epoch only: every
     rank walks the same global batches and serves its rows `rank::world_size` of each. Memory is bounded by two windows

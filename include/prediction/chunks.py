@@ -55,7 +55,8 @@ def read_chunks(
         RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.
     """
     limits = pipeline.prediction
-    samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * prod(pipeline.format.sample_shape))))
+    largest = max(prod(pipeline.format.sample_shape), prod(pipeline.format.input_shape))
+    samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * largest)))
     start, size = left.start, 0
     chunk: list[Message] = []
     reading = read_range(connection, consumer, left, batch_size=min(samples, READ_RECORDS), leader_epoch=leader_epoch)

@@ -27,7 +27,7 @@ def forward(network: nn.Module, inputs: torch.Tensor) -> list[Best | str]:
 
     Args:
         network: in evaluation mode.
-        inputs: float32 (batch, *sample_shape); the batch is not empty.
+        inputs: float32 (batch, *input_shape); the batch is not empty.
 
     Raises:
         NetworkFailed: there is no memory left, or the batch fails without the samples that fail alone, with zeros for

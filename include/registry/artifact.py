@@ -139,7 +139,7 @@ def load_model(directory: Path, expected_digest: str) -> LoadedModel:
         )
     try:
         card = ModelCard.model_validate_json((directory / CARD).read_bytes())
-        network = card.model.build(card.format.sample_shape, len(card.manifest.labels))
+        network = card.model.build(card.format.input_shape, len(card.manifest.labels))
         network.load_state_dict(load_file(directory / WEIGHTS))
     except (ValidationError, ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0]

@@ -123,7 +123,7 @@ class _Loop:
         self.device = prepare_device(job.seed, job.threads)
         self.software = software(_device_name(self.device))
         try:
-            self.network = job.model.build(job.format.sample_shape, self.classes).to(self.device)
+            self.network = job.model.build(job.format.input_shape, self.classes).to(self.device)
         except ValueError as error:
             raise PermanentError(str(error)) from error
         self.network.train()
