@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.kafka.record import LONGEST_HEADER_BYTES
 from include.sources.base import SourceRefused
 
 if TYPE_CHECKING:
@@ -52,16 +53,27 @@ def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> Chunk:
 
 
 def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
-    """Which samples have no content, or come as bytes and are not in the format, by position, and why."""
-    unfit = {position: s.fault for position, s in enumerate(samples) if s.fault is not None}
+    """Which samples can't be sent or would be refused by every reader, by position, and why."""
+    faults = [sample.fault or _header_too_long(sample) for sample in samples]
+    unfit = {position: fault for position, fault in enumerate(faults) if fault is not None}
     encoded = [
-        (position, s.content) for position, s in enumerate(samples) if s.fault is None and isinstance(s.content, bytes)
+        (position, s.content)
+        for position, s in enumerate(samples)
+        if position not in unfit and isinstance(s.content, bytes)
     ]
     for first in range(0, len(encoded), CHECKED_TOGETHER):
         positions, values = zip(*encoded[first : first + CHECKED_TOGETHER], strict=True)
         for refusal in codec.decode(values).refusals:
             unfit[positions[refusal.position]] = f"{refusal.error} ({refusal.reason})"
     return unfit
+
+
+def _header_too_long(sample: SourceSample) -> str | None:
+    for name, text in (("label", sample.label), ("group", sample.group)):
+        size = len((text or "").encode())
+        if size > LONGEST_HEADER_BYTES:
+            return f"The {name} has {size} bytes and at most {LONGEST_HEADER_BYTES} are read of a header: shorten it."
+    return None
 
 
 def is_request(sample_id: str, share: float) -> bool:

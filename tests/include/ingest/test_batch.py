@@ -356,6 +356,18 @@ class Wide(Numbers):
         ]
 
 
+class Grouped(Numbers):
+    """The second sample has a group that is longer than a header that is read."""
+
+    kind: Literal["grouped"] = "grouped"
+
+    def read(self, start, count):
+        return [
+            replace(sample, group="é" * 512 + "x" if position == 1 else "é" * 512)
+            for position, sample in enumerate(super().read(start, count), start)
+        ]
+
+
 class AnyLength(RawCodec):
     """Arrays of any length, to have some that are too long."""
 
@@ -388,6 +400,16 @@ def test_a_sample_that_its_topic_would_refuse_is_left_out_and_told(kafka, wide, 
     told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert len(told) == 4
     assert_readable(ValueError(told[0]), "1024 bytes", sample_id(0), pipeline.name, "max.message.bytes")
+
+
+def test_a_sample_whose_group_no_reader_would_take_is_left_out_and_told(kafka, new_pipeline, caplog):
+    pipeline = new_pipeline().model_copy(update={"source": Grouped(total=3)})
+
+    result = ingest(kafka, pipeline)
+
+    assert (result.refused, result.sent_now) == (1, 2)
+    told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert_readable(ValueError(told[0]), "1025 bytes", "group", "1024", sample_id(1))
 
 
 def test_what_was_left_out_is_known_to_the_next_attempt(kafka, wide):
