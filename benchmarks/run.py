@@ -1,4 +1,4 @@
-"""`python -m benchmarks.run`: three ratios, each to a limit that is measured in the same minutes."""
+"""`python -m benchmarks.run`: four ratios, each to a limit that is measured in the same minutes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import feed, produce, training
+from benchmarks import feed, images, produce, training
 from benchmarks.measure import Comparison, Spread
 from benchmarks.samples import CODEC, LABELS, samples
 from include.feed.manifest import Manifest, Split
@@ -73,6 +73,7 @@ def _comparisons(connection: KafkaConnection, *, seed: int, records: int, repeat
         def telling(name: str) -> Callable[[int], None]:
             return lambda number: status.update(f"{name}: round {number}")
 
+        yield images.compare(seed=seed, repeats=repeats, on_round=telling("decoding JPEG"))
         status.update(f"writing {records:,} records")
         everything = samples(records, seed)
         ensure_topics(connection, [TOPIC, ledger.ledger_topic()])
@@ -128,7 +129,7 @@ def _shown(spread: Spread, pattern: str) -> str:
 
 def _machine(seed: int) -> str:
     memory = psutil.virtual_memory().total / 2**30
-    packages = ", ".join(f"{name} {version(name)}" for name in ("confluent-kafka", "torch", "numpy"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("confluent-kafka", "torch", "numpy", "simplejpeg"))
     return (
         f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, {packages}; load {_load()}; seed {seed}."

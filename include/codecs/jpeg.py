@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from include.codecs.image import Damaged, ImageCodec, Picture
+
+if TYPE_CHECKING:
+    import numpy as np
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 SCAN = 0xDA
@@ -16,6 +19,9 @@ TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 COLOURS = frozenset({0xE0, 0xEE})
 METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - COLOURS
 SEGMENTS = FRAMES | TABLES | COLOURS | METADATA | {SCAN}
+
+MODES_BY_COMPONENTS = {1: "L", 3: "RGB", 4: "CMYK"}
+COLOUR_SPACES = {1: "GRAY", 3: "RGB"}
 
 MARKER = re.compile(rb"\xff+([^\x00\xff])")
 # Inside a scan, 0xff among the pixels is followed by a zero, and restart markers belong to the scan.
@@ -40,14 +46,16 @@ class JpegCodec(ImageCodec):
             raise Damaged("it does not begin as one")
         kept = [START]
         size: tuple[int, int] | None = None
+        mode = ""
         scans = 0
         for name, start, end in _segments(value):
             if name in FRAMES:
                 header = value[start:end].lstrip(b"\xff")
                 # Pillow would go by the last of several.
-                if size or len(header) < 8:
+                if size or len(header) < 9:
                     raise Damaged(f"the header at byte {start} is cut short or the second one")
                 size = int.from_bytes(header[6:8], "big"), int.from_bytes(header[4:6], "big")
+                mode = MODES_BY_COMPONENTS.get(header[8], f"of {header[8]} channels")
             scans += name == SCAN
             if scans > MAX_SCANS:
                 raise Damaged(f"it has more than {MAX_SCANS} scans")
@@ -55,7 +63,30 @@ class JpegCodec(ImageCodec):
                 kept.append(value[start:end])
         if size is None or not scans:
             raise Damaged("it has no pixels")
-        return Picture(*size, b"".join(kept))
+        return Picture(*size, mode, b"".join(kept))
+
+    def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
+        """By libjpeg-turbo, outside of the interpreter lock; what it would only warn of is an error."""
+        import simplejpeg
+
+        self._check_mode(picture.mode)
+        try:
+            simplejpeg.decode_jpeg(picture.content, colorspace=COLOUR_SPACES[self.channels], buffer=pixels)
+        except ValueError:
+            if _is_common(picture.content):
+                raise
+            super().read_into(pixels, picture)
+
+
+def _is_common(content: bytes) -> bool:
+    """Whether the fast decoder takes such files: rare ratios of colour to brightness are left to Pillow."""
+    import simplejpeg
+
+    try:
+        simplejpeg.decode_jpeg_header(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _segments(value: bytes) -> Iterator[tuple[int, int, int]]:

@@ -39,6 +39,7 @@ class PngCodec(ImageCodec):
         return Picture(
             width=int.from_bytes(header[8:12], "big"),
             height=int.from_bytes(header[12:16], "big"),
+            mode="",
             content=b"".join(kept),
         )
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from include.codecs.threads import allow_threads
+
 if TYPE_CHECKING:
     import torch
 
 
 def prepare_device(seed: int, threads: int) -> torch.device:
     """Seed this process, make its operations deterministic, and return the GPU where there is one, else the CPU.
+
+    `threads` bounds those of torch's operations and those that images are decoded in.
 
     An operation of which torch has no deterministic form raises RuntimeError on a CPU. On a GPU, where many common
     layers have none, it is a warning: the run goes on, and a resumed one may differ in its last bits.
@@ -21,6 +25,7 @@ def prepare_device(seed: int, threads: int) -> torch.device:
     import torch
 
     torch.set_num_threads(threads)
+    allow_threads(threads)
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,6 +59,38 @@ def test_padding_before_markers_and_bytes_behind_the_end_are_taken():
     value = WHOLE_JPEG.replace(b"\xff\xda", b"\xff\xff\xff\xda") + b"\r\n"
 
     assert COLOUR.decode([value]).refusals == []
+
+
+def test_a_rare_ratio_of_colour_to_brightness_is_taken():
+    """4:1:0, which the fast decoder does not know; a gray image is the same in every ratio."""
+    gray = Image.new("RGB", (24, 16), (128, 128, 128))
+    value = saved(gray, "JPEG", optimize=True, subsampling="4:2:0")
+    ratio = value.index(b"\xff\xc0") + 11
+    assert value[ratio] == 0x22
+
+    decoded = COLOUR.decode([value[:ratio] + b"\x42" + value[ratio + 1 :]])
+
+    assert decoded.refusals == []
+    assert (decoded.samples == 128).all()
+
+
+def test_pixels_are_those_of_pillow():
+    """Which is the reference that most data sets were looked at with."""
+    pixels = np.random.default_rng(0).integers(0, 256, COLOUR.sample_shape, np.uint8)
+    value = saved(Image.fromarray(pixels.transpose(1, 2, 0)), "JPEG", quality=80)
+
+    (sample,) = COLOUR.decode([value]).samples
+
+    np.testing.assert_array_equal(sample.transpose(1, 2, 0), np.asarray(Image.open(io.BytesIO(value))))
+
+
+def test_damage_that_a_decoder_only_warns_of_is_refused():
+    """Bytes among the pixels that belong to none: Pillow passes over them."""
+    value = WHOLE_JPEG[:-2] + b"\x55" * 9 + WHOLE_JPEG[-2:]
+
+    (refusal,) = COLOUR.decode([value]).refusals
+
+    assert refusal.reason == "undecodable"
 
 
 @pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_blocks": 1}], ids=str)

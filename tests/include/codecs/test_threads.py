@@ -1,0 +1,87 @@
+"""Decoding in threads: the order of values, whatever their sizes, and no thread left for a fork to lose."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from include.codecs import threads
+from include.codecs.jpeg import JpegCodec
+from include.codecs.threads import MOST_THREADS, allow_threads, available_threads, for_each
+
+COLOUR = JpegCodec(height=128, width=128, channels=3)
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch):
+    monkeypatch.setattr(threads, "_allowed", None)
+
+
+def pictures(count):
+    """JPEGs, each brighter than the one before it, with noise enough for threads to be worth it."""
+    noise = np.random.default_rng(1).integers(-20, 20, COLOUR.sample_shape)
+    return [COLOUR.encode((noise + 40 + 2 * number).astype(np.uint8)) for number in range(count)]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_samples_come_in_the_order_of_values_with_any_number_of_threads(number):
+    values = pictures(40)
+    values[3:3] = [None, values[7][:-50]]
+    allow_threads(1)
+    one = COLOUR.decode(values)
+
+    allow_threads(number)
+    several = COLOUR.decode(values)
+
+    np.testing.assert_array_equal(several.samples, one.samples)
+    assert several.positions.tolist() == one.positions.tolist() == [0, 1, 2, *range(5, 42)]
+    assert [(refusal.position, refusal.reason) for refusal in several.refusals] == [(3, "empty"), (4, "undecodable")]
+    brightness = one.samples.mean(axis=(1, 2, 3))
+    assert (np.diff(brightness) > 0).all(), "each image is brighter than the one before it"
+    np.testing.assert_array_equal(COLOUR.to_inputs(several.samples), COLOUR.to_inputs(one.samples))
+
+
+def test_it_decodes_in_as_many_threads_as_are_allowed_and_leaves_none():
+    allow_threads(3)
+    begun, waiting = set(), threading.Barrier(3, timeout=30)
+
+    def work(position):
+        begun.add(threading.current_thread().name)
+        if position < 3:
+            waiting.wait()  # the third one lets all go on
+
+    for_each(work, 30, threads=available_threads())
+
+    assert len(begun) == 3
+    assert begun.isdisjoint(thread.name for thread in threading.enumerate())
+
+
+def test_what_fails_in_a_thread_is_raised():
+    def work(position):
+        if position == 5:
+            raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        for_each(work, 30, threads=3)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only processes that can fork")
+def test_a_child_of_a_fork_decodes():
+    """As Airflow's tasks are; a pool that lived on would have no thread there, and the child would wait for ever."""
+    values = pictures(20)
+    COLOUR.decode(values)
+    child = os.fork()
+    if not child:
+        decoded = 0
+        try:
+            decoded = len(COLOUR.decode(values).positions)
+        finally:
+            os._exit(decoded)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 20
+
+
+def test_without_a_setting_there_is_a_thread_for_each_processor():
+    assert 1 <= available_threads() <= MOST_THREADS
