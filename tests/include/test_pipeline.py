@@ -113,7 +113,7 @@ def test_every_bundled_file_is_valid(path):
         ('kind = "digits"', 'kind = "magic"', ["source.kind = 'magic'", "digits, folder"]),
         ('kind = "digits"', 'kind = "folder"', ["source.path", "required"]),
         ('kind = "digits"', "", ["source.kind", "required", "digits"]),
-        ('kind = "convnet"', 'kind = "resnet"', ["model.kind = 'resnet'", "'convnet'"]),
+        ('kind = "convnet"', 'kind = "resnet"', ["model.kind = 'resnet'", "the kinds are convnet"]),
         ("channels = [8]", "channels = []", ["model.channels = []", "at least 1 item"]),
         ("channels = [8]", "channels = [8, 0]", ["model.channels.1 = 0", "greater than or equal to 1"]),
         ("records = 100", "records = 0", ["ingest.records = 0", "greater than or equal to 1"]),
