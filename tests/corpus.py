@@ -15,6 +15,19 @@ import numpy as np
 from PIL import Image
 
 from include.codecs.png import SIGNATURE
+from tests.sounds import (
+    RATE,
+    WAVE,
+    WHOLE_FLAC,
+    WHOLE_MP3,
+    WHOLE_OGG,
+    WHOLE_WAV,
+    flac_claiming,
+    mp3_claiming,
+    sound_file,
+    wav_header,
+    wav_of,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,12 @@ NPY = {**RAW, "kind": "tensor.npy"}
 BASE64 = {"kind": "tensor.base64", "shape": [4], "dtype": "float32"}
 UTF8 = {"kind": "text.utf8", "length": 32}
 JSON = {"kind": "text.json", "length": 32, "field": "text"}
+SOUND = {"sample_rate": RATE, "seconds": 0.05, "spectrogram": {"n_fft": 64, "hop": 32, "n_mels": 8}}
+WAV = {"kind": "audio.wav", **SOUND}
+FLAC = {"kind": "audio.flac", **SOUND}
+OGG = {"kind": "audio.ogg", **SOUND}
+MP3 = {"kind": "audio.mp3", **SOUND}
+PCM = {"kind": "audio.pcm", "dtype": "float32", "channels": 2, **SOUND}
 
 NUMBERS = np.arange(6, dtype="<f4").reshape(2, 3)
 FOUR = np.arange(4, dtype="<f4")
@@ -294,4 +313,89 @@ BAD_JSON = _bad(
     ("500 kB of escapes", b'{"text": "' + b"\\u0041" * 83_000 + b'"}', "too-long"),
 )
 
-BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON]
+BAD_WAV = _bad(
+    WAV,
+    ("HTML", HTML, "undecodable"),
+    ("JSON", b'{"audio": "left"}', "undecodable"),
+    ("MP3", WHOLE_MP3, "undecodable"),
+    ("FLAC", WHOLE_FLAC, "undecodable"),
+    ("AIFF", sound_file(WAVE, "AIFF"), "undecodable"),
+    ("WAV of 64 bits", sound_file(WAVE, "RF64"), "undecodable"),
+    ("ADPCM inside", sound_file(WAVE, "WAV", encoding="IMA_ADPCM"), "undecodable"),
+    ("GSM inside", sound_file(WAVE, "WAV", encoding="GSM610"), "undecodable"),
+    ("header alone", WHOLE_WAV[:12], "undecodable"),
+    ("cut in the header", WHOLE_WAV[:30], "undecodable"),
+    ("cut before the data", WHOLE_WAV[:36], "undecodable"),
+    ("cut in the data", WHOLE_WAV[:-100], "undecodable"),
+    ("cut by a byte", WHOLE_WAV[:-1], "undecodable"),
+    ("no header before the data", wav_of((b"data", bytes(800))), "undecodable"),
+    ("4 GB claimed", WHOLE_WAV[:40] + b"\xff\xff\xff\xff" + WHOLE_WAV[44:], "undecodable"),
+    ("no bits", wav_of(wav_header(bits=0), (b"data", bytes(800))), "undecodable"),
+    ("no channel", wav_of(wav_header(channels=0), (b"data", bytes(800))), "undecodable"),
+    ("no frames", wav_of(wav_header(), (b"data", b"")), "no-frames"),
+    ("64 channels", wav_of(wav_header(channels=64), (b"data", bytes(12_800))), "too-many-channels"),
+    ("a sample a second", wav_of(wav_header(rate=1), (b"data", bytes(800))), "wrong-rate"),
+    ("4 billion samples a second", wav_of(wav_header(rate=4_000_000_000), (b"data", bytes(800))), "undecodable"),
+    ("a million samples a second", wav_of(wav_header(rate=1_000_000), (b"data", bytes(800))), "wrong-rate"),
+    ("NaN", sound_file(np.append(WAVE, np.float32("nan"))[1:], "WAV", encoding="FLOAT"), "not-finite"),
+    ("infinity", sound_file(np.append(WAVE, np.float32("inf"))[1:], "WAV", encoding="DOUBLE"), "not-finite"),
+)
+
+BAD_FLAC = _bad(
+    FLAC,
+    ("HTML", HTML, "undecodable"),
+    ("WAV", WHOLE_WAV, "undecodable"),
+    ("Ogg", WHOLE_OGG, "undecodable"),
+    ("begin alone", b"fLaC", "undecodable"),
+    ("cut in the header", WHOLE_FLAC[:30], "undecodable"),
+    ("cut in the frames", WHOLE_FLAC[: len(WHOLE_FLAC) // 2], "undecodable"),
+    ("cut by a byte", WHOLE_FLAC[:-1], "undecodable"),
+    ("bit flipped in a frame", flipped(WHOLE_FLAC, len(WHOLE_FLAC) - 40), "undecodable"),
+    ("a frame more claimed", flac_claiming(WHOLE_FLAC, 401), "undecodable"),
+    ("half an hour claimed", flac_claiming(WHOLE_FLAC, 1800 * RATE), "undecodable"),
+    ("hours claimed", flac_claiming(WHOLE_FLAC, 3600 * RATE), "too-many-frames"),
+    ("months claimed", flac_claiming(WHOLE_FLAC, 2**36 - 1), "too-many-frames"),
+)
+
+BAD_OGG = _bad(
+    OGG,
+    ("HTML", HTML, "undecodable"),
+    ("WAV", WHOLE_WAV, "undecodable"),
+    ("FLAC", WHOLE_FLAC, "undecodable"),
+    ("begin alone", b"OggS", "undecodable"),
+    ("cut in a page", WHOLE_OGG[:1000], "undecodable"),
+    ("first page alone", WHOLE_OGG[: WHOLE_OGG.index(b"OggS", 4)], "undecodable"),
+    ("cut before the last page", WHOLE_OGG[: WHOLE_OGG.rindex(b"OggS")], "undecodable"),
+    ("first page missing", WHOLE_OGG[WHOLE_OGG.index(b"OggS", 4) :], "undecodable"),
+    ("cut by a byte", WHOLE_OGG[:-1], "undecodable"),
+    ("a byte more", WHOLE_OGG + b"\0", "undecodable"),
+    ("bit flipped in a page", flipped(WHOLE_OGG, len(WHOLE_OGG) - 40), "undecodable"),
+    ("twice", WHOLE_OGG * 2, "undecodable"),
+)
+
+BAD_MP3 = _bad(
+    MP3,
+    ("HTML", HTML, "undecodable"),
+    ("WAV", WHOLE_WAV, "undecodable"),
+    ("begin alone", WHOLE_MP3[:4], "undecodable"),
+    ("a tag alone", b"ID3\4\0\0\0\0\0\0", "undecodable"),
+    ("a tag of 256 MB claimed", b"ID3\4\0\0\x7f\x7f\x7f\x7f" + WHOLE_MP3, "undecodable"),
+    ("cut in a frame", WHOLE_MP3[:-100], "undecodable"),
+    ("cut by a byte", WHOLE_MP3[:-1], "undecodable"),
+    ("something between frames", WHOLE_MP3.replace(WHOLE_MP3[:4], b"left" + WHOLE_MP3[:4]), "undecodable"),
+    ("bit flipped in a header", flipped(WHOLE_MP3, 0), "undecodable"),
+    ("hours claimed", mp3_claiming(WHOLE_MP3, 30_000), "too-many-frames"),
+    ("more claimed than there is", mp3_claiming(WHOLE_MP3, 300), "undecodable"),
+)
+
+BAD_PCM = _bad(
+    PCM,
+    ("half a frame", np.repeat(WAVE, 2).tobytes()[:-4], "wrong-size"),
+    ("a byte short", np.repeat(WAVE, 2).tobytes()[:-1], "wrong-size"),
+    ("NaN", np.append(WAVE[1:], np.float32("nan")).tobytes(), "not-finite"),
+    ("infinity", np.append(WAVE[1:], np.float32("-inf")).tobytes(), "not-finite"),
+)
+
+BAD_SOUNDS = [*BAD_WAV, *BAD_FLAC, *BAD_OGG, *BAD_MP3, *BAD_PCM]
+
+BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON, *BAD_SOUNDS]

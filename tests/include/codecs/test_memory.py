@@ -8,12 +8,29 @@ import subprocess
 import sys
 import zlib
 
+import numpy as np
 import pytest
 
 from include.state import PROJECT_ROOT
-from tests.corpus import BAD_VALUES, JPEG, JSON, PNG, WHOLE_JPEG, WHOLE_PNG, chunk, png_header, png_of
+from tests.corpus import (
+    BAD_VALUES,
+    FLAC,
+    JPEG,
+    JSON,
+    MP3,
+    OGG,
+    PNG,
+    WAV,
+    WHOLE_JPEG,
+    WHOLE_PNG,
+    chunk,
+    png_header,
+    png_of,
+)
+from tests.sounds import RATE, sound_file, wav_header, wav_of
 
 MIB = 2**20
+SILENCE = np.zeros(600 * RATE, np.int16)
 INFLATED = zlib.compress(bytes(200 * MIB), 9)
 LARGE = {
     "PNG with 200 MiB for 48 pixels": (PNG, png_of(png_header(6, 8), (b"IDAT", INFLATED), (b"IEND", b""))),
@@ -22,6 +39,12 @@ LARGE = {
     "PNG of 80,000 chunks": (PNG, WHOLE_PNG[:33] + chunk(b"tEXt", b"") * 80_000 + WHOLE_PNG[33:]),
     "JPEG of 200,000 comments": (JPEG, WHOLE_JPEG[:2] + b"\xff\xfe\0\2" * 200_000 + WHOLE_JPEG[2:]),
     "JPEG of padding": (JPEG, WHOLE_JPEG[:2] + b"\xff" * 900_000 + WHOLE_JPEG[2:]),
+    "WAV of 100,000 parts": (WAV, wav_of(*[(b"left", b"")] * 100_000, wav_header(), (b"data", bytes(800)))),
+    "WAV of 30 hours in one bit a frame": (WAV, wav_of(wav_header(bits=1), (b"data", bytes(900_000)))),
+    "FLAC of ten minutes": (FLAC, sound_file(SILENCE, "FLAC")),
+    "FLAC of ten minutes in eight channels": (FLAC, sound_file(np.tile(SILENCE[:, None], 8), "FLAC")),
+    "Ogg of ten minutes": (OGG, sound_file(SILENCE, "OGG", encoding="OPUS")),
+    "MP3 of ten minutes": (MP3, sound_file(SILENCE, "MP3")),
     "JSON of 300,000 arrays": (JSON, b'{"text": "left", "more": [' + b"[]," * 300_000 + b"0]}"),
     "JSON of 70,000 keys": (JSON, b'{"text": "left"' + b"".join(b', "%d": 0' % key for key in range(70_000)) + b"}"),
 }

@@ -11,13 +11,18 @@ from include.kafka.ranges import freeze_ranges
 from tests.corpus import (
     BAD_VALUES,
     BASE64,
+    FLAC,
     JPEG,
     JSON,
+    MP3,
     NPY,
     NUMBERS,
+    OGG,
+    PCM,
     PNG,
     RAW,
     UTF8,
+    WAV,
     WHOLE_BASE64,
     WHOLE_JPEG,
     WHOLE_NPY,
@@ -25,6 +30,7 @@ from tests.corpus import (
 )
 from tests.include.prediction.publishing import dead_letters, headers_of, predictions, publish, request
 from tests.producing import NOW_MS, Plain, produce
+from tests.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_WAV
 from tests.tiny import SCHEMA
 
 FORMATS = {
@@ -35,6 +41,11 @@ FORMATS = {
     WHOLE_BASE64: BASE64,
     b"left": UTF8,
     b'{"text": "left"}': JSON,
+    WHOLE_WAV: WAV,
+    WHOLE_FLAC: FLAC,
+    WHOLE_OGG: OGG,
+    WHOLE_MP3: MP3,
+    WAVE.tobytes(): PCM,
 }
 NO_LIMITS = {"max_rejected_share": 1.0}
 POISON = -1234.0
