@@ -14,6 +14,7 @@ export PYTHONPATH := $(CURDIR)
 
 INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.installed-dev
+S3_SERVER := $(VENV)/s3-server/.installed
 PACKAGES := -r requirements.txt
 ifneq ($(TORCH_BACKEND),)
 # The pins are limits here and not a list: they also name the CUDA packages, which another wheel does not need.
@@ -42,7 +43,7 @@ down: $(INSTALLED) ## stop it, with all of its processes
 status: $(INSTALLED) ## where the stack in the background is, and its login
 	@$(BIN)/python -m include stack status
 
-test: $(DEV_INSTALLED) ## all tests, those with the real broker and scheduler too (ARGS="-k ledger": some)
+test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, those with the real broker and scheduler too (ARGS="-k ledger": some)
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(DEV_INSTALLED) ## style, types and the direction of imports
@@ -64,6 +65,7 @@ faults: $(DEV_INSTALLED) ## kill steps and brokers, count what is lost or double
 lock: $(INSTALLED) ## write the pins of changed requirements (UPGRADE=1: the newest versions)
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
+	@$(LOCK) requirements-s3-server.in -o requirements-s3-server.txt
 
 clean: down ## stop the stack and remove its state: topics, models, runs, logs (the broker's jars stay)
 	@$(BIN)/python -m include stack clean
@@ -80,4 +82,9 @@ $(INSTALLED): requirements.in requirements.txt
 
 $(DEV_INSTALLED): requirements-dev.txt $(INSTALLED)
 	$(UV) pip install --python $(BIN)/python -r requirements-dev.txt
+	@touch $@
+
+$(S3_SERVER): requirements-s3-server.txt $(INSTALLED)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
+	$(UV) pip install --python $(@D)/bin/python -r requirements-s3-server.txt
 	@touch $@

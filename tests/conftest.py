@@ -11,6 +11,7 @@ import pytest
 from include.kafka.broker import Cluster, running_cluster
 from include.kafka.broker.jars import jars_dir
 from include.local.stack import Stack, running_stack
+from tests.s3 import Bucket, new_bucket, running_s3
 from tests.workflows import run_workflows
 
 if TYPE_CHECKING:
@@ -29,6 +30,19 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A single-node embedded broker, started when first asked for; tests keep apart by their topics' names."""
     with running_cluster(tmp_path_factory.mktemp("broker"), nodes=1) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a server that speaks S3."""
+    with running_s3(tmp_path_factory.mktemp("s3") / "log") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3: str) -> Bucket:
+    """An empty bucket."""
+    return new_bucket(s3)
 
 
 @pytest.fixture(scope="session")

@@ -32,11 +32,13 @@ class FileSource(Source):
         suffixes: how names end that count, in small or capital letters; all files where it is empty. Files and folders
             whose name begins with a full stop never count.
         settle_s: seconds for which a file must not have changed.
+        connection: the Airflow connection of an object storage; `on` takes the filesystem that is made of it.
     """
 
     path: Annotated[str, Field(min_length=1)]
     suffixes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     settle_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 10
+    connection: Annotated[str, Field(min_length=1)] | None = None
 
     _given: AbstractFileSystem | None = PrivateAttr(None)
     _files: list[File] | None = PrivateAttr(None)
@@ -131,7 +133,10 @@ class FileSource(Source):
                     f"{where} does not exist or is no folder: correct path of [source], or restore it."
                 ) from error
             if isinstance(error, PermissionError):
-                raise SourceRefused(f"{where} may not be read: give this process the right to.") from error
+                raise SourceRefused(
+                    f"{where} may not be read ({error.strerror or error}): give this process the right to, or correct "
+                    "the connection of [source]."
+                ) from error
             raise SourceUnreachable(f"{where} can't be read ({error.strerror or error}): look at it.") from error
 
     def _root(self) -> tuple[AbstractFileSystem, str]:
@@ -139,13 +144,18 @@ class FileSource(Source):
 
         if self._given is not None:
             return self._given, str(self._given._strip_protocol(self.path)).rstrip("/")
+        if self.connection is not None:
+            raise SourceRefused(
+                f"Path {self.path} is reached by the Airflow connection {self.connection!r}, which only a task has: "
+                "run the pipeline's ingest DAG, or hand the filesystem to the source's method on()."
+            )
         path = self.path if "://" in self.path or self.path.startswith("~") else str(PROJECT_ROOT / self.path)
         try:
             filesystem, root = fsspec.url_to_fs(path)
         except (ImportError, ValueError) as error:
             raise SourceRefused(
-                f"No filesystem is known for path = {self.path!r} of [source] ({error}): correct the path, or install "
-                "what it needs."
+                f"No filesystem is known for path = {self.path!r} of [source] ({error}): correct the path, or name the "
+                "Airflow connection of an object storage by connection in [source]."
             ) from error
         return filesystem, str(root).rstrip("/")
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo
 from include.ingest.batch import ingest_batch
+from include.sources.files import FileSource
 from millrace.operators.base import PipelineOperator, run_id
+from millrace.storage import filesystem_for
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +47,7 @@ class ProduceBatchOperator(PipelineOperator):
         batch = self.batch or _batch_of(context)
         result = ingest_batch(
             connection,
-            pipeline,
+            _connected(pipeline),
             batch,
             records=int(self.records or pipeline.ingest.records),
             run=run_id(context),
@@ -67,6 +69,14 @@ class ProduceBatchOperator(PipelineOperator):
             "refused": result.refused,
             "sent_now": result.sent_now,
         }
+
+
+def _connected(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with its source on the storage that an Airflow connection leads to, where it names one."""
+    source = pipeline.source
+    if not isinstance(source, FileSource) or source.connection is None:
+        return pipeline
+    return pipeline.model_copy(update={"source": source.on(filesystem_for(source.path, source.connection))})
 
 
 def _batch_of(context: Context) -> str:

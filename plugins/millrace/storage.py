@@ -1,0 +1,81 @@
+"""Airflow connections as filesystems: where a source's files are, and where an export goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from millrace.connection import NoConnection
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+    from fsspec import AbstractFileSystem
+
+S3_SCHEMES = ("s3", "s3a", "s3n")
+# What Airflow's connections of type Amazon Web Services call it in their extra, and what the client does.
+S3_EXTRA = {
+    "region_name": "region",
+    "endpoint_url": "endpoint_override",
+    "aws_session_token": "session_token",
+    "role_arn": "role_arn",
+    "external_id": "external_id",
+    "anonymous": "anonymous",
+}
+PROVIDERS = {
+    "gs": "apache-airflow-providers-google",
+    "gcs": "apache-airflow-providers-google",
+    "abfs": "apache-airflow-providers-microsoft-azure",
+    "abfss": "apache-airflow-providers-microsoft-azure",
+    "adl": "apache-airflow-providers-microsoft-azure",
+    "sftp": "apache-airflow-providers-sftp",
+}
+
+
+def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
+    """The filesystem that holds `path`, with the credentials of a connection; made anew for each task.
+
+    S3 is there by itself: login and password are the key's id and secret, the extra may have what `S3_EXTRA` names.
+    Every other scheme is asked of Airflow, whose providers bring their own.
+
+    Raises:
+        NoConnection: there is no such connection, it has what nothing reads, or no provider knows the scheme.
+    """
+    from airflow.sdk.bases.hook import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+    from airflow.sdk.io.fs import get_fs, has_fs
+
+    scheme = path.partition("://")[0] if "://" in path else "file"
+    try:
+        connection = BaseHook.get_connection(connection_id)
+    except AirflowNotFoundException as error:
+        raise NoConnection(
+            f"Airflow has no connection {connection_id!r} for {path}: set AIRFLOW_CONN_{connection_id.upper()} or add "
+            "one under Admin > Connections, for S3 of type Amazon Web Services."
+        ) from error
+    if scheme in S3_SCHEMES:
+        from include.object_storage import s3_filesystem
+
+        return s3_filesystem(**_s3_settings(connection))
+    if not has_fs(scheme):
+        install = f"install {PROVIDERS[scheme]}" if scheme in PROVIDERS else "install the provider that has it"
+        raise NoConnection(f"No provider of Airflow knows the storage of {path}: {install}, or correct the path.")
+    try:
+        return get_fs(scheme, connection_id)
+    except ImportError as error:
+        raise NoConnection(f"The storage of {path} needs a package that is missing ({error}): install it.") from error
+
+
+def _s3_settings(connection: Connection) -> dict[str, Any]:
+    extra = connection.extra_dejson
+    unread = sorted(set(extra) - set(S3_EXTRA))
+    if unread:
+        raise NoConnection(
+            f"Airflow's connection {connection.conn_id!r} has {', '.join(map(repr, unread))} in its extra, which "
+            f"Millrace does not read: remove it, the keys for S3 are {', '.join(S3_EXTRA)}."
+        )
+    if bool(connection.login) != bool(connection.password):
+        raise NoConnection(
+            f"Airflow's connection {connection.conn_id!r} has one of login and password: give it the key's id as login "
+            "and the secret as password, or neither for those of the machine."
+        )
+    keys = {"access_key": connection.login, "secret_key": connection.password} if connection.login else {}
+    return {**keys, **{S3_EXTRA[name]: value for name, value in extra.items()}}
