@@ -49,6 +49,11 @@ class BadValue:
 
 PNG = {"kind": "image.png", "height": 8, "width": 6}
 JPEG = {"kind": "image.jpeg", "height": 16, "width": 24, "channels": 3}
+WEBP = {"kind": "image.webp", "height": 8, "width": 6, "channels": 3}
+# Formats that take images of any size and colours.
+ANY_PNG = {**PNG, "channels": 3, "resize": "pad", "colours": "convert"}
+ANY_JPEG = {**JPEG, "channels": 1, "resize": "crop", "colours": "convert"}
+ANY_WEBP = {**WEBP, "channels": 1, "resize": "stretch", "colours": "convert"}
 RAW = {"kind": "tensor.raw", "shape": [2, 3], "dtype": "float32"}
 NPY = {**RAW, "kind": "tensor.npy"}
 BASE64 = {"kind": "tensor.base64", "shape": [4], "dtype": "float32"}
@@ -80,6 +85,13 @@ def slope(mode: str, width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
+def see_through(width: int, height: int) -> Image.Image:
+    """A red picture, transparent at its upper left corner and less so towards the lower right one."""
+    image = Image.new("RGBA", (width, height), "red")
+    image.putalpha(slope("L", width, height))
+    return image
+
+
 def flipped(value: bytes, byte: int, bit: int = 0) -> bytes:
     changed = bytearray(value)
     changed[byte] ^= 1 << bit
@@ -103,6 +115,25 @@ def png_bomb(width: int, height: int) -> bytes:
     """A whole black image of one bit a pixel, which zlib makes a thousand times smaller."""
     rows = zlib.compress(bytes((width // 8 + 1) * height), 9)
     return png_of(png_header(width, height, depth=1), (b"IDAT", rows), (b"IEND", b""))
+
+
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A WebP file of these chunks."""
+    parts = [name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2) for name, content in chunks]
+    content = b"WEBP" + b"".join(parts)
+    return b"RIFF" + len(content).to_bytes(4, "little") + content
+
+
+def webp_header(width: int, height: int, flags: int = 0) -> tuple[bytes, bytes]:
+    """The header of an extended WebP."""
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return b"VP8X", bytes([flags, 0, 0, 0]) + size
+
+
+def lossless_claiming(width: int, height: int) -> tuple[bytes, bytes]:
+    """The frame of the WebP below, with another size in its header."""
+    size = (width - 1) | (height - 1) << 14
+    return b"VP8L", b"\x2f" + size.to_bytes(4, "little") + WHOLE_WEBP[25:]
 
 
 def jpeg_claiming(width: int, height: int) -> bytes:
@@ -138,6 +169,10 @@ WHOLE_PNG = saved(slope("L", 6, 8), "PNG")
 WHOLE_JPEG = saved(slope("RGB", 24, 16), "JPEG")
 FRAME, SCAN = WHOLE_JPEG.index(b"\xff\xc0"), WHOLE_JPEG.index(b"\xff\xda")
 PROGRESSIVE_JPEG = saved(slope("RGB", 24, 16), "JPEG", progressive=True)
+WHOLE_WEBP = saved(slope("RGB", 6, 8), "WEBP", lossless=True)
+LOSSY_WEBP = saved(slope("RGB", 6, 8), "WEBP")
+LOSSY_FRAME = (b"VP8 ", LOSSY_WEBP[20:])
+TRANSPARENT_WEBP = saved(see_through(6, 8), "WEBP")
 WHOLE_NPY = npy(NUMBERS)
 WHOLE_BASE64 = base64.b64encode(FOUR.tobytes())
 
@@ -165,6 +200,7 @@ BAD_PNG = _bad(
     ("90 megapixels", png_bomb(10_000, 9_000), "too-many-pixels"),
     ("81 megapixels", png_bomb(9_000, 9_000), "too-many-pixels"),
     ("400 megapixels claimed", png_of(png_header(20_000, 20_000), (b"IDAT", b""), (b"IEND", b"")), "too-many-pixels"),
+    ("a row of a million pixels", png_bomb(1_000_000, 1), "too-many-pixels"),
     ("turned", saved(slope("L", 8, 6), "PNG"), "wrong-size"),
     ("no width", png_of(png_header(0, 8), (b"IDAT", b""), (b"IEND", b"")), "wrong-size"),
     ("colour", saved(slope("RGB", 6, 8), "PNG"), "wrong-channels"),
@@ -200,6 +236,35 @@ BAD_JPEG = _bad(
     ("no height", jpeg_claiming(24, 0), "wrong-size"),
     ("gray", saved(slope("L", 24, 16), "JPEG"), "wrong-channels"),
     ("CMYK", saved(slope("CMYK", 24, 16), "JPEG"), "wrong-channels"),
+)
+
+BAD_WEBP = _bad(
+    WEBP,
+    ("HTML", HTML, "undecodable"),
+    ("PNG", saved(slope("RGB", 6, 8), "PNG"), "undecodable"),
+    ("WAV", b"RIFF" + (36).to_bytes(4, "little") + b"WAVEfmt " + bytes(28), "undecodable"),
+    ("start alone", WHOLE_WEBP[:12], "undecodable"),
+    ("cut in the header", WHOLE_WEBP[:20], "undecodable"),
+    ("cut in the pixels", WHOLE_WEBP[:-4], "undecodable"),
+    ("pixels cut in a whole file", riff((b"VP8L", WHOLE_WEBP[20:-8])), "undecodable"),
+    ("lossy pixels cut in a whole file", riff((b"VP8 ", LOSSY_WEBP[20:-30])), "undecodable"),
+    ("bit flipped in a length", flipped(WHOLE_WEBP, 18), "undecodable"),
+    ("bit flipped in the frame's start", flipped(WHOLE_WEBP, 20), "undecodable"),
+    ("bit flipped in a lossy frame's start", flipped(LOSSY_WEBP, 24), "undecodable"),
+    ("no frame", riff(webp_header(6, 8)), "undecodable"),
+    ("two frames", riff(webp_header(6, 8), LOSSY_FRAME, LOSSY_FRAME), "undecodable"),
+    ("header of another size", riff(webp_header(9, 9), LOSSY_FRAME), "undecodable"),
+    ("header behind the frame", riff(LOSSY_FRAME, webp_header(6, 8)), "undecodable"),
+    (
+        "animation",
+        saved(slope("RGB", 6, 8), "WEBP", save_all=True, append_images=[slope("RGB", 6, 8).rotate(180)]),
+        "animated",
+    ),
+    ("animation of no frame", riff(webp_header(6, 8, flags=2), LOSSY_FRAME), "animated"),
+    ("268 megapixels claimed", riff(lossless_claiming(16_384, 16_384)), "too-many-pixels"),
+    ("turned", saved(slope("RGB", 8, 6), "WEBP", lossless=True), "wrong-size"),
+    ("transparent", saved(see_through(6, 8), "WEBP", lossless=True), "wrong-channels"),
+    ("transparent and lossy", TRANSPARENT_WEBP, "wrong-channels"),
 )
 
 BAD_RAW = _bad(
@@ -398,4 +463,4 @@ BAD_PCM = _bad(
 
 BAD_SOUNDS = [*BAD_WAV, *BAD_FLAC, *BAD_OGG, *BAD_MP3, *BAD_PCM]
 
-BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON, *BAD_SOUNDS]
+BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_WEBP, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON, *BAD_SOUNDS]

@@ -21,6 +21,7 @@ REASONS = {
     "too-many-pixels": "an image that claims more pixels than any decoder should be given; none was decoded",
     "wrong-size": "whole, but of another number of pixels or bytes than the format's or a multiple of its frame's",
     "wrong-channels": "an image of other channels than the format's: colour for gray, a palette, alpha, CMYK",
+    "animated": "an image of several frames",
     "wrong-dtype": "an array whose own header names another dtype than the format's",
     "wrong-shape": "an array whose own header names another shape than the format's",
     "not-finite": "an array or a sound with NaN, infinity or a number that becomes one as float32",

@@ -1,4 +1,4 @@
-"""What the image formats share: one fixed size, and a decoder that is given only what was looked at before."""
+"""What the image formats share: samples of one size, and a decoder that is given only what was looked at before."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import io
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from include.codecs.base import Codec, Decoded, Refusal, Unfit, check_sample
+from include.codecs.conform import Resize, in_channels, resized, upright
+from include.codecs.exif import SIDEWAYS
 from include.codecs.threads import available_threads, for_each
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ MODES = {1: "L", 3: "RGB"}
 # A file of 18 kB can claim 90 million pixels. What claims more than this, and more than the format has, is told apart
 # from an image that merely has another size.
 MAX_PIXELS = 16_000_000
+# Pillow keeps each row apart: a column of pixels takes thirty times as much memory as they do in a square.
+LONGEST_SIDE = 65_535
 
 # Smaller values, and smaller samples, take less time to decode and to convert than threads take turns in.
 WORTH_A_THREAD = 2048
@@ -36,6 +40,8 @@ class Picture(NamedTuple):
     """An image file that is whole as far as its structure tells, with no pixel decoded.
 
     Attributes:
+        width, height: as it is stored, before it is turned.
+        orientation: EXIF's, see `include.codecs.exif`.
         mode: Pillow's name of its channels, empty where only a decoder tells.
         content: the file without its metadata. Pillow parses metadata and inflates it, warns about it and stumbles over
             it, and no pixel depends on it.
@@ -43,20 +49,51 @@ class Picture(NamedTuple):
 
     width: int
     height: int
+    orientation: int
     mode: str
     content: bytes
 
+    @property
+    def turned_size(self) -> tuple[int, int]:
+        """Width and height the right way up."""
+        return (self.height, self.width) if self.orientation in SIDEWAYS else (self.width, self.height)
+
 
 class ImageCodec(Codec):
-    """8-bit grayscale or RGB images of `height` x `width` pixels, held as uint8 (channels, height, width)."""
+    """8-bit grayscale or RGB images of `height` x `width` pixels, held as uint8 (channels, height, width).
+
+    Attributes:
+        resize: how images of other sizes become samples, see `include.codecs.conform`; without it they are refused.
+        colours: `convert` takes images of any colours, a palette's, transparent ones, CMYK and 16 bits too; without it
+            those of other channels are refused.
+        mean, std: one number a channel, of pixels from 0 to 1: inputs are `(pixel - mean) / std`.
+    """
 
     height: Annotated[int, Field(ge=1, le=8192)]
     width: Annotated[int, Field(ge=1, le=8192)]
     channels: Literal[1, 3] = 1
+    resize: Resize | None = None
+    colours: Literal["convert"] | None = None
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1)], ...] | None = None
 
     # Pillow's name of the format and settings of its encoder.
     pillow_format: ClassVar[str]
     pillow_settings: ClassVar[dict[str, Any]] = {}
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_a_channel(cls, value: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        channels = info.data.get("channels", 1)
+        if value is not None and len(value) != channels:
+            raise ValueError(f"{len(value)} numbers for {channels} channels: give one for each")
+        return value
+
+    @model_validator(mode="after")
+    def _normalised(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: give both, or neither for pixels from 0 to 1")
+        return self
 
     @property
     def schema_name(self) -> str:
@@ -66,12 +103,14 @@ class ImageCodec(Codec):
     def sample_shape(self) -> tuple[int, ...]:
         return (self.channels, self.height, self.width)
 
+    @classmethod
     @abstractmethod
-    def look_into(self, value: bytes) -> Picture:
+    def look_into(cls, value: bytes) -> Picture:
         """Follow the file's structure from its first byte to its end.
 
         Raises:
             Damaged: it is cut short, breaks its checksums, or is another kind of file.
+            Unfit: it is whole and can't be a sample of any format.
         """
 
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
@@ -105,22 +144,26 @@ class ImageCodec(Codec):
         return Decoded(samples[: len(kept)], np.asarray(kept, np.int64), refusals)
 
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Pixels 0 to 255 as 0.0 to 1.0."""
+        """Pixels 0 to 255 as 0.0 to 1.0, less `mean` and in units of `std` where the format has them."""
         import numpy as np
 
         inputs = np.empty(samples.shape, np.float32)
+        mean, std = (np.reshape(values, (-1, 1, 1)) for values in (self.mean or (0.0,), self.std or (1.0,)))
+        factor, lower = (1 / 255 / std).astype(np.float32), (mean / std).astype(np.float32)
 
         def convert(position: int) -> None:
             # One image after the other: its numbers are still in the processor's cache when they are scaled.
             np.copyto(inputs[position], samples[position])
-            inputs[position] *= np.float32(1 / 255)
+            inputs[position] *= factor
+            if self.mean is not None:
+                inputs[position] -= lower
 
         large = math.prod(self.sample_shape) >= LARGE_SAMPLE
         for_each(convert, len(samples), threads=available_threads() if large else 1)
         return inputs
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
-        """Decode a picture of the format's size; overridden where there is a faster decoder than Pillow's.
+        """Decode a picture whose size was looked at; overridden where there is a faster decoder than Pillow's.
 
         Args:
             pixels: uint8 (height, width, channels), all of which is written to.
@@ -131,12 +174,26 @@ class ImageCodec(Codec):
         """
         import PIL.Image
 
+        if picture.mode:
+            self._check_mode(picture.mode)
         try:
             with PIL.Image.open(io.BytesIO(picture.content), formats=[self.pillow_format]) as image:
                 self._check_mode(image.mode)
-                pixels[:] = _with_channels(image)
+                self._fill(pixels, image, picture.orientation)
         except PIL.UnidentifiedImageError as error:
             raise Damaged("its header is not one that Pillow decodes") from error
+
+    def _fill(self, pixels: np.ndarray[Any, Any], image: Image, orientation: int) -> None:
+        """Make a decoded picture a sample, and write it into `pixels`."""
+        import numpy as np
+
+        if self.colours:
+            image = in_channels(image, MODES[self.channels])
+        image = upright(image, orientation)
+        if self.resize and image.size != (self.width, self.height):
+            image = resized(image, self.width, self.height, self.resize)
+        decoded = np.asarray(image)
+        pixels[:] = decoded[:, :, None] if decoded.ndim == 2 else decoded
 
     def _room(self, count: int) -> np.ndarray[Any, Any]:
         """Room for so many samples; each one's pixels lie together, which is how decoders write them."""
@@ -165,22 +222,17 @@ class ImageCodec(Codec):
         return None
 
     def _check_size(self, picture: Picture) -> None:
-        if (picture.width, picture.height) == (self.width, self.height):
-            return
-        size = f"{picture.width}x{picture.height} pixels"
+        width, height = picture.turned_size
+        size = f"{width}x{height} pixels"
         limit = max(MAX_PIXELS, self.width * self.height)
-        if picture.width * picture.height > limit:
-            raise Unfit("too-many-pixels", f"The image claims {size} and at most {limit} are decoded.")
-        raise Unfit("wrong-size", f"The image has {size}, the format {self.width}x{self.height}.")
+        if width * height > limit or max(width, height) > LONGEST_SIDE:
+            raise Unfit(
+                "too-many-pixels",
+                f"The image claims {size} and at most {limit}, and {LONGEST_SIDE} in a row or column, are decoded.",
+            )
+        if not width * height or (self.resize is None and (width, height) != (self.width, self.height)):
+            raise Unfit("wrong-size", f"The image has {size}, the format {self.width}x{self.height}.")
 
     def _check_mode(self, mode: str) -> None:
-        if mode != MODES[self.channels]:
+        if self.colours is None and mode != MODES[self.channels]:
             raise Unfit("wrong-channels", f"The image's mode is {mode} and the format has {MODES[self.channels]}.")
-
-
-def _with_channels(image: Image) -> np.ndarray[Any, Any]:
-    """Pixels as uint8 (height, width, channels)."""
-    import numpy as np
-
-    pixels = np.asarray(image)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels

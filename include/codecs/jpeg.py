@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from include.codecs.image import Damaged, ImageCodec, Picture
+from include.codecs.exif import SIDEWAYS, UPRIGHT, orientation_of
+from include.codecs.image import MODES, Damaged, ImageCodec, Picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,7 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 # JFIF's and Adobe's segments say how colours are stored; the others are EXIF, thumbnails, profiles and comments.
 COLOURS = frozenset({0xE0, 0xEE})
+EXIF = 0xE1
 METADATA = frozenset({*range(0xE0, 0xF0), 0xFE}) - COLOURS
 SEGMENTS = FRAMES | TABLES | COLOURS | METADATA | {SCAN}
 
@@ -27,12 +29,14 @@ MARKER = re.compile(rb"\xff+([^\x00\xff])")
 # Inside a scan, 0xff among the pixels is followed by a zero, and restart markers belong to the scan.
 END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
+# A resizing filter does its work on so many times the wanted size and more.
+ENOUGH = 2
 # Progressive files have about ten scans; each costs as much as decoding the whole image.
 MAX_SCANS = 100
 
 
 class JpegCodec(ImageCodec):
-    """Baseline or progressive, with EXIF's orientation not looked at.
+    """Baseline or progressive, turned as EXIF's orientation asks for.
 
     A JPEG has no checksums: damage that leaves its structure whole is seen only where the decoder stumbles over it.
     """
@@ -41,13 +45,13 @@ class JpegCodec(ImageCodec):
     pillow_format: ClassVar[str] = "JPEG"
     pillow_settings: ClassVar[dict[str, Any]] = {"quality": 95, "subsampling": "4:4:4"}
 
-    def look_into(self, value: bytes) -> Picture:
+    @classmethod
+    def look_into(cls, value: bytes) -> Picture:
         if not value.startswith(START):
             raise Damaged("it does not begin as one")
         kept = [START]
         size: tuple[int, int] | None = None
-        mode = ""
-        scans = 0
+        mode, orientation, scans = "", UPRIGHT, 0
         for name, start, end in _segments(value):
             if name in FRAMES:
                 header = value[start:end].lstrip(b"\xff")
@@ -61,21 +65,45 @@ class JpegCodec(ImageCodec):
                 raise Damaged(f"it has more than {MAX_SCANS} scans")
             if name not in METADATA:
                 kept.append(value[start:end])
+            elif name == EXIF and orientation == UPRIGHT:
+                orientation = orientation_of(value[start:end].lstrip(b"\xff")[3:])
         if size is None or not scans:
             raise Damaged("it has no pixels")
-        return Picture(*size, mode, b"".join(kept))
+        return Picture(*size, orientation, mode, b"".join(kept))
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
         """By libjpeg-turbo, outside of the interpreter lock; what it would only warn of is an error."""
         import simplejpeg
+        from PIL import Image
 
+        if picture.mode not in MODES.values():
+            super().read_into(pixels, picture)
+            return
         self._check_mode(picture.mode)
+        as_it_is = (picture.width, picture.height, picture.orientation) == (self.width, self.height, UPRIGHT)
+        # A photograph of 12 million pixels is decoded in a fraction of its size, as its frequencies allow for.
+        width, height = self._enough(picture)
         try:
-            simplejpeg.decode_jpeg(picture.content, colorspace=COLOUR_SPACES[self.channels], buffer=pixels)
+            decoded = simplejpeg.decode_jpeg(
+                picture.content,
+                colorspace=COLOUR_SPACES[self.channels],
+                min_width=width,
+                min_height=height,
+                buffer=pixels if as_it_is else None,
+            )
         except ValueError:
             if _is_common(picture.content):
                 raise
             super().read_into(pixels, picture)
+            return
+        if not as_it_is:
+            image = Image.fromarray(decoded[:, :, 0] if self.channels == 1 else decoded)
+            self._fill(pixels, image, picture.orientation)
+
+    def _enough(self, picture: Picture) -> tuple[int, int]:
+        """Of what width and height at least it has to be decoded."""
+        width, height = (self.height, self.width) if picture.orientation in SIDEWAYS else (self.width, self.height)
+        return min(picture.width, ENOUGH * width), min(picture.height, ENOUGH * height)
 
 
 def _is_common(content: bytes) -> bool:

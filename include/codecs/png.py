@@ -6,11 +6,15 @@ import zlib
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from include.codecs.exif import UPRIGHT, orientation_of
 from include.codecs.image import Damaged, ImageCodec, Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-HEADER, PALETTE, PIXELS, END = b"IHDR", b"PLTE", b"IDAT", b"IEND"
-HEADER_BYTES = 25
+HEADER, PALETTE, TRANSPARENCY, EXIF, PIXELS, END = b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"
+HEADER_BYTES, CHUNK_BYTES = 25, 12
+INDEXED = 3
+# By type of colour; Pillow stumbles over others.
+TRANSPARENCY_BYTES = {0: (2,), 2: (6,), INDEXED: range(1, 257)}
 ANCILLARY = 0x20  # the bit in a chunk's name that says: safe to pass over
 
 
@@ -20,10 +24,12 @@ class PngCodec(ImageCodec):
     kind: Literal["image.png"] = "image.png"
     pillow_format: ClassVar[str] = "PNG"
 
-    def look_into(self, value: bytes) -> Picture:
+    @classmethod
+    def look_into(cls, value: bytes) -> Picture:
         if not value.startswith(SIGNATURE):
             raise Damaged("it does not begin as one")
         kept = [SIGNATURE]
+        colour, palette, orientation = -1, False, UPRIGHT
         for name, start, end in _chunks(value):
             first = start == len(SIGNATURE)
             # Pillow would go by the last of several headers.
@@ -31,14 +37,27 @@ class PngCodec(ImageCodec):
                 raise Damaged(
                     f"the chunk at byte {start} is {name!r} and one header of {HEADER_BYTES} bytes comes first"
                 )
+            size = end - start - CHUNK_BYTES
+            if first:
+                colour = value[start + 17]
             if name in (HEADER, PIXELS, END):
                 kept.append(value[start:end])
+            elif name == PALETTE and not palette and size <= 768 and size % 3 == 0:
+                palette = True
+                kept.append(value[start:end])
+            elif name == TRANSPARENCY and size in TRANSPARENCY_BYTES.get(colour, ()):
+                kept.append(value[start:end])
+            elif name == EXIF and orientation == UPRIGHT:
+                orientation = orientation_of(value[start + 8 : end - 4])
             elif not name[0] & ANCILLARY and name != PALETTE:
                 raise Damaged(f"the chunk at byte {start} is {name!r}, which no reader may pass over")
+        if colour == INDEXED and not palette:
+            raise Damaged("its pixels are of a palette that it does not have")
         header = kept[1]
         return Picture(
             width=int.from_bytes(header[8:12], "big"),
             height=int.from_bytes(header[12:16], "big"),
+            orientation=orientation,
             mode="",
             content=b"".join(kept),
         )

@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from include.codecs.base import REASONS
 from include.pipeline import KINDS
 from tests.corpus import (
+    ANY_JPEG,
+    ANY_PNG,
+    ANY_WEBP,
     BAD_VALUES,
     BASE64,
     FLAC,
     JPEG,
     JSON,
+    LOSSY_WEBP,
     MP3,
     NPY,
     OGG,
@@ -25,22 +29,31 @@ from tests.corpus import (
     PNG,
     PROGRESSIVE_JPEG,
     RAW,
+    TRANSPARENT_WEBP,
     UTF8,
     WAV,
+    WEBP,
     WHOLE_BASE64,
     WHOLE_JPEG,
     WHOLE_NPY,
     WHOLE_PNG,
+    WHOLE_WEBP,
     npy_with,
     png_header,
     png_of,
+    riff,
+    webp_header,
 )
 from tests.sentences import assert_readable
 from tests.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, WHOLE_WAV, wav_header, wav_of
 
 CODECS = {
     table["kind"]: KINDS["format"][table["kind"]].model_validate(table)
-    for table in (PNG, JPEG, RAW, NPY, BASE64, UTF8, JSON, WAV, FLAC, OGG, MP3, PCM)
+    for table in (PNG, JPEG, WEBP, RAW, NPY, BASE64, UTF8, JSON, WAV, FLAC, OGG, MP3, PCM)
+}
+TAKING_ANY = {
+    f"any {table['kind']}": KINDS["format"][table["kind"]].model_validate(table)
+    for table in (ANY_PNG, ANY_JPEG, ANY_WEBP)
 }
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
 
@@ -69,6 +82,7 @@ def samples_of(codec):
 WHOLE = {
     "image.png": [WHOLE_PNG],
     "image.jpeg": [WHOLE_JPEG, PROGRESSIVE_JPEG],
+    "image.webp": [WHOLE_WEBP, LOSSY_WEBP, TRANSPARENT_WEBP],
     "tensor.raw": [bytes(24)],
     "tensor.npy": [WHOLE_NPY],
     "tensor.base64": [WHOLE_BASE64],
@@ -108,6 +122,8 @@ PNG_SIDES = st.sampled_from([0, 6, 8, 20_000])
 PNG_HEADERS = st.builds(png_header, PNG_SIDES, PNG_SIDES, st.sampled_from([1, 8, 16, 9]), st.sampled_from([0, 2, 3, 4]))
 PNG_CHUNKS = st.tuples(st.sampled_from(PNG_NAMES), st.binary(max_size=30))
 PNG_PIXELS = st.binary(max_size=100).map(lambda pixels: (b"IDAT", zlib.compress(pixels)))
+WEBP_NAMES = st.sampled_from([b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "])
+WEBP_FRAMES = st.sampled_from([(b"VP8 ", LOSSY_WEBP[20:]), (b"VP8L", WHOLE_WEBP[20:])])
 NPY_HEADERS = st.permutations(
     [
         st.sampled_from(["'descr': '<f4'", "'descr': '|O'", "'descr': [('a', 'O')]", "'descr': '<f4"]),
@@ -128,6 +144,12 @@ DEEPER = {
         PNG_HEADERS,
         st.lists(PNG_CHUNKS, max_size=2),
         PNG_PIXELS,
+    ),
+    "image.webp": st.builds(
+        lambda flags, chunks, frame: riff(webp_header(6, 8, flags), *chunks, frame),
+        st.integers(0, 255),
+        st.lists(st.tuples(WEBP_NAMES, st.binary(max_size=30)), max_size=2),
+        WEBP_FRAMES,
     ),
     "tensor.npy": NPY_HEADERS.map(lambda items: npy_with("{" + ", ".join(items) + "}")),
     "audio.wav": st.builds(
@@ -155,7 +177,7 @@ def test_every_kind_is_tested():
 
 
 @pytest.mark.filterwarnings("error")
-@every_codec
+@pytest.mark.parametrize("codec", [*CODECS.values(), *TAKING_ANY.values()], ids=[*CODECS, *TAKING_ANY])
 @any_values
 @given(data=st.data())
 def test_any_bytes_give_a_sample_or_a_refusal(codec, data):

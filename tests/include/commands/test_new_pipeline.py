@@ -65,7 +65,12 @@ def test_a_folder_becomes_a_valid_pipeline(pipelines, place):
     fill(place)
     place.write("rose/notes.txt")
     pipeline, said = made(pipelines, "--source", "folder", "--path", place.path)
-    assert pipeline.format.model_dump() == {"kind": "image.png", "height": 12, "width": 16, "channels": 3}
+    assert pipeline.format.model_dump(exclude_none=True) == {
+        "kind": "image.png",
+        "height": 12,
+        "width": 16,
+        "channels": 3,
+    }
     assert pipeline.training.labels == ("rose", "tulip")
     assert pipeline.source.open().count() == 40
     for told in ("40 images of 2 classes", "16x12", "1 .txt", "flowers.ingest", "peek flowers"):
@@ -194,7 +199,7 @@ def test_a_table_without_the_column_or_without_images_is_refused(pipelines, plac
     place.write("t.csv", table("csv", [{"text": "good", "kind": "a"}, {"text": "bad", "kind": "b"}]))
     arguments = ("--source", "table", "--path", f"{place.path}/t.csv", "--label", "kind", "--content")
     refused(pipelines, *arguments, "picture", names=("'picture'", "'text', 'kind'"))
-    refused(pipelines, *arguments, "text", names=("'text'", "no JPEG or PNG image"))
+    refused(pipelines, *arguments, "text", names=("'text'", "no JPEG or PNG or WEBP image"))
 
 
 @pytest.mark.parametrize("name", ["Flowers", "9lives", "a.b", "../up", "a" * 64])
@@ -226,7 +231,7 @@ def test_data_that_no_pipeline_could_learn_from_are_refused(pipelines, place, tm
     place.folder.mkdir()
     refused(pipelines, *path, names=(place.path, "holds no file"))
     place.write("rose/a.txt")
-    refused(pipelines, *path, names=("no JPEG or PNG image", "1 of .txt"))
+    refused(pipelines, *path, names=("no JPEG or PNG or WEBP image", "1 of .txt"))
     place.write("rose/a.png", png())
     refused(pipelines, *path, names=("'rose'", "add another class"))
     place.write("b.png", png())

@@ -1,0 +1,65 @@
+"""WebP images, lossy and lossless, come out as they went in, whatever else the file carries; animations do not."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from include.codecs.webp import WebpCodec
+from tests.corpus import LOSSY_FRAME, LOSSY_WEBP, WHOLE_WEBP, riff, saved, see_through, slope, webp_header
+
+COLOUR = WebpCodec(height=8, width=6)
+
+METADATA = {
+    "profile": (0x20, (b"ICCP", bytes(200_000))),
+    "EXIF": (0x08, (b"EXIF", b"no EXIF at all")),
+    "XMP": (0x04, (b"XMP ", b"<no XML")),
+    "unknown": (0, (b"prIv", b"odd length")),
+}
+
+
+def test_a_lossy_image_is_decoded_as_pillow_does():
+    (sample,) = COLOUR.decode([LOSSY_WEBP]).samples
+
+    np.testing.assert_array_equal(sample.transpose(1, 2, 0), np.asarray(Image.open(io.BytesIO(LOSSY_WEBP))))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_is_not_looked_into(name):
+    flags, chunk = METADATA[name]
+    value = riff(webp_header(6, 8, flags), chunk, LOSSY_FRAME, chunk)
+
+    decoded = COLOUR.decode([value, LOSSY_WEBP])
+
+    assert decoded.refusals == []
+    np.testing.assert_array_equal(*decoded.samples)
+
+
+def test_what_follows_the_end_is_not_looked_at():
+    assert COLOUR.decode([WHOLE_WEBP + b"\r\n"]).refusals == []
+
+
+@pytest.mark.parametrize("settings", [{"lossless": True}, {}, {"exact": True}], ids=["lossless", "lossy", "alpha"])
+def test_an_image_that_is_cut_short_anywhere_is_refused(settings):
+    whole = saved(see_through(6, 8) if "exact" in settings else slope("RGB", 6, 8), "WEBP", **settings)
+
+    reasons = {COLOUR.decode([whole[:length]]).refusals[0].reason for length in range(1, len(whole))}
+
+    assert reasons == {"undecodable"}
+
+
+def test_a_gray_format_has_to_convert():
+    with pytest.raises(ValidationError, match="every WebP image is in colour: set channels = 3, or colours"):
+        WebpCodec(height=8, width=6, channels=1)
+
+
+def test_gray_comes_out_as_it_went_in():
+    codec = WebpCodec(height=8, width=6, channels=1, colours="convert")
+    sample = np.random.default_rng(0).integers(0, 256, codec.sample_shape, np.uint8)
+
+    np.testing.assert_array_equal(codec.decode([codec.encode(sample)]).samples, [sample])
