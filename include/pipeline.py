@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from croniter import croniter
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from include.codecs.base import Codec
 from include.errors import PermanentError
@@ -51,19 +51,21 @@ class TopicLayout(Config):
     max_record_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
 
 
+def _five_fields(value: str) -> str:
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError("a schedule is a cron expression of five fields, such as '0 * * * *' for every hour")
+    return value
+
+
+Schedule = Annotated[str, AfterValidator(_five_fields)]
+
+
 class Ingest(Config):
     """How a batch is taken from the source."""
 
-    schedule: str = "0 * * * *"
+    schedule: Schedule = "0 * * * *"
     records: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     requests_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-
-    @field_validator("schedule")
-    @classmethod
-    def _five_fields(cls, value: str) -> str:
-        if len(value.split()) != 5 or not croniter.is_valid(value):
-            raise ValueError("a schedule is a cron expression of five fields, such as '0 * * * *' for every hour")
-        return value
 
 
 class Training(Config):
@@ -109,6 +111,21 @@ class Prediction(Config):
     max_replays: Annotated[int, Field(ge=1, le=1000)] = 3
 
 
+class Export(Config):
+    """Where predictions are written as Parquet files; without this table they are not.
+
+    Args:
+        path: a folder: local, relative to the project where it is not absolute, or the URL of an object storage.
+        connection: the Airflow connection of the storage; a local path needs none.
+        rows: how many predictions a file has at most; so many are in memory at once.
+    """
+
+    path: Annotated[str, Field(min_length=1)]
+    connection: Annotated[str, Field(min_length=1)] | None = None
+    schedule: Schedule = "30 * * * *"
+    rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+
+
 class Signing(Config):
     """With this table records are signed, and what is not signed by a known key is refused; see include.kafka.signing.
 
@@ -135,6 +152,7 @@ class Pipeline(Config):
     training: Training
     promotion: Promotion = Promotion()
     prediction: Prediction = Prediction()
+    export: Export | None = None
     signing: Signing | None = None
 
     @field_validator("name")

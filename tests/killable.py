@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from include.state import PROJECT_ROOT
 from tests.faults.points import WAKE, Point
-from tests.faults.steps import Job, ingest_job, predict_job, replay_job, train_job
+from tests.faults.steps import Job, export_job, ingest_job, predict_job, replay_job, train_job
 
 __all__ = [
     "Attempt",
@@ -29,6 +29,7 @@ __all__ = [
     "Point",
     "Target",
     "Workers",
+    "export_job",
     "ingest_job",
     "kill_at",
     "predict_job",

@@ -108,9 +108,6 @@ def read_predictions(
         InvalidPeriod: a time has no zone, `until` is not after `since`, or `number` is less than 1.
         TopicMissing, RangeUnavailable, ReaderStalled: see include.kafka.
     """
-    import numpy as np
-    import pandas as pd
-
     _check(since, until, number)
     begin, end = (None if time is None else time.timestamp() * 1000 for time in (since, until))
 
@@ -127,6 +124,14 @@ def read_predictions(
         messages.sort(key=lambda message: message.timestamp()[1])
     else:
         messages = newest_records(connection, GROUP, ranges, number, wanted=wanted)[0][::-1]
+    return predictions_table(messages)
+
+
+def predictions_table(messages: Iterable[Message]) -> pd.DataFrame:
+    """The predictions among the messages in their order, as `read_predictions` gives them."""
+    import numpy as np
+    import pandas as pd
+
     rows, left_out = _rows(messages)
     table = pd.DataFrame.from_records([row.model_dump() for row in rows], columns=list(DTYPES))
     # Not by pandas' parser, which knows no time beyond the year 9999; a request may have any.

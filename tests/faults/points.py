@@ -28,7 +28,12 @@ TransactionPoint = Literal[
     "after commit",
 ]
 RenamePoint = Literal[
-    "before checkpoint rename", "after checkpoint rename", "before result rename", "after result rename"
+    "before checkpoint rename",
+    "after checkpoint rename",
+    "before result rename",
+    "after result rename",
+    "before parquet rename",
+    "after parquet rename",
 ]
 Point = TransactionPoint | RenamePoint
 
@@ -112,7 +117,8 @@ def _halt_at_rename(point: str, number: int, halt: Callable[[], None]) -> None:
 
     def halting_rename(path: Path, target: Path) -> Path:
         nonlocal renamed
-        if kind != {CHECKPOINTS: "checkpoint"}.get(target.parent.name, target.name):
+        named = target.suffix.removeprefix(".") or target.name
+        if kind != {CHECKPOINTS: "checkpoint"}.get(target.parent.name, named):
             return rename(path, target)
         renamed += 1
         if renamed == number and when == "before":

@@ -64,6 +64,15 @@ def replay_job(kafka: KafkaConnection, pipeline: Pipeline, *, number: int, run: 
     return {**_shared("replay", kafka, pipeline, 0), "number": number, "run": run, "chunk": chunk}
 
 
+def export_job(kafka: KafkaConnection, pipeline: Pipeline, folder: Path, *, rows: int) -> Job:
+    """`export_predictions` of a pipeline of `tests.tiny` into a local folder.
+
+    Args:
+        rows: records of a piece.
+    """
+    return {**_shared("export", kafka, pipeline, 0), "folder": str(folder), "rows": rows}
+
+
 def train_job(kafka: KafkaConnection, job: TrainingJob, directory: Path, *, fresh: bool = False) -> Job:
     """`run_training`.
 
@@ -86,6 +95,7 @@ def run_step(job: Job, tell: Tell) -> Job:
         "ingest": _ingest,
         "predict": _predict,
         "replay": _replay,
+        "export": _export,
         "train": _train,
     }
     return steps[job["step"]](job, KafkaConnection(**job["connection"]), tell)
@@ -138,6 +148,16 @@ def _replay(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"])
     done = replay.replay_dead_letters(kafka, pipeline, Choice(number=job["number"]), run=job["run"])
     return {"sent": done.replayed_now}
+
+
+def _export(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+    from include.export.export import export_predictions
+    from include.export.place import Place
+
+    _halt(job, tell)
+    pipeline = tiny_pipeline(job["pipeline"], total=job["total"])
+    done = export_predictions(kafka, pipeline, Place(job["folder"]), rows=job["rows"], run="faults")
+    return {"sent": done.rows}
 
 
 def _train(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:

@@ -1,7 +1,8 @@
-"""The operators: topics, batches, ranges, training, promotion, predictions and replays."""
+"""The operators: topics, batches, ranges, training, promotion, predictions, replays and exports."""
 
 from __future__ import annotations
 
+from millrace.operators.export_predictions import ExportPredictionsOperator
 from millrace.operators.freeze_ranges import FreezeRangesOperator
 from millrace.operators.produce_batch import ProduceBatchOperator
 from millrace.operators.promote_model import PromoteModelOperator
@@ -12,6 +13,7 @@ from millrace.operators.train_model import TrainModelOperator
 
 __all__ = [
     "EnsureTopicsOperator",
+    "ExportPredictionsOperator",
     "FreezeRangesOperator",
     "ProduceBatchOperator",
     "PromoteModelOperator",

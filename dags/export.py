@@ -1,0 +1,39 @@
+"""`<name>.export`: predictions to Parquet files, each once; for pipelines with an `[export]`."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param
+
+from millrace.operators import ExportPredictionsOperator
+from millrace.workflow import dag_settings, pipelines_for
+
+DOCUMENTATION = """
+**What it does.** Writes the predictions that no run has written yet to Parquet files, one folder a day
+(`day=2026-11-24`, the day in UTC on which a prediction was published), for pandas, DuckDB and the like.
+
+**Run it again.** Progress is in the ledger, and a file's name says which records it holds: a clear, a retry or a second
+run writes no row twice.
+
+**Skips** when there are no new predictions.
+"""
+
+for pipeline in pipelines_for("export"):
+    if pipeline.export is None:
+        continue
+    with DAG(
+        **dag_settings(pipeline, "export", documentation=DOCUMENTATION),
+        schedule=CronTriggerTimetable(pipeline.export.schedule, timezone="UTC"),
+        params={
+            "accept_lost": Param(
+                False,
+                type="boolean",
+                title="Accept lost predictions",
+                description="Go on though retention has removed predictions that were never written.",
+            ),
+        },
+    ):
+        ExportPredictionsOperator(
+            task_id="export_predictions",
+            pipeline=pipeline.name,
+            accept_lost="{{ params.accept_lost }}",
+        )

@@ -1,0 +1,57 @@
+"""Write predictions to Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from include.errors import NothingToDo, PermanentError
+from millrace.operators.base import PipelineOperator, is_true, run_id
+from millrace.storage import filesystem_for
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.kafka.connection import KafkaConnection
+    from include.pipeline import Pipeline
+
+
+class ExportPredictionsOperator(PipelineOperator):
+    """Write the predictions that no run has written yet to the pipeline's `[export]`, each as one row.
+
+    Skips when there are none.
+
+    Returns `rows` and `files` of this attempt, and `left_out`, the records that are no predictions.
+
+    Args:
+        accept_lost: go on though retention has removed predictions that were never written.
+    """
+
+    template_fields: Sequence[str] = (*PipelineOperator.template_fields, "accept_lost")
+
+    def __init__(self, *, accept_lost: bool | str = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.accept_lost = accept_lost
+
+    def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        from include.export.export import export_predictions
+        from include.export.place import Place
+
+        settings = pipeline.export
+        if settings is None:
+            raise PermanentError(f"Pipeline {pipeline.name} has no [export]: add the table to its file, with a path.")
+        filesystem = None if settings.connection is None else filesystem_for(settings.path, settings.connection)
+        done = export_predictions(
+            connection,
+            pipeline,
+            Place(settings.path, filesystem),
+            rows=settings.rows,
+            run=run_id(context),
+            accept_lost=is_true(self.accept_lost),
+            stopped=self.stop_requested,
+            metrics=self.metrics,
+        )
+        if not done.rows:
+            left_out = f" but {done.left_out} records that are no predictions" if done.left_out else ""
+            raise NothingToDo(f"{pipeline.predictions_topic} has nothing new to write{left_out}: nothing was exported.")
+        return {"rows": done.rows, "files": done.files, "left_out": done.left_out}

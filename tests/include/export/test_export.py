@@ -1,0 +1,235 @@
+"""Every prediction is one row of one file, whoever is killed, comes late or runs twice at once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from include.export.export import ExportLost, export_predictions
+from include.export.place import ExportRefused, ExportUnreachable, Place
+from include.kafka import ledger
+from include.kafka.errors import RangeUnavailable
+from include.kafka.record import Address
+from include.kafka.topics import ensure_topics
+from include.prediction.read import read_predictions
+from include.prediction.record import prediction_value
+from tests.faults.administrator import delete_records
+from tests.killable import _shared_workers, export_job, kill_at
+from tests.producing import NOW_MS, Plain, abort, commit, produce
+from tests.s3 import answering
+from tests.sentences import assert_readable
+from tests.tiny import IDENTITY, sample_id
+
+DAY_MS = 24 * 3600 * 1000
+TODAY = datetime.fromtimestamp(NOW_MS / 1000, UTC).date()
+YESTERDAY = TODAY - timedelta(days=1)
+
+
+def publish(kafka, pipeline, numbers, *, write=commit, days_ago=0, partition=0):
+    records = [
+        Plain(
+            value=prediction_value(sample_id(number), "a", 0.5, IDENTITY, Address("requests", 0, number), NOW_MS),
+            timestamp_ms=NOW_MS - days_ago * DAY_MS,
+        )
+        for number in numbers
+    ]
+    write(kafka, pipeline.predictions_topic, records, partition=partition)
+
+
+def export(kafka, pipeline, place, *, rows=10, **settings):
+    return export_predictions(kafka, pipeline, place, rows=rows, run="run-1", **settings)
+
+
+def exported(folder):
+    """The numbers of the predictions that anybody reads there, in order."""
+    return sorted(pd.read_parquet(folder)["offset"])
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(str(tmp_path / "export"))
+
+
+@pytest.fixture
+def folder(place):
+    return place.path
+
+
+def test_a_row_has_what_read_predictions_gives(kafka, new_pipeline, place, folder):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(5))
+
+    assert export(kafka, pipeline, place).rows == 5
+
+    written = pd.read_parquet(folder).drop(columns="day")
+    pd.testing.assert_frame_equal(written, read_predictions(kafka, pipeline), check_dtype=False)
+
+
+def test_predictions_lie_with_the_day_they_were_published_on(kafka, new_pipeline, place, folder):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(3), days_ago=1)
+    publish(kafka, pipeline, range(3, 5))
+
+    export(kafka, pipeline, place)
+
+    days = pd.read_parquet(folder).groupby("day", observed=True)["offset"].apply(list)
+    assert {str(day): numbers for day, numbers in days.items()} == {
+        str(YESTERDAY): [0, 1, 2],
+        str(TODAY): [3, 4],
+    }
+
+
+def test_a_run_writes_what_the_one_before_has_not(kafka, new_pipeline, place, folder):
+    pipeline = new_pipeline(topics={"partitions": 2})
+    publish(kafka, pipeline, range(25))
+    publish(kafka, pipeline, range(100, 110), write=abort)
+    publish(kafka, pipeline, range(25, 30), partition=1)
+
+    assert (export(kafka, pipeline, place).rows, export(kafka, pipeline, place).rows) == (30, 0)
+    publish(kafka, pipeline, range(30, 33), days_ago=1)
+    assert export(kafka, pipeline, place).rows == 3
+
+    assert exported(folder) == list(range(33))
+
+
+def test_what_is_no_prediction_is_counted_and_passed_over(kafka, new_pipeline, place, folder):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, [0])
+    produce(kafka, pipeline.predictions_topic, [Plain(value=b"{}")])
+    publish(kafka, pipeline, [1])
+
+    done = export(kafka, pipeline, place)
+
+    assert (done.rows, done.left_out, exported(folder)) == (2, 1, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [
+        ("before parquet rename", 1),
+        ("after parquet rename", 1),
+        ("after parquet rename", 2),
+        ("before commit", 2),
+        ("after commit", 2),
+    ],
+)
+def test_a_killed_export_doubles_nothing_and_loses_nothing(kafka, new_pipeline, place, folder, point, number):
+    """The first transaction plans a piece of two days, and so two files; the second one notes it as done."""
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(4), days_ago=1)
+    publish(kafka, pipeline, range(4, 25))
+    kill_at(point, number, export_job(kafka, pipeline, folder, rows=10))
+    # More of them, and pieces of another size: the next attempt would cut the log in other places.
+    publish(kafka, pipeline, range(25, 40), days_ago=1)
+
+    export(kafka, pipeline, place, rows=7)
+
+    assert exported(folder) == list(range(40))
+    assert read_nothing_else(folder)
+
+
+def read_nothing_else(folder):
+    """No file is left that readers pass over."""
+    return all(path.suffix == ".parquet" for path in Path(folder).rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("point", ["before parquet rename", "after parquet rename"])
+def test_of_two_at_once_the_first_gives_up_and_each_row_is_there_once(kafka, new_pipeline, place, folder, point):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(25))
+    first = _shared_workers().start(export_job(kafka, pipeline, folder, rows=10), halt=(point, 1))
+    assert first.reaches("halted")
+    publish(kafka, pipeline, range(25, 40))
+
+    export(kafka, pipeline, place, rows=7)
+    first.wake()
+
+    assert first.end().failed_with("Fenced")
+    assert exported(folder) == list(range(40))
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_predictions_that_retention_removed_are_accepted_on_request_only(kafka, new_pipeline, place, folder, written):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(20), write=produce)
+    point = "after parquet rename" if written else "after commit"
+    kill_at(point, 1, export_job(kafka, pipeline, folder, rows=10))
+    delete_records(kafka, pipeline.predictions_topic, 0, 5)
+
+    with pytest.raises(RangeUnavailable) as refusal:
+        export(kafka, pipeline, place)
+    assert_readable(refusal.value, pipeline.predictions_topic, "accept_lost")
+    export(kafka, pipeline, place, accept_lost=True)
+
+    assert exported(folder) == list(range(0 if written else 5, 20))
+
+
+def test_files_that_the_ledger_does_not_know_are_refused(kafka, new_pipeline, place, monkeypatch):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(5))
+    export(kafka, pipeline, place)
+    monkeypatch.setattr(ledger, "LEDGER_TOPIC", "another.ledger")
+    ensure_topics(kafka, [ledger.ledger_topic()])
+
+    with pytest.raises(ExportLost) as refusal:
+        export(kafka, pipeline, place)
+
+    assert_readable(refusal.value, place.path, "1 files", pipeline.predictions_topic)
+
+
+def test_an_object_storage_holds_the_same_files(kafka, new_pipeline, bucket):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(4), days_ago=1)
+    publish(kafka, pipeline, range(4, 9))
+    filesystem = bucket.filesystem()
+
+    export(kafka, pipeline, Place(f"{bucket.path}/out", filesystem), rows=5)
+
+    assert sorted(pd.read_parquet(f"{bucket.name}/out", filesystem=filesystem.fs)["offset"]) == list(range(9))
+    folders = [entry["name"] for entry in filesystem.ls(f"{bucket.name}/out", detail=True)]
+    assert folders == [f"{bucket.name}/out/day={day}" for day in (YESTERDAY, TODAY)]
+
+
+def test_a_folder_that_can_t_be_made_is_refused(kafka, new_pipeline, tmp_path):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(4))
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(ExportRefused) as refusal:
+        export(kafka, pipeline, Place(str(tmp_path / "file")))
+
+    assert_readable(refusal.value, tmp_path / "file", "path of [export]")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [("403 Forbidden", "AccessDenied", ExportRefused), ("500 Server Error", "InternalError", ExportUnreachable)],
+)
+def test_a_storage_in_trouble_is_told_in_a_sentence(kafka, new_pipeline, bucket, status, code, kind):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(4))
+
+    with answering(status, code) as endpoint, pytest.raises(kind) as error:
+        export(kafka, pipeline, Place(bucket.path, bucket.filesystem(endpoint_override=endpoint)))
+
+    assert_readable(error.value, bucket.path)
+
+
+def test_a_missing_bucket_is_refused(kafka, new_pipeline, bucket):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(4))
+
+    with pytest.raises(ExportRefused) as refusal:
+        export(kafka, pipeline, Place("s3://no-such-bucket/out", bucket.filesystem()))
+
+    assert_readable(refusal.value, "s3://no-such-bucket/out", "make the bucket")
+
+
+def test_a_url_without_a_connection_is_refused():
+    with pytest.raises(ExportRefused) as refusal:
+        Place("s3://bucket/out")
+
+    assert_readable(refusal.value, "s3://bucket/out", "connection in [export]")

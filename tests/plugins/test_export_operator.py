@@ -1,0 +1,79 @@
+"""Predictions to Parquet files, by the operator as its DAG renders it, on the real broker."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.kafka.record import Address
+from include.pipeline import load_pipeline, pipelines_folder
+from include.prediction.record import prediction_value
+from tests.dags.conftest import load_dags
+from tests.plugins.conftest import Run, context_of
+from tests.plugins.test_ingest_operators import ensure_topics
+from tests.producing import NOW_MS, Plain, produce
+from tests.s3 import KEYS
+from tests.tiny import IDENTITY
+
+
+@pytest.fixture
+def new_export(kafka, new_pipeline):
+    """Makes a pipeline with three predictions and an `[export]`."""
+
+    def make(export):
+        pipeline = new_pipeline(partitions="1")
+        file = pipelines_folder() / f"{pipeline.name}.toml"
+        file.write_text(f"{file.read_text()}\n[export]\n{export}\n")
+        ensure_topics(pipeline)
+        values = (prediction_value("id", "1", 0.5, IDENTITY, Address("t", 0, n), NOW_MS) for n in range(3))
+        produce(kafka, pipeline.predictions_topic, map(Plain, values))
+        return load_pipeline(pipeline.name)
+
+    return make
+
+
+def export(pipeline):
+    dag = load_dags().dags[f"{pipeline.name}.export"]
+    operator = dag.get_task("export_predictions")
+    context = context_of(Run(dag.dag_id, "r"))
+    operator.render_template_fields({**context, "params": {"accept_lost": False}})
+    return operator.execute(context)
+
+
+def test_predictions_are_written_once_and_the_next_run_skips(new_export, tmp_path):
+    pipeline = new_export(f'path = "{tmp_path}/out"\nschedule = "15 3 * * *"')
+
+    assert export(pipeline) == {"rows": 3, "files": 1, "left_out": 0}
+    with pytest.raises(AirflowSkipException, match=r"has nothing new to write: nothing was exported\.$"):
+        export(pipeline)
+
+    assert pd.read_parquet(tmp_path / "out")["offset"].tolist() == [0, 1, 2]
+
+
+def test_the_storage_of_an_airflow_connection_takes_them(new_export, bucket, monkeypatch):
+    extra = {"endpoint_url": bucket.endpoint, "region_name": KEYS["region"]}
+    keys = {"login": KEYS["access_key"], "password": KEYS["secret_key"]}
+    monkeypatch.setenv("AIRFLOW_CONN_OBJECTS", json.dumps({"conn_type": "aws", **keys, "extra": extra}))
+
+    assert export(new_export(f'path = "{bucket.path}/out"\nconnection = "objects"'))["rows"] == 3
+
+    found = pd.read_parquet(f"{bucket.name}/out", filesystem=bucket.filesystem().fs)
+    assert found["offset"].tolist() == [0, 1, 2]
+
+
+def test_a_storage_without_a_connection_fails_for_good(new_export):
+    with pytest.raises(AirflowFailException, match=r"connection in \[export\]\.$"):
+        export(new_export('path = "s3://bucket/out"'))
+
+
+def test_the_dag_runs_by_its_schedule_and_a_pipeline_without_a_table_has_none(new_export, new_pipeline, tmp_path):
+    exported, other = new_export(f'path = "{tmp_path}/out"\nschedule = "15 3 * * *"'), new_pipeline()
+
+    dags = load_dags().dags
+
+    assert dags[f"{exported.name}.export"].timetable.expression == "15 3 * * *"
+    assert f"{other.name}.export" not in dags
+    assert f"{other.name}.predict" in dags
