@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from croniter import croniter
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
+from include.augmentations.base import Augmentation
 from include.codecs.base import Codec
 from include.errors import PermanentError
 from include.kafka.dead_letters import EXTRA_BYTES
@@ -25,16 +27,19 @@ PIPELINES = Path(__file__).parent / "pipelines"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 KINDS: dict[str, dict[str, Any]] = {
+    "augment": find_kinds("include.augmentations", Augmentation),
     "format": find_kinds("include.codecs", Codec),
     "source": find_kinds("include.sources", Source),
     "model": find_kinds("include.models", ModelDefinition),
 }
 
 if TYPE_CHECKING:
+    AnyAugmentation = Augmentation
     AnyCodec = Codec
     AnySource = Source
     AnyModel = ModelDefinition
 else:
+    AnyAugmentation = one_of(KINDS["augment"])
     AnyCodec, AnySource, AnyModel = (one_of(KINDS[table]) for table in ("format", "source", "model"))
 
 
@@ -84,6 +89,7 @@ class Training(Config):
     checkpoint_batches: Annotated[int, Field(ge=1)] = 200
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     threads: Annotated[int, Field(ge=1, le=256)] = 2
+    augment: tuple[AnyAugmentation, ...] = ()
 
     @field_validator("labels")
     @classmethod
@@ -160,6 +166,14 @@ class Pipeline(Config):
     def _plain(cls, value: str) -> str:
         if not NAME.fullmatch(value):
             raise ValueError("a pipeline's file is named in small letters, digits and _, beginning with a letter")
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _augments_such_inputs(cls, value: Training, info: ValidationInfo) -> Training:
+        if codec := info.data.get("format"):
+            for augmentation in value.augment:
+                augmentation.check(codec.input_shape)
         return value
 
     @property
@@ -259,14 +273,26 @@ def read_pipeline(path: Path) -> Pipeline | InvalidPipeline:
 
 def _fault(item: Any) -> str:
     """`training.epochs = 0: Input should be greater than or equal to 1`."""
-    table, *rest = (str(part) for part in item["loc"])
+    key, kinds = _key(item["loc"])
     if item["type"].startswith("union_tag"):
         kind = item.get("ctx", {}).get("tag")
         shown = ": Field required" if kind is None else f" = {kind!r}: no such kind"
-        return f"{table}.kind{shown}; the kinds are {', '.join(sorted(KINDS[table]))}"
-    # The kind that pydantic has chosen stands in the location, but not in the file.
-    key = ".".join([table, *(rest[1:] if rest and rest[0] in KINDS.get(table, {}) else rest)])
-    shown = "" if item["type"] == "missing" else f" = {item['input']!r}"
+        return f"{key}.kind{shown}; the kinds are {', '.join(sorted(kinds))}"
+    whole_table = isinstance(item["input"], dict)
+    shown = "" if whole_table or item["type"] == "missing" else f" = {item['input']!r}"
     if item["type"] == "extra_forbidden":
         return f"{key}{shown}: no such key; remove it or correct its spelling"
     return f"{key}{shown}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _key(location: Sequence[str | int]) -> tuple[str, Mapping[str, Any]]:
+    """A key as the file has it, and the kinds of its table: the one that pydantic has chosen is in no file."""
+    key: list[str] = []
+    kinds: Mapping[str, Any] = {}
+    for part in map(str, location):
+        if part in kinds:
+            kinds = {}
+        else:
+            kinds = KINDS.get(part, kinds)
+            key.append(part)
+    return ".".join(key), kinds

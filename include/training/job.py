@@ -15,7 +15,7 @@ from pydantic import Field
 from include.feed.manifest import Manifest, Split
 from include.kafka.ranges import OffsetRange
 from include.kinds import Config
-from include.pipeline import AnyCodec, AnyModel, Pipeline
+from include.pipeline import AnyAugmentation, AnyCodec, AnyModel, Pipeline
 from include.state import state_dir
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -39,6 +39,7 @@ class TrainingJob(Config):
     checkpoint_batches: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1, le=256)]
     max_rejected_share: Annotated[float, Field(ge=0, le=1)]
+    augment: tuple[AnyAugmentation, ...] | None = None
 
     @classmethod
     def of(
@@ -77,6 +78,7 @@ class TrainingJob(Config):
             checkpoint_batches=training.checkpoint_batches,
             threads=training.threads,
             max_rejected_share=training.max_rejected_share,
+            augment=training.augment or None,
         )
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from include.augmentations.base import augmented
 from include.errors import PermanentError, Stopped
 from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
@@ -169,6 +170,7 @@ class _Loop:
         progress = (self.feed.epoch + min(self.batch / self.expected_batches, 1.0)) / self.job.epochs
         self.batch += 1
         if len(labels):
+            inputs = augmented(inputs, self.job.augment or ())
             self.optimizer.zero_grad()
             logits = self.network(inputs.to(self.device, non_blocking=True))
             loss = functional.cross_entropy(logits, labels.to(self.device, non_blocking=True))

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from include.augmentations.image import Erase, Light, Noise, Shift, Turn
 from include.codecs.raw import RawCodec
 from include.errors import PermanentError, Stopped
 from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
 from include.models.base import ModelDefinition
+from include.training.job import TrainingJob
 from include.training.loop import CHECKPOINTS, Trained, train
 from include.training.loss import LossNotFinite
 from include.training.refusals import NoSamples, TooManyRefused
@@ -25,7 +27,6 @@ from tests.sentences import assert_readable
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
-    from include.training.job import TrainingJob
 
 
 def bits(trained: Trained) -> dict[str, bytes]:
@@ -72,6 +73,38 @@ def test_a_run_in_pieces_ends_with_the_bits_of_a_whole_one(
     assert [[entry[name] for name in measured] for entry in pieces.history] == [
         [entry[name] for name in measured] for entry in reference.history
     ]
+
+
+AUGMENT = (Shift(pixels=1), Turn(degrees=10), Light(), Noise(std=0.02), Erase(share=0.2))
+
+
+def test_a_run_in_pieces_is_augmented_as_a_whole_one(kafka: KafkaConnection, job: TrainingJob, tmp_path: Path) -> None:
+    """What is drawn for a batch goes by the generator's state in the checkpoint before it."""
+    plain = job.model_copy(update={"epochs": 2})
+    augmented = plain.model_copy(update={"augment": AUGMENT})
+    reference = train(augmented, kafka, tmp_path / "whole")
+    pieces, attempts = trained_in_pieces(kafka, augmented, tmp_path / "pieces", 7)
+    assert attempts > 1
+    assert bits(pieces) == bits(reference) != bits(train(plain, kafka, tmp_path / "plain"))
+    assert pieces.history[-1]["held_out_loss"] == reference.history[-1]["held_out_loss"]
+
+
+def test_held_out_samples_are_not_augmented(kafka: KafkaConnection, job: TrainingJob, tmp_path: Path) -> None:
+    """With so much noise none would be told from another, and a rate of next to nothing learns nothing of it."""
+    still = {"epochs": 1, "learning_rate": 1e-12}
+    noisy = train(job.model_copy(update={**still, "augment": (Noise(std=10),)}), kafka, tmp_path / "noisy")
+    plain = train(job.model_copy(update=still), kafka, tmp_path / "plain")
+    assert noisy.evaluation.loss == pytest.approx(plain.evaluation.loss, rel=1e-4)
+    assert noisy.history[0]["train_loss"] > plain.history[0]["train_loss"] + 0.1
+
+
+def test_a_setting_that_is_not_used_leaves_the_digest(kafka: KafkaConnection, job: TrainingJob) -> None:
+    """So that runs from before it was there are resumed, and models compared."""
+    values = job.model_dump(mode="json")
+    assert values["augment"] is values["format"]["resize"] is None
+    del values["augment"], values["format"]["resize"]
+    assert TrainingJob.model_validate(values).digest == job.digest
+    assert TrainingJob.model_validate({**values, "augment": AUGMENT}).digest != job.digest
 
 
 def test_another_seed_gives_other_bits(kafka: KafkaConnection, job: TrainingJob, tmp_path: Path) -> None:
