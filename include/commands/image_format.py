@@ -1,4 +1,4 @@
-"""Which format images have: one kind, size and number of channels, or no pipeline takes them."""
+"""Which format takes the images that somebody has: of their own size and colours, or of those that they are given."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
-
-from pydantic import ValidationError
 
 from include.codecs.image import MODES, ImageCodec
 from include.errors import PermanentError
 from include.pipeline import KINDS
 
 SHOWN = 5
+# What pretrained networks and most tutorials take, and what is still learnt from on a processor.
+USUAL_SIDE = 224
+LARGEST_AS_IT_IS = 512 * 512
+SMALL = {"height": 8, "width": 8}
+GRAY = frozenset({"1", "L", "LA", "I;16"})
 
 
 class NoPipelineFits(PermanentError):
@@ -40,62 +45,83 @@ def pillow_format_of(content: Any) -> str:
             return ""
 
 
-def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) -> tuple[ImageCodec, tuple[str, ...]]:
-    """The one format of all images that are whole, and which are not."""
+@dataclass(frozen=True)
+class Found:
+    """The one format of many images.
+
+    Attributes:
+        codec: what takes all that are whole.
+        unfit: which are not, and why.
+        notes: in sentences what differs among them, and what the format does about it.
+    """
+
+    codec: ImageCodec
+    unfit: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) -> Found:
+    """The format that takes the images, as they are where they are of one size and one mode.
+
+    Raises:
+        NoPipelineFits: none of them is whole.
+    """
     kind = image_codecs()[pillow_format]
-    sizes: Counter[str] = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
     unfit: list[str] = []
-    codec: ImageCodec | None = None
+    anything = kind.model_validate({**SMALL, "channels": 3, "resize": "crop", "colours": "convert"})
     for name, content in images:
-        looked = _look(kind, content)
-        if isinstance(looked, str):
-            unfit.append(f"{name}: {looked}")
+        if refusals := anything.decode([content]).refusals:
+            unfit.append(f"{name}: {refusals[0].error}")
             continue
-        width, height, mode = looked
-        channels = next((channels for channels, known in MODES.items() if known == mode), None)
-        if channels is not None:
-            codec = kind.model_validate({"height": height, "width": width, "channels": channels})
-            if refusals := codec.decode([content]).refusals:
-                unfit.append(f"{name}: {refusals[0].error}")
-                continue
-        sizes[f"{width}x{height}"] += 1
-        modes[mode] += 1
+        sizes[kind.look_into(bytes(content)).turned_size] += 1
+        modes[_mode(pillow_format, content)] += 1
     if not sizes:
         raise NoPipelineFits(
-            f"None of the {len(unfit)} images in {path} that were looked at is whole and of a size that a pipeline "
-            f"takes, {unfit[0].rstrip('.')}: look at them, or correct --path."
+            f"None of the {len(unfit)} images in {path} that were looked at is whole, {unfit[0].rstrip('.')}: look at "
+            "them, or correct --path."
         )
-    if len(sizes) > 1:
-        raise NoPipelineFits(
-            f"The images in {path} have {len(sizes)} sizes, {counted(sizes.elements())} among the {sizes.total()} "
-            "looked at, and a format has one: resize them all to one, with PIL.ImageOps.fit for instance."
-        )
-    if len(modes) > 1 or codec is None:
-        raise NoPipelineFits(
-            f"The images in {path} have other modes than one of {' and '.join(MODES.values())}, "
-            f"{counted(modes.elements())} among the {modes.total()} looked at, and a format has one: convert them "
-            "all, with Image.convert('RGB') for instance."
-        )
-    return codec, tuple(unfit)
+    size, resizing = _size_of(sizes)
+    channels, converting = _channels_of(modes)
+    settings = {**size, **channels}
+    return Found(kind.model_validate(settings), tuple(unfit), (*resizing, *converting))
 
 
-def _look(kind: type[ImageCodec], content: Any) -> tuple[int, int, str] | str:
-    """Width, height and mode as the file's header tells them, or why no pipeline takes it."""
+def _size_of(sizes: Counter[tuple[int, int]]) -> tuple[dict[str, Any], list[str]]:
+    """Height and width, and whether images are resized to them; what to say about it besides."""
+    width, height = next(iter(sizes))
+    if len(sizes) == 1 and width * height <= LARGEST_AS_IT_IS:
+        return {"height": height, "width": width}, []
+    side = min(USUAL_SIDE, int(median(min(size) for size in sizes.elements())))
+    what = (
+        f"The images have {width}x{height} pixels, which a network takes long over"
+        if len(sizes) == 1
+        else f"The images have {len(sizes)} sizes, {counted(f'{w}x{h}' for w, h in sizes.elements())}"
+    )
+    note = f"{what}: the file says to resize and crop them to {side}x{side}, which you may change."
+    return {"height": side, "width": side, "resize": "crop"}, [note]
+
+
+def _channels_of(modes: Counter[str]) -> tuple[dict[str, Any], list[str]]:
+    """Channels, and whether colours are converted to them; what to say about it besides."""
+    for channels, mode in MODES.items():
+        if set(modes) == {mode}:
+            return {"channels": channels}, []
+    channels = 1 if set(modes) <= GRAY else 3
+    told = "gray" if channels == 1 else "RGB, on white where they are transparent"
+    note = f"The images' modes are {counted(modes.elements())}: the file says to convert them to {told}."
+    return {"channels": channels, "colours": "convert"}, [note]
+
+
+def _mode(pillow_format: str, content: Any) -> str:
+    """Pillow's name for the channels of an image that is whole."""
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(content), formats=[kind.pillow_format]) as image:
-                width, height = image.size
-                mode = image.mode
-            kind.model_validate({"height": height, "width": width})
-        except ValidationError:
-            return f"it has {width}x{height} pixels and no format has so many"
-        except Exception:  # noqa: BLE001 - Pillow fails in many ways
-            return f"it is no whole {kind.pillow_format} image"
-    return width, height, mode
+        with Image.open(io.BytesIO(content), formats=[pillow_format]) as image:
+            return image.mode
 
 
 def counted(names: Iterable[str]) -> str:

@@ -135,6 +135,8 @@ def _say_what_was_found(found: Survey) -> None:
         f"Found {found.samples:,} images of {len(labels)} classes ({shown}{more}): {codec.kind}, "
         f"{codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}; {found.looked_at:,} opened."
     )
+    for note in found.notes:
+        say(note)
     if found.unlabelled:
         say(f"{found.unlabelled:,} rows have no label: they can be predicted and are not learnt from.")
     if found.left_out:

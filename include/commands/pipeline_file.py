@@ -42,11 +42,16 @@ tags = ["images"]
 partitions = 3
 {_record_limit(found.largest)}
 [format]
-# Every image has this size and these channels (1: gray, 3: RGB). For another size make another pipeline.
+# Every sample has this size and these channels (1: gray, 3: RGB). For another size make another pipeline.
 kind = {_toml(codec.kind)}
 height = {codec.height}
 width = {codec.width}
 channels = {codec.channels}
+# "crop" takes images of any size and cuts off what is too much, "pad" puts black beside them, "stretch" gives up their
+# proportions; without it, an image of another size is refused.
+{_setting("resize", codec.resize, "crop")}
+# Takes images of any colours, on white where they are transparent; without it, other channels are refused.
+{_setting("colours", codec.colours, "convert")}
 
 [source]
 {source}
@@ -71,11 +76,19 @@ batch_size = {_batch_size(samples)}
 learning_rate = 0.001
 # The train DAG begins when so many samples are new.
 min_new_samples = {max(1, min(RECORDS, samples // 2, records // 2))}
+# Images are changed a little each time they are learnt from, in the ways of include/augmentations.
+# [[training.augment]]
+# kind = "image.flip"
 
 [promotion]
 # The least accuracy of a champion: more than the {most:.2f} of one that always answers {_toml(largest_class)}.
 floor = {min(0.99, most + 0.05):.2f}
 """
+
+
+def _setting(key: str, value: str | None, example: str) -> str:
+    """The line of a setting, behind a mark of comment where it is not made."""
+    return f"# {key} = {_toml(example)}" if value is None else f"{key} = {_toml(value)}"
 
 
 def _record_limit(largest: int) -> str:

@@ -34,13 +34,14 @@ class Survey:
 
     Attributes:
         source: the `[source]` table.
-        codec: the format that the images have.
+        codec: the format that takes the images.
         labels: how many samples each class has, in order of name.
         unlabelled: how many have none.
         largest: bytes of the largest sample that is known of.
         looked_at: how many were opened.
         unfit: which of those no pipeline takes, and why.
         left_out: how many files are no images, by how their names end.
+        notes: what differs among the images, in sentences.
     """
 
     source: dict[str, Any]
@@ -51,6 +52,7 @@ class Survey:
     unlabelled: int = 0
     unfit: tuple[str, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -74,14 +76,15 @@ def survey_folder(path: str) -> Survey:
     suffixes = tuple(sorted({_suffix(file) for file in images}))
     images.sort(key=lambda file: file.name)  # so that those which are opened are of every class
     opened = images[:: -(-len(images) // LOOKED_AT)]
-    codec, unfit = format_of(path, pillow_format, _contents(source, opened))
+    found = format_of(path, pillow_format, _contents(source, opened))
     return Survey(
         source={"kind": "folder", "path": path, "suffixes": list(suffixes)},
-        codec=codec,
+        codec=found.codec,
         labels=labels,
         largest=max(file.size for file in images),
         looked_at=len(opened),
-        unfit=unfit,
+        unfit=found.unfit,
+        notes=found.notes,
         left_out=dict(Counter(_suffix(file) or "without ending" for file in files if _suffix(file) not in suffixes)),
     )
 
@@ -97,17 +100,18 @@ def survey_table(path: str, *, content: str, label: str, sample_id: str | None =
     # Whatever the content is, the labels are text: no image is read to count them.
     labels, unlabelled = _labels_of(path, label, TableSource(path=path, content=label, label=label).open())
     content_is, samples = _images_of(path, content, sample_id)
-    pillow_format = next(found for sample in samples if (found := pillow_format_of(sample.content)))
-    codec, unfit = format_of(path, pillow_format, ((sample.id, sample.content) for sample in samples))
+    pillow_format = next(name for sample in samples if (name := pillow_format_of(sample.content)))
+    found = format_of(path, pillow_format, ((sample.id, sample.content) for sample in samples))
     table = {"kind": "table", "path": path, "content": content, "content_is": content_is, "label": label}
     return Survey(
         source=table if sample_id is None else {**table, "id": sample_id},
-        codec=codec,
+        codec=found.codec,
         labels=labels,
         largest=max(len(sample.content) for sample in samples),
         looked_at=len(samples),
         unlabelled=unlabelled,
-        unfit=unfit,
+        unfit=found.unfit,
+        notes=found.notes,
     )
 
 

@@ -243,17 +243,76 @@ def test_data_that_no_pipeline_could_learn_from_are_refused(pipelines, place, tm
     refused(pipelines, *path, "--label", "kind", names=("--label", "--source table"))
 
 
-def test_images_of_several_sizes_are_counted(pipelines, place):
+def test_images_of_several_sizes_are_resized(pipelines, place):
     fill(place)
     fill(place, ("wide",), 7, content=png(width=32))
-    refused(pipelines, "--path", place.path, names=("2 sizes", "40 of 16x12, 7 of 32x12", "resize"))
+    pipeline, said = made(pipelines, "--path", place.path)
+    assert (pipeline.format.width, pipeline.format.height, pipeline.format.resize) == (12, 12, "crop")
+    assert "2 sizes, 40 of 16x12, 7 of 32x12: the file says to resize and crop them to 12x12" in said
+    takes_all(pipeline)
 
 
-@pytest.mark.parametrize(("modes", "told"), [(("RGB", "L"), "20 of RGB, 20 of L"), (("RGBA", "RGBA"), "40 of RGBA")])
-def test_images_of_other_channels_are_counted(pipelines, place, modes, told):
+def test_photographs_are_resized_to_what_networks_take(pipelines, place):
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    fill(place, ("cat",), 2, saved(slope("RGB", 1200, 900), "JPEG"), "jpg")
+    fill(place, ("dog",), 2, saved(slope("RGB", 1200, 900), "JPEG", exif=sideways), "jpg")
+    pipeline, said = made(pipelines, "--path", place.path)
+    assert pipeline.format.model_dump(exclude_none=True) == {
+        "kind": "image.jpeg",
+        "height": 224,
+        "width": 224,
+        "channels": 3,
+        "resize": "crop",
+    }
+    assert "2 of 1200x900, 2 of 900x1200" in said
+    takes_all(pipeline)
+
+
+def test_large_images_of_one_size_are_resized_too(pipelines, place):
+    fill(place, content=png(width=800, height=600), count=1)
+    pipeline, said = made(pipelines, "--path", place.path)
+    assert (pipeline.format.width, pipeline.format.resize) == (224, "crop")
+    assert "800x600 pixels, which a network takes long over" in said
+
+
+@pytest.mark.parametrize(
+    ("modes", "channels", "told"),
+    [
+        (("RGB", "L"), 3, "20 of RGB, 20 of L: the file says to convert them to RGB"),
+        (("RGBA", "RGBA"), 3, "40 of RGBA"),
+        (("P", "RGB"), 3, "20 of P, 20 of RGB"),
+        (("L", "LA"), 1, "20 of L, 20 of LA: the file says to convert them to gray"),
+    ],
+)
+def test_images_of_several_modes_are_converted(pipelines, place, modes, channels, told):
     for label, mode in zip(("rose", "tulip"), modes, strict=True):
         fill(place, (label,), content=png(mode))
-    refused(pipelines, "--path", place.path, names=(told, "Image.convert"))
+    pipeline, said = made(pipelines, "--path", place.path)
+    assert (pipeline.format.channels, pipeline.format.colours, pipeline.format.resize) == (channels, "convert", None)
+    assert told in said
+    takes_all(pipeline)
+
+
+def test_a_folder_of_webp(pipelines, place):
+    fill(place, ("rose",), content=saved(slope("RGB", 16, 12), "WEBP"), ending="webp")
+    fill(place, ("tulip",), content=saved(slope("RGB", 16, 12), "WEBP", lossless=True), ending="webp")
+    frames = {"save_all": True, "append_images": [slope("RGB", 16, 12).rotate(180)]}
+    place.write("tulip/moving.webp", saved(slope("RGB", 16, 12), "WEBP", **frames))
+    pipeline, said = made(pipelines, "--path", place.path)
+    assert pipeline.format.model_dump(exclude_none=True) == {
+        "kind": "image.webp",
+        "height": 12,
+        "width": 16,
+        "channels": 3,
+    }
+    assert "tulip/moving.webp: The WebP image is animated" in said
+
+
+def takes_all(pipeline):
+    source = pipeline.source.open()
+    samples = source.read(0, source.count())
+    assert pipeline.format.decode([sample.content for sample in samples]).refusals == []
 
 
 def test_images_none_of_which_is_whole_are_refused(pipelines, place):
