@@ -1,0 +1,48 @@
+"""A small convolutional network for spectrograms that asks what was heard, and not when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from include.models.base import ModelDefinition
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SpectrogramNet(ModelDefinition):
+    """Stages of a 3x3 convolution, batch normalisation and 2x2 pooling, then means over time (Lin et al., 2014).
+
+    The bands are kept apart to the end, since the same shape at another pitch is another sound; time is averaged away,
+    so that a sound may begin anywhere.
+    """
+
+    kind: Literal["spectrogram"] = "spectrogram"
+    channels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (16, 32, 64)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        from torch import nn
+
+        if len(input_shape) != 3:
+            raise ValueError(
+                f"A spectrogram network takes inputs of shape (channels, bands, frames) and the format has shape "
+                f"{input_shape}: choose another [model] kind."
+            )
+        inputs, bands, frames = input_shape
+        smallest = 2 ** len(self.channels)
+        if min(bands, frames) < smallest:
+            raise ValueError(
+                f"A spectrogram network of {len(self.channels)} stages takes at least {smallest} bands and frames and "
+                f"the format has {bands}x{frames}: name fewer [model] channels, or a smaller hop in [format]."
+            )
+        layers: list[nn.Module] = [nn.BatchNorm2d(inputs)]
+        for outputs in self.channels:
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+            inputs, bands = outputs, bands // 2
+        layers += [nn.AdaptiveAvgPool2d((bands, 1)), nn.Flatten(), nn.Dropout(self.dropout)]
+        layers += [nn.Linear(inputs * bands, classes)]
+        return nn.Sequential(*layers)

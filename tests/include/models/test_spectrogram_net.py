@@ -1,0 +1,43 @@
+"""The spectrogram network hears the same sound at any time, and tells what it can't take."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from include.models.spectrogram import SpectrogramNet
+from tests.sentences import assert_readable
+
+
+def network_for(*shape):
+    torch.manual_seed(1)
+    return SpectrogramNet(channels=(4, 8)).build(shape, 10).eval()
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 44), (1, 40, 101), (2, 5, 4)], ids=str)
+def test_inputs_become_logits(shape):
+    assert network_for(*shape)(torch.randn(3, *shape)).shape == (3, 10)
+
+
+def test_a_sound_is_the_same_at_another_time():
+    network = network_for(1, 16, 64)
+    early, late, higher = torch.zeros(3, 1, 1, 16, 64)
+    early[:, :, 4:6, 12:20] = late[:, :, 4:6, 40:48] = higher[:, :, 8:10, 12:20] = 1
+
+    torch.testing.assert_close(network(early), network(late))
+    assert not torch.allclose(network(early), network(higher), atol=1e-4)
+
+
+def test_one_sample_is_a_batch():
+    """As the last one of an epoch may be."""
+    network = network_for(1, 32, 44).train()
+
+    assert network(torch.randn(1, 1, 32, 44)).isfinite().all()
+
+
+@pytest.mark.parametrize(("shape", "named"), [((64,), "(64,)"), ((1, 32, 3), "32x3"), ((1, 3, 44), "3x44")], ids=str)
+def test_inputs_that_it_cannot_take_are_told(shape, named):
+    with pytest.raises(ValueError, match="spectrogram network") as refusal:
+        network_for(*shape)
+
+    assert_readable(refusal.value, named, "[model]")

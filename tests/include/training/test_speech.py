@@ -1,0 +1,38 @@
+"""The bundled speech, from its source over the broker: the network knows voices that it has never heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from include.ingest.batch import ingest_batch
+from include.kafka.ranges import freeze_ranges
+from include.kafka.topics import ensure_topics
+from include.pipeline import PIPELINES, Pipeline, read_pipeline
+from include.sources.spoken_digits import VOICES
+from include.training.job import TrainingJob
+from include.training.loop import train
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+
+
+def test_voices_that_were_never_heard_are_understood(
+    kafka: KafkaConnection, new_name: Callable[[], str], tmp_path: Path
+) -> None:
+    """With fewer samples than two batches of the pipeline have."""
+    spoken_digits = read_pipeline(PIPELINES / "spoken_digits.toml")
+    assert isinstance(spoken_digits, Pipeline), spoken_digits
+    pipeline = spoken_digits.model_copy(update={"name": new_name()})
+    ensure_topics(kafka, pipeline.topic_specs())
+    sent = ingest_batch(kafka, pipeline, "first", records=700, run="run-1")
+
+    job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic))
+    trained = train(job, kafka, tmp_path)
+
+    held_out = job.manifest.split.is_held_out([voice.encode() for voice in VOICES])
+    assert trained.evaluation.samples / sent.samples == pytest.approx(held_out.mean(), abs=0.03), "some whole voices"
+    assert trained.evaluation.accuracy >= pipeline.promotion.floor, trained.evaluation.confusion
