@@ -22,6 +22,9 @@ from include.kafka.topics import TopicSpec
 from include.kinds import Config, find_kinds, one_of
 from include.models.base import ModelDefinition
 from include.sources.base import Source
+from include.targets.base import Target, Task
+from include.targets.regression import RegressionLoss
+from include.targets.tasks import SEPARATOR, target_of
 
 PIPELINES = Path(__file__).parent / "pipelines"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -74,9 +77,21 @@ class Ingest(Config):
 
 
 class Training(Config):
-    """How a model is trained; the split's salt must stay what it is for models to be comparable."""
+    """How a model is trained; the split's salt must stay what it is for models to be comparable.
 
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    Args:
+        task: what the text of a label means, see include.targets.
+        labels: the classes, the labels that a sample may have, or the numbers.
+        separator: between the names of several labels.
+        loss: of a regression, `mse` unless another is named.
+        normalise: whether a regression's network learns its numbers with mean 0 and deviation 1; it does unless told.
+    """
+
+    task: Task = "classification"
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    separator: Annotated[str, Field(min_length=1)] = SEPARATOR
+    loss: RegressionLoss | None = None
+    normalise: bool | None = None
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
@@ -99,9 +114,38 @@ class Training(Config):
             raise ValueError(f"label {twice[0]!r} is named twice")
         return value
 
+    @field_validator("labels")
+    @classmethod
+    def _several(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(value) < 2 and info.data.get("task") == "classification":
+            raise ValueError("a classification chooses among at least 2 items; name another class, or set task")
+        return value
+
+    @field_validator("loss", "normalise")
+    @classmethod
+    def _of_regression(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("task") != "regression":
+            raise ValueError('only task = "regression" has this key; remove it')
+        return value
+
+    def target(self) -> Target:
+        """What the task makes of the labels."""
+        return target_of(self.task, self.labels, separator=self.separator)
+
+    @property
+    def normalised(self) -> bool | None:
+        """Whether numbers are normalised; None where there are no numbers."""
+        if self.task != "regression":
+            return None
+        return self.normalise is not False
+
 
 class Promotion(Config):
-    """When a challenger becomes champion: at least `floor`, and better than the champion of the day."""
+    """When a challenger becomes champion: at least `floor`, and better than the champion of the day.
+
+    The floor is of accuracy, micro-F1 or R², by the task. R² may be negative, and a model that is worse than always
+    answering the mean is no champion.
+    """
 
     floor: Annotated[float, Field(ge=0, le=1)] = 0.8
 

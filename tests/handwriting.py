@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tests.producing import Plain, produce
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
+    from include.sources.base import SourceSample
 
 PARTITIONS = 2
 
@@ -27,16 +29,22 @@ def handwriting() -> Pipeline:
     return pipeline.model_copy(update={"model": ConvNet(channels=(8,), hidden=32, dropout=0.1)})
 
 
-def fill(kafka: KafkaConnection, topic: str, samples: int) -> None:
-    """Write the first images of the set, labelled, over the partitions of a topic."""
+def fill(
+    kafka: KafkaConnection,
+    topic: str,
+    samples: int,
+    label: Callable[[SourceSample], str | None] = attrgetter("label"),
+    start: int = 0,
+) -> None:
+    """Write images of the set, labelled as it is or by `label`, over the partitions of a topic."""
     pipeline = handwriting()
     records = [
         Plain(
             key=sample.id.encode(),
             value=pipeline.format.encode(sample.content),
-            headers=write_headers(pipeline.format.schema_name, label=sample.label),
+            headers=write_headers(pipeline.format.schema_name, label=label(sample)),
         )
-        for sample in pipeline.source.read(0, samples)
+        for sample in pipeline.source.read(start, samples)
     ]
     for partition in range(PARTITIONS):
         produce(kafka, topic, itertools.islice(records, partition, None, PARTITIONS), partition=partition)

@@ -9,6 +9,7 @@ import numpy as np
 from include.pipeline import Pipeline
 from include.prediction.record import ModelIdentity
 from include.sources.base import Source, SourceSample
+from include.targets.classification import Classification
 
 if TYPE_CHECKING:
     from include.prediction.predictor import Predictor
@@ -87,4 +88,4 @@ def tiny_predictor() -> Predictor:
     with torch.no_grad():
         layer.weight.copy_(torch.eye(3, 4))
         layer.bias.zero_()
-    return Predictor(nn.Sequential(nn.Flatten(), layer), LETTERS, IDENTITY)
+    return Predictor(nn.Sequential(nn.Flatten(), layer), Classification(LETTERS), IDENTITY)

@@ -19,6 +19,7 @@ from include.kafka import dead_letters
 from include.kafka.dead_letters import Rejection
 from include.kafka.record import address_of, headers_of, headers_size, read_headers
 from include.kafka.signing import SIGNATURE
+from include.targets.base import BadLabel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,18 +70,22 @@ def look_at(message: Message, pipeline: Pipeline) -> Looked:
     faults: list[Rejection] = []
     if refusal := head.refusal(codec.schema_name):
         faults.append(Rejection(*refusal))
-    elif message.topic() == pipeline.samples_topic and head.label not in pipeline.training.labels:
-        known = ", ".join(pipeline.training.labels)
-        faults.append(
-            Rejection("no-label", "The record has no label header.")
-            if head.label is None
-            else Rejection("unknown-label", f"The label is {head.label!r} and the pipeline has {known}.")
-        )
+    elif message.topic() == pipeline.samples_topic and (fault := _label_fault(head.label, pipeline)):
+        faults.append(fault)
     if pipeline.signed and SIGNATURE not in dict(headers):
         faults.append(Rejection("unsigned", f"The record has no header {SIGNATURE}."))
     decoded = codec.decode([message.value()])
     faults += [Rejection(refusal.reason, refusal.error) for refusal in decoded.refusals]
     return Looked(message, headers, decoded.samples[0] if len(decoded.samples) else None, tuple(faults))
+
+
+def _label_fault(label: str | None, pipeline: Pipeline) -> Rejection | None:
+    if label is None:
+        return Rejection("no-label", "The record has no label header.")
+    read = pipeline.training.target().read(label)
+    if not isinstance(read, BadLabel):
+        return None
+    return Rejection(read.reason, f"{read.error}: {', '.join(pipeline.training.labels)}.")
 
 
 def look_at_prediction(message: Message) -> Looked:

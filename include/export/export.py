@@ -190,7 +190,7 @@ def _write(
             ledger.record(writer, key, {**before, PLANNED: piece.end})
     name = f"{item.topic}-{item.topic_id}-{item.partition}-{piece.start:020}-{piece.end:020}.parquet"
     for day, messages in _by_day(piece.messages).items():
-        table = predictions_table(messages)
+        table = predictions_table(messages, pipeline.training.task)
         done.left_out += table.attrs[LEFT_OUT]
         file = f"day={day}/{name}"
         # A file is there whole, and more can't be read now than then.

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import PermanentError
 from include.feed.plan import epoch_blocks, window_order
-from include.feed.window import ROW, Part, WindowReader
+from include.feed.window import Part, WindowReader, row_type
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
 from include.kafka.record import Address, Headers, headers_of, headers_size, read_headers
 from include.kafka.signing import signing_keys
+from include.targets.base import BadLabel
+from include.targets.tasks import target_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +50,12 @@ class WrongState(PermanentError):
 
 @dataclass
 class FeedReport:
-    """What one epoch met: samples by label, refusals by reason, and the first few refusals in words."""
+    """What one epoch met: samples, those by label, refusals by reason, and the first few refusals in words.
 
+    A sample may have several labels or none, so `samples` need not add up to `total`.
+    """
+
+    total: int = 0
     samples: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
@@ -73,9 +79,9 @@ class _Position:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What a record's headers say: the label's index, -1 where `refusal` says why there is none, and the group."""
+    """What a record's headers say: the label as a target, unknown where `refusal` says why, and the group."""
 
-    label: int
+    label: Any
     group: bytes | None
     refusal: tuple[str, str]
 
@@ -89,6 +95,7 @@ class _Heads(dict[Headers, _Head]):
     def __init__(self, manifest: Manifest, keys: SigningKeys | None = None) -> None:
         super().__init__()
         self._manifest = manifest
+        self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
         self._keys = keys
 
     def __missing__(self, headers: Headers) -> _Head:
@@ -105,19 +112,22 @@ class _Heads(dict[Headers, _Head]):
         if self._keys is None:
             return [self[headers] for headers in found]
         return [
-            self[headers] if fault is None else _Head(-1, self[headers].group, (fault.reason, fault.error))
+            self[headers]
+            if fault is None
+            else _Head(self._target.unknown, self[headers].group, (fault.reason, fault.error))
             for headers, fault in map(self._keys.verify, messages, found)
         ]
 
     def _read(self, headers: Headers) -> _Head:
-        head, manifest = read_headers(headers), self._manifest
-        if refusal := head.refusal(manifest.schema):
-            return _Head(-1, head.group, refusal)
+        head, unknown = read_headers(headers), self._target.unknown
+        if refusal := head.refusal(self._manifest.schema):
+            return _Head(unknown, head.group, refusal)
         if head.label is None:
-            return _Head(-1, head.group, ("no-label", "the record has no label header"))
-        if head.label not in manifest.labels:
-            return _Head(-1, head.group, ("unknown-label", f"label {head.label!r} is not one of the pipeline's"))
-        return _Head(manifest.labels.index(head.label), head.group, ("", ""))
+            return _Head(unknown, head.group, ("no-label", "the record has no label header"))
+        label = self._target.read(head.label)
+        if isinstance(label, BadLabel):
+            return _Head(unknown, head.group, label)
+        return _Head(label, head.group, ("", ""))
 
 
 @dataclass
@@ -151,7 +161,9 @@ class _Records:
 
 
 class Feed:
-    """An iterable of `(inputs, labels)`: float32 (batch, *input_shape) and int64 (batch,) tensors.
+    """An iterable of `(inputs, targets)`: float32 (batch, *input_shape) and int64 (batch,) tensors.
+
+    The targets of a task other than classification are float32 (batch, labels); see include.targets.
 
     One iteration serves what is left of the current epoch. The order depends on manifest, seed and epoch only: every
     rank walks the same global batches and serves its rows `rank::world_size` of each. Memory is bounded by two windows
@@ -200,6 +212,8 @@ class Feed:
         self.world_size = world_size
         self.report = FeedReport()
         self._keys = signing_keys(connection, signed=manifest.signed)
+        self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
+        self._rows = row_type(self._target)
         self._position = _Position()
 
     @property
@@ -301,7 +315,7 @@ class Feed:
             self.manifest.ranges, window=self.window, seed=self.manifest.seed, epoch=epoch, shuffle=self.shuffle
         )
         check_ranges(self.connection, self.manifest.ranges)
-        windows = WindowReader(self._selected(blocks, start, stop, report), self.codec, self.window)
+        windows = WindowReader(self._selected(blocks, start, stop, report), self.codec, self.window, self._rows)
         served = np.zeros(len(self.manifest.labels), np.int64)
         number, skip = start.window, start.batch
         while (window := windows.take()) is not None and not stop.is_set():
@@ -314,7 +328,8 @@ class Feed:
                     row = window.rows[rows[refusal.position]]
                     report.refuse(refusal.reason, refusal.error, _address(blocks[row["block"]], int(row["offset"])))
                 labels = window.rows["label"][rows[decoded.positions]]
-                served += np.bincount(labels, minlength=len(served))
+                served += self._target.counts(labels)
+                report.total += len(labels)
                 yield _Position(epoch, number, *first, batch + 1), self.codec.to_inputs(decoded.samples), labels
                 windows.read_ahead((batch + 1) * self.batch_size)
             number, skip = number + 1, 0
@@ -346,13 +361,15 @@ class Feed:
         """The labelled records of this side of the split; its others are refused."""
         import numpy as np
 
-        labels = np.array([head.label for head in records.heads], np.int64)
+        labels = np.array([head.label for head in records.heads], self._target.dtype)
+        labels = labels.reshape(-1, *self._target.shape)
+        known = self._target.known(labels)
         mine = self.manifest.split.is_held_out(records.groups) == (self.side == "held_out")
-        for position in np.flatnonzero(mine & (labels < 0)).tolist():
+        for position in np.flatnonzero(mine & ~known).tolist():
             address = _address(blocks[records.block], records.offsets[position])
             report.refuse(*records.heads[position].refusal, address)
-        kept = np.flatnonzero(mine & (labels >= 0))
-        rows = np.empty(len(kept), ROW)
+        kept = np.flatnonzero(mine & known)
+        rows = np.empty(len(kept), self._rows)
         rows["label"] = labels[kept]
         rows["block"] = records.block
         rows["offset"] = np.array(records.offsets, np.int64)[kept]

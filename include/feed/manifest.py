@@ -8,12 +8,18 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from include.kafka.ranges import OffsetRange
+from include.targets.base import Task
+from include.targets.tasks import SEPARATOR
 
 if TYPE_CHECKING:
     import numpy as np
+
+CLASSIFICATION: Task = "classification"
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class Split:
 class Manifest:
     """The frozen ranges of a run, and how they are read, split and shuffled.
 
-    Where it is `signed`, a record that is not signed by a known key is none of its samples.
+    Where it is `signed`, a record that is not signed by a known key is none of its samples. `task` and `separator` say
+    what the text of a label means; see include.targets.
 
     The same manifest gives the same batches in the same order, whoever reads it.
     """
@@ -63,6 +70,9 @@ class Manifest:
     split: Split
     seed: int
     signed: bool = False
+    # Left out where they say nothing new, so that manifests from before there were tasks keep their digests.
+    task: Annotated[Task, Field(exclude_if=lambda task: task == CLASSIFICATION)] = CLASSIFICATION
+    separator: Annotated[str, Field(exclude_if=lambda separator: separator == SEPARATOR)] = SEPARATOR
 
     @cached_property
     def digest(self) -> str:
@@ -75,7 +85,11 @@ class Manifest:
         return self.digest[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        for name, usual in (("task", CLASSIFICATION), ("separator", SEPARATOR)):
+            if values[name] == usual:
+                del values[name]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
@@ -87,4 +101,6 @@ class Manifest:
             split=Split(str(values["split"]["salt"]), float(values["split"]["held_out"])),
             seed=int(values["seed"]),
             signed=bool(values.get("signed", False)),
+            task=values.get("task", CLASSIFICATION),
+            separator=str(values.get("separator", SEPARATOR)),
         )

@@ -12,9 +12,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from include.codecs.base import Codec
+    from include.targets.base import Target
 
-ROW = [("label", "i8"), ("block", "i8"), ("offset", "i8")]
 LARGEST_ARRAY = 256 * 2**20
+
+
+def row_type(target: Target) -> np.dtype[Any]:
+    """What is kept beside a sample's value: its label as a target, and the block and offset that it came from."""
+    import numpy as np
+
+    return np.dtype([("label", target.dtype, target.shape), ("block", "i8"), ("offset", "i8")])
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Part:
 
     Attributes:
         values: the records' values.
-        rows: structured array of dtype `ROW`: index of the label, and the block and offset that the record came from.
+        rows: structured array of `row_type`.
     """
 
     values: Sequence[bytes | None]
@@ -39,12 +46,12 @@ class Part:
 class Window:
     """Samples that are shuffled together; they stay encoded until their batch is served."""
 
-    def __init__(self, codec: Codec, size: int) -> None:
+    def __init__(self, codec: Codec, size: int, row: np.dtype[Any]) -> None:
         import numpy as np
 
         self._codec = codec
         self._values: list[bytes | None] = []
-        self._rows = np.empty(size, ROW)
+        self._rows = np.empty(size, row)
         self.count = 0
 
     def __len__(self) -> int:
@@ -52,7 +59,7 @@ class Window:
 
     @property
     def rows(self) -> np.ndarray[Any, Any]:
-        """A row of dtype `ROW` for each sample."""
+        """A row of `row_type` for each sample."""
         return self._rows[: self.count]
 
     def add(self, part: Part) -> None:
@@ -81,10 +88,10 @@ class ArrayWindow(Window):
     its other work: every one of them is a cache miss, and so is the memory that the next records are read into.
     """
 
-    def __init__(self, codec: Codec, size: int) -> None:
+    def __init__(self, codec: Codec, size: int, row: np.dtype[Any]) -> None:
         import numpy as np
 
-        super().__init__(codec, size)
+        super().__init__(codec, size, row)
         self._samples = np.empty((size, *codec.sample_shape), _sample_type(codec))
         self._refusals: dict[int, Refusal] = {}
 
@@ -124,13 +131,14 @@ class WindowReader:
     that only the first window of an epoch is waited for.
     """
 
-    def __init__(self, parts: Iterator[Part], codec: Codec, size: int) -> None:
+    def __init__(self, parts: Iterator[Part], codec: Codec, size: int, row: np.dtype[Any]) -> None:
         self._parts = parts
         self._codec = codec
         self._size = size
+        self._row = row
         small = size * _sample_bytes(codec) <= LARGEST_ARRAY
         self._kind = ArrayWindow if small and _only_copies(codec) else Window
-        self._next = self._kind(codec, size)
+        self._next = self._kind(codec, size, row)
         self._served: Window | None = None
         self._left: Part | None = None
 
@@ -150,7 +158,7 @@ class WindowReader:
         """
         self.read_ahead(self._size)
         window, free = self._next, self._served
-        self._next = self._kind(self._codec, self._size) if free is None else free
+        self._next = self._kind(self._codec, self._size, self._row) if free is None else free
         self._next.clear()
         self._served = window
         return window if len(window) else None

@@ -111,7 +111,7 @@ def print_result(console: Console, result: PipelineResult) -> None:
         f"{_counted(new, total)} in the topics: {topics.samples:,} labelled samples, {topics.requests:,} requests",
     )
     if version is not None:
-        facts.add_row("model", f"version {version.number}, accuracy {version.accuracy:.4f} on held-out samples")
+        facts.add_row("model", f"version {version.number}, {version.metric} {version.score:.4f} on held-out samples")
     proof = "each request exactly once" if topics.exactly_once else "NOT each request exactly once"
     facts.add_row(
         "predicted",
@@ -130,13 +130,13 @@ def _counted(new: int, total: int) -> str:
 
 def _examples(predictions: Sequence[Mapping[str, object]]) -> Table:
     table = Table(title=f"{len(predictions)} of the predictions, as a consumer reads them", title_justify="left")
-    for column in ("id", "label", "score", "model", "from"):
+    answered = [name for name in ("label", "score", "labels", "values") if any(name in item for item in predictions)]
+    for column in ("id", *answered, "model", "from"):
         table.add_column(column, justify="right" if column == "score" else "left")
     for item in predictions:
         table.add_row(
             str(item.get("id")),
-            str(item.get("label")),
-            str(item.get("score")),
+            *(str(item.get(name)) for name in answered),
             f"{item.get('model')}/{item.get('version')}",
             f"{item.get('topic')}/{item.get('partition')}/{item.get('offset')}",
         )

@@ -20,7 +20,7 @@ class ConvNet(ModelDefinition):
     hidden: Annotated[int, Field(ge=1)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
 
-    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from torch import nn
 
         if len(input_shape) != 3:
@@ -28,7 +28,7 @@ class ConvNet(ModelDefinition):
                 f"A convnet takes images of shape (channels, height, width) and the format has shape {input_shape}: "
                 "choose another [model] kind."
             )
-        inputs, height, width = input_shape
+        channels, height, width = input_shape
         smallest = 2 ** len(self.channels)
         if min(height, width) < smallest:
             raise ValueError(
@@ -36,10 +36,10 @@ class ConvNet(ModelDefinition):
                 f"the format has {height}x{width}: name fewer [model] channels."
             )
         layers: list[nn.Module] = []
-        for outputs in self.channels:
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
-            layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-            inputs, height, width = outputs, height // 2, width // 2
-        layers += [nn.Flatten(), nn.Linear(inputs * height * width, self.hidden), nn.ReLU()]
-        layers += [nn.Dropout(self.dropout), nn.Linear(self.hidden, classes)]
+        for more in self.channels:
+            layers += [nn.Conv2d(channels, more, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(more, more, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            channels, height, width = more, height // 2, width // 2
+        layers += [nn.Flatten(), nn.Linear(channels * height * width, self.hidden), nn.ReLU()]
+        layers += [nn.Dropout(self.dropout), nn.Linear(self.hidden, outputs)]
         return nn.Sequential(*layers)

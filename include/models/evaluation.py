@@ -1,4 +1,4 @@
-"""How well a network knows samples: accuracy, loss and the confusion matrix."""
+"""How well a network knows samples."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.models.base import loss_function, own_metrics
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import nn
+
+    from include.targets.base import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,35 +22,39 @@ class Evaluation:
 
     Attributes:
         samples: how many there were.
-        correct: how many got their own label.
-        loss: mean cross entropy in nats; 0 without samples.
-        confusion: int64 (classes, classes): counts by true label (row) and predicted label (column).
+        loss: the mean over them; 0 without samples.
+        metric: name of the one that decides a promotion.
+        metrics: by name; 0 without samples.
+        confusion: int64 (classes, classes), counts by true label (row) and predicted label (column); None where a
+            sample has not exactly one label.
     """
 
     samples: int
-    correct: int
     loss: float
-    confusion: np.ndarray[Any, Any]
+    metric: str
+    metrics: dict[str, float]
+    confusion: np.ndarray[Any, Any] | None
 
     @property
-    def accuracy(self) -> float:
-        """Share of the samples that got their own label, 0 without samples."""
-        return self.correct / self.samples if self.samples else 0.0
+    def score(self) -> float:
+        """The metric that decides a promotion: higher is better, 1 is perfect."""
+        return self.metrics[self.metric]
 
 
-def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], classes: int) -> Evaluation:
-    """Predict batches of float32 (n, *shape) inputs and int64 (n,) labels; the network's mode is restored.
+def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], target: Target) -> Evaluation:
+    """Predict batches of float32 (n, *shape) inputs and their targets; every module's mode is restored.
 
     Batches are moved to the network's own device; nothing is taken back from it before the last one.
     """
     import torch
-    from torch.nn import functional
 
     parameter = next(network.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+    samples, tally, mean_loss = 0, target.tally(device), loss_function(network, target)
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    was_training = network.training
+    own: dict[str, Any] = {}
+    # One by one: a frozen part of a network in training is in evaluation mode.
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         with torch.inference_mode():
@@ -54,11 +62,14 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Ten
                 if not len(labels):
                     continue
                 truth = labels.to(device, non_blocking=True)
-                logits = network(inputs.to(device, non_blocking=True))
-                loss += functional.cross_entropy(logits, truth, reduction="sum")
-                confusion += torch.bincount(truth * classes + logits.argmax(dim=1), minlength=classes * classes)
+                outputs = network(inputs.to(device, non_blocking=True))
+                loss += mean_loss(outputs, truth).double() * len(labels)
+                tally.add(outputs, truth)
+                for name, value in own_metrics(network, target.restored(outputs), truth).items():
+                    own[name] = own.get(name, 0) + value * len(labels)
+                samples += len(labels)
     finally:
-        network.train(was_training)
-    counts = confusion.reshape(classes, classes).cpu().numpy()
-    samples = int(counts.sum())
-    return Evaluation(samples, int(counts.trace()), float(loss) / max(samples, 1), counts)
+        for module, training in modes:
+            module.training = training
+    metrics = tally.metrics() | {name: float(total) / samples for name, total in own.items()}
+    return Evaluation(samples, float(loss) / max(samples, 1), target.metric, metrics, tally.confusion())

@@ -36,7 +36,7 @@ class Ngrams(ModelDefinition):
     dimensions: Annotated[int, Field(ge=1, le=4096)] = 64
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
 
-    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from torch import nn
 
         if len(input_shape) != 1:
@@ -52,7 +52,7 @@ class Ngrams(ModelDefinition):
             _hashes(frozenset(self.lengths), self.buckets),
             vectors,
             nn.Dropout(self.dropout),
-            nn.Linear(self.dimensions, classes),
+            nn.Linear(self.dimensions, outputs),
         )
 
 

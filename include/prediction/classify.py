@@ -1,15 +1,15 @@
-"""Records -> outcomes: every record of a chunk becomes a label with a score, or a rejection with its reason."""
+"""Records -> outcomes: every record of a chunk becomes an answer, or a rejection with its reason."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import Rejection
 from include.kafka.record import Headers, headers_of, read_headers
-from include.prediction.forward import Best, forward
+from include.prediction.forward import forward
+from include.targets.base import Answer
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -17,28 +17,22 @@ if TYPE_CHECKING:
 
     from include.codecs.base import Codec
     from include.kafka.signing import SigningKeys
+    from include.targets.base import Target
 
 FORWARD_SAMPLES = 512
-
-
-@dataclass(frozen=True)
-class Label:
-    """A prediction: the label's name and its probability, 0 to 1."""
-
-    name: str
-    score: float
 
 
 def classify(
     network: nn.Module,
     codec: Codec,
-    labels: Sequence[str],
+    target: Target,
     messages: Sequence[Message],
     keys: SigningKeys | None = None,
-) -> list[Label | Rejection]:
+) -> list[Answer | Rejection]:
     """One outcome per message, in order.
 
     Args:
+        target: what the network's outputs mean.
         keys: where records are signed, the keys that a signature must be of.
 
     Raises:
@@ -46,7 +40,7 @@ def classify(
     """
     import torch
 
-    outcomes: list[Label | Rejection | None] = [None] * len(messages)
+    outcomes: list[Answer | Rejection | None] = [None] * len(messages)
     readable: list[int] = []
 
     # Headers repeat, and what is known of them is forgotten with the messages that hold them.
@@ -70,17 +64,15 @@ def classify(
     network.eval()
     for start in range(0, len(inputs), FORWARD_SAMPLES):
         rows = decoded.positions[start : start + FORWARD_SAMPLES]
-        results = forward(network, inputs[start : start + FORWARD_SAMPLES])
+        results = forward(network, inputs[start : start + FORWARD_SAMPLES], target.answers)
         for row, result in zip(rows, results, strict=True):
-            outcomes[readable[row]] = _outcome(result, labels)
+            outcomes[readable[row]] = _outcome(result)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _outcome(result: Best | str, labels: Sequence[str]) -> Label | Rejection:
+def _outcome(result: Answer | str | None) -> Answer | Rejection:
     if isinstance(result, str):
         return Rejection("network-failed", f"The network fails at this sample: {result}.")
-    score, index = result
-    # NaN is the only number that differs from itself.
-    if score != score:  # noqa: PLR0124
+    if result is None:
         return Rejection("not-finite", "The network's output for this sample is not a finite number.")
-    return Label(labels[index], score)
+    return result

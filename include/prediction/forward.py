@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from include.errors import MillraceError
 
@@ -10,16 +11,17 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# The highest softmax probability and its index.
-Best = tuple[float, int]
+Result = TypeVar("Result")
 
 
 class NetworkFailed(MillraceError):
     """The network fails, and no sample of the batch is to blame."""
 
 
-def forward(network: nn.Module, inputs: torch.Tensor) -> list[Best | str]:
-    """One result a sample: its highest softmax probability with that one's index, or why the network fails at it.
+def forward(
+    network: nn.Module, inputs: torch.Tensor, read: Callable[[torch.Tensor], list[Result]]
+) -> list[Result | str]:
+    """One result a sample: what is read of the network's outputs for it, or why the network fails at it.
 
     The samples at fault are found by bisection. The others get the outputs, to the last bit, that they would have had
     beside good ones: those depend on the size of a batch, so the whole batch is run again with a good sample in each
@@ -28,26 +30,29 @@ def forward(network: nn.Module, inputs: torch.Tensor) -> list[Best | str]:
     Args:
         network: in evaluation mode.
         inputs: float32 (batch, *input_shape); the batch is not empty.
+        read: from outputs (batch, outputs) to a result a row; it raises where they are of another shape.
 
     Raises:
         NetworkFailed: there is no memory left, or the batch fails without the samples that fail alone, with zeros for
             every sample if need be.
     """
     try:
-        return [*_best(network, inputs)]
+        return [*_results(network, inputs, read)]
     except Exception as error:  # noqa: BLE001 - a network may raise anything
-        failures = _failing(network, inputs, error)
+        failures = _failing(network, inputs, error, read)
     good = next((row for row in range(len(inputs)) if row not in failures), None)
     substituted = inputs.clone()
     for row in failures:
         substituted[row] = 0 if good is None else inputs[good]
     try:
-        return [failures.get(row, best) for row, best in enumerate(_best(network, substituted))]
+        return [failures.get(row, result) for row, result in enumerate(_results(network, substituted, read))]
     except Exception as error:
         raise _not_the_samples(error, len(inputs)) from error
 
 
-def _failing(network: nn.Module, inputs: torch.Tensor, error: Exception) -> dict[int, str]:
+def _failing(
+    network: nn.Module, inputs: torch.Tensor, error: Exception, read: Callable[[torch.Tensor], list[Result]]
+) -> dict[int, str]:
     """By row why the network fails at that sample alone; the inputs as a whole have failed with `error`."""
     if _lacks_memory(error):
         raise _not_the_samples(error, len(inputs)) from error
@@ -57,18 +62,20 @@ def _failing(network: nn.Module, inputs: torch.Tensor, error: Exception) -> dict
     middle = len(inputs) // 2
     for start, part in ((0, inputs[:middle]), (middle, inputs[middle:])):
         try:
-            _best(network, part)
+            _results(network, part, read)
         except Exception as failure:  # noqa: BLE001 - a network may raise anything
-            found.update({start + row: told for row, told in _failing(network, part, failure).items()})
+            found.update({start + row: told for row, told in _failing(network, part, failure, read).items()})
     return found
 
 
-def _best(network: nn.Module, inputs: torch.Tensor) -> list[Best]:
+def _results(network: nn.Module, inputs: torch.Tensor, read: Callable[[torch.Tensor], list[Result]]) -> list[Result]:
     import torch
 
     with torch.inference_mode():
-        best = network(inputs).softmax(dim=1).max(dim=1)
-        return list(zip(best.values.tolist(), best.indices.tolist(), strict=True))
+        results = read(network(inputs))
+    if len(results) != len(inputs):
+        raise ValueError(f"the network has {len(results)} outputs for {len(inputs)} samples")
+    return results
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from include.kafka.dead_letters import Rejection
 
 if TYPE_CHECKING:
     from include.pipeline import Pipeline
-    from include.prediction.classify import Label
+    from include.targets.base import Answer
 
 # A share says nothing about a handful of samples.
 SHARE_COUNTS_FROM = 100
@@ -30,7 +30,7 @@ class Published:
     def rejected(self) -> int:
         return self.dead_letters.total()
 
-    def add(self, outcomes: Sequence[Label | Rejection]) -> None:
+    def add(self, outcomes: Sequence[Answer | Rejection]) -> None:
         """Count the outcomes of one chunk."""
         rejections = [outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)]
         self.samples += len(outcomes)
@@ -63,7 +63,9 @@ class TooManyRejected(PermanentError):
         self.reasons = reasons
 
 
-def check_limits(pipeline: Pipeline, published: Published, in_a_row: int, outcomes: Sequence[Label | Rejection]) -> int:
+def check_limits(
+    pipeline: Pipeline, published: Published, in_a_row: int, outcomes: Sequence[Answer | Rejection]
+) -> int:
     """Refuse a chunk that would go beyond a limit of `[prediction]`.
 
     Args:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import OVERSIZE, Rejection, dead_letter
 from include.kafka.record import OutgoingRecord, address_of
-from include.prediction.classify import Label
 from include.prediction.record import prediction_value
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from include.kafka.transaction import TransactionalWriter
     from include.pipeline import Pipeline
     from include.prediction.predictor import Predictor
+    from include.targets.base import Answer
 
 
 def outgoing_records(
@@ -23,19 +23,19 @@ def outgoing_records(
     pipeline: Pipeline,
     predictor: Predictor,
     messages: Sequence[Message],
-    outcomes: Sequence[Label | Rejection],
+    outcomes: Sequence[Answer | Rejection],
     run: str,
-) -> tuple[list[OutgoingRecord], list[Label | Rejection]]:
+) -> tuple[list[OutgoingRecord], list[Answer | Rejection]]:
     """One record for every message, and the outcome that it tells: what is too large is a rejection.
 
     Raises:
         RecordTooLarge: the topic does not even take the explanation of a dead letter.
     """
     records: list[OutgoingRecord] = []
-    told: list[Label | Rejection] = []
+    told: list[Answer | Rejection] = []
     topic = pipeline.dead_letters_topic
     for message, outcome in zip(messages, outcomes, strict=True):
-        if isinstance(outcome, Label):
+        if not isinstance(outcome, Rejection):
             record = _prediction(pipeline, predictor, message, outcome)
             limit = writer.record_limit(record.topic)
             if record.size_bound <= limit:
@@ -53,11 +53,11 @@ def outgoing_records(
     return records, told
 
 
-def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, label: Label) -> OutgoingRecord:
+def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, answer: Answer) -> OutgoingRecord:
     address = address_of(message)
     key = message.key() or str(address).encode()
     # Bytes that are no text are told, not replaced: two keys must not become one id.
     sample_id = key.decode("utf-8", "backslashreplace")
-    value = prediction_value(sample_id, label.name, label.score, predictor.identity, address, message.timestamp()[1])
+    value = prediction_value(sample_id, answer, predictor.identity, address, message.timestamp()[1])
     # Dated when it is sent: a request's own time may be one that Kafka refuses, or that retention removes at once.
     return OutgoingRecord(pipeline.predictions_topic, key, value, [predictor.identity.header])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from include.pipeline import Pipeline
+    from include.targets.base import Target
 
 
 class NoChampion(NothingToDo):
@@ -28,10 +28,10 @@ class WrongFormat(PermanentError):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network in evaluation mode, the names of its outputs, and whose it is."""
+    """A network in evaluation mode, what its outputs mean, and whose it is."""
 
     network: nn.Module
-    labels: Sequence[str]
+    target: Target
     identity: ModelIdentity
 
 
@@ -61,5 +61,5 @@ def load_predictor(pipeline: Pipeline, wanted: str) -> Predictor:
         )
     model.network.eval()
     return Predictor(
-        model.network, model.labels, ModelIdentity(found.name, found.number, found.digest, found.manifest_id)
+        model.network, model.target, ModelIdentity(found.name, found.number, found.digest, found.manifest_id)
     )

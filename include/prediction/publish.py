@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
     from include.pipeline import Pipeline
-    from include.prediction.classify import Label
     from include.prediction.predictor import Predictor
+    from include.targets.base import Answer
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def _left(attempt: _Attempt, wanted: OffsetRange, entry: Mapping[str, Any]) -> O
 
 def _predict(
     attempt: _Attempt, writer: TransactionalWriter, chunk: Chunk
-) -> tuple[list[OutgoingRecord], list[Label | Rejection]]:
+) -> tuple[list[OutgoingRecord], list[Answer | Rejection]]:
     """What to publish for a chunk, and the outcomes that it tells."""
     if attempt.stopped():
         raise Stopped(
@@ -197,7 +197,7 @@ def _predict(
             f"{attempt.pipeline.requests_topic}; the next attempt goes on from there."
         )
     predictor = attempt.predictor
-    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.labels, chunk.messages, attempt.keys)
+    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.target, chunk.messages, attempt.keys)
     return outgoing_records(writer, attempt.pipeline, predictor, chunk.messages, outcomes, attempt.run)
 
 

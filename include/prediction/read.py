@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ from include.kafka.newest import newest_records
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_ranges
 from include.kafka.record import address_of
+from include.targets.base import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ LEFT_OUT = "left_out"
 LEFT_OUT_TOLD = 5
 # NumPy's number for it.
 NOT_A_TIME = -(2**63)
+# Of what a classification answers; several labels and numbers have columns by name.
 DTYPES = {
     "id": "str",
     "label": "str",
@@ -54,14 +56,12 @@ class InvalidPeriod(PermanentError):
     """A time without its zone, a period that ends before it begins, or no rows asked for."""
 
 
-class PredictionRow(BaseModel):
-    """The fields of `include.prediction.record.prediction_value`; others may join them."""
+class _Row(BaseModel):
+    """The fields of `include.prediction.record.prediction_value` but the answer; others may join them."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
     id: str
-    label: str
-    score: float
     timestamp: Counted | None
     model: str
     version: Counted
@@ -71,6 +71,45 @@ class PredictionRow(BaseModel):
     partition: Counted
     offset: Counted
     index: Counted
+
+    def columns(self) -> dict[str, Any]:
+        """What the row has, by column."""
+        return self.model_dump()
+
+
+class PredictionRow(_Row):
+    """What a classification answers."""
+
+    label: str
+    score: float
+
+
+class MultiLabelRow(_Row):
+    """What is answered where a sample may have several labels."""
+
+    labels: list[str]
+    scores: dict[str, float]
+
+    def columns(self) -> dict[str, Any]:
+        """The labels as a list, and `score.<label>` for each."""
+        return self.model_dump(exclude={"scores"}) | {f"score.{name}": score for name, score in self.scores.items()}
+
+
+class RegressionRow(_Row):
+    """What a regression answers."""
+
+    values: dict[str, float]
+
+    def columns(self) -> dict[str, Any]:
+        """`value.<name>` for each number."""
+        return self.model_dump(exclude={"values"}) | {f"value.{name}": value for name, value in self.values.items()}
+
+
+ROWS: dict[Task, type[_Row]] = {
+    "classification": PredictionRow,
+    "multi-label": MultiLabelRow,
+    "regression": RegressionRow,
+}
 
 
 def read_predictions(
@@ -99,7 +138,8 @@ def read_predictions(
         number: the newest of them at most; None for all, which have to fit into memory.
 
     Returns:
-        One row a prediction with the fields of its record: `score` as float64, 0 to 1; `timestamp`, the request's own
+        One row a prediction with the fields of its record: `score` as float64, 0 to 1 (`labels` as lists and
+        `score.<label>` where a sample may have several, `value.<name>` of a regression); `timestamp`, the request's own
         time, as datetime64[ms, UTC], NaT where it has none; `version`, `partition`, `offset` and `index` as int64; the
         others as str. Records that are no predictions have no row: they are logged, and counted in
         `attrs["left_out"]`.
@@ -124,20 +164,24 @@ def read_predictions(
         messages.sort(key=lambda message: message.timestamp()[1])
     else:
         messages = newest_records(connection, GROUP, ranges, number, wanted=wanted)[0][::-1]
-    return predictions_table(messages)
+    return predictions_table(messages, pipeline.training.task)
 
 
-def predictions_table(messages: Iterable[Message]) -> pd.DataFrame:
+def predictions_table(messages: Iterable[Message], task: Task) -> pd.DataFrame:
     """The predictions among the messages in their order, as `read_predictions` gives them."""
     import numpy as np
     import pandas as pd
 
-    rows, left_out = _rows(messages)
-    table = pd.DataFrame.from_records([row.model_dump() for row in rows], columns=list(DTYPES))
+    kind = ROWS[task]
+    rows, left_out = _rows(messages, kind)
+    columns = [row.columns() for row in rows]
+    usual = [name for name in DTYPES if kind is PredictionRow or name in _Row.model_fields]
+    named = dict.fromkeys(name for row in columns for name in row)
+    table = pd.DataFrame.from_records(columns, columns=list(dict.fromkeys([*usual, *named])))
     # Not by pandas' parser, which knows no time beyond the year 9999; a request may have any.
     times = np.array([NOT_A_TIME if row.timestamp is None else row.timestamp for row in rows], np.int64)
     table["timestamp"] = pd.Series(times.astype("datetime64[ms]")).dt.tz_localize("UTC")
-    table = table.astype(DTYPES)
+    table = table.astype({name: DTYPES[name] for name in usual})
     table.attrs[LEFT_OUT] = left_out
     return table
 
@@ -173,13 +217,13 @@ def _from_time(connection: KafkaConnection, ranges: Sequence[OffsetRange], milli
     return [replace(item, start=min(item.end, max(item.start, offsets[item.partition]))) for item in ranges]
 
 
-def _rows(messages: Iterable[Message]) -> tuple[list[PredictionRow], int]:
-    rows: list[PredictionRow] = []
+def _rows(messages: Iterable[Message], kind: type[_Row]) -> tuple[list[_Row], int]:
+    rows: list[_Row] = []
     left_out = 0
     told: deque[str] = deque(maxlen=LEFT_OUT_TOLD)
     for message in messages:
         try:
-            rows.append(PredictionRow.model_validate_json(message.value() or b""))
+            rows.append(kind.model_validate_json(message.value() or b""))
         except ValidationError as error:
             fault = error.errors()[0]
             left_out += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.kafka.record import MODEL, Address
+from include.targets.base import Answer
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,18 @@ class ModelIdentity:
 
 
 def prediction_value(
-    sample_id: str, label: str, score: float, model: ModelIdentity, address: Address, timestamp_ms: int
+    sample_id: str, answer: Answer, model: ModelIdentity, address: Address, timestamp_ms: int
 ) -> bytes:
-    """The record's value: one flat JSON object in UTF-8.
+    """The record's value: one JSON object in UTF-8, flat but for what an answer has by name.
 
-    `score` is the softmax probability of `label`, 0 to 1; topic, partition, offset, index and timestamp are the
+    A classification answers with `label` and `score`, its softmax probability, 0 to 1; see include.targets for the
+    others. topic, partition, offset, index and timestamp are the
     request's own. The timestamp is in milliseconds since the epoch, and null where it is negative: Kafka stores any
     negative number that a producer sends, and -1 where there is none.
     """
     fields: dict[str, Any] = {
         "id": sample_id,
-        "label": label,
-        "score": round(score, 6),
+        **answer,
         "model": model.name,
         "version": model.version,
         "digest": model.digest,

@@ -9,13 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from include.durable import files_digest
 from include.errors import PermanentError
 from include.feed.manifest import Manifest
 from include.kinds import Config
 from include.pipeline import AnyCodec, AnyModel
+from include.targets.base import Target
+from include.targets.regression import Scale
+from include.targets.tasks import target_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,19 +33,33 @@ class WrongModel(PermanentError):
 
 
 class Metrics(Config):
-    """What the trained network reached on the held-out samples; loss in nats."""
+    """What the trained network reached on the held-out samples, beside loss and samples the metrics by name."""
 
-    accuracy: float
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+
     loss: float
     samples: int
 
 
 class SideReport(Config):
-    """Samples by label and refused records by reason, of one side of the split."""
+    """Samples by label and refused records by reason, of one side of the split.
 
+    A sample may have several labels or none: `total` is how many there are.
+    """
+
+    total: int
     samples: dict[str, int]
     refused: dict[str, int]
     examples: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_label_each(cls, values: Any) -> Any:
+        """Reports from before there were other tasks have no total."""
+        if isinstance(values, dict) and "total" not in values:
+            return {"total": sum(values["samples"].values()), **values}
+        return values
 
 
 class ModelCard(Config):
@@ -55,6 +72,7 @@ class ModelCard(Config):
     manifest: Manifest
     manifest_id: str
     job: str
+    scale: Scale | None = None
     metrics: Metrics
     train: SideReport
     held_out: SideReport
@@ -72,9 +90,10 @@ class LoadedModel:
     digest: str
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
-        return self.card.manifest.labels
+    def target(self) -> Target:
+        """What its outputs mean."""
+        manifest = self.card.manifest
+        return target_of(manifest.task, manifest.labels, separator=manifest.separator, scale=self.card.scale)
 
     @property
     def codec(self) -> AnyCodec:

@@ -35,22 +35,27 @@ class PromotionDecision:
 
     Attributes:
         reason: one sentence.
-        accuracy: the challenger's, on `samples` held-out samples.
-        champion_accuracy: on the same samples; None where there was no champion to compare with.
+        metric: name of the one that decides.
+        score: the challenger's, on `samples` held-out samples.
+        champion_score: on the same samples; None where there was no champion to compare with.
         version: the challenger's number.
         champion_version: the number of the champion that it was compared with.
     """
 
     promoted: bool
     reason: str
-    accuracy: float
-    champion_accuracy: float | None
+    metric: str
+    score: float
+    champion_score: float | None
     version: int
     champion_version: int | None
     samples: int
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """With the scores under the metric's name: `accuracy` and `champion_accuracy` for instance."""
+        values = asdict(self)
+        metric = values.pop("metric")
+        return {key.replace("score", metric): value for key, value in values.items()}
 
 
 def promote(
@@ -64,7 +69,8 @@ def promote(
 ) -> PromotionDecision:
     """Evaluate version `number` and the champion on the held-out samples of that version's manifest, and decide.
 
-    The challenger wins with an accuracy of at least `floor` that is better than the champion's; equal is not better.
+    The challenger wins with a score of at least `floor` that is better than the champion's; equal is not better. The
+    score is the accuracy of a classification, see include.targets for the other tasks.
     The alias moves last, so an attempt that is repeated finds it where it was or where it belongs.
 
     Args:
@@ -88,8 +94,8 @@ def promote(
         )
     if holder is not None and holder.number == number:
         return _decision(challenger, found, None, None, promoted=True, reason=f"Version {number} is champion already.")
-    reached = f"Version {number} reaches {found.accuracy:.4f} on {found.samples} held-out samples"
-    if found.accuracy < floor:
+    reached = f"Version {number} reaches {found.metric} {found.score:.4f} on {found.samples} held-out samples"
+    if found.score < floor:
         reason = f"{reached}, below the floor of {floor:g}: train longer or on more samples, or lower promotion.floor."
         return _decision(challenger, found, holder, None, promoted=False, reason=reason)
     if holder is None:
@@ -103,11 +109,11 @@ def promote(
             f"Under the format of champion {holder.number} of {name} {other.samples} of the {found.samples} held-out "
             f"samples of version {number} are found: {_remedy(name)}."
         )
-    better = found.correct > other.correct
+    better = found.score > other.score
     if better:
         _crown(registry, challenger, stopped)
     reason = (
-        f"{reached}, {'more' if better else 'no more'} than champion {holder.number} with {other.accuracy:.4f} on the "
+        f"{reached}, {'more' if better else 'no more'} than champion {holder.number} with {other.score:.4f} on the "
         "same ones."
     )
     return _decision(challenger, found, holder, other, promoted=better, reason=reason)
@@ -133,7 +139,7 @@ class _HeldOutSamples:
     def evaluate(self, model: LoadedModel) -> Evaluation:
         codec = model.codec
         batches = self._batches.setdefault(codec.model_dump_json(), HeldOut(lambda: self._feed(codec)))
-        return evaluate(model.network, batches, len(model.labels))
+        return evaluate(model.network, batches, model.target)
 
     def _feed(self, codec: Codec) -> Feed:
         return Feed(self._connection, self._manifest, codec, batch_size=BATCH, side="held_out", shuffle=False)
@@ -143,6 +149,7 @@ def _check_comparable(candidate: LoadedModel, rival: LoadedModel, challenger: Ve
     ours, theirs = candidate.card.manifest, rival.card.manifest
     for what, own, other in (
         ("split rule", ours.split, theirs.split),
+        ("task", ours.task, theirs.task),
         ("label set", list(ours.labels), list(theirs.labels)),
         ("schema", ours.schema, theirs.schema),
     ):
@@ -173,8 +180,9 @@ def _decision(
     return PromotionDecision(
         promoted=promoted,
         reason=reason,
-        accuracy=found.accuracy,
-        champion_accuracy=None if other is None else other.accuracy,
+        metric=found.metric,
+        score=found.score,
+        champion_score=None if other is None else other.score,
         version=challenger.number,
         champion_version=None if holder is None else holder.number,
         samples=found.samples,

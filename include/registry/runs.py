@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 JOB_TAG = "millrace.job"
 RUN_TAG = "millrace.run"
 MODEL = "model"
-CURVES = ("train_loss", "held_out_loss", "held_out_accuracy", "learning_rate", "samples_per_second")
+CURVES = ("train_loss", "held_out_loss", "learning_rate", "samples_per_second")
+HELD_OUT = "held_out_"
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -57,7 +58,8 @@ class TrackedRun:
                 epoch = int(entry["epoch"])
                 if epoch in self._logged:
                     continue
-                metrics = [Metric(name, float(entry[name]), now, epoch) for name in CURVES]
+                names = [name for name in entry if name in CURVES or name.startswith(HELD_OUT)]
+                metrics = [Metric(name, float(entry[name]), now, epoch) for name in names]
                 self.registry.client.log_batch(self.id, metrics=metrics)
                 self._logged.add(epoch)
 
@@ -69,10 +71,12 @@ class TrackedRun:
             manifest, picture = Path(folder, "manifest.json"), Path(folder, "confusion_matrix.png")
             with explained_if_full(Path(folder)):
                 manifest.write_text(json.dumps({"id": job.manifest.id, **job.manifest.to_dict()}, indent=2))
-                title = f"{outcome.metrics.samples} held-out samples, accuracy {outcome.metrics.accuracy:.4f}"
-                draw_confusion(picture, outcome.confusion, outcome.labels, title)
+                if outcome.confusion is not None:
+                    title = f"{outcome.metrics.samples} held-out samples, {outcome.metric} {result.score:.4f}"
+                    draw_confusion(picture, outcome.confusion, outcome.labels, title)
             for path in (manifest, picture):
-                self._store(path)
+                if path.exists():
+                    self._store(path)
         # One by one: MLflow stores a file whole or not at all, and of a directory whatever there is room for.
         for path in sorted(result.model_directory.iterdir()):
             self._store(path, MODEL)

@@ -39,7 +39,8 @@ class Version:
         name: of the registered model, which is the pipeline's.
         run_id: of the MLflow run that keeps its files.
         digest: SHA-256 of the model's files.
-        accuracy: on the held-out samples of its own training.
+        metric: name of the one that decides a promotion.
+        score: that metric, on the held-out samples of its own training.
     """
 
     name: str
@@ -48,7 +49,8 @@ class Version:
     digest: str
     manifest_id: str
     job: str
-    accuracy: float
+    metric: str
+    score: float
 
 
 def register_version(run: TrackedRun, job: TrainingJob, result: TrainingResult) -> Version:
@@ -79,12 +81,13 @@ def register_version(run: TrackedRun, job: TrainingJob, result: TrainingResult) 
             name,
             source=f"runs:/{run.id}/{MODEL}",
             run_id=run.id,
-            description=f"Accuracy {result.accuracy:.4f} on {outcome.metrics.samples} held-out samples.",
+            description=f"{outcome.metric} {result.score:.4f} on {outcome.metrics.samples} held-out samples.",
             tags={
                 "digest": outcome.digest,
                 "manifest": outcome.manifest_id,
                 "job": outcome.job,
-                "accuracy": repr(result.accuracy),
+                "metric": outcome.metric,
+                outcome.metric: repr(result.score),
             },
         )
         return _version(made)
@@ -161,7 +164,9 @@ def download(registry: Registry, wanted: Version) -> Path:
 
 def _version(item: ModelVersion) -> Version:
     tags = item.tags
-    missing = [tag for tag in ("digest", "manifest", "job", "accuracy") if tag not in tags]
+    # Versions from before there were other tasks are classifications.
+    metric = tags.get("metric", "accuracy")
+    missing = [tag for tag in ("digest", "manifest", "job", metric) if tag not in tags]
     if missing or not item.run_id:
         raise NoSuchVersion(
             f"Version {item.version} of {item.name} was not registered by this project (it has no tag {missing}): "
@@ -174,5 +179,6 @@ def _version(item: ModelVersion) -> Version:
         digest=tags["digest"],
         manifest_id=tags["manifest"],
         job=tags["job"],
-        accuracy=float(tags["accuracy"]),
+        metric=metric,
+        score=float(tags[metric]),
     )

@@ -17,6 +17,9 @@ from include.kafka.ranges import OffsetRange
 from include.kinds import Config
 from include.pipeline import AnyAugmentation, AnyCodec, AnyModel, Pipeline
 from include.state import state_dir
+from include.targets.base import Target
+from include.targets.regression import RegressionLoss, Scale
+from include.targets.tasks import target_of
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -40,6 +43,8 @@ class TrainingJob(Config):
     threads: Annotated[int, Field(ge=1, le=256)]
     max_rejected_share: Annotated[float, Field(ge=0, le=1)]
     augment: tuple[AnyAugmentation, ...] | None = None
+    loss: RegressionLoss | None = None
+    normalise: bool | None = None
 
     @classmethod
     def of(
@@ -66,6 +71,8 @@ class TrainingJob(Config):
                 split=Split(training.split_salt, training.held_out),
                 seed=training.seed,
                 signed=pipeline.signed,
+                task=training.task,
+                separator=training.separator,
             ),
             format=pipeline.format,
             model=pipeline.model,
@@ -79,12 +86,28 @@ class TrainingJob(Config):
             threads=training.threads,
             max_rejected_share=training.max_rejected_share,
             augment=training.augment or None,
+            loss=training.loss,
+            normalise=training.normalised,
         )
 
     @property
     def pipeline(self) -> str:
         """The pipeline's name."""
         return self.manifest.pipeline
+
+    def target(self, scale: Scale | None = None) -> Target:
+        """What the task makes of the labels.
+
+        Args:
+            scale: of a regression, where it has been found.
+        """
+        return target_of(
+            self.manifest.task,
+            self.manifest.labels,
+            separator=self.manifest.separator,
+            loss=self.loss or "mse",
+            scale=scale,
+        )
 
     @cached_property
     def digest(self) -> str:

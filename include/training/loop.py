@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,13 +14,17 @@ from include.augmentations.base import augmented
 from include.errors import PermanentError, Stopped
 from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
+from include.models.base import loss_function
 from include.models.evaluation import Evaluation, evaluate
 from include.registry.artifact import SideReport, software
+from include.targets.regression import Scale
 from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from include.training.device import prepare_device, random_states, restore_random_states
+from include.training.device import prepare_device
 from include.training.loss import EpochLoss, LossNotFinite
-from include.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer, set_learning_rate
+from include.training.optimizer import make_optimizer, set_learning_rate
 from include.training.refusals import check_side, side_report
+from include.training.resuming import restore_run, run_tensors, warn_of_other_software
+from include.training.scaling import find_scale
 from include.training.schedule import expected_batches, learning_rate
 
 if TYPE_CHECKING:
@@ -46,15 +50,17 @@ class Trained:
     """A trained network and what is known of it.
 
     Attributes:
-        history: per epoch: `epoch` from 1, `train_loss`, `held_out_loss`, `held_out_accuracy`, `learning_rate` at its
-            end, `samples`, `seconds` without the evaluation, `samples_per_second`.
+        history: per epoch: `epoch` from 1, `train_loss`, `held_out_loss`, `held_out_<metric>` for each metric,
+            `learning_rate` at its end, `samples`, `seconds` without the evaluation, `samples_per_second`.
         evaluation: of the last epoch, on the held-out samples.
+        scale: of a regression whose numbers were normalised.
         software: the versions and the device that it was trained with.
     """
 
     network: nn.Module
     history: list[Progress]
     evaluation: Evaluation
+    scale: Scale | None
     train: SideReport
     held_out: SideReport
     software: dict[str, str]
@@ -83,7 +89,8 @@ def train(
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
     """
     loop = _Loop(job, connection, directory, on_progress)
-    loop.restore()
+    if not loop.restore():
+        loop.begin(stopped)
     while loop.feed.epoch < job.epochs:
         epoch, whole = loop.feed.epoch, loop.batch == 0
         try:
@@ -120,11 +127,10 @@ class _Loop:
         self.connection = connection
         self.checkpoints = directory / CHECKPOINTS
         self.on_progress = on_progress
-        self.classes = len(job.manifest.labels)
         self.device = prepare_device(job.seed, job.threads)
         self.software = software(_device_name(self.device))
         try:
-            self.network = job.model.build(job.format.input_shape, self.classes).to(self.device)
+            self.network = job.model.build(job.format.input_shape, len(job.manifest.labels)).to(self.device)
         except ValueError as error:
             raise PermanentError(str(error)) from error
         self.network.train()
@@ -134,6 +140,7 @@ class _Loop:
         self.batch = 0
         self.loss = EpochLoss()
         self.history: list[Progress] = []
+        self.use_scale(None)
         self.train_report: SideReport | None = None
         self.evaluation: Evaluation | None = None
         offsets = sum(item.offsets for item in job.manifest.ranges)
@@ -163,17 +170,27 @@ class _Loop:
             shuffle=False,
         )
 
+    def use_scale(self, scale: Scale | None) -> None:
+        """Let the loss and the evaluation go by it."""
+        self.scale = scale
+        self.target = self.job.target(scale)
+        self.loss_function = loss_function(self.network, self.target)
+
+    def begin(self, stopped: Callable[[], bool]) -> None:
+        """Find out what has to be known before the first batch."""
+        if self.job.normalise:
+            scale = find_scale(self._feed(shuffle=False), stopped)
+            self.use_scale(scale)
+
     def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         """Learn from one batch, which is empty where all its records were refused."""
-        from torch.nn import functional
-
         progress = (self.feed.epoch + min(self.batch / self.expected_batches, 1.0)) / self.job.epochs
         self.batch += 1
         if len(labels):
             inputs = augmented(inputs, self.job.augment or ())
             self.optimizer.zero_grad()
-            logits = self.network(inputs.to(self.device, non_blocking=True))
-            loss = functional.cross_entropy(logits, labels.to(self.device, non_blocking=True))
+            outputs = self.network(inputs.to(self.device, non_blocking=True))
+            loss = self.loss_function(outputs, labels.to(self.device, non_blocking=True))
             loss.backward()  # type: ignore[no-untyped-call]
             set_learning_rate(self.optimizer, learning_rate(self.job.learning_rate, progress))
             self.optimizer.step()
@@ -192,7 +209,7 @@ class _Loop:
         if self.train_report is None:
             self.train_report = side_report(self.feed.report) if whole else self._counted_again()
             check_side(self.job, "training", self.train_report)
-        self.evaluation = evaluate(self.network, self.held_out, self.classes)
+        self.evaluation = evaluate(self.network, self.held_out, self.target)
         if not self.history:
             check_side(self.job, "held-out", side_report(self.held_out.report))
         if not math.isfinite(self.evaluation.loss):
@@ -200,7 +217,7 @@ class _Loop:
         entry: Progress = {
             "epoch": epoch + 1,
             "held_out_loss": self.evaluation.loss,
-            "held_out_accuracy": self.evaluation.accuracy,
+            **{f"held_out_{name}": value for name, value in self.evaluation.metrics.items()},
             "learning_rate": learning_rate(self.job.learning_rate, (epoch + 1) / self.job.epochs),
             "samples": self.loss.samples,
             **speed,
@@ -236,18 +253,8 @@ class _Loop:
         """Write a checkpoint of this moment; a loss that is not finite is noticed before."""
         self.loss.fetch()
         began = time.monotonic()
-        groups = {
-            "network": self.network.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer),
-            "random": random_states(self.device),
-        }
         checkpoint = Checkpoint(
-            # Clones, because safetensors refuses tensors that share their memory.
-            tensors={
-                f"{group}.{name}": tensor.detach().cpu().contiguous().clone()
-                for group, tensors in groups.items()
-                for name, tensor in tensors.items()
-            },
+            tensors=run_tensors(self.network, self.optimizer, self.device),
             state={
                 "feed": self.feed.state_dict(),
                 "batch": self.batch,
@@ -255,6 +262,7 @@ class _Loop:
                 "loss_samples": self.loss.samples,
                 "history": self.history,
                 "train_report": None if self.train_report is None else self.train_report.model_dump(mode="json"),
+                "scale": None if self.scale is None else asdict(self.scale),
                 "software": self.software,
             },
         )
@@ -263,27 +271,21 @@ class _Loop:
         self.save_cost_s = self.saved - began
         self._tell("checkpoint", epoch=self.feed.epoch + 1, batch=self.batch, path=str(path))
 
-    def restore(self) -> None:
-        """Go on from the last good checkpoint, or begin."""
+    def restore(self) -> bool:
+        """Go on from the last good checkpoint; False where there is none."""
         checkpoint = load_checkpoint(self.checkpoints, self.job.digest)
         if checkpoint is not None:
             state = checkpoint.state
-            self.network.load_state_dict(_group(checkpoint, "network"))
-            restore_optimizer(self.optimizer, _group(checkpoint, "optimizer"))
-            restore_random_states(_group(checkpoint, "random"), self.device)
+            restore_run(checkpoint.tensors, self.network, self.optimizer, self.device)
             self.feed.load_state_dict(state["feed"])
             self.batch = state["batch"]
             self.loss = EpochLoss(state["loss_total"], state["loss_samples"])
             self.resumed_samples = self.loss.samples
             self.history = state["history"]
             self.train_report = state["train_report"] and SideReport.model_validate(state["train_report"])
-            differing = {
-                name: (then, self.software.get(name))
-                for name, then in state["software"].items()
-                if self.software.get(name) != then
-            }
-            if differing:
-                log.warning("The run was begun with other software, so its bits may differ: %s.", differing)
+            # Lists in JSON; a checkpoint from before there were scales has none.
+            self.use_scale(state.get("scale") and Scale(**{name: tuple(part) for name, part in state["scale"].items()}))
+            warn_of_other_software(state["software"], self.software)
         self._tell(
             "started",
             device=self.software["device"],
@@ -292,6 +294,7 @@ class _Loop:
             resumed=checkpoint is not None,
             history=self.history,
         )
+        return checkpoint is not None
 
     def result(self) -> Trained:
         if self.evaluation is None or self.train_report is None:
@@ -300,15 +303,11 @@ class _Loop:
             network=self.network,
             history=self.history,
             evaluation=self.evaluation,
+            scale=self.scale,
             train=self.train_report,
             held_out=side_report(self.held_out.report),
             software=self.software,
         )
-
-
-def _group(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
 
 
 def _device_name(device: torch.device) -> str:

@@ -26,6 +26,7 @@ class TooManyRefused(PermanentError):
 def side_report(report: FeedReport) -> SideReport:
     """A whole epoch's report, as the model card has it."""
     return SideReport(
+        total=report.total,
         samples=dict(sorted(report.samples.items())),
         refused=dict(sorted(report.refused.items())),
         examples=tuple(report.examples),
@@ -41,7 +42,7 @@ def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
     Raises:
         NoSamples, TooManyRefused: with the counts and what to do.
     """
-    samples, refused = sum(report.samples.values()), sum(report.refused.values())
+    samples, refused = report.total, sum(report.refused.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.refused.items())
     examples = f"; for example {report.examples[0]}" if report.examples else ""
     if not samples:

@@ -30,7 +30,9 @@ class Outcome(Config):
     Attributes:
         digest: SHA-256 of the model directory's files.
         history: one entry per epoch, see `include.training.loop.Trained`.
-        confusion: counts by true label (row) and predicted label (column), on the held-out samples.
+        confusion: counts by true label (row) and predicted label (column), on the held-out samples; None where a
+            sample has not exactly one.
+        metric: name of the one among `metrics` that decides a promotion.
     """
 
     job: str
@@ -43,7 +45,8 @@ class Outcome(Config):
     train: SideReport
     held_out: SideReport
     history: tuple[dict[str, Any], ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[int, ...], ...] | None
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ class TrainingResult:
         return self.outcome.digest
 
     @property
-    def accuracy(self) -> float:
-        """On the held-out samples, 0 to 1."""
-        return self.outcome.metrics.accuracy
+    def score(self) -> float:
+        """The metric that decides a promotion, on the held-out samples."""
+        score: float = getattr(self.outcome.metrics, self.outcome.metric)
+        return score
 
 
 def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) -> TrainingResult:
@@ -70,8 +74,8 @@ def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) 
     Raises:
         DiskFull: they do not fit.
     """
-    evaluation = trained.evaluation
-    metrics = Metrics(accuracy=evaluation.accuracy, loss=evaluation.loss, samples=evaluation.samples)
+    evaluation, confusion = trained.evaluation, trained.evaluation.confusion
+    metrics = Metrics(**evaluation.metrics, loss=evaluation.loss, samples=evaluation.samples)
     card = ModelCard(
         pipeline=job.pipeline,
         model=job.model,
@@ -79,6 +83,7 @@ def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) 
         manifest=job.manifest,
         manifest_id=job.manifest.id,
         job=job.digest,
+        scale=trained.scale,
         metrics=metrics,
         train=trained.train,
         held_out=trained.held_out,
@@ -101,7 +106,8 @@ def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) 
             train=trained.train,
             held_out=trained.held_out,
             history=tuple(trained.history),
-            confusion=tuple(tuple(row) for row in evaluation.confusion.tolist()),
+            confusion=None if confusion is None else tuple(tuple(row) for row in confusion.tolist()),
+            metric=evaluation.metric,
         )
         (aside / FILE).write_text(outcome.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return TrainingResult(outcome, directory / RESULT / MODEL)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.durable import DiskFull
 from include.errors import MillraceError, Stopped
-from include.registry.runs import Status, TrackedRun, open_run
+from include.registry.runs import HELD_OUT, Status, TrackedRun, open_run
 from include.registry.tracking import RegistryUnavailable, check_tracking, open_registry
 from include.registry.versions import Version, register_version
 from include.training.job import run_directory
@@ -105,12 +105,15 @@ class _Tracker:
             log.info("Training %s in epoch %d on %s.", begun, answer["epoch"], answer["device"])
         elif event == "epoch":
             log.info(
-                "Epoch %d of %d: loss %.4f, held-out loss %.4f, held-out accuracy %.4f, %.0f samples/s.",
+                "Epoch %d of %d: loss %.4f, %s, %.0f samples/s.",
                 answer["epoch"],
                 answer["epochs"],
                 answer["train_loss"],
-                answer["held_out_loss"],
-                answer["held_out_accuracy"],
+                ", ".join(
+                    f"held-out {name.removeprefix(HELD_OUT)} {value:.4f}"
+                    for name, value in answer.items()
+                    if name.startswith(HELD_OUT)
+                ),
                 answer["samples_per_second"],
             )
             self._log_epoch(answer)

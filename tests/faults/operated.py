@@ -17,6 +17,7 @@ from include.kafka.record import write_headers
 from include.pipeline import PIPELINES, load_pipeline
 from include.prediction.predictor import Predictor
 from include.prediction.publish import Published, publish_predictions
+from include.targets.classification import Classification
 from millrace.operators import EnsureTopicsOperator, FreezeRangesOperator, ProduceBatchOperator
 from tests.faults.witness import count as counted
 from tests.faults.witness import key_of, lost_and_duplicated, request_of
@@ -52,7 +53,7 @@ class Operated:
         self.pipeline = load_pipeline(name)
         self._runs = count()
         network = self.pipeline.model.build(self.pipeline.format.sample_shape, len(self.pipeline.training.labels))
-        self._predictor = Predictor(network.eval(), self.pipeline.training.labels, IDENTITY)
+        self._predictor = Predictor(network.eval(), Classification(self.pipeline.training.labels), IDENTITY)
         self.ensure_topics()
 
     @property

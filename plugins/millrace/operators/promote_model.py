@@ -21,11 +21,12 @@ class PromoteModelOperator(PipelineOperator):
 
     Skips when the version is below the pipeline's floor or no better than the champion.
 
-    Returns `promoted`, `reason`, `accuracy`, `champion_accuracy`, `version`, `champion_version` and `samples`.
+    Returns `promoted`, `reason`, `accuracy`, `champion_accuracy`, `version`, `champion_version` and `samples`; for
+    `accuracy` there is `micro_f1` or `r2` in other tasks than classification.
 
     Args:
         version: the number of the challenger.
-        floor: the lowest accuracy of a champion; the pipeline's `promotion.floor` by default.
+        floor: the lowest accuracy, micro-F1 or R² of a champion; the pipeline's `promotion.floor` by default.
     """
 
     template_fields: Sequence[str] = (*PipelineOperator.template_fields, "version", "floor")
@@ -48,5 +49,5 @@ class PromoteModelOperator(PipelineOperator):
         self.log.info("%s", decision.reason)
         self.metrics.gauge(f"{pipeline.name}.champion_version", decision.version)
         result = decision.to_dict()
-        self.tell(context, model_asset(pipeline).name, {"version": decision.version, "accuracy": decision.accuracy})
+        self.tell(context, model_asset(pipeline).name, {"version": decision.version, decision.metric: decision.score})
         return result

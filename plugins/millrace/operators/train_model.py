@@ -24,7 +24,8 @@ class TrainModelOperator(PipelineOperator):
     A killed run that is retried waits until its trainer is gone and goes on from the last good checkpoint; it ends with
     the weights of a run that was never killed. The same run and settings register one version.
 
-    Returns `version`, `accuracy` (on the held-out samples), `samples` (trained on), `run` (MLflow's) and `manifest`.
+    Returns `version`, `accuracy` on the held-out samples (`micro_f1` or `r2` in other tasks than classification),
+    `samples` (trained on), `run` (MLflow's) and `manifest`.
 
     Args:
         ranges: frozen ranges of the samples topic, as `FreezeRangesOperator` returns them.
@@ -62,12 +63,12 @@ class TrainModelOperator(PipelineOperator):
         trained = train_version(self._job(pipeline, ranges), connection, run=run, stopped=self.stop_requested)
         record_progress(connection, pipeline.name, "train", ranges, run)
         outcome = trained.result.outcome
-        samples = sum(outcome.train.samples.values())
-        self.metrics.gauge(f"{pipeline.name}.train.held_out_accuracy", trained.result.accuracy)
+        samples = outcome.train.total
+        self.metrics.gauge(f"{pipeline.name}.train.held_out_{outcome.metric}", trained.result.score)
         self.metrics.count(f"{pipeline.name}.train.samples", samples)
         return {
             "version": trained.version.number,
-            "accuracy": trained.result.accuracy,
+            outcome.metric: trained.result.score,
             "samples": samples,
             "run": trained.version.run_id,
             "manifest": trained.version.manifest_id,

@@ -73,7 +73,7 @@ def test_a_folder_of_pictures_becomes_predictions(
     accuracy = trained.history[-1]["held_out_accuracy"]
     assert accuracy > pipeline.promotion.floor, f"seed {SEED}: held-out accuracy {accuracy:.4f} after one epoch"
 
-    predictor = Predictor(trained.network, pipeline.training.labels, IDENTITY)
+    predictor = Predictor(trained.network, job.target(), IDENTITY)
     requests = freeze_ranges(kafka, pipeline.requests_topic)
     published = publish_predictions(kafka, pipeline, requests, predictor, run="run-1")
     assert published.rejected == 0

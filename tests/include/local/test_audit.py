@@ -33,7 +33,7 @@ def asked(kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline]) -> Pipe
 
 def prediction(pipeline: Pipeline, offset: int) -> Plain:
     address = Address(pipeline.requests_topic, 0, offset)
-    return Plain(prediction_value(f"r{offset}", "a", 0.9, IDENTITY, address, 0))
+    return Plain(prediction_value(f"r{offset}", {"label": "a", "score": 0.9}, IDENTITY, address, 0))
 
 
 def dead_letter(pipeline: Pipeline, offset: int) -> Plain:

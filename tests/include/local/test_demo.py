@@ -15,7 +15,7 @@ from include.pipeline import PIPELINES
 from include.registry.versions import Version
 from tests.tiny import tiny_pipeline
 
-CHAMPION = Version("tiny", 1, "run", "digest", "manifest", "job", accuracy=0.99)
+CHAMPION = Version("tiny", 1, "run", "digest", "manifest", "job", "accuracy", 0.99)
 INGESTED = Run("tiny.ingest", "one", "manual", "success", None, None, ())
 PROVEN = PipelineResult(tiny_pipeline("tiny"), Audit(samples=8, requests=2, predictions=2), CHAMPION, (INGESTED,))
 

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from include.models.evaluation import evaluate
+from include.targets.classification import Classification
+
+CLASSES = Classification(("a", "b", "c"))
 
 
 class Fixed(nn.Module):
@@ -29,31 +32,31 @@ def one_hot(*predicted: int) -> torch.Tensor:
 
 def test_accuracy_and_confusion_count_every_batch() -> None:
     batches = [(one_hot(0, 1, 2), torch.tensor([0, 1, 1])), (one_hot(2), torch.tensor([2]))]
-    found = evaluate(Fixed(), batches, 3)
-    assert (found.samples, found.correct, found.accuracy) == (4, 3, 0.75)
+    found = evaluate(Fixed(), batches, CLASSES)
+    assert (found.samples, found.metrics) == (4, {"accuracy": 0.75})
     assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
 
 
 def test_the_loss_is_the_mean_over_samples_and_not_over_batches() -> None:
     right, wrong = math.log(math.e + 2) - 1, math.log(math.e + 2)
     batches = [(one_hot(0, 0, 0), torch.tensor([0, 0, 0])), (one_hot(0), torch.tensor([1]))]
-    assert evaluate(Fixed(), batches, 3).loss == pytest.approx((3 * right + wrong) / 4)
+    assert evaluate(Fixed(), batches, CLASSES).loss == pytest.approx((3 * right + wrong) / 4)
 
 
 def test_an_empty_batch_counts_for_nothing() -> None:
     batches = [(torch.empty(0, 3), torch.empty(0, dtype=torch.int64)), (one_hot(1), torch.tensor([1]))]
-    assert evaluate(Fixed(), batches, 3).samples == 1
+    assert evaluate(Fixed(), batches, CLASSES).samples == 1
 
 
 def test_no_samples_at_all_are_an_accuracy_of_zero_and_no_error() -> None:
-    found = evaluate(Fixed(), [], 3)
-    assert (found.samples, found.accuracy, found.loss) == (0, 0.0, 0.0)
+    found = evaluate(Fixed(), [], CLASSES)
+    assert (found.samples, found.score, found.loss) == (0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_it_evaluates_in_evaluation_mode_and_restores_the_mode(training: bool) -> None:
     network = Fixed().train(training)
-    evaluate(network, [(one_hot(1), torch.tensor([1]))], 3)
+    evaluate(network, [(one_hot(1), torch.tensor([1]))], CLASSES)
     assert network.called_in_training == [False]
     assert network.training is training
 
@@ -65,5 +68,5 @@ def test_the_mode_is_restored_when_reading_the_batches_fails() -> None:
 
     network = Fixed().train()
     with pytest.raises(OSError, match="gone"):
-        evaluate(network, broken(), 3)
+        evaluate(network, broken(), CLASSES)
     assert network.training

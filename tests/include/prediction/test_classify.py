@@ -9,7 +9,8 @@ from confluent_kafka import Message
 
 from include.codecs.raw import RawCodec
 from include.kafka.dead_letters import Rejection
-from include.prediction.classify import FORWARD_SAMPLES, Label, classify
+from include.prediction.classify import FORWARD_SAMPLES, classify
+from include.targets.classification import Classification
 from tests.tiny import LETTERS, SCHEMA, certainty, letter, numbers, tiny_predictor
 
 CODEC = RawCodec(shape=(4,), dtype="float32")
@@ -25,14 +26,14 @@ def message(value, schema=SCHEMA):
 
 
 def outcomes_of(network, messages):
-    return classify(network, CODEC, LETTERS, messages)
+    return classify(network, CODEC, Classification(LETTERS), messages)
 
 
 def test_a_sample_gets_its_label_and_its_probability(network):
     (outcome,) = outcomes_of(network, [message(numbers(3).tobytes())])
 
-    assert outcome.name == letter(numbers(3))
-    assert outcome.score == pytest.approx(certainty(numbers(3)), abs=1e-6)
+    assert outcome["label"] == letter(numbers(3))
+    assert outcome["score"] == pytest.approx(certainty(numbers(3)), abs=1e-6)
 
 
 def test_outcomes_stand_where_their_records_stood(network):
@@ -41,7 +42,7 @@ def test_outcomes_stand_where_their_records_stood(network):
 
     outcomes = outcomes_of(network, messages)
 
-    told = [outcome.name if isinstance(outcome, Label) else outcome.reason for outcome in outcomes]
+    told = [outcome.reason if isinstance(outcome, Rejection) else outcome["label"] for outcome in outcomes]
     letters = [letter(numbers(number)) for number in range(4)]
     assert told == ["wrong-size", letters[0], "wrong-schema", letters[1], letters[2], "empty", letters[3]]
 
@@ -51,7 +52,7 @@ def test_more_samples_than_go_forward_at_once_are_all_predicted(network):
 
     outcomes = outcomes_of(network, [message(numbers(number).tobytes()) for number in range(count)])
 
-    assert [outcome.name for outcome in outcomes] == [letter(numbers(number)) for number in range(count)]
+    assert [outcome["label"] for outcome in outcomes] == [letter(numbers(number)) for number in range(count)]
 
 
 @pytest.mark.parametrize("messages", [[], [message(b"123")]], ids=["no records", "no samples"])
@@ -66,7 +67,7 @@ def test_dropout_plays_no_part():
     network = torch.nn.Sequential(torch.nn.Dropout(0.9), tiny_predictor().network).train()
     messages = [message(numbers(number).tobytes()) for number in range(20)]
 
-    assert [outcome.name for outcome in outcomes_of(network, messages)] == [letter(numbers(n)) for n in range(20)]
+    assert [outcome["label"] for outcome in outcomes_of(network, messages)] == [letter(numbers(n)) for n in range(20)]
 
 
 def test_what_the_network_cannot_tell_is_a_rejection(network):

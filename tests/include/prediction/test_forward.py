@@ -58,11 +58,11 @@ def images() -> torch.Tensor:
     "bad", [{0}, {36}, {17, 18}, set(range(0, SAMPLES, 2)), set(range(1, SAMPLES))], ids=lambda bad: f"{len(bad)} bad"
 )
 def test_a_sample_that_fails_changes_no_bit_of_its_neighbours(network, images, bad):
-    expected = forward(network, images)
+    expected = forward(network, images, torch.Tensor.tolist)
     for row in bad:
         images[row, 0, 0, 0] = -1
 
-    results = forward(Failing(network), images)
+    results = forward(Failing(network), images, torch.Tensor.tolist)
 
     assert {row for row, result in enumerate(results) if isinstance(result, str)} == bad
     assert all("IndexError: index out of range" in results[row] for row in bad)
@@ -76,7 +76,7 @@ def test_one_sample_among_many_is_found_in_a_few_batches(network):
     images[300, 0, 0, 0] = -1
     failing = Failing(network)
 
-    forward(failing, images)
+    forward(failing, images, torch.Tensor.tolist)
 
     assert failing.batches <= 2 + 2 * 9
 
@@ -85,7 +85,7 @@ def test_one_sample_among_many_is_found_in_a_few_batches(network):
 def test_where_every_sample_fails_and_zeros_do_not_each_is_at_fault(network, images, samples):
     images[:, 0, 0, 0] = -1
 
-    assert all(isinstance(result, str) for result in forward(Failing(network), images[:samples]))
+    assert all(isinstance(result, str) for result in forward(Failing(network), images[:samples], torch.Tensor.tolist))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_where_every_sample_fails_and_zeros_do_not_each_is_at_fault(network, ima
 )
 def test_a_failure_that_is_not_a_sample_s_is_blamed_on_none(network, images):
     with pytest.raises(NetworkFailed) as failure:
-        forward(network, images)
+        forward(network, images, torch.Tensor.tolist)
 
     assert_readable(failure.value, "nothing of this chunk was published")
 
@@ -117,7 +117,7 @@ def test_what_a_network_says_may_be_long_and_of_many_lines(network, images):
 
     images[3, 0, 0, 0] = -1
 
-    (told,) = [result for result in forward(Talking(network), images) if isinstance(result, str)]
+    (told,) = [result for result in forward(Talking(network), images, torch.Tensor.tolist) if isinstance(result, str)]
 
     assert len(told) < 600
     assert "\n" not in told

@@ -30,7 +30,9 @@ def published(kafka, pipeline, *numbered, write=produce, partition=0):
 
 
 def value_of(topic, partition, offset, timestamp_ms=NOW_MS):
-    return prediction_value(sample_id(offset), "a", 0.5, IDENTITY, Address(topic, partition, offset), timestamp_ms)
+    return prediction_value(
+        sample_id(offset), {"label": "a", "score": 0.5}, IDENTITY, Address(topic, partition, offset), timestamp_ms
+    )
 
 
 def offsets(kafka, pipeline, **arguments):

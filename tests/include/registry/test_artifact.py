@@ -31,7 +31,7 @@ def rewrite_card(files: Path, **replaced: object) -> None:
 
 def test_it_comes_back_with_all_that_prediction_needs(job: TrainingJob, good: TrainingResult) -> None:
     model = load_model(good.model_directory, good.digest)
-    assert model.labels == job.manifest.labels
+    assert model.target.labels == job.manifest.labels
     assert model.codec == job.format
     assert model.manifest_id == job.manifest.id
     assert model.digest == good.digest
@@ -43,7 +43,7 @@ def test_the_card_says_where_it_comes_from(job: TrainingJob, good: TrainingResul
     card = load_model(good.model_directory, good.digest).card
     assert card.manifest == job.manifest
     assert card.job == job.digest
-    assert card.metrics.accuracy == good.accuracy
+    assert card.metrics.accuracy == good.score
     assert sum(card.train.samples.values()) + sum(card.held_out.samples.values()) == 300
     assert card.software["torch"]
 

@@ -34,9 +34,9 @@ def test_the_first_version_above_the_floor_is_promoted(
     made = register(good, "run")
     decision = promote(kafka, registry, made.name, made.number, 0.1)
     assert decision.promoted
-    assert decision.accuracy == good.accuracy
+    assert decision.score == good.score
     assert decision.samples == good.outcome.metrics.samples
-    assert (decision.champion_version, decision.champion_accuracy) == (None, None)
+    assert (decision.champion_version, decision.champion_score) == (None, None)
     assert champion(registry, made.name) == made
     json.dumps(decision.to_dict())
 
@@ -55,7 +55,7 @@ def test_an_accuracy_equal_to_the_floor_is_enough(
     kafka: KafkaConnection, registry: Registry, register: Register, good: TrainingResult
 ) -> None:
     made = register(good, "run")
-    assert promote(kafka, registry, made.name, made.number, good.accuracy).promoted
+    assert promote(kafka, registry, made.name, made.number, good.score).promoted
 
 
 def test_a_better_challenger_takes_the_alias(
@@ -66,7 +66,7 @@ def test_a_better_challenger_takes_the_alias(
     decision = promote(kafka, registry, challenger.name, challenger.number, 0)
     assert decision.promoted
     assert (decision.version, decision.champion_version) == (2, 1)
-    assert (decision.accuracy, decision.champion_accuracy) == (good.accuracy, bad.accuracy)
+    assert (decision.score, decision.champion_score) == (good.score, bad.score)
     assert champion(registry, holder.name) == challenger
 
 
@@ -87,7 +87,7 @@ def test_a_tie_keeps_the_champion(
     set_champion(registry, holder)
     decision = promote(kafka, registry, challenger.name, challenger.number, 0)
     assert not decision.promoted
-    assert decision.accuracy == decision.champion_accuracy
+    assert decision.score == decision.champion_score
     assert champion(registry, holder.name) == holder
 
 
@@ -103,7 +103,7 @@ def test_a_promotion_that_is_repeated_says_the_same_and_moves_nothing(
     monkeypatch.setattr(registry.client, "set_registered_model_alias", None)
     again = promote(kafka, registry, made.name, made.number, 0.1)
     assert again.promoted
-    assert again.accuracy == good.accuracy
+    assert again.score == good.score
 
 
 def test_a_stopped_promotion_leaves_the_alias_where_it_was(

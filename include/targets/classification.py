@@ -1,0 +1,79 @@
+"""One of several classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from include.targets.base import Answer, BadLabel, Target, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+class Classification(Target):
+    """A label is the name of a class; int64 indices are learnt by cross entropy, in nats.
+
+    It answers with `label` and `score`, the softmax probability of that label.
+    """
+
+    task: ClassVar[Task] = "classification"
+    metric = "accuracy"
+    dtype = "i8"
+    shape = ()
+    unknown = -1
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__(labels)
+        self._index = {label: index for index, label in enumerate(self.labels)}
+
+    def read(self, text: str) -> int | BadLabel:
+        index = self._index.get(text)
+        return BadLabel("unknown-label", f"label {text!r} is not one of the pipeline's") if index is None else index
+
+    def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return targets >= 0
+
+    def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        return np.bincount(targets, minlength=len(self.labels))
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs, targets)
+
+    def tally(self, device: torch.device) -> _Confusion:
+        return _Confusion(len(self.labels), device)
+
+    def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
+        best = outputs.softmax(dim=1).max(dim=1)
+        return [
+            # NaN is the only number that differs from itself.
+            {"label": self.labels[index], "score": round(score, 6)} if score == score else None  # noqa: PLR0124
+            for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+
+class _Confusion:
+    def __init__(self, classes: int, device: torch.device) -> None:
+        import torch
+
+        self._classes = classes
+        self._counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+
+    def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        import torch
+
+        cells = targets * self._classes + outputs.argmax(dim=1)
+        self._counts += torch.bincount(cells, minlength=len(self._counts))
+
+    def metrics(self) -> dict[str, float]:
+        counts = self.confusion()
+        return {"accuracy": int(counts.trace()) / max(int(counts.sum()), 1)}
+
+    def confusion(self) -> np.ndarray[Any, Any]:
+        counts: np.ndarray[Any, Any] = self._counts.reshape(self._classes, self._classes).cpu().numpy()
+        return counts

@@ -1,0 +1,105 @@
+"""Any number of several labels, none too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from include.targets.base import Answer, BadLabel, Target, Task, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+THRESHOLD = 0.5
+
+
+class MultiLabel(Target):
+    """A label is a JSON list of names, or names between separators; float32 zeros and ones are learnt by binary cross
+    entropy, in nats, the mean over samples and labels.
+
+    Its one number is micro-F1 (Manning et al., Introduction to Information Retrieval, 2008, ch. 13.6), which counts
+    every label of every sample alike; 0 where there is no label and none is predicted. `subset_accuracy` is the share
+    of samples that get exactly their own labels. A label counts as predicted from a probability of 0.5 on.
+
+    It answers with `labels`, those predicted, and `scores`, the sigmoid probability of each by name.
+    """
+
+    task: ClassVar[Task] = "multi-label"
+    dtype = "f4"
+    metric = "micro_f1"
+
+    def __init__(self, labels: Sequence[str], separator: str) -> None:
+        super().__init__(labels)
+        self._separator = separator
+        self._index = {label: index for index, label in enumerate(self.labels)}
+        self.shape = (len(self.labels),)
+        self.unknown = [float("nan")] * len(self.labels)
+
+    def read(self, text: str) -> list[float] | BadLabel:
+        names: Any = [name.strip() for name in text.split(self._separator)] if text.strip() else []
+        if text.lstrip().startswith("["):
+            names = read_json(text)
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                return BadLabel("not-a-list", f"label {text!r:.200} is no JSON list of names")
+        unknown = [name for name in names if name not in self._index]
+        if unknown:
+            return BadLabel("unknown-label", f"label {unknown[0]!r:.200} is not one of the pipeline's")
+        chosen = {self._index[name] for name in names}
+        return [float(index in chosen) for index in range(len(self.labels))]
+
+    def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        known: np.ndarray[Any, Any] = ~np.isnan(targets[:, 0])
+        return known
+
+    def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        counts: np.ndarray[Any, Any] = targets.astype(np.int64).sum(axis=0)
+        return counts
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        return functional.binary_cross_entropy_with_logits(outputs, targets)
+
+    def tally(self, device: torch.device) -> _Matches:
+        return _Matches(device)
+
+    def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
+        probabilities = outputs.sigmoid()
+        finite = probabilities.isfinite().all(dim=1).tolist()
+        return [self._answer(row) if good else None for row, good in zip(probabilities.tolist(), finite, strict=True)]
+
+    def _answer(self, probabilities: list[float]) -> Answer:
+        scores = dict(zip(self.labels, probabilities, strict=True))
+        return {
+            "labels": [name for name, score in scores.items() if score >= THRESHOLD],
+            "scores": {name: round(score, 6) for name, score in scores.items()},
+        }
+
+
+class _Matches:
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        # Labels that are predicted and true, predicted, true; samples that are right, samples.
+        self._counts = torch.zeros(5, dtype=torch.int64, device=device)
+
+    def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        import torch
+
+        # A logit of 0 is a probability of a half.
+        predicted, true = outputs >= 0, targets > 0
+        right = (predicted == true).all(dim=1)
+        found = [(predicted & true).sum(), predicted.sum(), true.sum(), right.sum()]
+        self._counts += torch.stack([*found, torch.full_like(found[0], len(targets))])
+
+    def metrics(self) -> dict[str, float]:
+        both, predicted, true, right, samples = self._counts.tolist()
+        return {"micro_f1": 2 * both / max(predicted + true, 1), "subset_accuracy": right / max(samples, 1)}
+
+    def confusion(self) -> None:
+        return None

@@ -1,0 +1,198 @@
+"""One or several numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from include.targets.base import Answer, BadLabel, Target, Task, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+RegressionLoss = Literal["mse", "huber"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of each number over the training samples; the network learns what is left of them.
+
+    Without it a network would spend its first epochs on finding the size of what it is asked for, and of several
+    numbers would learn the largest.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+class Regression(Target):
+    """A label is a JSON number, or a list of them in the order of `labels`; float32 values are learnt by the mean
+    squared error or by Huber's loss (Annals of Mathematical Statistics, 1964), the mean over samples and numbers.
+
+    Its one number is R², the mean over the numbers where there are several: 1 is perfect, 0 as good as always answering
+    the mean of the samples that are evaluated, less is worse. `mae` is the mean absolute error in the labels' units.
+
+    It answers with `values`, by name.
+    """
+
+    task: ClassVar[Task] = "regression"
+    dtype = "f4"
+    metric = "r2"
+
+    def __init__(self, labels: Sequence[str], loss: RegressionLoss = "mse", scale: Scale | None = None) -> None:
+        super().__init__(labels)
+        self.shape = (len(self.labels),)
+        self.unknown = [float("nan")] * len(self.labels)
+        self.scale = scale
+        self._loss = loss
+
+    def read(self, text: str) -> list[float] | BadLabel:
+        import numpy as np
+
+        told = read_json(text)
+        values = told if isinstance(told, list) else [told]
+        if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in values):
+            return BadLabel("not-a-number", f"label {text!r:.200} is neither a JSON number nor a list of numbers")
+        if len(values) != len(self.labels):
+            return BadLabel(
+                "wrong-count", f"label {text!r:.200} has {len(values)} numbers and the pipeline {len(self.labels)}"
+            )
+        largest = float(np.finfo(np.float32).max)
+        if not all(-largest <= value <= largest for value in values):
+            return BadLabel("not-a-number", f"label {text!r:.200} has a number that is no float32")
+        return [float(value) for value in values]
+
+    def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        known: np.ndarray[Any, Any] = ~np.isnan(targets[:, 0])
+        return known
+
+    def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        return np.full(len(self.labels), len(targets), np.int64)
+
+    def prepared(self, targets: torch.Tensor) -> torch.Tensor:
+        if self.scale is None:
+            return targets
+        mean, deviation = self._tensors(targets.device)
+        return ((targets.double() - mean) / deviation).float()
+
+    def restored(self, outputs: torch.Tensor) -> torch.Tensor:
+        """float64, because a number may be small beside its mean."""
+        if self.scale is None:
+            return outputs.double()
+        mean, deviation = self._tensors(outputs.device)
+        return outputs.double() * deviation + mean
+
+    def _tensors(self, device: torch.device) -> list[torch.Tensor]:
+        import torch
+
+        if self.scale is None:
+            raise ValueError("Only a scaled target has a mean and a deviation.")
+        return [torch.tensor(part, dtype=torch.float64, device=device) for part in astuple(self.scale)]
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        loss = functional.mse_loss if self._loss == "mse" else functional.huber_loss
+        return loss(outputs, targets)
+
+    def tally(self, device: torch.device) -> _Errors:
+        return _Errors(self, device)
+
+    def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
+        values = self.restored(outputs)
+        finite = values.isfinite().all(dim=1).tolist()
+        return [
+            # Seven digits are all that a float32 label has.
+            {"values": {name: float(f"{value:.7g}") for name, value in zip(self.labels, row, strict=True)}}
+            if good
+            else None
+            for row, good in zip(values.tolist(), finite, strict=True)
+        ]
+
+
+class _Errors:
+    def __init__(self, target: Regression, device: torch.device) -> None:
+        import torch
+
+        self._target = target
+        # Of each number, in float64: itself, its square, the error, the squared error.
+        self._sums = torch.zeros(4, len(target.labels), dtype=torch.float64, device=device)
+        self._samples = 0
+        self._first: torch.Tensor | None = None
+
+    def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        import torch
+
+        true = targets.double()
+        if self._first is None:
+            # Counted from the first one on, or the squares of large numbers would hide how much they vary.
+            self._first = true[0]
+        centred, errors = true - self._first, self._target.restored(outputs) - true
+        parts = (centred, centred.square(), errors.abs(), errors.square())
+        self._sums += torch.stack([part.sum(dim=0) for part in parts])
+        self._samples += len(targets)
+
+    def metrics(self) -> dict[str, float]:
+        rows = self._sums.T.tolist()
+        samples = max(self._samples, 1)
+        explained = [_r2(squares - total**2 / samples, error) for total, squares, _, error in rows]
+        return {
+            "r2": math.fsum(explained) / len(rows) if self._samples else 0.0,
+            "mae": math.fsum(absolute for _, _, absolute, _ in rows) / (samples * len(rows)),
+        }
+
+    def confusion(self) -> None:
+        return None
+
+
+def _r2(variation: float, error: float) -> float:
+    """As scikit-learn's `r2_score`: of numbers that don't vary, 1 for those that are met and 0 for the others."""
+    if variation <= 0:
+        return float(error == 0)
+    return 1 - error / variation
+
+
+class ScaleFinder:
+    """Finds the scale from batches of targets, in the order in which they come, so that it is the same to the bit."""
+
+    def __init__(self) -> None:
+        self._samples = 0
+        self._mean: np.ndarray[Any, Any] | None = None
+        self._squares: np.ndarray[Any, Any] | None = None
+
+    def add(self, targets: np.ndarray[Any, Any]) -> None:
+        """Take in targets (n, numbers), by the update of Chan, Golub and LeVeque (COMPSTAT 1982)."""
+        import numpy as np
+
+        count = len(targets)
+        if not count:
+            return
+        values = targets.astype(np.float64)
+        mean = values.mean(axis=0)
+        squares = np.square(values - mean).sum(axis=0)
+        if self._mean is None or self._squares is None:
+            self._samples, self._mean, self._squares = count, mean, squares
+            return
+        both = self._samples + count
+        apart = mean - self._mean
+        self._squares = self._squares + squares + np.square(apart) * (self._samples * count / both)
+        self._mean = self._mean + apart * (count / both)
+        self._samples = both
+
+    def scale(self) -> Scale | None:
+        """None where there were no targets; a number that does not vary is divided by 1."""
+        import numpy as np
+
+        if self._mean is None or self._squares is None:
+            return None
+        deviation = np.sqrt(self._squares / self._samples)
+        # What rounding leaves of a constant is no variation.
+        deviation[deviation <= np.abs(self._mean) * 1e-7] = 1.0
+        return Scale(tuple(self._mean.tolist()), tuple(deviation.tolist()))

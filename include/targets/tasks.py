@@ -1,0 +1,33 @@
+"""The target of a task, by the name that `[training] task` gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from include.targets.base import Target, Task
+from include.targets.classification import Classification
+from include.targets.multi_label import MultiLabel
+from include.targets.regression import Regression, RegressionLoss, Scale
+
+SEPARATOR = ","
+
+
+def target_of(
+    task: Task,
+    labels: Sequence[str],
+    *,
+    separator: str = SEPARATOR,
+    loss: RegressionLoss = "mse",
+    scale: Scale | None = None,
+) -> Target:
+    """What the task makes of these labels.
+
+    Args:
+        separator: between the names of a multi-label text that is no JSON list.
+        loss, scale: of a regression.
+    """
+    if task == "multi-label":
+        return MultiLabel(labels, separator)
+    if task == "regression":
+        return Regression(labels, loss, scale)
+    return Classification(labels)

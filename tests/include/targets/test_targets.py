@@ -1,0 +1,160 @@
+"""What a label's text means, how well it is met, and what is answered, for each task."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
+
+from include.targets.base import BadLabel
+from include.targets.classification import Classification
+from include.targets.multi_label import MultiLabel
+from include.targets.regression import Regression, Scale, ScaleFinder
+
+if TYPE_CHECKING:
+    from include.targets.base import Target
+
+SEED = 11
+CPU = torch.device("cpu")
+CLASSES = Classification(("cat", "dog", "fox"))
+SEVERAL = MultiLabel(("cat", "dog", "fox"), ",")
+NUMBER = Regression(("price",))
+NUMBERS = Regression(("width", "height"))
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "value"),
+    [
+        (CLASSES, "dog", 1),
+        (SEVERAL, "fox, cat", [1.0, 0.0, 1.0]),
+        (SEVERAL, '["dog"]', [0.0, 1.0, 0.0]),
+        (SEVERAL, "", [0.0, 0.0, 0.0]),
+        (SEVERAL, "[]", [0.0, 0.0, 0.0]),
+        (MultiLabel(("a,b", "c"), "|"), "a,b|c", [1.0, 1.0]),
+        (NUMBER, "12.5", [12.5]),
+        (NUMBER, "[-3]", [-3.0]),
+        (NUMBERS, "[1e3, 2]", [1000.0, 2.0]),
+    ],
+)
+def test_a_text_is_read(target: Target, text: str, value: Any) -> None:
+    assert target.read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "reason"),
+    [
+        (CLASSES, "cow", "unknown-label"),
+        (CLASSES, "", "unknown-label"),
+        (SEVERAL, "cat,cow", "unknown-label"),
+        (SEVERAL, '["cat", 3]', "not-a-list"),
+        (SEVERAL, '["cat"', "not-a-list"),
+        (NUMBER, "twelve", "not-a-number"),
+        (NUMBER, "NaN", "not-a-number"),
+        (NUMBER, "Infinity", "not-a-number"),
+        (NUMBER, "1e300", "not-a-number"),
+        (NUMBER, "1" * 5000, "not-a-number"),
+        (NUMBER, "[" * 5000, "not-a-number"),
+        (NUMBER, "true", "not-a-number"),
+        (NUMBER, "", "not-a-number"),
+        (NUMBER, "[1, 2]", "wrong-count"),
+        (NUMBERS, "1", "wrong-count"),
+    ],
+)
+def test_a_text_that_means_nothing_is_refused_with_a_reason(target: Target, text: str, reason: str) -> None:
+    found = target.read(text)
+    assert isinstance(found, BadLabel)
+    assert found.reason == reason
+    assert len(found.error) < 400
+
+
+@pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBERS], ids=lambda target: target.task)
+def test_an_unknown_target_is_told_from_those_that_were_read(target: Target) -> None:
+    text = {"classification": "cat", "multi-label": "", "regression": "[0, -1]"}[target.task]
+    rows = np.array([target.read(text), target.unknown], target.dtype)
+    assert target.known(rows).tolist() == [True, False]
+
+
+def tallied(target: Target, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+    """The metrics of an evaluation in two batches."""
+    tally = target.tally(CPU)
+    for rows in (slice(0, 7), slice(7, None)):
+        tally.add(outputs[rows], targets[rows])
+    return tally.metrics()
+
+
+def test_accuracy_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(SEED)
+    true, outputs = random.integers(0, 3, 50), random.normal(size=(50, 3))
+    found = tallied(CLASSES, torch.from_numpy(outputs), torch.from_numpy(true))
+    assert found == {"accuracy": pytest.approx(accuracy_score(true, outputs.argmax(1)))}
+
+
+def test_micro_f1_and_subset_accuracy_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(SEED)
+    true, outputs = random.integers(0, 2, (50, 3)), random.normal(size=(50, 3))
+    found = tallied(SEVERAL, torch.from_numpy(outputs), torch.from_numpy(true).float())
+    assert found["micro_f1"] == pytest.approx(f1_score(true, outputs >= 0, average="micro"))
+    assert found["subset_accuracy"] == pytest.approx(accuracy_score(true, outputs >= 0))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6], ids=["around 0", "far from 0"])
+@pytest.mark.parametrize("scale", [None, Scale((1e6, -2.0), (3.0, 0.5))], ids=["plain", "normalised"])
+def test_r2_and_mae_are_those_of_scikit_learn(offset: float, scale: Scale | None) -> None:
+    random = np.random.default_rng(SEED)
+    true = (random.normal(size=(50, 2)) + offset).astype(np.float32)
+    target = Regression(("width", "height"), scale=scale)
+    outputs = target.prepared(torch.from_numpy(true)) + 0.1 * torch.from_numpy(random.normal(size=(50, 2))).float()
+    found = tallied(target, outputs, torch.from_numpy(true))
+    predicted = target.restored(outputs).numpy()
+    assert found["r2"] == pytest.approx(r2_score(true.astype(np.float64), predicted))
+    assert found["mae"] == pytest.approx(mean_absolute_error(true.astype(np.float64), predicted))
+
+
+@pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBER], ids=lambda target: target.task)
+def test_no_samples_at_all_have_finite_metrics(target: Target) -> None:
+    metrics = target.tally(CPU).metrics()
+    assert metrics[target.metric] == 0
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_the_scale_is_mean_and_deviation_however_the_batches_fall() -> None:
+    values = np.random.default_rng(SEED).normal(1e6, 3.0, (500, 2)).astype(np.float32)
+    finder = ScaleFinder()
+    for rows in (slice(0, 1), slice(1, 1), slice(1, 300), slice(300, None)):
+        finder.add(values[rows])
+    scale = finder.scale()
+    assert scale is not None
+    assert scale.mean == pytest.approx(values.astype(np.float64).mean(axis=0))
+    assert scale.deviation == pytest.approx(values.astype(np.float64).std(axis=0))
+
+
+def test_a_number_that_does_not_vary_is_not_divided_by_nothing() -> None:
+    finder = ScaleFinder()
+    finder.add(np.full((5, 1), 0.1, np.float32))
+    assert finder.scale() == Scale((pytest.approx(0.1),), (1.0,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("target", "outputs", "answer"),
+    [
+        (CLASSES, [0.0, math.log(2), 0.0], {"label": "dog", "score": 0.5}),
+        (SEVERAL, [0.0, -100.0, 100.0], {"labels": ["cat", "fox"], "scores": {"cat": 0.5, "dog": 0.0, "fox": 1.0}}),
+        (NUMBERS, [1.1, -2.0], {"values": {"width": 1.1, "height": -2.0}}),
+        (Regression(("price",), scale=Scale((100.0,), (10.0,))), [0.5], {"values": {"price": 105.0}}),
+    ],
+)
+def test_an_answer_is_plain_json(target: Target, outputs: list[float], answer: dict[str, Any]) -> None:
+    (found,) = target.answers(torch.tensor([outputs]))
+    assert found == answer
+    assert json.loads(json.dumps(found, allow_nan=False)) == answer
+
+
+@pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBER], ids=lambda target: target.task)
+def test_what_is_not_finite_is_no_answer(target: Target) -> None:
+    bad = torch.full((1, len(target.labels)), float("nan"))
+    assert target.answers(torch.cat([torch.zeros(1, len(target.labels)), bad]))[1] is None
