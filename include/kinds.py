@@ -6,8 +6,11 @@ import importlib
 import pkgutil
 from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
+
+# Stands for every kind that is the name of something to import.
+IMPORTED = "module:name"
 
 
 class Config(BaseModel):
@@ -40,11 +43,22 @@ def find_kinds(package: str, base: type[ConfigType]) -> dict[str, type[ConfigTyp
 
 
 def one_of(kinds: dict[str, type[ConfigType]]) -> Any:
-    """A type for pydantic that picks the class by the table's `kind` and names the allowed ones in its error."""
+    """A type for pydantic that picks the class by the table's `kind` and names the allowed ones in its error.
+
+    The class of `IMPORTED`, where there is one, takes every kind with a colon.
+    """
+    if IMPORTED in kinds:
+        members = tuple(Annotated[kinds[kind], Tag(kind)] for kind in sorted(kinds))
+        return Annotated[Union[members], Discriminator(_tag_of)]  # noqa: UP007 - made from a list
     classes = tuple(kinds[kind] for kind in sorted(kinds))
     if len(classes) == 1:
         return Annotated[classes[0], BeforeValidator(_name_kind)]
     return Annotated[Union[classes], Field(discriminator="kind")]  # noqa: UP007 - made from a list
+
+
+def _tag_of(value: Any) -> str | None:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return IMPORTED if isinstance(kind, str) and ":" in kind else kind
 
 
 def _name_kind(value: Any) -> Any:

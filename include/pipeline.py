@@ -19,8 +19,9 @@ from include.errors import PermanentError
 from include.kafka.dead_letters import EXTRA_BYTES
 from include.kafka.ledger import ledger_topic
 from include.kafka.topics import TopicSpec
-from include.kinds import Config, find_kinds, one_of
+from include.kinds import IMPORTED, Config, find_kinds, one_of
 from include.models.base import ModelDefinition
+from include.models.imported import ImportedModel, ImportedName
 from include.sources.base import Source
 from include.targets.base import Target, Task
 from include.targets.regression import RegressionLoss
@@ -33,7 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "augment": find_kinds("include.augmentations", Augmentation),
     "format": find_kinds("include.codecs", Codec),
     "source": find_kinds("include.sources", Source),
-    "model": find_kinds("include.models", ModelDefinition),
+    "model": {**find_kinds("include.models", ModelDefinition), IMPORTED: ImportedModel},
 }
 
 if TYPE_CHECKING:
@@ -145,9 +146,13 @@ class Promotion(Config):
 
     The floor is of accuracy, micro-F1 or R², by the task. R² may be negative, and a model that is worse than always
     answering the mean is no champion.
+
+    Args:
+        earlier_models: the `module:name` kinds that `[model]` had before, whose versions may still be loaded.
     """
 
     floor: Annotated[float, Field(ge=0, le=1)] = 0.8
+    earlier_models: tuple[ImportedName, ...] = ()
 
 
 class Prediction(Config):
@@ -224,6 +229,12 @@ class Pipeline(Config):
     def signed(self) -> bool:
         """Whether its records are signed."""
         return self.signing is not None
+
+    @property
+    def trusted_models(self) -> tuple[str, ...]:
+        """The `module:name` kinds that may be imported for a version of its model: those that its file names."""
+        own = (self.model.kind,) if isinstance(self.model, ImportedModel) else ()
+        return (*own, *self.promotion.earlier_models)
 
     @property
     def samples_topic(self) -> str:

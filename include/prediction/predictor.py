@@ -53,7 +53,7 @@ def load_predictor(pipeline: Pipeline, wanted: str) -> Predictor:
             f"The model of {pipeline.name} has no champion yet: its requests wait until {pipeline.name}.train has "
             "promoted a version."
         )
-    model = load_model(download(registry, found), found.digest)
+    model = load_model(download(registry, found), found.digest, pipeline.trusted_models)
     if model.codec != pipeline.format:
         raise WrongFormat(
             f"Version {found.number} of {found.name} was trained for the format {model.codec!r} and the pipeline has "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,8 @@ from include.durable import files_digest
 from include.errors import PermanentError
 from include.feed.manifest import Manifest
 from include.kinds import Config
+from include.models.imported import ImportedModel
+from include.models.network import WrongNetwork, build_network
 from include.pipeline import AnyCodec, AnyModel
 from include.targets.base import Target
 from include.targets.regression import Scale
@@ -30,6 +33,10 @@ LIBRARIES = ("torch", "safetensors", "numpy", "confluent-kafka")
 
 class WrongModel(PermanentError):
     """The files are not those of the version that was asked for, or no model of this project."""
+
+
+class UntrustedModel(WrongModel):
+    """A version's card names code to import that the pipeline's own file does not name."""
 
 
 class Metrics(Config):
@@ -80,6 +87,12 @@ class ModelCard(Config):
     software: dict[str, str]
     created: dt.datetime
 
+    @property
+    def target(self) -> Target:
+        """What the outputs mean."""
+        manifest = self.manifest
+        return target_of(manifest.task, manifest.labels, separator=manifest.separator, scale=self.scale)
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -92,8 +105,7 @@ class LoadedModel:
     @property
     def target(self) -> Target:
         """What its outputs mean."""
-        manifest = self.card.manifest
-        return target_of(manifest.task, manifest.labels, separator=manifest.separator, scale=self.card.scale)
+        return self.card.target
 
     @property
     def codec(self) -> AnyCodec:
@@ -141,10 +153,14 @@ def model_digest(directory: Path) -> str:
         ) from error
 
 
-def load_model(directory: Path, expected_digest: str) -> LoadedModel:
+def load_model(directory: Path, expected_digest: str, trusted: Collection[str] = ()) -> LoadedModel:
     """Load a model whose files are proven to be those of the version; nothing is ever unpickled.
 
+    Args:
+        trusted: the `module:name` kinds that may be imported for it, see `Pipeline.trusted_models`.
+
     Raises:
+        UntrustedModel: the card names code that the pipeline's file does not; it was not imported.
         WrongModel: the digest differs (nothing was loaded then), the card is not readable, or the weights do not fit
             the network that the model's definition builds today.
     """
@@ -158,12 +174,27 @@ def load_model(directory: Path, expected_digest: str) -> LoadedModel:
         )
     try:
         card = ModelCard.model_validate_json((directory / CARD).read_bytes())
-        network = card.model.build(card.format.input_shape, len(card.manifest.labels))
+        refuse_untrusted(card, trusted)
+        network = build_network(card.model, card.format.input_shape, card.target, file=f"{card.pipeline}.toml")
         network.load_state_dict(load_file(directory / WEIGHTS))
-    except (ValidationError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+    except (ValidationError, WrongNetwork, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0].rstrip(".")
         raise WrongModel(
             f"The model in {directory} does not fit this version of the code ({first}): restore the definition that it "
             "was trained with, or train a new one."
         ) from error
     return LoadedModel(network.eval(), card, found)
+
+
+def refuse_untrusted(card: ModelCard, trusted: Collection[str]) -> None:
+    """Refuse a card that would have code imported which nobody named here.
+
+    Raises:
+        UntrustedModel: see `load_model`.
+    """
+    if isinstance(card.model, ImportedModel) and card.model.kind not in trusted:
+        allowed = ", ".join(sorted(trusted)) or "none"
+        raise UntrustedModel(
+            f"The model card names the code {card.model.kind!r} and {card.pipeline}.toml trusts {allowed}: if it is "
+            "yours, name it in promotion.earlier_models; otherwise train a new version."
+        )

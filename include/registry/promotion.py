@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ def promote(
     number: int,
     floor: float,
     *,
+    trusted: Collection[str] = (),
     stopped: Callable[[], bool] = lambda: False,
 ) -> PromotionDecision:
     """Evaluate version `number` and the champion on the held-out samples of that version's manifest, and decide.
@@ -74,6 +75,7 @@ def promote(
     The alias moves last, so an attempt that is repeated finds it where it was or where it belongs.
 
     Args:
+        trusted: see `load_model`.
         stopped: looked at before the alias is moved.
 
     Raises:
@@ -84,7 +86,7 @@ def promote(
     """
     challenger = version(registry, name, number)
     holder = champion(registry, name)
-    candidate = load_model(download(registry, challenger), challenger.digest)
+    candidate = load_model(download(registry, challenger), challenger.digest, trusted)
     samples = _HeldOutSamples(connection, candidate.card.manifest)
     found = samples.evaluate(candidate)
     if not found.samples:
@@ -101,7 +103,7 @@ def promote(
     if holder is None:
         _crown(registry, challenger, stopped)
         return _decision(challenger, found, None, None, promoted=True, reason=f"{reached} and is the first champion.")
-    rival = load_model(download(registry, holder), holder.digest)
+    rival = load_model(download(registry, holder), holder.digest, trusted)
     _check_comparable(candidate, rival, challenger, holder)
     other = samples.evaluate(rival)
     if other.samples != found.samples:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from include.augmentations.base import augmented
-from include.errors import PermanentError, Stopped
+from include.errors import Stopped
 from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
 from include.models.base import loss_function
 from include.models.evaluation import Evaluation, evaluate
+from include.models.network import build_network
 from include.registry.artifact import SideReport, software
 from include.targets.regression import Scale
 from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -85,7 +86,8 @@ def train(
         Stopped: `stopped` said so, and the checkpoint is written.
         NoSamples, TooManyRefused: see `check_side`.
         LossNotFinite: in training or on the held-out samples.
-        PermanentError: the network does not take the format's inputs, or the checkpoint is another job's.
+        WrongNetwork: the network does not fit format and labels.
+        OtherJob: the checkpoint is another job's.
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
     """
     loop = _Loop(job, connection, directory, on_progress)
@@ -129,11 +131,8 @@ class _Loop:
         self.on_progress = on_progress
         self.device = prepare_device(job.seed, job.threads)
         self.software = software(_device_name(self.device))
-        try:
-            self.network = job.model.build(job.format.input_shape, len(job.manifest.labels)).to(self.device)
-        except ValueError as error:
-            raise PermanentError(str(error)) from error
-        self.network.train()
+        network = build_network(job.model, job.format.input_shape, job.target(), file=f"{job.pipeline}.toml")
+        self.network = network.to(self.device).train()
         self.optimizer = make_optimizer(self.network.parameters(), weight_decay=job.weight_decay)
         self.feed = self._feed(shuffle=True)
         self.held_out = HeldOut(self._held_out_feed)

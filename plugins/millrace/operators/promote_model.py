@@ -42,7 +42,13 @@ class PromoteModelOperator(PipelineOperator):
 
         floor = pipeline.promotion.floor if self.floor is None else float(self.floor)
         decision = promote(
-            connection, open_registry(), pipeline.name, int(self.version), floor, stopped=self.stop_requested
+            connection,
+            open_registry(),
+            pipeline.name,
+            int(self.version),
+            floor,
+            trusted=pipeline.trusted_models,
+            stopped=self.stop_requested,
         )
         if not decision.promoted:
             raise NothingToDo(decision.reason)

@@ -185,7 +185,7 @@ class Exploding(ModelDefinition):
                 self.calls = 0
 
             def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-                self.calls += 1
+                self.calls += self.training
                 poison = float("nan") if self.calls == 5 else 1.0
                 return self.weight * poison + inputs.sum() * 0 + torch.zeros(len(inputs), classes)
 
