@@ -90,6 +90,10 @@ class AudioCodec(Codec):
             Unfit: the value is no sound of this format.
         """
 
+    @abstractmethod
+    def duration(self, value: bytes) -> float:
+        """Seconds of a record that was decoded, all of it."""
+
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
         check_sample(sample, self.sample_shape, "int16")
         return self.write(sample[0])

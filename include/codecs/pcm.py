@@ -34,6 +34,14 @@ class PcmCodec(AudioCodec):
 
         return np.dtype(self.dtype).newbyteorder("<")
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one number of each channel."""
+        return self.wire_dtype.itemsize * self.channels
+
+    def duration(self, value: bytes) -> float:
+        return len(value) / self.frame_bytes / (self.rate or self.sample_rate)
+
     def write(self, wave: np.ndarray[Any, Any]) -> bytes:
         import numpy as np
         import soxr
@@ -46,11 +54,10 @@ class PcmCodec(AudioCodec):
     def read(self, value: bytes) -> tuple[np.ndarray[Any, Any], int]:
         import numpy as np
 
-        frame_bytes = self.wire_dtype.itemsize * self.channels
-        if len(value) % frame_bytes:
-            raise Unfit("wrong-size", f"The record has {len(value)} bytes, and a frame takes {frame_bytes}.")
+        if len(value) % self.frame_bytes:
+            raise Unfit("wrong-size", f"The record has {len(value)} bytes, and a frame takes {self.frame_bytes}.")
         rate = self.rate or self.sample_rate
-        window = self.window(rate, self.channels, len(value) // frame_bytes)
+        window = self.window(rate, self.channels, len(value) // self.frame_bytes)
         numbers = np.frombuffer(value, self.wire_dtype).reshape(-1, self.channels)
         numbers = numbers[window.start : window.start + window.frames]
         with np.errstate(invalid="ignore"):  # NaNs are told later

@@ -70,6 +70,12 @@ class SoundFileCodec(AudioCodec):
         except (Damaged, soundfile.SoundFileError, RuntimeError) as error:
             raise self._undecodable(value, error) from error
 
+    def duration(self, value: bytes) -> float:
+        import soundfile
+
+        with soundfile.SoundFile(io.BytesIO(value)) as file:
+            return float(file.frames / file.samplerate)
+
     def _frames(self, file: Any) -> np.ndarray[Any, Any]:
         """float32 (frames, channels) of an open file's window.
 

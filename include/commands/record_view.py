@@ -13,8 +13,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from include.codecs.audio import AudioCodec
 from include.codecs.image import ImageCodec
 from include.codecs.text import PADDING, TextCodec
+from include.commands.sound_view import sound
 from include.kafka import dead_letters
 from include.kafka.dead_letters import Rejection
 from include.kafka.record import address_of, headers_of, headers_size, read_headers
@@ -189,6 +191,8 @@ def _content(looked: Looked, pipeline: Pipeline) -> str:
         return "none" if value is None else escaped(value, SHOWN_TEXT)
     if isinstance(codec, ImageCodec):
         return f"image of {codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}"
+    if isinstance(codec, AudioCodec):
+        return sound(sample, value or b"", codec)
     if isinstance(codec, TextCodec):
         return escaped(sample.tobytes().rstrip(PADDING), SHOWN_TEXT)
     return f"array of shape {sample.shape}, {sample.dtype}, {sample.min():g} to {sample.max():g}"

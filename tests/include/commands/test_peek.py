@@ -21,6 +21,7 @@ from tests.corpus import saved, slope
 from tests.include.prediction.publishing import ask, no_sample, publish, request
 from tests.producing import Plain, abort, commit, produce
 from tests.sentences import assert_readable
+from tests.sounds import sound_file, tone
 from tests.tiny import tiny_predictor
 from tests.unreadable_headers import produce_unreadable_header
 
@@ -28,7 +29,10 @@ FORMATS = {
     "image": 'kind = "image.png"\nheight = 12\nwidth = 16\nchannels = 3',
     "array": 'kind = "tensor.raw"\nshape = [4]\ndtype = "float32"',
     "text": 'kind = "text.utf8"\nlength = 100',
+    "sound": 'kind = "audio.wav"\nsample_rate = 8000\nseconds = 1',
+    "numbers": 'kind = "audio.pcm"\nsample_rate = 8000\nseconds = 1\nrate = 16000\nchannels = 2',
 }
+LONG, SHORT = (sound_file(tone(440, seconds=length, level=level), "WAV") for length, level in ((2.5, 0.5), (0.25, 0.1)))
 PNG = saved(slope("RGB", 16, 12), "PNG")
 
 
@@ -108,6 +112,9 @@ def test_an_image_is_saved_as_it_was(kafka, new_file, peek, tmp_path):
     ("format_name", "value", "told"),
     [
         ("array", np.array([1, -2, 0.5, 8], "<f4").tobytes(), "array of shape (4,), float32, -2 to 8"),
+        ("sound", LONG, "sound of 2.50 s, of which 1.00 s are taken: peak -6.0 dBFS, RMS -9.0 dBFS"),
+        ("sound", SHORT, "sound of 0.25 s, of which 0.25 s are taken: peak -20.0 dBFS, RMS -23.0 dBFS"),
+        ("numbers", bytes(16_000), "sound of 0.25 s, of which 0.25 s are taken: silence"),
         ("text", "Where is the naïve 花?".encode(), "Where is the naïve 花?"),
     ],
 )
