@@ -50,12 +50,14 @@ class Looked:
     """A record as far as the pipeline can read it.
 
     Attributes:
-        sample: in the codec's dtype and shape; None where the value is none, and in the predictions.
+        content: the encoded sample, as the codec gets it; None where there is none, and in the predictions.
+        sample: in the codec's dtype and shape; None where the content is none, and in the predictions.
         faults: what is wrong with it, none where it fits.
     """
 
     message: Message
     headers: Headers
+    content: bytes | None
     sample: np.ndarray[Any, Any] | None
     faults: tuple[Rejection, ...]
 
@@ -76,9 +78,10 @@ def look_at(message: Message, pipeline: Pipeline) -> Looked:
         faults.append(fault)
     if pipeline.signed and SIGNATURE not in dict(headers):
         faults.append(Rejection("unsigned", f"The record has no header {SIGNATURE}."))
-    decoded = codec.decode([message.value()])
+    content = message.value()
+    decoded = codec.decode([content])
     faults += [Rejection(refusal.reason, refusal.error) for refusal in decoded.refusals]
-    return Looked(message, headers, decoded.samples[0] if len(decoded.samples) else None, tuple(faults))
+    return Looked(message, headers, content, decoded.samples[0] if len(decoded.samples) else None, tuple(faults))
 
 
 def _label_fault(label: str | None, pipeline: Pipeline) -> Rejection | None:
@@ -98,7 +101,7 @@ def look_at_prediction(message: Message) -> Looked:
             faults = (Rejection("wrong-type", "The record's JSON is no object."),)
     except (ValueError, RecursionError) as error:
         faults = (Rejection("invalid-json", f"The record is no JSON: {error}."),)
-    return Looked(message, headers_of([message])[0], None, faults)
+    return Looked(message, headers_of([message])[0], None, None, faults)
 
 
 def view(looked: Looked, pipeline: Pipeline, *, colours: bool) -> RenderableType:
@@ -192,7 +195,7 @@ def _content(looked: Looked, pipeline: Pipeline) -> str:
     if isinstance(codec, ImageCodec):
         return f"image of {codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}"
     if isinstance(codec, AudioCodec):
-        return sound(sample, value or b"", codec)
+        return sound(sample, looked.content or b"", codec)
     if isinstance(codec, TextCodec):
         return escaped(sample.tobytes().rstrip(PADDING), SHOWN_TEXT)
     return f"array of shape {sample.shape}, {sample.dtype}, {sample.min():g} to {sample.max():g}"
