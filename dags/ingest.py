@@ -19,6 +19,11 @@ like: the ledger knows what was sent.
 """
 
 for pipeline in pipelines_for("ingest"):
+    if pipeline.source is None:
+        continue  # others fill its topics
+    outlets = (
+        [samples_asset(pipeline)] if pipeline.topics.requests else [samples_asset(pipeline), requests_asset(pipeline)]
+    )
     with DAG(
         **dag_settings(pipeline, "ingest", documentation=DOCUMENTATION),
         schedule=CronDataIntervalTimetable(pipeline.ingest.schedule, timezone="UTC"),
@@ -38,6 +43,6 @@ for pipeline in pipelines_for("ingest"):
             task_id="produce_batch",
             pipeline=pipeline.name,
             records="{{ params.records }}",
-            outlets=[samples_asset(pipeline), requests_asset(pipeline)],
+            outlets=outlets,
         )
         topics >> batch

@@ -6,7 +6,7 @@ from airflow.sdk import DAG, Param
 
 from millrace.assets import model_asset, predictions_asset, requests_asset
 from millrace.operators import FreezeRangesOperator, PublishPredictionsOperator
-from millrace.workflow import dag_settings, pipelines_for
+from millrace.workflow import cron, dag_settings, ensured, pipelines_for
 
 DOCUMENTATION = """
 **What it does.** Predicts every request that has not been predicted and publishes the results as plain JSON, in
@@ -20,9 +20,10 @@ transactions: read them with `isolation.level=read_committed`. What can't be pre
 """
 
 for pipeline in pipelines_for("predict"):
+    schedule = pipeline.prediction.schedule
     with DAG(
         **dag_settings(pipeline, "predict", documentation=DOCUMENTATION),
-        schedule=requests_asset(pipeline) | model_asset(pipeline),
+        schedule=requests_asset(pipeline) | model_asset(pipeline) if schedule is None else cron(schedule),
         params={
             "version": Param(
                 "champion",
@@ -53,6 +54,7 @@ for pipeline in pipelines_for("predict"):
             accept_lost="{{ params.accept_lost }}",
             inlets=[requests_asset(pipeline)],
         )
+        ensured(pipeline, ranges)
         publishing = {
             "task_id": "publish_predictions",
             "pipeline": pipeline.name,

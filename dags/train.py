@@ -6,7 +6,7 @@ from airflow.sdk import DAG, Param
 
 from millrace.assets import model_asset, samples_asset
 from millrace.operators import FreezeRangesOperator, PromoteModelOperator, TrainModelOperator
-from millrace.workflow import dag_settings, pipelines_for
+from millrace.workflow import cron, dag_settings, ensured, pipelines_for
 
 DOCUMENTATION = """
 **What it does.** Freezes the offset ranges of the samples topic, trains a network on them, registers a model version
@@ -22,7 +22,7 @@ for pipeline in pipelines_for("train"):
     training = pipeline.training
     with DAG(
         **dag_settings(pipeline, "train", documentation=DOCUMENTATION),
-        schedule=[samples_asset(pipeline)],
+        schedule=[samples_asset(pipeline)] if training.schedule is None else cron(training.schedule),
         params={
             "epochs": Param(
                 training.epochs,
@@ -65,6 +65,7 @@ for pipeline in pipelines_for("train"):
             min_new_samples="{{ params.min_new_samples }}",
             inlets=[samples_asset(pipeline)],
         )
+        ensured(pipeline, ranges)
         model = TrainModelOperator(
             task_id="train_model",
             pipeline=pipeline.name,

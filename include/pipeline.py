@@ -8,31 +8,46 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from croniter import croniter
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from include.augmentations.base import Augmentation
 from include.codecs.base import Codec
+from include.envelopes.plain import OwnEnvelope
 from include.errors import PermanentError
 from include.kafka.dead_letters import EXTRA_BYTES
 from include.kafka.ledger import ledger_topic
-from include.kafka.topics import TopicSpec
+from include.kafka.topics import TopicName, TopicSpec
 from include.kinds import IMPORTED, Config, find_kinds, one_of
 from include.models.base import ModelDefinition
 from include.models.imported import ImportedModel, ImportedName
+from include.reading.reading import (
+    ENVELOPES,
+    LABELS,
+    AnyEnvelope,
+    AnyLabels,
+    HeaderLabels,
+    Reading,
+    TopicLabels,
+)
 from include.sources.base import Source
 from include.targets.base import Target, Task
 from include.targets.regression import RegressionLoss
 from include.targets.tasks import SEPARATOR, target_of
+from include.topic_faults import topic_faults
 
 PIPELINES = Path(__file__).parent / "pipelines"
+TOPIC_FAULT = "topic_fault"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 KINDS: dict[str, dict[str, Any]] = {
     "augment": find_kinds("include.augmentations", Augmentation),
+    "envelope": ENVELOPES,
     "format": find_kinds("include.codecs", Codec),
+    "labels": LABELS,
     "source": find_kinds("include.sources", Source),
     "model": {**find_kinds("include.models", ModelDefinition), IMPORTED: ImportedModel},
 }
@@ -52,8 +67,14 @@ class UnknownPipeline(PermanentError):
 
 
 class TopicLayout(Config):
-    """How a pipeline's topics are laid out."""
+    """How a pipeline's topics are laid out, and which ones are somebody else's.
 
+    Args:
+        samples, requests: existing topics that others fill; they are never created, changed or written to.
+    """
+
+    samples: TopicName | None = None
+    requests: TopicName | None = None
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
     replication: Annotated[int, Field(ge=1, le=32)] = 1
     retention_hours: Annotated[int, Field(ge=1)] = 24 * 7
@@ -93,6 +114,7 @@ class Training(Config):
     separator: Annotated[str, Field(min_length=1)] = SEPARATOR
     loss: RegressionLoss | None = None
     normalise: bool | None = None
+    schedule: Schedule | None = None
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
@@ -158,6 +180,7 @@ class Promotion(Config):
 class Prediction(Config):
     """How predictions are published, by so many tasks at once; more than partitions would find nothing to do."""
 
+    schedule: Schedule | None = None
     tasks: Annotated[int, Field(ge=1, le=64)] = 1
     chunk_samples: Annotated[int, Field(ge=1, le=100_000)] = 2000
     chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
@@ -201,7 +224,9 @@ class Pipeline(Config):
     connection: str = "kafka_default"
     topics: TopicLayout = TopicLayout()
     format: AnyCodec
-    source: AnySource
+    envelope: AnyEnvelope = OwnEnvelope()
+    labels: AnyLabels = HeaderLabels()
+    source: AnySource | None = None
     ingest: Ingest = Ingest()
     model: AnyModel
     training: Training
@@ -225,6 +250,12 @@ class Pipeline(Config):
                 augmentation.check(codec.input_shape)
         return value
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for fault in topic_faults(self):
+            raise PydanticCustomError(TOPIC_FAULT, "{fault}", {"fault": fault})
+        return self
+
     @property
     def signed(self) -> bool:
         """Whether its records are signed."""
@@ -238,11 +269,22 @@ class Pipeline(Config):
 
     @property
     def samples_topic(self) -> str:
-        return f"{self.name}.samples"
+        return self.topics.samples or f"{self.name}.samples"
 
     @property
     def requests_topic(self) -> str:
-        return f"{self.name}.requests"
+        return self.topics.requests or f"{self.name}.requests"
+
+    @property
+    def labels_topic(self) -> str | None:
+        """The topic of late labels, where they come from one."""
+        return self.labels.topic if isinstance(self.labels, TopicLabels) else None
+
+    @property
+    def foreign_topics(self) -> tuple[str, ...]:
+        """The topics that others fill, each once."""
+        named = (self.topics.samples, self.topics.requests, self.labels_topic)
+        return tuple(dict.fromkeys(topic for topic in named if topic is not None))
 
     @property
     def predictions_topic(self) -> str:
@@ -252,21 +294,32 @@ class Pipeline(Config):
     def dead_letters_topic(self) -> str:
         return f"{self.name}.dead-letters"
 
-    def topic_specs(self) -> list[TopicSpec]:
-        """The pipeline's topics and the ledger."""
+    def reading(self, topic: str) -> Reading:
+        """How the records of its samples or its requests are read: in its own topics they are Millrace's own."""
+        foreign = topic in self.foreign_topics
+        return Reading(envelope=self.envelope, labels=self.labels) if foreign else Reading()
+
+    def topic_specs(self, largest_request: int = 0) -> list[TopicSpec]:
+        """The pipeline's own topics and the ledger.
+
+        Args:
+            largest_request: bytes of the largest record that a requests topic of others takes.
+        """
         config = {
             "retention.ms": str(self.topics.retention_hours * 3_600_000),
             "max.message.bytes": str(self.topics.max_record_bytes),
         }
-        larger = {**config, "max.message.bytes": str(self.topics.max_record_bytes + EXTRA_BYTES)}
+        largest = max(self.topics.max_record_bytes, largest_request)
+        larger = {**config, "max.message.bytes": str(largest + EXTRA_BYTES)}
         layout = (self.topics.partitions, self.topics.replication)
-        return [
+        specs = [
             TopicSpec(self.samples_topic, *layout, config),
             TopicSpec(self.requests_topic, *layout, config),
             TopicSpec(self.predictions_topic, *layout, config),
             TopicSpec(self.dead_letters_topic, *layout, larger),
             ledger_topic(self.topics.replication),
         ]
+        return [spec for spec in specs if spec.name not in self.foreign_topics]
 
 
 @dataclass(frozen=True)
@@ -328,6 +381,8 @@ def read_pipeline(path: Path) -> Pipeline | InvalidPipeline:
 
 def _fault(item: Any) -> str:
     """`training.epochs = 0: Input should be greater than or equal to 1`."""
+    if item["type"] == TOPIC_FAULT:
+        return str(item["msg"])
     key, kinds = _key(item["loc"])
     if item["type"].startswith("union_tag"):
         kind = item.get("ctx", {}).get("tag")

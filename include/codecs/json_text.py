@@ -1,14 +1,15 @@
-"""Text as one field of a JSON object, taken by the standard's word (RFC 8259) where Python's own parser is lenient."""
+"""Text as one field of a JSON object."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from include.codecs.base import Unfit
 from include.codecs.text import TextCodec, not_utf8
+from include.strict_json import Number, parse
 
 
 class JsonTextCodec(TextCodec):
@@ -22,14 +23,7 @@ class JsonTextCodec(TextCodec):
 
     def unwrap(self, value: bytes) -> bytes:
         try:
-            # Given bytes, the parser would guess an encoding.
-            content = json.loads(
-                value.decode(),
-                object_pairs_hook=_object,
-                parse_constant=_no_constant,
-                parse_int=_no_number,
-                parse_float=_no_number,
-            )
+            content = parse(value)
         except UnicodeDecodeError as error:
             raise not_utf8(error, value) from error
         except (ValueError, RecursionError) as error:
@@ -39,24 +33,9 @@ class JsonTextCodec(TextCodec):
         if self.field not in content:
             raise Unfit("missing-field", f"The JSON object has no field {self.field!r}.")
         text = content[self.field]
-        if not isinstance(text, str):
+        if not isinstance(text, str) or isinstance(text, Number):
             raise Unfit("wrong-type", f"Field {self.field!r} of the JSON object is no text.")
         try:
             return text.encode()
         except UnicodeEncodeError as error:
             raise Unfit("invalid-utf8", f"Character {error.start} of the text is half a surrogate pair.") from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return content
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is none of its numbers")
-
-
-def _no_number(_digits: str) -> None:
-    """Numbers are not looked at: reading a long one takes the square of its length, and Python refuses it."""

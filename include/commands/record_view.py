@@ -19,8 +19,9 @@ from include.codecs.text import PADDING, TextCodec
 from include.commands.sound_view import sound
 from include.kafka import dead_letters
 from include.kafka.dead_letters import Rejection
-from include.kafka.record import address_of, headers_of, headers_size, read_headers
+from include.kafka.record import address_of, headers_of, headers_size
 from include.kafka.signing import SIGNATURE
+from include.reading.records import RecordReader
 from include.targets.base import BadLabel
 
 if TYPE_CHECKING:
@@ -69,24 +70,27 @@ class Looked:
 
 def look_at(message: Message, pipeline: Pipeline) -> Looked:
     """A record of samples, requests or dead letters, by what training and prediction go by."""
-    headers = headers_of([message])[0]
-    head, codec = read_headers(headers), pipeline.format
+    headers, codec, topic = headers_of([message])[0], pipeline.format, str(message.topic())
+    of_samples = topic == pipeline.samples_topic
+    # A dead letter is the request that it was.
+    reading = pipeline.reading(pipeline.samples_topic if of_samples else pipeline.requests_topic)
+    records = RecordReader(reading, codec.schema_name).read([message])
+    ((label, fault), content) = records.told[0], records.contents[0]
     faults: list[Rejection] = []
-    if refusal := head.refusal(codec.schema_name):
-        faults.append(Rejection(*refusal))
-    elif message.topic() == pipeline.samples_topic and (fault := _label_fault(head.label, pipeline)):
-        faults.append(fault)
+    if fault is not None:
+        faults.append(Rejection(*fault))
+    elif of_samples and pipeline.labels_topic is None and (bad := _label_fault(label, pipeline)):
+        faults.append(bad)
     if pipeline.signed and SIGNATURE not in dict(headers):
         faults.append(Rejection("unsigned", f"The record has no header {SIGNATURE}."))
-    content = message.value()
-    decoded = codec.decode([content])
+    decoded = codec.decode([] if fault is not None and content is None else [content])
     faults += [Rejection(refusal.reason, refusal.error) for refusal in decoded.refusals]
     return Looked(message, headers, content, decoded.samples[0] if len(decoded.samples) else None, tuple(faults))
 
 
 def _label_fault(label: str | None, pipeline: Pipeline) -> Rejection | None:
     if label is None:
-        return Rejection("no-label", "The record has no label header.")
+        return Rejection("no-label", "The record has no label.")
     read = pipeline.training.target().read(label)
     if not isinstance(read, BadLabel):
         return None

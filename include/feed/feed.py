@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +14,11 @@ from include.feed.plan import epoch_blocks, window_order
 from include.feed.window import Part, WindowReader, row_type
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
-from include.kafka.record import Address, Headers, headers_of, headers_size, read_headers
+from include.kafka.record import Address
 from include.kafka.signing import signing_keys
+from include.reading.late import LateLabels, read_labels
+from include.reading.reading import TopicLabels
+from include.reading.records import RecordReader, Told
 from include.targets.base import BadLabel
 from include.targets.tasks import target_of
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from include.feed.manifest import Manifest
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
-    from include.kafka.signing import SigningKeys
+    from include.targets.base import Target
 
     _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -40,8 +43,9 @@ READ_AHEAD_BATCHES = 8
 READ_RECORDS = 128
 SELECT_RECORDS = 512
 EXAMPLES_KEPT = 5
-KNOWN_HEADERS = 8192
-KNOWN_HEADERS_SIZE = 4096
+KNOWN_HEADS = 8192
+# No refusal: the sample's label may come yet.
+UNLABELLED = ("unlabelled", "")
 
 
 class WrongState(PermanentError):
@@ -53,11 +57,15 @@ class FeedReport:
     """What one epoch met: samples, those by label, refusals by reason, and the first few refusals in words.
 
     A sample may have several labels or none, so `samples` need not add up to `total`.
+
+    Attributes:
+        unlabelled: samples that nobody has labelled yet, where labels come late.
     """
 
     total: int = 0
     samples: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    unlabelled: int = 0
     examples: list[str] = field(default_factory=list)
 
     def refuse(self, reason: str, error: str, address: Address) -> None:
@@ -79,55 +87,36 @@ class _Position:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What a record's headers say: the label as a target, unknown where `refusal` says why, and the group."""
+    """What a record tells of its label: the target that it is, unknown where `refusal` says why."""
 
     label: Any
-    group: bytes | None
     refusal: tuple[str, str]
 
 
-class _Heads(dict[Headers, _Head]):
-    """Heads by headers. A topic has few distinct sets of headers, and a lookup costs a tenth of reading them.
+class _Heads(dict[Told, _Head]):
+    """Heads by what records tell, of which there are few; the bounds keep the memory flat where there are many."""
 
-    Where `group` makes each set different, or somebody's header is a megabyte, the bounds keep the memory flat.
-    """
-
-    def __init__(self, manifest: Manifest, keys: SigningKeys | None = None) -> None:
+    def __init__(self, target: Target, *, late: bool) -> None:
         super().__init__()
-        self._manifest = manifest
-        self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
-        self._keys = keys
+        self._target = target
+        self._without = UNLABELLED if late else ("no-label", "the record has no label")
 
-    def __missing__(self, headers: Headers) -> _Head:
-        head = self._read(headers)
-        if headers_size(headers) <= KNOWN_HEADERS_SIZE:
-            if len(self) >= KNOWN_HEADERS:
-                self.clear()
-            self[headers] = head
+    def __missing__(self, told: Told) -> _Head:
+        head = self._read(told)
+        if len(self) >= KNOWN_HEADS:
+            self.clear()
+        self[told] = head
         return head
 
-    def of(self, messages: Sequence[Message]) -> list[_Head]:
-        """The messages' heads, in order."""
-        found = headers_of(messages)
-        if self._keys is None:
-            return [self[headers] for headers in found]
-        return [
-            self[headers]
-            if fault is None
-            else _Head(self._target.unknown, self[headers].group, (fault.reason, fault.error))
-            for headers, fault in map(self._keys.verify, messages, found)
-        ]
-
-    def _read(self, headers: Headers) -> _Head:
-        head, unknown = read_headers(headers), self._target.unknown
-        if refusal := head.refusal(self._manifest.schema):
-            return _Head(unknown, head.group, refusal)
-        if head.label is None:
-            return _Head(unknown, head.group, ("no-label", "the record has no label header"))
-        label = self._target.read(head.label)
+    def _read(self, told: Told) -> _Head:
+        if told.fault is not None:
+            return _Head(self._target.unknown, told.fault)
+        if told.label is None:
+            return _Head(self._target.unknown, self._without)
+        label = self._target.read(told.label)
         if isinstance(label, BadLabel):
-            return _Head(unknown, head.group, label)
-        return _Head(label, head.group, ("", ""))
+            return _Head(self._target.unknown, label)
+        return _Head(label, ("", ""))
 
 
 @dataclass
@@ -143,20 +132,17 @@ class _Records:
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, messages: list[Message], heads: _Heads) -> None:
+    def take(self, messages: list[Message], reader: RecordReader, late: LateLabels | None, heads: _Heads) -> None:
         """Take over what the messages hold and let go of them.
 
         Few at a time, for a message and its headers are four objects to Python's garbage collector: as long as they are
         fewer than its threshold it does nothing, while thousands are walked through, with all else in the process.
         """
-        found = heads.of(messages)
-        self.heads += found
-        self.groups += [
-            head.group or message.key() or f"{message.partition()}/{message.offset()}".encode()
-            for head, message in zip(found, messages, strict=True)
-        ]
+        found = reader.read(messages)
+        self.heads += [heads[told] for told in (found.told if late is None else found.labelled(late.of))]
+        self.groups += found.groups
         self.offsets += [message.offset() for message in messages]  # type: ignore[misc]  # a record has one
-        self.values += [message.value() for message in messages]
+        self.values += found.contents
         messages.clear()
 
 
@@ -167,7 +153,8 @@ class Feed:
 
     One iteration serves what is left of the current epoch. The order depends on manifest, seed and epoch only: every
     rank walks the same global batches and serves its rows `rank::world_size` of each. Memory is bounded by two windows
-    of encoded records and a few batches of decoded ones, whatever the length of the ranges.
+    of encoded records and a few batches of decoded ones, whatever the length of the ranges; late labels are kept whole,
+    see `include.reading.late.LateLabels`.
 
     A record that is no sample (wrong schema, no or unknown label, undecodable, not signed where it has to be) is
     counted in `report` and left out, so a batch may be smaller than `batch_size`.
@@ -214,6 +201,7 @@ class Feed:
         self._keys = signing_keys(connection, signed=manifest.signed)
         self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
         self._rows = row_type(self._target)
+        self._late: LateLabels | None = None
         self._position = _Position()
 
     @property
@@ -345,17 +333,26 @@ class Feed:
         if start.offset >= 0:
             left[0] = replace(left[0], start=start.offset)
         group = f"{self.connection.environment}.{self.manifest.pipeline}.feed"
-        reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
-        heads = _Heads(self.manifest, self._keys)
+        late = self._late_labels(group)
+        heads = _Heads(self._target, late=late is not None)
+        reader = RecordReader(self.manifest.reading, self.manifest.schema, keys=self._keys)
         records = _Records(start.block)
+        reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
         for index, messages in reading:
             block = start.block + index
             if records.block != block or len(records) >= SELECT_RECORDS:
                 yield self._select(records, blocks, report)
                 records = _Records(block)
-            records.take(messages, heads)
+            records.take(messages, reader, late, heads)
         if len(records):
             yield self._select(records, blocks, report)
+
+    def _late_labels(self, group: str) -> LateLabels | None:
+        """The labels that come from a topic of their own, read once and kept."""
+        labels = self.manifest.reading.labels
+        if self._late is None and isinstance(labels, TopicLabels):
+            self._late = read_labels(self.connection, f"{group}.labels", labels, self.manifest.label_ranges)
+        return self._late
 
     def _select(self, records: _Records, blocks: list[OffsetRange], report: FeedReport) -> Part:
         """The labelled records of this side of the split; its others are refused."""
@@ -366,8 +363,11 @@ class Feed:
         known = self._target.known(labels)
         mine = self.manifest.split.is_held_out(records.groups) == (self.side == "held_out")
         for position in np.flatnonzero(mine & ~known).tolist():
-            address = _address(blocks[records.block], records.offsets[position])
-            report.refuse(*records.heads[position].refusal, address)
+            refusal = records.heads[position].refusal
+            if refusal == UNLABELLED:
+                report.unlabelled += 1
+            else:
+                report.refuse(*refusal, _address(blocks[records.block], records.offsets[position]))
         kept = np.flatnonzero(mine & known)
         rows = np.empty(len(kept), self._rows)
         rows["label"] = labels[kept]

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from include.kafka.ranges import OffsetRange
+from include.reading.reading import Reading
 from include.targets.base import Task
 from include.targets.tasks import SEPARATOR
 
 if TYPE_CHECKING:
     import numpy as np
 
+OWN_READING = Reading()
 CLASSIFICATION: Task = "classification"
 
 
@@ -61,6 +63,10 @@ class Manifest:
     what the text of a label means; see include.targets.
 
     The same manifest gives the same batches in the same order, whoever reads it.
+
+    Attributes:
+        reading: how the samples' records are read.
+        label_ranges: of the topic of late labels, where they come from one.
     """
 
     pipeline: str
@@ -73,6 +79,8 @@ class Manifest:
     # Left out where they say nothing new, so that manifests from before there were tasks keep their digests.
     task: Annotated[Task, Field(exclude_if=lambda task: task == CLASSIFICATION)] = CLASSIFICATION
     separator: Annotated[str, Field(exclude_if=lambda separator: separator == SEPARATOR)] = SEPARATOR
+    reading: Annotated[Reading, Field(exclude_if=lambda reading: reading == OWN_READING)] = OWN_READING
+    label_ranges: Annotated[tuple[OffsetRange, ...], Field(exclude_if=lambda ranges: not ranges)] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -85,11 +93,11 @@ class Manifest:
         return self.digest[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        for name, usual in (("task", CLASSIFICATION), ("separator", SEPARATOR)):
-            if values[name] == usual:
-                del values[name]
-        return values
+        values = {**asdict(self), "reading": self.reading.model_dump(mode="json")}
+        usual = {"task": CLASSIFICATION, "separator": SEPARATOR, "reading": OWN_READING, "label_ranges": ()}
+        return {
+            name: value for name, value in values.items() if name not in usual or getattr(self, name) != usual[name]
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
@@ -103,4 +111,6 @@ class Manifest:
             signed=bool(values.get("signed", False)),
             task=values.get("task", CLASSIFICATION),
             separator=str(values.get("separator", SEPARATOR)),
+            reading=Reading.model_validate(values.get("reading", {})),
+            label_ranges=tuple(OffsetRange.from_dict(item) for item in values.get("label_ranges", ())),
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
     from include.pipeline import Pipeline
-    from include.sources.base import SourceSample
+    from include.sources.base import Source, SourceSample
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def ingest_batch(
         InvalidSigningKeys: records have to be signed and there is no key.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
-    pipeline = pipeline.model_copy(update={"source": pipeline.source.open()})
+    pipeline = pipeline.model_copy(update={"source": _source(pipeline).open()})
     key = _key(connection, pipeline, batch_id)
     keys = signing_keys(connection, signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
@@ -152,6 +152,12 @@ def _in_topics(batch: Batch) -> int:
     return batch.samples + batch.requests
 
 
+def _source(pipeline: Pipeline) -> Source:
+    if pipeline.source is None:
+        raise PermanentError(f"Pipeline {pipeline.name} has no [source]: others fill its topics, so nothing is sent.")
+    return pipeline.source
+
+
 def _key(connection: KafkaConnection, pipeline: Pipeline, scope: str) -> LedgerKey:
     return LedgerKey(connection.environment, pipeline.name, STEP, scope)
 
@@ -182,15 +188,15 @@ def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, record
             return Batch(**known[key]), False
         before = known.get(position_key, {"position": 0})
         start = int(before["position"])
-        pipeline.source.check_prefix(start, before.get("prefix", {}))
-        available = pipeline.source.count() - start
+        _source(pipeline).check_prefix(start, before.get("prefix", {}))
+        available = _source(pipeline).count() - start
         if available <= 0:
             raise SourceExhausted(
                 f"The source of {pipeline.name} has {start + available} samples and all are in earlier batches: "
                 "nothing to send until it grows."
             )
         count = min(records, available)
-        prefix = pipeline.source.prefix(start + count)
+        prefix = _source(pipeline).prefix(start + count)
         batch = Batch(start, count, _fingerprint(pipeline, start, count), run, prefix=prefix)
         with writer.transaction():
             ledger.record(writer, key, asdict(batch))
@@ -212,7 +218,7 @@ def _read(pipeline: Pipeline, start: int, count: int) -> Iterator[list[SourceSam
     """The source's samples in parts; fewer than `count` only where it ends."""
     end = start + count
     while start < end:
-        samples = pipeline.source.read(start, min(CHUNK_SAMPLES, end - start))
+        samples = _source(pipeline).read(start, min(CHUNK_SAMPLES, end - start))
         if not samples:
             return
         yield samples
@@ -269,7 +275,7 @@ def _fingerprint(pipeline: Pipeline, start: int, count: int) -> str:
 
 def _check_fingerprint(pipeline: Pipeline, batch_id: str, batch: Batch) -> None:
     # First what can name the sample that changed everything behind it.
-    pipeline.source.check_prefix(batch.start + batch.count, batch.prefix)
+    _source(pipeline).check_prefix(batch.start + batch.count, batch.prefix)
     found = _fingerprint(pipeline, batch.start, batch.count)
     if found != batch.fingerprint:
         raise SourceChanged(_changed(pipeline, batch_id, batch, f"its fingerprint is {found[:16]}"))

@@ -17,7 +17,7 @@ MODEL = "model"
 # Stands in a record for its headers where one of them has a name that can't be read.
 UNREADABLE = "unreadable-headers"
 
-OWN_HEADERS = (SCHEMA, LABEL, GROUP)
+OWN_HEADERS = (SCHEMA, GROUP)
 LONGEST_HEADER_BYTES = 1024
 # A pair, a name and a content as Python objects, about: a megabyte of headers may be many tiny ones.
 HEADER_OVERHEAD_BYTES = 128
@@ -125,13 +125,21 @@ def headers_size(headers: Headers) -> int:
     return sum(len(name) + len(content or b"") + HEADER_OVERHEAD_BYTES for name, content in headers)
 
 
-def read_headers(headers: Headers) -> RecordHeaders:
-    """Millrace's own headers; somebody else's may be as many and as large as they like."""
+def read_headers(headers: Headers, *, label: str | None = LABEL, own: bool = True) -> RecordHeaders:
+    """Millrace's own headers; somebody else's may be as many and as large as they like.
+
+    Args:
+        label: the header that has the label; None where none has it.
+        own: False for somebody else's record, of which no other header is looked at.
+    """
+    names = {name for name in (label, *(OWN_HEADERS if own else ())) if name is not None}
+    if not names:
+        return RecordHeaders()
     found: dict[str, bytes | None] = {}
     for name, content in headers:
         if name == UNREADABLE:
             return RecordHeaders(fault=("unreadable-headers", "A header's name is not UTF-8: no header can be read."))
-        if name not in OWN_HEADERS:
+        if name not in names:
             continue
         if len(content or b"") > LONGEST_HEADER_BYTES:
             error = f"The header {name} has {len(content or b'')} bytes, {LONGEST_HEADER_BYTES} at most are read."
@@ -139,12 +147,16 @@ def read_headers(headers: Headers) -> RecordHeaders:
         if found.setdefault(name, content) != content:
             error = f"The header {name} stands there twice, as {found[name]!r:.200} and as {content!r:.200}."
             return RecordHeaders(fault=("duplicate-header", error))
-    schema, label = found.get(SCHEMA), found.get(LABEL)
+    told = found.get(label) if label is not None else None
     return RecordHeaders(
-        schema=None if schema is None else schema.decode("utf-8", "replace"),
-        label=None if label is None else label.decode("utf-8", "replace"),
-        group=found.get(GROUP),
+        schema=_text(found.get(SCHEMA)) if own else None,
+        label=_text(told),
+        group=found.get(GROUP) if own else None,
     )
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode("utf-8", "replace")
 
 
 def write_headers(schema: str, *, label: str | None = None, group: str | None = None) -> list[tuple[str, bytes]]:

@@ -6,7 +6,9 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from include.kafka.errors import BrokerUnavailable, TopicCompacted, TopicMissing
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
+
+# What Kafka takes as a topic's name, `.` and `..` excepted.
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,21 @@ def describe_topic(connection: KafkaConnection, name: str) -> TopicInfo:
             "creates its topics, or correct the topic's name in the pipeline file."
         )
     return found
+
+
+def refuse_missing(connection: KafkaConnection, names: Iterable[str]) -> None:
+    """Refuse topics that are not there and that nobody but their owner may create.
+
+    Raises:
+        TopicMissing: naming those that don't exist.
+    """
+    names = list(names)
+    found = describe_topics(connection, names) if names else {}
+    if missing := [name for name in names if name not in found]:
+        raise TopicMissing(
+            f"Topic {', '.join(missing)} does not exist at {connection.bootstrap_servers}, and the pipeline file says "
+            "that others fill it: have them create it, or correct its name under [topics] or [labels]."
+        )
 
 
 def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str:

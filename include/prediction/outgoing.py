@@ -23,10 +23,14 @@ def outgoing_records(
     pipeline: Pipeline,
     predictor: Predictor,
     messages: Sequence[Message],
+    ids: Sequence[bytes],
     outcomes: Sequence[Answer | Rejection],
     run: str,
 ) -> tuple[list[OutgoingRecord], list[Answer | Rejection]]:
     """One record for every message, and the outcome that it tells: what is too large is a rejection.
+
+    Args:
+        ids: what the messages' samples are called; the predictions' keys.
 
     Raises:
         RecordTooLarge: the topic does not even take the explanation of a dead letter.
@@ -34,9 +38,9 @@ def outgoing_records(
     records: list[OutgoingRecord] = []
     told: list[Answer | Rejection] = []
     topic = pipeline.dead_letters_topic
-    for message, outcome in zip(messages, outcomes, strict=True):
+    for message, key, outcome in zip(messages, ids, outcomes, strict=True):
         if not isinstance(outcome, Rejection):
-            record = _prediction(pipeline, predictor, message, outcome)
+            record = _prediction(pipeline, predictor, message, key, outcome)
             limit = writer.record_limit(record.topic)
             if record.size_bound <= limit:
                 records.append(record)
@@ -53,9 +57,10 @@ def outgoing_records(
     return records, told
 
 
-def _prediction(pipeline: Pipeline, predictor: Predictor, message: Message, answer: Answer) -> OutgoingRecord:
+def _prediction(
+    pipeline: Pipeline, predictor: Predictor, message: Message, key: bytes, answer: Answer
+) -> OutgoingRecord:
     address = address_of(message)
-    key = message.key() or str(address).encode()
     # Bytes that are no text are told, not replaced: two keys must not become one id.
     sample_id = key.decode("utf-8", "backslashreplace")
     value = prediction_value(sample_id, answer, predictor.identity, address, message.timestamp()[1])

@@ -20,13 +20,13 @@ from include.prediction.chunks import READ_AHEAD, Chunk, read_chunks
 from include.prediction.classify import classify
 from include.prediction.limits import Published, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
+from include.reading.records import RecordReader
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
     from include.kafka.dead_letters import Rejection
     from include.kafka.ledger import LedgerKey
     from include.kafka.record import OutgoingRecord
-    from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
     from include.pipeline import Pipeline
     from include.prediction.predictor import Predictor
@@ -53,7 +53,7 @@ class _Attempt:
     accept_lost: bool
     acknowledge: bool
     stopped: Callable[[], bool]
-    keys: SigningKeys | None
+    reader: RecordReader
     published: Published = field(default_factory=Published)
     said: bool = False
 
@@ -100,7 +100,9 @@ def publish_predictions(
         TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
     keys = signing_keys(connection, signed=pipeline.signed)
-    attempt = _Attempt(connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, keys)
+    reading = pipeline.reading(pipeline.requests_topic)
+    reader = RecordReader(reading, pipeline.format.schema_name, keys=keys)
+    attempt = _Attempt(connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, reader)
     published = attempt.published
     try:
         _fence(attempt, ranges)
@@ -197,8 +199,9 @@ def _predict(
             f"{attempt.pipeline.requests_topic}; the next attempt goes on from there."
         )
     predictor = attempt.predictor
-    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.target, chunk.messages, attempt.keys)
-    return outgoing_records(writer, attempt.pipeline, predictor, chunk.messages, outcomes, attempt.run)
+    records = attempt.reader.read(chunk.messages)
+    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.target, records)
+    return outgoing_records(writer, attempt.pipeline, predictor, chunk.messages, records.ids, outcomes, attempt.run)
 
 
 def _note(writer: TransactionalWriter, notes: Mapping[LedgerKey, Mapping[str, Any]]) -> None:

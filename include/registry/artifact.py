@@ -50,14 +50,15 @@ class Metrics(Config):
 
 
 class SideReport(Config):
-    """Samples by label and refused records by reason, of one side of the split.
+    """Samples by label and refused records by reason, of one side of the split; and those without a label yet.
 
-    A sample may have several labels or none: `total` is how many there are.
+    A sample may have several labels or none: `total` is how many there are. `unlabelled` have none yet.
     """
 
     total: int
     samples: dict[str, int]
     refused: dict[str, int]
+    unlabelled: int = 0
     examples: tuple[str, ...] = ()
 
     @model_validator(mode="before")

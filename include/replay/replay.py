@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from include.errors import Stopped
+from include.errors import PermanentError, Stopped
 from include.kafka import ledger
 from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange, freeze_ranges
@@ -41,6 +41,10 @@ ADDRESSES_TOLD = 50
 
 # A dead letter's own address, its leader epoch, and the record that it becomes.
 _Revived = tuple[Address, int, OutgoingRecord]
+
+
+class NotOurTopic(PermanentError):
+    """Somebody else fills the topic, and Millrace sends nothing to it."""
 
 
 @dataclass
@@ -84,10 +88,16 @@ def replay_dead_letters(
         stopped: looked at while reading, and before each commit.
 
     Raises:
+        NotOurTopic: others fill the requests topic.
         InvalidSigningKeys: records are signed and there is no key to verify them with.
         TopicMissing, RangeUnavailable, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
     topic, requests = pipeline.dead_letters_topic, pipeline.requests_topic
+    if requests in pipeline.foreign_topics:
+        raise NotOurTopic(
+            f"The dead letters of {pipeline.name} came from {requests}, which others fill and nothing is sent to: have "
+            "those who do send the originals again."
+        )
     keys = signing_keys(connection, signed=pipeline.signed)
     step = f"{connection.environment}.{pipeline.name}.{STEP}"
     with (

@@ -56,7 +56,10 @@ class TrainingJob(Config):
         batch_size: int | None = None,
         learning_rate: float | None = None,
     ) -> TrainingJob:
-        """The pipeline's training over frozen ranges of its samples; what is given here overrides its file.
+        """The pipeline's training over frozen ranges; what is given here overrides its file.
+
+        Args:
+            ranges: of the samples, and of the late labels where the pipeline has such.
 
         Raises:
             pydantic.ValidationError: an override is out of its limits.
@@ -65,7 +68,9 @@ class TrainingJob(Config):
         return cls(
             manifest=Manifest(
                 pipeline=pipeline.name,
-                ranges=tuple(ranges),
+                ranges=tuple(item for item in ranges if item.topic != pipeline.labels_topic),
+                label_ranges=tuple(item for item in ranges if item.topic == pipeline.labels_topic),
+                reading=pipeline.reading(pipeline.samples_topic),
                 schema=pipeline.format.schema_name,
                 labels=training.labels,
                 split=Split(training.split_salt, training.held_out),

@@ -29,6 +29,7 @@ def side_report(report: FeedReport) -> SideReport:
         total=report.total,
         samples=dict(sorted(report.samples.items())),
         refused=dict(sorted(report.refused.items())),
+        unlabelled=report.unlabelled,
         examples=tuple(report.examples),
     )
 
@@ -50,8 +51,8 @@ def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
         share = job.manifest.split.held_out
         raise NoSamples(
             f"No {side} sample was found in {offsets} offsets of {job.pipeline} ({refused} records refused"
-            f"{': ' + reasons if reasons else ''}; {share:g} of the groups are held out{examples}): ingest more "
-            "samples, or correct their headers, and freeze new ranges."
+            f"{': ' + reasons if reasons else ''}, {report.unlabelled} without a label; {share:g} of the groups are "
+            f"held out{examples}): ingest more samples, or correct their headers, and freeze new ranges."
         )
     if refused > job.max_rejected_share * (samples + refused):
         raise TooManyRefused(

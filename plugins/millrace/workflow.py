@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import get_parsing_context
+from airflow.sdk import BaseOperator, CronTriggerTimetable, get_parsing_context
 
 from include.pipeline import InvalidPipeline, Pipeline, load_pipelines, pipelines_folder, read_pipeline
+from millrace.operators import EnsureTopicsOperator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -28,6 +29,17 @@ def pipelines_for(workflow: str) -> Iterator[Pipeline]:
         pipeline = read_pipeline(path)
         if not isinstance(pipeline, InvalidPipeline):
             yield pipeline
+
+
+def ensured(pipeline: Pipeline, first: BaseOperator) -> None:
+    """Let a task wait for the pipeline's topics where there is no ingest that makes them."""
+    if pipeline.source is None:
+        EnsureTopicsOperator(task_id="ensure_topics", pipeline=pipeline.name) >> first
+
+
+def cron(schedule: str) -> CronTriggerTimetable:
+    """A schedule of the pipeline's file, which is in UTC."""
+    return CronTriggerTimetable(schedule, timezone="UTC")
 
 
 def dag_settings(pipeline: Pipeline, workflow: str, *, documentation: str) -> dict[str, Any]:

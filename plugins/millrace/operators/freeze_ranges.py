@@ -12,6 +12,9 @@ from include.kafka.lost_ledger import refuse_lost_ledger
 from include.kafka.progress import count_records, position_in, read_progress, refuse_truncated
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import refuse_compacted
+from include.reading.late import LateLabels, count_labelled, read_labels
+from include.reading.reading import TopicLabels
+from include.reading.records import RecordReader
 from millrace.operators.base import PipelineOperator, is_true
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ class FreezeRangesOperator(PipelineOperator):
     For `train` the ranges are all samples that the topic still has; for `predict` the requests that have not been
     worked through. What is new is told from the ledger, so one run serves a backlog of any size and a lost event is
     made good by the next one.
+
+    Where labels come late from a topic of their own, its ranges are frozen too, and what is new are the samples whose
+    sample or label is: labelled ones, and no others.
 
     Returns `ranges` (a list of topic, topic id, partition, start, end) and `new_samples` (at most the number that was
     asked for is counted).
@@ -60,21 +66,36 @@ class FreezeRangesOperator(PipelineOperator):
     ) -> dict[str, Any]:
         training = self.step == "train"
         topic = pipeline.samples_topic if training else pipeline.requests_topic
+        labels = pipeline.labels if training and isinstance(pipeline.labels, TopicLabels) else None
         default = pipeline.training.min_new_samples if training else 1
         wanted = default if self.min_new_samples is None else int(self.min_new_samples)
+        topics = [topic] if labels is None else [topic, labels.topic]
         if training:
-            refuse_compacted(connection, topic)
+            for name in topics:
+                refuse_compacted(connection, name)
+        group = f"{connection.environment}.{pipeline.name}.{self.step}.count"
+        # The labels first: a sample that somebody has labelled is in its topic by then.
+        label_ranges = [] if labels is None else freeze_ranges(connection, labels.topic)
         ranges = freeze_ranges(connection, topic)
         new = self._unworked(connection, pipeline, ranges)
-        count = count_records(
-            connection, f"{connection.environment}.{pipeline.name}.{self.step}.count", new, enough=max(wanted, 1)
-        )
+        if labels is None:
+            count = count_records(connection, group, new, enough=max(wanted, 1))
+        else:
+            count = count_labelled(
+                connection,
+                group,
+                RecordReader(pipeline.reading(topic), pipeline.format.schema_name),
+                ranges,
+                {item.partition: item.start for item in new},
+                self._labels(connection, pipeline, group, labels, label_ranges),
+                enough=max(wanted, 1),
+            )
         self.metrics.gauge(f"{pipeline.name}.{self.step}.backlog_offsets", sum(item.offsets for item in new))
         if count < wanted or not any(item.offsets for item in ranges):
             raise NothingToDo(
                 f"Topic {topic} has {count} new samples and this step waits for {max(wanted, 1)}: nothing to do yet."
             )
-        chosen = ranges if training else new
+        chosen = [*ranges, *label_ranges] if training else new
         return {"ranges": [item.to_dict() for item in chosen if item.offsets], "new_samples": count}
 
     def _unworked(
@@ -91,6 +112,18 @@ class FreezeRangesOperator(PipelineOperator):
             else item
             for item in ranges
         ]
+
+    def _labels(
+        self,
+        connection: KafkaConnection,
+        pipeline: Pipeline,
+        group: str,
+        labels: TopicLabels,
+        ranges: list[OffsetRange],
+    ) -> LateLabels:
+        new = self._unworked(connection, pipeline, ranges)
+        reached = {item.partition: item.start for item in new}
+        return read_labels(connection, f"{group}.labels", labels, ranges, reached=reached)
 
     def _reached(self, connection: KafkaConnection, item: OffsetRange, entry: Mapping[str, Any]) -> int:
         # A model may learn from what is left; a request that is lost is somebody's answer that never comes.

@@ -1,11 +1,11 @@
-"""Create a pipeline's topics."""
+"""Create a pipeline's own topics, and see that those of others are there."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.lost_ledger import refuse_new_ledger
-from include.kafka.topics import ensure_topics
+from include.kafka.topics import ensure_topics, refuse_missing, topic_setting
 from millrace.operators.base import PipelineOperator
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class EnsureTopicsOperator(PipelineOperator):
     """Create the pipeline's topics and the ledger where they are missing; existing ones stay as they are.
 
+    Topics that others fill are never created: where one is missing, nothing is made at all.
+
     A ledger that is missing though the pipeline has published is refused: an empty one would have it done again.
 
     Returns `{"topics": {name: "created" | "exists"}}`.
@@ -29,5 +31,8 @@ class EnsureTopicsOperator(PipelineOperator):
         pipeline: Pipeline,
         connection: KafkaConnection,
     ) -> dict[str, Any]:
+        refuse_missing(connection, pipeline.foreign_topics)
         refuse_new_ledger(connection, (pipeline.predictions_topic, pipeline.dead_letters_topic))
-        return {"topics": ensure_topics(connection, pipeline.topic_specs())}
+        requests = pipeline.topics.requests
+        largest = 0 if requests is None else int(topic_setting(connection, requests, "max.message.bytes"))
+        return {"topics": ensure_topics(connection, pipeline.topic_specs(largest))}

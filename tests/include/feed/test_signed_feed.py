@@ -14,6 +14,7 @@ from include.feed.feed import Feed
 from include.feed.manifest import Manifest, Split
 from include.kafka.ranges import freeze_ranges
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
+from include.reading import records
 from tests.producing import Plain, produce
 from tests.signed import KEYS, RETIRED, SECRET, TAMPERED, signed, with_header
 
@@ -83,7 +84,8 @@ def test_where_nothing_is_signed_a_signature_is_not_looked_at(feed_of):
 def test_signatures_do_not_crowd_out_what_is_kept_of_headers(feed_of, monkeypatch):
     """Each record's own set of headers would be read anew, and the known ones forgotten."""
     heads = []
-    monkeypatch.setattr(feeds._Heads, "_read", lambda *given, read=feeds._Heads._read: heads.append(1) or read(*given))
+    read_headers = records.read_headers
+    monkeypatch.setattr(records, "read_headers", lambda *given, **more: heads.append(1) or read_headers(*given, **more))
 
     feed = feed_of([signed(sample(number)) for number in range(300)])
 

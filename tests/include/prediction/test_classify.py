@@ -10,6 +10,8 @@ from confluent_kafka import Message
 from include.codecs.raw import RawCodec
 from include.kafka.dead_letters import Rejection
 from include.prediction.classify import FORWARD_SAMPLES, classify
+from include.reading.reading import Reading
+from include.reading.records import RecordReader
 from include.targets.classification import Classification
 from tests.tiny import LETTERS, SCHEMA, certainty, letter, numbers, tiny_predictor
 
@@ -22,11 +24,11 @@ def network():
 
 
 def message(value, schema=SCHEMA):
-    return Message(value=value, headers=[("schema", schema)])
+    return Message(key=b"id", value=value, headers=[("schema", schema)])
 
 
 def outcomes_of(network, messages):
-    return classify(network, CODEC, Classification(LETTERS), messages)
+    return classify(network, CODEC, Classification(LETTERS), RecordReader(Reading(), CODEC.schema_name).read(messages))
 
 
 def test_a_sample_gets_its_label_and_its_probability(network):

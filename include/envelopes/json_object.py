@@ -1,0 +1,33 @@
+"""Records whose value is a JSON object."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from include.codecs.base import Unfit
+from include.envelopes.base import Open
+from include.envelopes.fields import FieldEnvelope
+from include.strict_json import parse
+
+
+class JsonEnvelope(FieldEnvelope):
+    """JSON by its standard's word; fields that are not named here may hold anything."""
+
+    kind: Literal["json"] = "json"
+
+    def open_with(self, label: str | None) -> Open:
+        return self.picking(read_json, label)
+
+
+def read_json(value: bytes) -> Any:
+    """What the JSON holds, see `include.strict_json.parse`.
+
+    Raises:
+        Unfit: it is none.
+    """
+    try:
+        return parse(value)
+    except UnicodeDecodeError as error:
+        raise Unfit("invalid-utf8", f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}.") from error
+    except (ValueError, RecursionError) as error:
+        raise Unfit("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error

@@ -1,0 +1,175 @@
+"""Late labels: what a topic of labels says of each sample's id, as far as frozen ranges go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from include.codecs.base import Unfit
+from include.envelopes.base import LONGEST_FIELD_BYTES
+from include.envelopes.fields import text_field
+from include.envelopes.json_object import read_json
+from include.kafka.ranges import check_ranges
+from include.kafka.reader import read_ranges
+from include.kafka.record import address_of
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from include.kafka.connection import KafkaConnection
+    from include.kafka.ranges import OffsetRange
+    from include.reading.reading import TopicLabels
+    from include.reading.records import RecordReader
+
+log = logging.getLogger(__name__)
+
+# Samples may be large, and are read for their ids alone.
+READ_RECORDS = 100
+
+
+class _Label(NamedTuple):
+    timestamp_ms: int
+    text: str | None
+    new: bool
+
+
+@dataclass
+class LateLabels:
+    """The newest label of each id; memory holds about 250 bytes and the id for each, and every label's text once."""
+
+    labels: dict[bytes, _Label] = field(default_factory=dict)
+
+    def of(self, sample_id: bytes) -> str | None:
+        """The sample's label; None where there is none, or it was taken back."""
+        label = self.labels.get(sample_id)
+        return None if label is None else label.text
+
+    def is_labelled(self, sample_id: bytes) -> bool:
+        return self.of(sample_id) is not None
+
+    def is_new(self, sample_id: bytes) -> bool:
+        """Whether the sample's label is one of those that are new; see `read_labels`."""
+        label = self.labels.get(sample_id)
+        return label is not None and label.new and label.text is not None
+
+    @property
+    def some_new(self) -> bool:
+        """Whether there is a new label at all."""
+        return any(label.new for label in self.labels.values())
+
+
+def read_labels(
+    connection: KafkaConnection,
+    group: str,
+    labels: TopicLabels,
+    ranges: Sequence[OffsetRange],
+    *,
+    reached: Mapping[int, int] | None = None,
+) -> LateLabels:
+    """The newest label of each id in the ranges.
+
+    In a partition the last one is the newest. An id whose labels lie in several, since its writers divide keys in
+    different ways, has the one that was written last by its timestamp.
+
+    Args:
+        ranges: of the labels topic, frozen.
+        reached: offsets by partition; labels at or behind them are new.
+
+    Raises:
+        TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
+    """
+    check_ranges(connection, ranges)
+    reached = reached or {}
+    whole = LateLabels()
+    texts: dict[str, str] = {}
+    for part in _partitions(connection, group, labels, ranges, reached, texts):
+        for sample_id, label in part.items():
+            known = whole.labels.get(sample_id)
+            if known is None or known.timestamp_ms <= label.timestamp_ms:
+                whole.labels[sample_id] = label
+    return whole
+
+
+def _partitions(
+    connection: KafkaConnection,
+    group: str,
+    labels: TopicLabels,
+    ranges: Sequence[OffsetRange],
+    reached: Mapping[int, int],
+    texts: dict[str, str],
+) -> Iterator[dict[bytes, _Label]]:
+    """The newest labels of each partition; what is no label is counted and told."""
+    unfit = 0
+    example = ""
+    for item in ranges:
+        newest: dict[bytes, _Label] = {}
+        begin = reached.get(item.partition, item.start)
+        for _, messages in read_ranges(connection, group, [item]):
+            for message in messages:
+                try:
+                    text = _text(message, labels)
+                except Unfit as error:
+                    unfit += 1
+                    example = f"{address_of(message)}: {error.reason}: {error}"
+                    continue
+                text = None if text is None else texts.setdefault(text, text)
+                newest[message.key() or b""] = _Label(message.timestamp()[1], text, (message.offset() or 0) >= begin)
+        yield newest
+    if unfit:
+        log.warning("%d records of %s are no labels and are left out, the last one %s", unfit, labels.topic, example)
+
+
+def _text(message: Message, labels: TopicLabels) -> str | None:
+    """The label; None where it is taken back.
+
+    Raises:
+        Unfit: the record is no label.
+    """
+    value = message.value()
+    if not message.key():
+        raise Unfit("no-key", "The record has no key, which would be the sample's id.")
+    if not value:
+        return None
+    if labels.field is not None:
+        return text_field(read_json(value), labels.field)
+    if len(value) > LONGEST_FIELD_BYTES:
+        raise Unfit("field-too-long", f"The label has {len(value)} bytes, {LONGEST_FIELD_BYTES} at most are read.")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Unfit("invalid-utf8", f"The label is not UTF-8: {error.reason}.") from error
+
+
+def count_labelled(
+    connection: KafkaConnection,
+    group: str,
+    reader: RecordReader,
+    ranges: Sequence[OffsetRange],
+    reached: Mapping[int, int],
+    late: LateLabels,
+    *,
+    enough: int,
+) -> int:
+    """How many samples with a label are new, themselves or by their label, counted until there are `enough`.
+
+    New samples are read first; the others only where labels are new.
+
+    Args:
+        ranges: of the samples topic, from its first record on.
+        reached: offsets by partition; samples at or behind them are new.
+    """
+    behind = [replace(item, start=reached[item.partition]) for item in ranges]
+    before = [replace(item, end=reached[item.partition]) for item in ranges] if late.some_new else []
+    count = 0
+    for parts, counts in ((behind, late.is_labelled), (before, late.is_new)):
+        for _, messages in read_ranges(connection, group, parts, batch_size=READ_RECORDS):
+            records = reader.read(messages)
+            count += sum(
+                told.fault is None and counts(sample_id)
+                for told, sample_id in zip(records.told, records.ids, strict=True)
+            )
+            if count >= enough:
+                return count
+    return count

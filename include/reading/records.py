@@ -1,0 +1,137 @@
+"""Records -> what they say of their samples; the one way that training, prediction and `peek` read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from include.codecs.base import Unfit
+from include.kafka.record import Headers, address_of, headers_of, headers_size, read_headers
+from include.reading.reading import FieldLabels, HeaderLabels
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from include.kafka.signing import SigningKeys
+    from include.reading.reading import Reading
+
+KNOWN_HEADERS = 8192
+KNOWN_HEADERS_SIZE = 4096
+
+Fault = tuple[str, str]
+
+
+class Told(NamedTuple):
+    """A sample's label, None where its record has none; or why the record is no sample: reason code and sentence."""
+
+    label: str | None = None
+    fault: Fault | None = None
+
+
+@dataclass
+class Records:
+    """What some records say, in lists side by side.
+
+    Attributes:
+        ids: the sample's name: a field's, the record's key, or its address.
+        groups: what must stay on one side of a held-out split; the id where nothing else says so.
+        contents: what the format's codec decodes; None where there is none, or `told` has a fault.
+    """
+
+    told: list[Told] = field(default_factory=list)
+    ids: list[bytes] = field(default_factory=list)
+    groups: list[bytes] = field(default_factory=list)
+    contents: list[bytes | None] = field(default_factory=list)
+
+    def labelled(self, label_of: Callable[[bytes], str | None]) -> list[Told]:
+        """What is told, with the labels that samples have by their ids."""
+        return [
+            told if told.fault is not None else Told(label_of(sample_id))
+            for told, sample_id in zip(self.told, self.ids, strict=True)
+        ]
+
+
+class _Head(NamedTuple):
+    told: Told
+    group: bytes | None
+
+
+class RecordReader(dict[Headers, _Head]):
+    """Reads records, and remembers what their headers say.
+
+    A topic has few distinct sets of headers, and a lookup costs a tenth of reading them. Where `group` makes each set
+    different, or somebody's header is a megabyte, the bounds keep the memory flat.
+
+    Args:
+        schema: what the header `schema` of Millrace's own records has to be.
+        keys: where records are signed, the keys that a signature must be of.
+    """
+
+    def __init__(self, reading: Reading, schema: str, *, keys: SigningKeys | None = None) -> None:
+        super().__init__()
+        envelope, labels = reading.envelope, reading.labels
+        self._schema = schema if envelope.own_headers else None
+        self._label = labels.name if isinstance(labels, HeaderLabels) else None
+        self._keys = keys
+        self._open = envelope.open_with(labels.name if isinstance(labels, FieldLabels) else None)
+
+    def __missing__(self, headers: Headers) -> _Head:
+        head = self._read(headers)
+        if headers_size(headers) <= KNOWN_HEADERS_SIZE:
+            if len(self) >= KNOWN_HEADERS:
+                self.clear()
+            self[headers] = head
+        return head
+
+    def read(self, messages: Sequence[Message]) -> Records:
+        """What the messages say, in order.
+
+        Raises:
+            MillraceError: what a record needs to be read with can't be reached; nothing is known of the record then.
+        """
+        heads = self._heads(messages)
+        ids = [message.key() or str(address_of(message)).encode() for message in messages]
+        if self._open is None:
+            return Records(
+                told=[head.told for head in heads],
+                ids=ids,
+                groups=[head.group or key for head, key in zip(heads, ids, strict=True)],
+                contents=[message.value() for message in messages],
+            )
+        records = Records()
+        for message, head, key in zip(messages, heads, ids, strict=True):
+            self._add_opened(records, message, head, key)
+        return records
+
+    def _add_opened(self, records: Records, message: Message, head: _Head, key: bytes) -> None:
+        told, sample_id, group, content = head.told, key, head.group, None
+        if self._open is not None and told.fault is None:
+            try:
+                opened = self._open(message.value())
+            except Unfit as unfit:
+                told = Told(fault=(unfit.reason, str(unfit)))
+            else:
+                content = opened.content
+                sample_id = opened.id or key
+                group = opened.group or group
+                if opened.label is not None:
+                    told = Told(opened.label)
+        records.told.append(told)
+        records.ids.append(sample_id)
+        records.groups.append(group or sample_id)
+        records.contents.append(content)
+
+    def _heads(self, messages: Sequence[Message]) -> list[_Head]:
+        found = headers_of(messages)
+        if self._keys is None:
+            return [self[headers] for headers in found]
+        return [
+            self[headers] if fault is None else _Head(Told(fault=(fault.reason, fault.error)), self[headers].group)
+            for headers, fault in map(self._keys.verify, messages, found)
+        ]
+
+    def _read(self, headers: Headers) -> _Head:
+        found = read_headers(headers, label=self._label, own=self._schema is not None)
+        refusal = found.fault if self._schema is None else found.refusal(self._schema)
+        return _Head(Told(found.label, refusal), found.group)

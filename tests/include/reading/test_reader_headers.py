@@ -1,0 +1,70 @@
+"""What the reader of records keeps of their headers, whatever they are."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+
+import pytest
+
+from include.kafka.record import UNREADABLE
+from include.reading.reading import HeaderLabels, Reading
+from include.reading.records import RecordReader, Told
+
+OWN = (("schema", b"tensor.raw/1"), ("label", b"b"))
+
+
+def reader(**reading):
+    return RecordReader(Reading.model_validate(reading), "tensor.raw/1")
+
+
+def test_headers_tell_label_and_group():
+    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)] == (Told("b"), b"writer-3")
+
+
+def test_another_header_may_have_the_label():
+    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")] == (Told("a"), None)
+
+
+@pytest.mark.parametrize("headers", [OWN, (("label", b"b"), ("group", b"1"), ("group", b"2"))], ids=["own", "not ours"])
+def test_of_bare_records_the_label_s_header_alone_is_looked_at(headers):
+    assert reader(envelope={"kind": "bare"})[headers] == (Told("b"), None)
+
+
+def test_where_no_header_is_wanted_none_has_to_be_readable():
+    labels = {"kind": "topic", "topic": "labels"}
+
+    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),] == (Told(), None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ((*OWN, ("label", b"a")), "duplicate-header"),
+        ((*OWN, ("group", b"g" * 1025)), "header-too-long"),
+        (((UNREADABLE, b""),), "unreadable-headers"),
+    ],
+    ids=["twice", "too long", "unreadable"],
+)
+def test_headers_that_can_t_be_relied_on_give_no_label_and_no_group(headers, reason):
+    (label, fault), group = reader()[headers]
+
+    assert (label, group, fault[0]) == (None, None, reason)
+
+
+@pytest.mark.parametrize(
+    ("sets", "foreign"),
+    [(200, lambda: [("trace", os.urandom(1_000_000))]), (200, lambda: [(os.urandom(4).hex(), b"")] * 20_000)],
+    ids=["a megabyte in one", "a megabyte in many"],
+)
+def test_large_headers_are_read_and_not_kept(sets, foreign):
+    heads = reader()
+    tracemalloc.start()
+    try:
+        for _ in range(sets):
+            assert heads[*OWN, *foreign()].told.label == "b"
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 1_000_000
