@@ -6,42 +6,55 @@ import io
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from benchmarks.measure import Comparison, take_turns
+from benchmarks import produce
+from benchmarks.measure import Comparison, Spread, take_turns
+from benchmarks.samples import LABELS, EncodedSample
 from include.codecs.jpeg import JpegCodec
 from include.codecs.threads import available_threads
+from include.feed.feed import Feed
+from include.feed.manifest import Manifest, Split
+from include.kafka.connection import KafkaConnection
+from include.kafka.ledger import LedgerKey
+from include.kafka.ranges import freeze_ranges
+from include.kafka.topics import TopicSpec, ensure_topics
 
 TARGET = 0.8
 CODEC = JpegCodec(height=224, width=224, channels=3)
-IMAGES = 256
-ROUNDS = 8
+TOPIC = TopicSpec("bench.photographs", partitions=4)
+PHOTOGRAPHS, RECORDS = 256, 2048
 QUALITY = 90
+BATCH_SIZE, WINDOW = 64, 512
 
 
-def compare(*, seed: int, repeats: int, on_round: Callable[[int], None]) -> Comparison:
-    """Decode batches of JPEG images, as samples and as a network's inputs, and by as many threads without the codec."""
-    values = photographs(IMAGES, seed)
+def compare(connection: KafkaConnection, *, seed: int, repeats: int, on_round: Callable[[int], None]) -> Comparison:
+    """Decode batches of JPEG images by the codec and without it, and read them out of a topic as a network's inputs."""
+    values = [*islice(cycle(photographs(PHOTOGRAPHS, seed)), RECORDS)]
+    batches = [values[start : start + BATCH_SIZE] for start in range(0, RECORDS, BATCH_SIZE)]
+    manifest = _written(connection, values, seed)
     threads = available_threads()
     contenders: dict[str, Callable[[], float]] = {
-        "ours": lambda: _rate(lambda: len(CODEC.decode(values).samples)),
-        "limit": lambda: _rate(lambda: _decode_bare(values, threads)),
-        "inputs too": lambda: _rate(lambda: len(CODEC.to_inputs(CODEC.decode(values).samples))),
+        "ours": lambda: _rate(lambda: _decode(batches)),
+        "limit": lambda: _rate(lambda: _decode_bare(batches, threads)),
+        "feed": lambda: _rate(lambda: _feed(connection, manifest)),
     }
     for contender in contenders.values():
         contender()
     rates = take_turns(contenders, repeats=repeats, on_round=on_round)
-    size = sum(map(len, values)) / len(values) / 1024
+    fed = Spread.of([feed / limit for feed, limit in zip(rates.pop("feed"), rates["limit"], strict=True)])
+    size = sum(map(len, values)) / RECORDS / 1024
     return Comparison(
         name="decoding JPEG",
-        ours=f"codec.decode of {IMAGES} photographs of 224x224 pixels, {size:.0f} KiB each: structure, size, pixels",
-        limit=f"simplejpeg.decode_jpeg into one array for the {IMAGES}, in {threads} threads, nothing looked at",
+        ours=f"codec.decode of batches of {BATCH_SIZE} photographs, 224x224 pixels and {size:.0f} KiB each",
+        limit=f"simplejpeg.decode_jpeg into an array for each batch, in {threads} threads, nothing looked at",
         rates=rates,
         target=TARGET,
-        notes=("inputs too: ours with float32 inputs (channels, height, width) for a network, which the limit lacks",),
+        notes=(f"the same out of a topic, by the feed as shuffled float32 batches: {_shown(fed)} of the limit",),
     )
 
 
@@ -63,22 +76,57 @@ def photographs(count: int, seed: int) -> list[bytes]:
     return values
 
 
-def _decode_bare(values: Sequence[bytes], threads: int) -> int:
-    pixels = np.empty((len(values), CODEC.height, CODEC.width, CODEC.channels), np.uint8)
+def _written(connection: KafkaConnection, values: Sequence[bytes], seed: int) -> Manifest:
+    ensure_topics(connection, [TOPIC])
+    samples = [
+        EncodedSample(f"photograph-{number:08d}", value, LABELS[number % len(LABELS)])
+        for number, value in enumerate(values)
+    ]
+    key = LedgerKey(connection.environment, "bench", "ingest", TOPIC.name)
+    produce.write(connection, TOPIC.name, samples, key, schema=CODEC.schema_name)
+    return Manifest(
+        pipeline="bench",
+        ranges=tuple(freeze_ranges(connection, TOPIC.name)),
+        schema=CODEC.schema_name,
+        labels=LABELS,
+        split=Split("benchmark", 0.0),
+        seed=seed,
+    )
+
+
+def _decode(batches: Sequence[Sequence[bytes]]) -> int:
+    return sum(len(CODEC.decode(batch).samples) for batch in batches)
+
+
+def _decode_bare(batches: Sequence[Sequence[bytes]], threads: int) -> int:
+    """Every thread its share of every batch, without a word between them."""
 
     def decode(first: int) -> None:
-        for position in range(first, len(values), threads):
-            simplejpeg.decode_jpeg(values[position], colorspace="RGB", buffer=pixels[position])
+        for batch in batches:
+            share = batch[first::threads]
+            pixels = np.empty((len(share), CODEC.height, CODEC.width, CODEC.channels), np.uint8)
+            for value, room in zip(share, pixels, strict=True):
+                simplejpeg.decode_jpeg(value, colorspace="RGB", buffer=room)
 
     workers = [threading.Thread(target=decode, args=(first,)) for first in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    return len(pixels)
+    return sum(map(len, batches))
 
 
-def _rate(decode: Callable[[], int]) -> float:
+def _feed(connection: KafkaConnection, manifest: Manifest) -> int:
+    return sum(len(labels) for _, labels in Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE, window=WINDOW))
+
+
+def _shown(spread: Spread) -> str:
+    return f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
+
+
+def _rate(work: Callable[[], int]) -> float:
     began = time.perf_counter()
-    done = sum(decode() for _ in range(ROUNDS))
+    done = work()
+    if done != RECORDS:
+        raise RuntimeError(f"{done:,} of {RECORDS:,} photographs were decoded: the figures would mean nothing.")
     return done / (time.perf_counter() - began)

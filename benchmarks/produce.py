@@ -50,7 +50,14 @@ def compare(
     )
 
 
-def write(connection: KafkaConnection, topic: str, samples: Sequence[EncodedSample], key: LedgerKey) -> float:
+def write(
+    connection: KafkaConnection,
+    topic: str,
+    samples: Sequence[EncodedSample],
+    key: LedgerKey,
+    *,
+    schema: str = CODEC.schema_name,
+) -> float:
     """Write the samples as `include.ingest.batch` does; returns records a second."""
     with TransactionalWriter(connection, f"{connection.environment}.bench.{topic}", topics=(topic,)) as writer:
         began = time.perf_counter()
@@ -58,7 +65,7 @@ def write(connection: KafkaConnection, topic: str, samples: Sequence[EncodedSamp
             chunk = samples[start : start + CHUNK_SAMPLES]
             with writer.transaction():
                 for sample in chunk:
-                    headers = write_headers(CODEC.schema_name, label=sample.label)
+                    headers = write_headers(schema, label=sample.label)
                     record = OutgoingRecord(topic, sample.id.encode(), sample.value, headers)
                     writer.check_size(record)
                     writer.produce(record)

@@ -73,7 +73,6 @@ def _comparisons(connection: KafkaConnection, *, seed: int, records: int, repeat
         def telling(name: str) -> Callable[[int], None]:
             return lambda number: status.update(f"{name}: round {number}")
 
-        yield images.compare(seed=seed, repeats=repeats, on_round=telling("decoding JPEG"))
         status.update(f"writing {records:,} records")
         everything = samples(records, seed)
         ensure_topics(connection, [TOPIC, ledger.ledger_topic()])
@@ -89,6 +88,7 @@ def _comparisons(connection: KafkaConnection, *, seed: int, records: int, repeat
         )
         few = everything[:PRODUCED]
         del everything
+        yield images.compare(connection, seed=seed, repeats=repeats, on_round=telling("decoding JPEG"))
         yield feed.compare(connection, manifest, repeats=repeats, on_round=telling("feed"))
         yield produce.compare(connection, few, repeats=repeats, on_round=telling("transactional produce"))
         long_repeats = min(repeats, LONG_REPEATS)

@@ -74,7 +74,6 @@ class JpegCodec(ImageCodec):
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
         """By libjpeg-turbo, outside of the interpreter lock; what it would only warn of is an error."""
         import simplejpeg
-        from PIL import Image
 
         if picture.mode not in MODES.values():
             super().read_into(pixels, picture)
@@ -97,6 +96,8 @@ class JpegCodec(ImageCodec):
             super().read_into(pixels, picture)
             return
         if not as_it_is:
+            from PIL import Image
+
             image = Image.fromarray(decoded[:, :, 0] if self.channels == 1 else decoded)
             self._fill(pixels, image, picture.orientation)
 
