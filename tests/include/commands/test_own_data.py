@@ -32,20 +32,33 @@ if TYPE_CHECKING:
 SEED = 5
 
 
-def stripes(*, across: bool, random: np.random.Generator) -> bytes:
+def stripes(*, across: bool, random: np.random.Generator) -> Image.Image:
     """A noisy picture of stripes that run across or down."""
     pixels = np.broadcast_to(np.arange(16) % 4 < 2, (16, 16)) * 160
     pixels = (pixels.T if across else pixels) + random.integers(0, 90, (16, 16))
-    return saved(Image.fromarray(pixels.astype(np.uint8)), "PNG")
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> LocalPlace:
+def as_people_have_them(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """The picture in some size, in colour, and now and then transparent."""
+    width, height = random.integers(16, 48, 2).tolist()
+    image = image.resize((width, height)).convert("RGB")
+    if random.random() < 0.3:
+        image.putalpha(200)
+    return image
+
+
+@pytest.fixture(params=["png", "webp"])
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> LocalPlace:
+    """PNG files that are all alike, or WebP files of any size and colours."""
     place = LocalPlace(tmp_path / "stripes")
     random = np.random.default_rng(SEED)
     for number in range(300):
-        place.write(f"across/{number}.png", stripes(across=True, random=random), second=number)
-        place.write(f"down/{number}.png", stripes(across=False, random=random), second=number)
+        for label in ("across", "down"):
+            image = stripes(across=label == "across", random=random)
+            if request.param == "webp":
+                image = as_people_have_them(image, random)
+            place.write(f"{label}/{number}.{request.param}", saved(image, request.param), second=number)
     return place
 
 
@@ -85,4 +98,7 @@ def test_a_folder_of_pictures_becomes_predictions(
         app, ["peek", name, "--topic", "requests", "--bootstrap-servers", kafka.bootstrap_servers]
     )
     assert peeked.exit_code == 0, peeked.output
-    assert "image of 16x16 pixels, gray" in peeked.output
+    shown = (
+        f"{pipeline.format.width}x{pipeline.format.height} pixels, {'gray' if pipeline.format.channels == 1 else 'RGB'}"
+    )
+    assert f"image of {shown}" in peeked.output
