@@ -132,6 +132,7 @@ class ImageCodec(Codec):
             pixels = samples[position].transpose(1, 2, 0)
             outcomes[position] = self._refusal(position, values[position], pixels)
 
+        self._load_decoder()
         size = sum(len(value or b"") for value in values)
         threads = available_threads() if size >= WORTH_A_THREAD * len(values) else 1
         for_each(decode_one, len(values), threads=threads)
@@ -151,15 +152,18 @@ class ImageCodec(Codec):
         mean, std = (np.reshape(values, (-1, 1, 1)) for values in (self.mean or (0.0,), self.std or (1.0,)))
         factor, lower = (1 / 255 / std).astype(np.float32), (mean / std).astype(np.float32)
 
-        def convert(position: int) -> None:
-            # One image after the other: its numbers are still in the processor's cache when they are scaled.
-            np.copyto(inputs[position], samples[position])
-            inputs[position] *= factor
+        def convert(part: int | slice) -> None:
+            numbers = inputs[part]
+            np.copyto(numbers, samples[part])
+            numbers *= factor
             if self.mean is not None:
-                inputs[position] -= lower
+                numbers -= lower
 
-        large = math.prod(self.sample_shape) >= LARGE_SAMPLE
-        for_each(convert, len(samples), threads=available_threads() if large else 1)
+        if math.prod(self.sample_shape) < LARGE_SAMPLE:
+            convert(slice(None))
+        else:
+            # One image after the other: its numbers are still in the processor's cache when they are scaled.
+            for_each(convert, len(samples), threads=available_threads())
         return inputs
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
@@ -182,6 +186,14 @@ class ImageCodec(Codec):
                 self._fill(pixels, image, picture.orientation)
         except PIL.UnidentifiedImageError as error:
             raise Damaged("its header is not one that Pillow decodes") from error
+
+    def _load_decoder(self) -> None:
+        """Let Pillow import what it decodes with: half of it is there for a thread beside the one that imports it."""
+        import PIL.Image
+
+        PIL.Image.preinit()
+        if self.pillow_format not in PIL.Image.OPEN:
+            PIL.Image.init()
 
     def _fill(self, pixels: np.ndarray[Any, Any], image: Image, orientation: int) -> None:
         """Make a decoded picture a sample, and write it into `pixels`."""

@@ -29,6 +29,9 @@ MARKER = re.compile(rb"\xff+([^\x00\xff])")
 # Inside a scan, 0xff among the pixels is followed by a zero, and restart markers belong to the scan.
 END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
+# Some cameras write so; what the decoder tells of is the last thing it met, so that the pixels are whole.
+HARMLESS = frozenset({"Invalid SOS parameters for sequential JPEG"})
+
 # A resizing filter does its work on so many times the wanted size and more.
 ENOUGH = 2
 # Progressive files have about ten scans; each costs as much as decoding the whole image.
@@ -90,8 +93,8 @@ class JpegCodec(ImageCodec):
                 min_height=height,
                 buffer=pixels if as_it_is else None,
             )
-        except ValueError:
-            if _is_common(picture.content):
+        except ValueError as fault:
+            if str(fault) not in HARMLESS and _is_common(picture.content):
                 raise
             super().read_into(pixels, picture)
             return
@@ -108,7 +111,7 @@ class JpegCodec(ImageCodec):
 
 
 def _is_common(content: bytes) -> bool:
-    """Whether the fast decoder takes such files: rare ratios of colour to brightness are left to Pillow."""
+    """Whether the fast decoder takes such headers: those of rare ratios of colour to brightness are left to Pillow."""
     import simplejpeg
 
     try:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from include.codecs.jpeg import JpegCodec
-from tests.corpus import WHOLE_JPEG, flipped, saved, slope
+from tests.corpus import SCAN, WHOLE_JPEG, flipped, saved, slope
 
 GRAY = JpegCodec(height=16, width=24)
 COLOUR = JpegCodec(height=16, width=24, channels=3)
@@ -65,6 +65,28 @@ def test_a_rare_ratio_of_colour_to_brightness_is_taken():
 
     assert decoded.refusals == []
     assert (decoded.samples == 128).all()
+
+
+def replaced(value, byte, by):
+    return value[:byte] + bytes([by]) + value[byte + 1 :]
+
+
+SCAN_LENGTH = int.from_bytes(WHOLE_JPEG[SCAN + 2 : SCAN + 4], "big")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        replaced(WHOLE_JPEG, WHOLE_JPEG.index(b"JFIF") + 5, 3),
+        replaced(WHOLE_JPEG, SCAN + SCAN_LENGTH, 0),
+    ],
+    ids=["a revision of JFIF that nobody knows", "the frequencies of a scan told wrongly"],
+)
+def test_strange_headers_of_whole_pixels_are_taken(value):
+    decoded = COLOUR.decode([value, WHOLE_JPEG])
+
+    assert decoded.refusals == []
+    np.testing.assert_array_equal(*decoded.samples)
 
 
 def test_pixels_are_those_of_pillow():

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from include.codecs import threads
 from include.codecs.jpeg import JpegCodec
 from include.codecs.threads import MOST_THREADS, allow_threads, available_threads, for_each
+from include.state import PROJECT_ROOT
+from tests.corpus import saved
 
 COLOUR = JpegCodec(height=128, width=128, channels=3)
 
@@ -85,3 +90,18 @@ def test_a_child_of_a_fork_decodes():
 
 def test_without_a_setting_there_is_a_thread_for_each_processor():
     assert 1 <= available_threads() <= MOST_THREADS
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
+def test_the_first_images_of_a_process_come_out_of_several_threads(name):
+    """A decoder is imported before threads use it, or some of them would find half of it."""
+    program = f"""
+from include.codecs.threads import allow_threads
+from include.codecs.{name} import {name.title()}Codec as ImageCodec
+allow_threads(8)
+decoded = ImageCodec(height=128, width=128, channels=3, resize='pad').decode([open(0, 'rb').read()] * 32)
+assert len(decoded.positions) == 32, decoded.refusals
+"""
+    noise = np.random.default_rng(1).integers(0, 255, (128, 128, 3), np.uint8)
+    value = saved(Image.fromarray(noise), name)
+    subprocess.run([sys.executable, "-c", program], input=value, cwd=PROJECT_ROOT, check=True, timeout=60)
