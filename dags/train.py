@@ -70,6 +70,7 @@ for pipeline in pipelines_for("train"):
             task_id="train_model",
             pipeline=pipeline.name,
             ranges=ranges.output["ranges"],
+            start=ranges.output["start"],
             epochs="{{ params.epochs }}",
             batch_size="{{ params.batch_size }}",
             learning_rate="{{ params.learning_rate }}",

@@ -33,6 +33,7 @@ from include.reading.reading import (
     Reading,
     TopicLabels,
 )
+from include.registry.names import CHAMPION, StartName
 from include.sources.base import Source
 from include.targets.base import Target, Task
 from include.targets.regression import RegressionLoss
@@ -105,6 +106,10 @@ class Training(Config):
         task: what the text of a label means, see include.targets.
         labels: the classes, the labels that a sample may have, or the numbers.
         separator: between the names of several labels.
+        start_from: a version or a file of weights, see include.training.start.
+        freeze: patterns of the parameters that stay as they are, `0.*` for instance.
+        incremental: learn only from what has come since the champion's training, and about `replay_share` of older
+            samples beside it, see include.training.incremental.
         loss: of a regression, `mse` unless another is named.
         normalise: whether a regression's network learns its numbers with mean 0 and deviation 1; it does unless told.
     """
@@ -112,6 +117,10 @@ class Training(Config):
     task: Task = "classification"
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
     separator: Annotated[str, Field(min_length=1)] = SEPARATOR
+    start_from: StartName | None = None
+    freeze: tuple[str, ...] = ()
+    incremental: bool = False
+    replay_share: Annotated[float, Field(ge=0, lt=1)] = 0.5
     loss: RegressionLoss | None = None
     normalise: bool | None = None
     schedule: Schedule | None = None
@@ -142,6 +151,13 @@ class Training(Config):
     def _several(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if len(value) < 2 and info.data.get("task") == "classification":
             raise ValueError("a classification chooses among at least 2 items; name another class, or set task")
+        return value
+
+    @field_validator("incremental")
+    @classmethod
+    def _from_the_champion(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("start_from") != CHAMPION:
+            raise ValueError(f'what is new is what the champion has not learnt; set start_from = "{CHAMPION}"')
         return value
 
     @field_validator("loss", "normalise")
@@ -248,6 +264,16 @@ class Pipeline(Config):
         if codec := info.data.get("format"):
             for augmentation in value.augment:
                 augmentation.check(codec.input_shape)
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _knows_what_is_new(cls, value: Training, info: ValidationInfo) -> Training:
+        if value.incremental and isinstance(info.data.get("labels"), TopicLabels):
+            raise ValueError(
+                "incremental = true can't see that an older sample got its label late; remove it, or take labels that "
+                "come with the samples"
+            )
         return value
 
     @model_validator(mode="after")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from include.errors import NothingToDo, PermanentError
 from include.prediction.record import ModelIdentity
 from include.registry.artifact import load_model
+from include.registry.names import CHAMPION
 from include.registry.tracking import open_registry
-from include.registry.versions import CHAMPION, champion, download, version
+from include.registry.versions import champion, download, version
 
 if TYPE_CHECKING:
     from torch import nn

@@ -154,6 +154,21 @@ def model_digest(directory: Path) -> str:
         ) from error
 
 
+def read_card(directory: Path) -> ModelCard:
+    """The card of a model whose files were verified when they were fetched.
+
+    Raises:
+        WrongModel: it is none that this version of the code reads.
+    """
+    try:
+        return ModelCard.model_validate_json((directory / CARD).read_bytes())
+    except ValidationError as error:
+        raise WrongModel(
+            f"The model card in {directory} is not readable by this version of the code "
+            f"({str(error).splitlines()[0]}): train a new version."
+        ) from error
+
+
 def load_model(directory: Path, expected_digest: str, trusted: Collection[str] = ()) -> LoadedModel:
     """Load a model whose files are proven to be those of the version; nothing is ever unpickled.
 

@@ -12,8 +12,9 @@ from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
 from include.models.evaluation import Evaluation, evaluate
 from include.registry.artifact import LoadedModel, load_model
+from include.registry.names import CHAMPION
 from include.registry.tracking import Registry
-from include.registry.versions import CHAMPION, Version, champion, download, set_champion, version
+from include.registry.versions import Version, champion, download, set_champion, version
 
 if TYPE_CHECKING:
     from include.codecs.base import Codec

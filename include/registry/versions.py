@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from include.durable import require_room, whole_directory
 from include.errors import PermanentError
 from include.registry.artifact import WrongModel, model_digest
+from include.registry.names import CHAMPION
 from include.registry.runs import MODEL, TrackedRun
 from include.registry.tracking import Registry, explained
 from include.state import state_dir
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from include.training.result import TrainingResult
 
 log = logging.getLogger(__name__)
-
-CHAMPION = "champion"
 
 
 class NoSuchVersion(PermanentError):

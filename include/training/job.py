@@ -20,6 +20,7 @@ from include.state import state_dir
 from include.targets.base import Target
 from include.targets.regression import RegressionLoss, Scale
 from include.targets.tasks import target_of
+from include.training.start import Start
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -43,6 +44,8 @@ class TrainingJob(Config):
     threads: Annotated[int, Field(ge=1, le=256)]
     max_rejected_share: Annotated[float, Field(ge=0, le=1)]
     augment: tuple[AnyAugmentation, ...] | None = None
+    start: Start | None = None
+    freeze: tuple[str, ...] | None = None
     loss: RegressionLoss | None = None
     normalise: bool | None = None
 
@@ -55,11 +58,13 @@ class TrainingJob(Config):
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        start: Start | None = None,
     ) -> TrainingJob:
         """The pipeline's training over frozen ranges; what is given here overrides its file.
 
         Args:
             ranges: of the samples, and of the late labels where the pipeline has such.
+            start: what `training.start_from` stands for, from `include.training.start.resolve_start`.
 
         Raises:
             pydantic.ValidationError: an override is out of its limits.
@@ -91,6 +96,8 @@ class TrainingJob(Config):
             threads=training.threads,
             max_rejected_share=training.max_rejected_share,
             augment=training.augment or None,
+            start=start,
+            freeze=training.freeze or None,
             loss=training.loss,
             normalise=training.normalised,
         )

@@ -43,6 +43,7 @@ def run_training(
     directory: Path,
     *,
     run: str,
+    start: Path | None = None,
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
     lease_timeout_s: float = LEASE_TIMEOUT_S,
@@ -57,6 +58,7 @@ def run_training(
     Args:
         directory: of the run, from `run_directory`.
         run: the run's id, kept with the result.
+        start: the file of the weights that the job starts from, where it does.
         stopped: looked at every tenth of a second; True asks the trainer to write a checkpoint and end.
         on_progress: gets the trainer's small dicts, see `include.training.loop.train`, and `process` with its pid.
         lease_timeout_s: seconds to wait for another process that works on this directory.
@@ -67,7 +69,7 @@ def run_training(
         PermanentError, MillraceError: what the trainer refused, in its words.
         TrainerDied: it was killed; the next attempt goes on from its last checkpoint.
     """
-    request = _request(job, connection, directory, run, lease_timeout_s)
+    request = _request(job, connection, directory, run, start, lease_timeout_s)
     refusal: Exception | None = None
     with _trainer(request) as trainer:
         deadline: float | None = None
@@ -103,7 +105,9 @@ def run_training(
     return result
 
 
-def _request(job: TrainingJob, connection: KafkaConnection, directory: Path, run: str, lease_timeout_s: float) -> str:
+def _request(
+    job: TrainingJob, connection: KafkaConnection, directory: Path, run: str, start: Path | None, lease_timeout_s: float
+) -> str:
     for name, value in connection.settings.items():
         if not isinstance(value, str | int | float | bool):
             raise PermanentError(
@@ -122,6 +126,7 @@ def _request(job: TrainingJob, connection: KafkaConnection, directory: Path, run
                 "signing": connection.signing and connection.signing.to_dict(),
             },
             "run": run,
+            "start": start and str(start),
             "lease_timeout_s": lease_timeout_s,
         }
     )

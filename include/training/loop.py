@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from include.augmentations.base import augmented
 from include.errors import Stopped
-from include.feed.feed import Feed
 from include.feed.held_out import HeldOut
 from include.models.base import loss_function
 from include.models.evaluation import Evaluation, evaluate
-from include.models.network import build_network
 from include.registry.artifact import SideReport, software
 from include.targets.regression import Scale
 from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from include.training.device import prepare_device
+from include.training.feeds import held_out_feed, training_feed
 from include.training.loss import EpochLoss, LossNotFinite
 from include.training.optimizer import make_optimizer, set_learning_rate
+from include.training.preparation import first_scale, prepare_network, put_start
 from include.training.refusals import check_side, side_report
 from include.training.resuming import restore_run, run_tensors, warn_of_other_software
-from include.training.scaling import find_scale
 from include.training.schedule import expected_batches, learning_rate
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ Progress = dict[str, Any]
 
 CHECKPOINTS = "checkpoints"
 PROGRESS_S = 10.0
-EVALUATION_BATCH = 256
 # A checkpoint at the end of an epoch may cost up to this share of the time since the one before it.
 CHECKPOINT_SHARE = 0.05
 
@@ -72,6 +70,7 @@ def train(
     connection: KafkaConnection,
     directory: Path,
     *,
+    start: Path | None = None,
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Trained:
@@ -79,6 +78,7 @@ def train(
 
     Args:
         directory: the run's directory; the caller holds its lease.
+        start: the file of the weights that the job starts from; see `include.training.start.start_weights`.
         stopped: looked at between batches.
         on_progress: gets small dicts whose `event` is `started`, `batches`, `epoch` or `checkpoint`.
 
@@ -86,13 +86,14 @@ def train(
         Stopped: `stopped` said so, and the checkpoint is written.
         NoSamples, TooManyRefused: see `check_side`.
         LossNotFinite: in training or on the held-out samples.
+        WrongStart, StartChanged, WrongFreeze: see include.training.start.
         WrongNetwork: the network does not fit format and labels.
         OtherJob: the checkpoint is another job's.
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
     """
     loop = _Loop(job, connection, directory, on_progress)
     if not loop.restore():
-        loop.begin(stopped)
+        loop.begin(stopped, start)
     while loop.feed.epoch < job.epochs:
         epoch, whole = loop.feed.epoch, loop.batch == 0
         try:
@@ -131,11 +132,10 @@ class _Loop:
         self.on_progress = on_progress
         self.device = prepare_device(job.seed, job.threads)
         self.software = software(_device_name(self.device))
-        network = build_network(job.model, job.format.input_shape, job.target(), file=f"{job.pipeline}.toml")
-        self.network = network.to(self.device).train()
+        self.network = prepare_network(job, self.device)
         self.optimizer = make_optimizer(self.network.parameters(), weight_decay=job.weight_decay)
-        self.feed = self._feed(shuffle=True)
-        self.held_out = HeldOut(self._held_out_feed)
+        self.feed = training_feed(job, connection, shuffle=True)
+        self.held_out = HeldOut(lambda: held_out_feed(job, connection))
         self.batch = 0
         self.loss = EpochLoss()
         self.history: list[Progress] = []
@@ -148,38 +148,16 @@ class _Loop:
         self.save_cost_s = 0.0
         self.epoch_began = self.told = self.saved = time.monotonic()
 
-    def _feed(self, *, shuffle: bool) -> Feed:
-        return Feed(
-            self.connection,
-            self.job.manifest,
-            self.job.format,
-            batch_size=self.job.batch_size,
-            window=self.job.window,
-            shuffle=shuffle,
-        )
-
-    def _held_out_feed(self) -> Feed:
-        return Feed(
-            self.connection,
-            self.job.manifest,
-            self.job.format,
-            batch_size=EVALUATION_BATCH,
-            window=self.job.window,
-            side="held_out",
-            shuffle=False,
-        )
-
     def use_scale(self, scale: Scale | None) -> None:
         """Let the loss and the evaluation go by it."""
         self.scale = scale
         self.target = self.job.target(scale)
         self.loss_function = loss_function(self.network, self.target)
 
-    def begin(self, stopped: Callable[[], bool]) -> None:
-        """Find out what has to be known before the first batch."""
-        if self.job.normalise:
-            scale = find_scale(self._feed(shuffle=False), stopped)
-            self.use_scale(scale)
+    def begin(self, stopped: Callable[[], bool], start: Path | None) -> None:
+        """Do what comes before the first batch."""
+        put_start(self.job, self.network, start)
+        self.use_scale(first_scale(self.job, training_feed(self.job, self.connection, shuffle=False), stopped))
 
     def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         """Learn from one batch, which is empty where all its records were refused."""
@@ -231,7 +209,7 @@ class _Loop:
 
     def _counted_again(self) -> SideReport:
         """The report of a whole epoch, from reading it once more without training."""
-        feed = self._feed(shuffle=False)
+        feed = training_feed(self.job, self.connection, shuffle=False)
         for _ in feed:
             pass
         return side_report(feed.report)

@@ -16,6 +16,7 @@ from include.training.job import run_directory
 from include.training.launch import run_training
 from include.training.lease import lease
 from include.training.result import TrainingResult
+from include.training.start import start_weights
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -51,6 +52,7 @@ def train_version(
     Raises:
         NotMigrated, UnknownTracking, RegistryUnavailable: see `include.registry.tracking`; the first two before
             anything is begun.
+        NoSuchVersion, WrongModel, WrongStart: what the job starts from is not there.
         Stopped, PermanentError, MillraceError: see `run_training`.
     """
     check_tracking()
@@ -62,7 +64,8 @@ def train_version(
         on_progress(answer)
 
     try:
-        result = run_training(job, connection, directory, run=run, stopped=stopped, on_progress=on_answer)
+        start = None if job.start is None else start_weights(job.start)
+        result = run_training(job, connection, directory, run=run, start=start, stopped=stopped, on_progress=on_answer)
         # Held for the case that an attempt which was given up for dead is still alive.
         with lease(directory, stopped=stopped):
             version = _register(tracker.run, job, result, stopped)

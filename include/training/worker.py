@@ -75,7 +75,8 @@ def work(request: dict[str, Any], stopped: Callable[[], bool], tell: Callable[[d
     tell({"event": "process", "pid": os.getpid()})
     with lease(directory, timeout_s=request["lease_timeout_s"], stopped=stopped):
         if not _finished(directory, job):
-            trained = train(job, connection, directory, stopped=stopped, on_progress=tell)
+            start = Path(request["start"]) if request.get("start") else None
+            trained = train(job, connection, directory, start=start, stopped=stopped, on_progress=tell)
             write_result(directory, job, request["run"], trained)
         remove_checkpoints(directory / CHECKPOINTS)
 

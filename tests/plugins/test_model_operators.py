@@ -98,6 +98,47 @@ def test_training_refuses_a_compacted_topic_and_prediction_does_not(pipeline: Pi
     assert freeze(pipeline, "predict")["ranges"]
 
 
+def test_an_incremental_training_starts_from_the_champion_and_learns_what_is_new_to_it(
+    kafka: KafkaConnection,
+    new_pipeline: NewPipeline,
+) -> None:
+    incremental = '2\nstart_from = "champion"\nincremental = true\nreplay_share = 0.25'
+    pipeline = new_pipeline(epochs=incremental, min_new_samples="1")
+    migrate()
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+
+    def learn(run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        frozen = freeze(pipeline, "train")
+        operator = TrainModelOperator(
+            task_id="t", pipeline=pipeline.name, ranges=frozen["ranges"], start=frozen["start"]
+        )
+        return frozen, operator.execute(context_of(Run(f"{pipeline.name}.train", run)))
+
+    ingest(pipeline, "a", 400)
+    frozen, first = learn("first")
+    assert frozen["start"] is None
+    promote(pipeline, first["version"], floor=0.0)
+    learnt = {item["partition"]: item["end"] for item in frozen["ranges"]}
+
+    ingest(pipeline, "b", 400)
+    frozen, second = learn("second")
+    assert frozen["start"]["source"] == f"{pipeline.name}/1"
+    new = sum(
+        item["end"] - max(item["start"], learnt[item["partition"]])
+        for item in frozen["ranges"]
+        if item["end"] > learnt[item["partition"]]
+    )
+    older = sum(item["end"] - item["start"] for item in frozen["ranges"]) - new
+    assert older == round(new / 3) > 0
+    assert second["samples"] < new + older
+    # A version that was not promoted has learnt nothing for the champion.
+    ingest(pipeline, "c", 100)
+    assert max(item["end"] for item in freeze(pipeline, "train")["ranges"]) > max(learnt.values())
+    assert promote(pipeline, second["version"], floor=0.0)["promoted"]
+    ingest(pipeline, "d", 100)
+    assert freeze(pipeline, "train")["start"]["source"] == f"{pipeline.name}/2"
+
+
 def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeline, kafka: KafkaConnection) -> None:
     sent = ingest(pipeline, "a", 700)
     requests = freeze(pipeline, "predict")["ranges"]

@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 class FreezeRangesOperator(PipelineOperator):
     """Freeze a topic's partitions at their last stable offset, and skip when too little of it is new.
 
-    For `train` the ranges are all samples that the topic still has; for `predict` the requests that have not been
+    For `train` the ranges are all samples that the topic still has, or for an incremental training those that came
+    since the champion's with a share of older ones; for `predict` the requests that have not been
     worked through. What is new is told from the ledger, so one run serves a backlog of any size and a lost event is
     made good by the next one.
 
     Where labels come late from a topic of their own, its ranges are frozen too, and what is new are the samples whose
     sample or label is: labelled ones, and no others.
 
-    Returns `ranges` (a list of topic, topic id, partition, start, end) and `new_samples` (at most the number that was
-    asked for is counted).
+    Returns `ranges` (a list of topic, topic id, partition, start, end), `new_samples` (at most the number that was
+    asked for is counted) and for `train` `start`, what `training.start_from` stands for.
 
     Args:
         step: `train` or `predict`.
@@ -95,8 +96,29 @@ class FreezeRangesOperator(PipelineOperator):
             raise NothingToDo(
                 f"Topic {topic} has {count} new samples and this step waits for {max(wanted, 1)}: nothing to do yet."
             )
+        result: dict[str, Any] = {"new_samples": count}
+        if training:
+            ranges, result["start"] = self._learning(pipeline, ranges)
         chosen = [*ranges, *label_ranges] if training else new
-        return {"ranges": [item.to_dict() for item in chosen if item.offsets], "new_samples": count}
+        return {"ranges": [item.to_dict() for item in chosen if item.offsets], **result}
+
+    def _learning(
+        self, pipeline: Pipeline, ranges: list[OffsetRange]
+    ) -> tuple[list[OffsetRange], dict[str, Any] | None]:
+        """What to learn from, and what to start from: fixed here, so that a retry of the training finds the same."""
+        from include.training.start import resolve_start, start_ranges
+
+        start = resolve_start(pipeline)
+        if start is None:
+            return ranges, None
+        if pipeline.training.incremental:
+            ranges = start_ranges(pipeline, start, ranges)
+            if not ranges:
+                raise NothingToDo(
+                    f"Topic {pipeline.samples_topic} has nothing that {start.source} has not learnt from: nothing to "
+                    "train on yet."
+                )
+        return ranges, start.model_dump(mode="json")
 
     def _unworked(
         self, connection: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetRange]

@@ -29,12 +29,14 @@ class TrainModelOperator(PipelineOperator):
 
     Args:
         ranges: frozen ranges of the samples topic, as `FreezeRangesOperator` returns them.
+        start: what `training.start_from` stood for when the ranges were frozen; by default what it stands for now.
         epochs, batch_size, learning_rate: the pipeline's own by default.
     """
 
     template_fields: Sequence[str] = (
         *PipelineOperator.template_fields,
         "ranges",
+        "start",
         "epochs",
         "batch_size",
         "learning_rate",
@@ -44,6 +46,7 @@ class TrainModelOperator(PipelineOperator):
         self,
         *,
         ranges: Sequence[Mapping[str, Any]],
+        start: Mapping[str, Any] | None = None,
         epochs: int | str | None = None,
         batch_size: int | str | None = None,
         learning_rate: float | str | None = None,
@@ -51,6 +54,7 @@ class TrainModelOperator(PipelineOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.ranges = ranges
+        self.start = start
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -61,7 +65,9 @@ class TrainModelOperator(PipelineOperator):
         run = run_id(context)
         ranges = [OffsetRange.from_dict(item) for item in self.ranges]
         trained = train_version(self._job(pipeline, ranges), connection, run=run, stopped=self.stop_requested)
-        record_progress(connection, pipeline.name, "train", ranges, run)
+        # Of an incremental training's ranges in a partition the last one ends where it has learnt to.
+        learnt = {(item.topic, item.partition): item for item in sorted(ranges, key=lambda item: item.end)}
+        record_progress(connection, pipeline.name, "train", learnt.values(), run)
         outcome = trained.result.outcome
         samples = outcome.train.total
         self.metrics.gauge(f"{pipeline.name}.train.held_out_{outcome.metric}", trained.result.score)
@@ -78,11 +84,14 @@ class TrainModelOperator(PipelineOperator):
         from pydantic import ValidationError
 
         from include.training.job import TrainingJob
+        from include.training.start import Start, resolve_start
 
+        start = Start.model_validate(self.start) if self.start else resolve_start(pipeline)
         try:
             return TrainingJob.of(
                 pipeline,
                 ranges,
+                start=start,
                 epochs=None if self.epochs is None else int(self.epochs),
                 batch_size=None if self.batch_size is None else int(self.batch_size),
                 learning_rate=None if self.learning_rate is None else float(self.learning_rate),

@@ -35,4 +35,4 @@ def test_voices_that_were_never_heard_are_understood(
 
     held_out = job.manifest.split.is_held_out([voice.encode() for voice in VOICES])
     assert trained.evaluation.samples / sent.samples == pytest.approx(held_out.mean(), abs=0.03), "some whole voices"
-    assert trained.evaluation.accuracy >= pipeline.promotion.floor, trained.evaluation.confusion
+    assert trained.evaluation.score >= pipeline.promotion.floor, trained.evaluation.confusion
