@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 class SpectrogramNet(ModelDefinition):
-    """Stages of a 3x3 convolution, batch normalisation and 2x2 pooling, then means over time (Lin et al., 2014).
+    """Stages of a 3x3 convolution, batch normalisation and 2x2 pooling, then global means (Lin et al., 2014).
 
-    The bands are kept apart to the end, since the same shape at another pitch is another sound; time is averaged away,
-    so that a sound may begin anywhere.
+    Each spectrogram is normalised by itself first (Ulyanov et al., 2016), so that another level or another colour of
+    the whole sound is the same sound. The means are over all times, so that a sound may begin anywhere, and over what
+    the stages have left of the bands.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
-    channels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (16, 32, 64)
+    channels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (16, 32, 64, 64)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
 
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -28,7 +29,7 @@ class SpectrogramNet(ModelDefinition):
 
         if len(input_shape) != 3:
             raise ValueError(
-                f"A spectrogram network takes inputs of shape (channels, bands, frames) and the format has shape "
+                "A spectrogram network takes inputs of shape (channels, bands, frames) and the format has shape "
                 f"{input_shape}: choose another [model] kind."
             )
         inputs, bands, frames = input_shape
@@ -38,11 +39,10 @@ class SpectrogramNet(ModelDefinition):
                 f"A spectrogram network of {len(self.channels)} stages takes at least {smallest} bands and frames and "
                 f"the format has {bands}x{frames}: name fewer [model] channels, or a smaller hop in [format]."
             )
-        layers: list[nn.Module] = [nn.BatchNorm2d(inputs)]
+        layers: list[nn.Module] = [nn.InstanceNorm2d(inputs)]
         for outputs in self.channels:
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
-            inputs, bands = outputs, bands // 2
-        layers += [nn.AdaptiveAvgPool2d((bands, 1)), nn.Flatten(), nn.Dropout(self.dropout)]
-        layers += [nn.Linear(inputs * bands, classes)]
+            inputs = outputs
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(inputs, classes)]
         return nn.Sequential(*layers)

@@ -28,6 +28,16 @@ def test_a_sound_is_the_same_at_another_time():
     assert not torch.allclose(network(early), network(higher), atol=1e-4)
 
 
+def test_a_sound_is_the_same_at_another_level():
+    network, sound = network_for(1, 16, 64), torch.rand(1, 1, 16, 64)
+
+    torch.testing.assert_close(network(sound), network(0.5 * sound + 0.25), atol=1e-3, rtol=1e-3)
+
+
+def test_silence_has_logits():
+    assert network_for(1, 16, 64)(torch.zeros(1, 1, 16, 64)).isfinite().all()
+
+
 def test_one_sample_is_a_batch():
     """As the last one of an epoch may be."""
     network = network_for(1, 32, 44).train()
