@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from include.ahead import ahead
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
 from include.ingest.chunk import Chunk, encode_chunk, usable
+from include.ingest.topic import readable
 from include.kafka import ledger
 from include.kafka.errors import Fenced, RecordTooLarge
 from include.kafka.ledger import LedgerKey
@@ -111,7 +112,7 @@ def ingest_batch(
         InvalidSigningKeys: records have to be signed and there is no key.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
-    pipeline = pipeline.model_copy(update={"source": _source(pipeline).open()})
+    pipeline = _taking(pipeline, readable(_source(pipeline), pipeline, connection).open())
     key = _key(connection, pipeline, batch_id)
     keys = signing_keys(connection, signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
@@ -119,8 +120,12 @@ def ingest_batch(
     with TransactionalWriter(connection, transactional_id, topics=topics, stopped=stopped) as writer:
         # Only now, with every earlier attempt fenced, is it decided what that attempt has sent. A killed one's open
         # transaction would also hold up whoever reads the ledger, until the broker gives it up a minute later.
-        batch, fixed_now = _fix_range(connection, pipeline, batch_id, records, run)
-        if not fixed_now and not batch.complete:
+        batch, source = _fix_range(connection, pipeline, batch_id, records, run)
+        if source is not None:
+            pipeline = _taking(pipeline, source)
+        elif not batch.complete:
+            # First what can name the sample that changed everything behind it.
+            pipeline = _taking(pipeline, _source(pipeline).again(batch.start, batch.count, batch.prefix))
             _check_fingerprint(pipeline, batch_id, batch)
         begun = batch
         for chunk in ahead(_chunks(pipeline, batch_id, batch)):
@@ -148,6 +153,10 @@ def ingest_batch(
     )
 
 
+def _taking(pipeline: Pipeline, source: Source) -> Pipeline:
+    return pipeline.model_copy(update={"source": source})
+
+
 def _in_topics(batch: Batch) -> int:
     return batch.samples + batch.requests
 
@@ -164,8 +173,8 @@ def _key(connection: KafkaConnection, pipeline: Pipeline, scope: str) -> LedgerK
 
 def _fix_range(
     connection: KafkaConnection, pipeline: Pipeline, batch_id: str, records: int, run: str
-) -> tuple[Batch, bool]:
-    """The batch as the ledger has it, and True where its range was fixed just now.
+) -> tuple[Batch, Source | None]:
+    """The batch as the ledger has it, and what it is taken from where its range was fixed just now.
 
     One transactional id for all batches of a pipeline makes this a compare-and-swap: who reads the position after
     `init_transactions` and commits was alone.
@@ -180,28 +189,31 @@ def _fix_range(
         ) from error
 
 
-def _plan(connection: KafkaConnection, pipeline: Pipeline, batch_id: str, records: int, run: str) -> tuple[Batch, bool]:
+def _plan(
+    connection: KafkaConnection, pipeline: Pipeline, batch_id: str, records: int, run: str
+) -> tuple[Batch, Source | None]:
     key, position_key = (_key(connection, pipeline, scope) for scope in (batch_id, "next position"))
     with TransactionalWriter(connection, f"{connection.environment}.{pipeline.name}.{STEP}-plan") as writer:
         known = ledger.read(connection, [key, position_key])
         if key in known:
-            return Batch(**known[key]), False
+            return Batch(**known[key]), None
         before = known.get(position_key, {"position": 0})
         start = int(before["position"])
-        _source(pipeline).check_prefix(start, before.get("prefix", {}))
-        available = _source(pipeline).count() - start
+        source = _source(pipeline).resume(start, before.get("prefix", {}), records)
+        available = source.count() - start
         if available <= 0:
             raise SourceExhausted(
                 f"The source of {pipeline.name} has {start + available} samples and all are in earlier batches: "
                 "nothing to send until it grows."
             )
         count = min(records, available)
-        prefix = _source(pipeline).prefix(start + count)
-        batch = Batch(start, count, _fingerprint(pipeline, start, count), run, prefix=prefix)
+        prefix = source.prefix(start + count)
+        found = _fingerprint(_taking(pipeline, source), start, count)
+        batch = Batch(start, count, found, run, prefix=prefix)
         with writer.transaction():
             ledger.record(writer, key, asdict(batch))
             ledger.record(writer, position_key, {"position": start + count, "prefix": prefix})
-    return batch, True
+    return batch, source
 
 
 def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[Chunk]:
@@ -274,8 +286,6 @@ def _fingerprint(pipeline: Pipeline, start: int, count: int) -> str:
 
 
 def _check_fingerprint(pipeline: Pipeline, batch_id: str, batch: Batch) -> None:
-    # First what can name the sample that changed everything behind it.
-    _source(pipeline).check_prefix(batch.start + batch.count, batch.prefix)
     found = _fingerprint(pipeline, batch.start, batch.count)
     if found != batch.fingerprint:
         raise SourceChanged(_changed(pipeline, batch_id, batch, f"its fingerprint is {found[:16]}"))

@@ -56,7 +56,8 @@ class Source(Config):
     """Settings of a `[source]` table and the reading that they stand for.
 
     Positions are for ever: a source may grow at its end and nowhere else. One whose order somebody else can change
-    tells so by `prefix` and `check_prefix`, or samples would be sent twice and others never.
+    tells so by `prefix` and `check_prefix`, or samples would be sent twice and others never; one that has no positions
+    of its own keeps in `prefix` what it goes on from, see `resume` and `again`.
 
     Raises, from any method:
         SourceRefused: it can't be used as it stands.
@@ -80,6 +81,27 @@ class Source(Config):
 
         Fewer where they are large, see `READ_BYTES`; none only beyond the end.
         """
+
+    def resume(self, position: int, prefix: dict[str, Any], most: int) -> Self:  # noqa: ARG002 - kinds use it
+        """What a new batch of at most `most` samples from `position` on is taken from.
+
+        Args:
+            prefix: what `prefix` told of `position` when the samples before it were planned.
+
+        Raises:
+            SourceChanged: the samples before `position` are others.
+        """
+        self.check_prefix(position, prefix)
+        return self
+
+    def again(self, start: int, count: int, prefix: dict[str, Any]) -> Self:
+        """What a batch that was planned before is taken from; `prefix` is what was told of its end.
+
+        Raises:
+            SourceChanged: the samples before its end are others.
+        """
+        self.check_prefix(start + count, prefix)
+        return self
 
     def prefix(self, position: int) -> dict[str, Any]:  # noqa: ARG002 - kinds use it
         """What the samples before `position` are, small enough for the ledger; empty where they can't change."""

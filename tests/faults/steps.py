@@ -16,7 +16,7 @@ from include.kafka.ranges import OffsetRange
 from include.pipeline import KINDS
 from tests.faults.afterwards import commit_afterwards
 from tests.faults.points import halt_at
-from tests.tiny import tiny_pipeline, tiny_predictor
+from tests.tiny import Numbers, tiny_pipeline, tiny_predictor
 
 if TYPE_CHECKING:
     from include.pipeline import Pipeline
@@ -110,7 +110,7 @@ def _shared(step: str, kafka: KafkaConnection, pipeline: Pipeline, pace_s: float
         "step": step,
         "connection": _connection(kafka),
         "pipeline": pipeline.name,
-        "total": pipeline.source.count(),
+        "total": pipeline.source.total if isinstance(pipeline.source, Numbers) else 0,
         "pace_s": pace_s,
     }
 

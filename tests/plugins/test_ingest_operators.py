@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -12,11 +13,15 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from include.errors import Stopped
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import BrokerUnavailable
-from include.kafka.topics import describe_topic
-from include.pipeline import Pipeline
+from include.kafka.topics import TopicSpec, describe_topic
+from include.kafka.topics import ensure_topics as create_topics
+from include.pipeline import Pipeline, load_pipeline, pipelines_folder
 from millrace.assets import requests_asset, samples_asset
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
+from tests.corpus import saved, slope
 from tests.plugins.conftest import Run, context_of
+from tests.producing import Plain
+from tests.producing import produce as produce_plain
 from tests.topics import committed_records
 
 NewPipeline = Callable[..., Pipeline]
@@ -159,3 +164,25 @@ def test_a_missing_connection_fails_and_says_how_to_add_it(new_pipeline: NewPipe
 
     with pytest.raises(AirflowFailException, match="Airflow has no connection 'not_there'"):
         operator.execute(context_of(Run("d", "r")))
+
+
+def test_a_topic_is_read_from_the_cluster_of_another_connection(
+    kafka: KafkaConnection, new_pipeline: NewPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = new_pipeline().name
+    file = pipelines_folder() / f"{name}.toml"
+    source = f'kind = "topic"\ntopic = "{name}.theirs"\nconnection = "kafka_theirs"'
+    file.write_text(file.read_text().replace('kind = "digits"', source))
+    pipeline = load_pipeline(name)
+    ensure_topics(pipeline)
+    spec = TopicSpec(f"{name}.theirs")
+    create_topics(kafka, [spec])
+    produce_plain(kafka, spec.name, [Plain(saved(slope("L", 8, 8), "PNG"))] * 3)
+
+    with pytest.raises(AirflowFailException, match="kafka_theirs"):
+        produce(pipeline).execute(context_of(Run("d", "r")))
+    settings = {"conn_type": "kafka", "extra": dict(kafka.settings)}
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_THEIRS", json.dumps(settings))
+    result = produce(pipeline).execute(context_of(Run("d", "r")))
+
+    assert result["samples"] + result["requests"] == 3

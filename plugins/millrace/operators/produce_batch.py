@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo
 from include.ingest.batch import ingest_batch
+from include.ingest.topic import topic_reader
 from include.sources.files import FileSource
+from include.sources.topic import TopicSource
+from millrace.connection import kafka_connection
 from millrace.operators.base import PipelineOperator, run_id
 from millrace.storage import filesystem_for
 
@@ -47,7 +50,7 @@ class ProduceBatchOperator(PipelineOperator):
         batch = self.batch or _batch_of(context)
         result = ingest_batch(
             connection,
-            _connected(pipeline),
+            self._connected(pipeline),
             batch,
             records=int(self.records or pipeline.ingest.records),
             run=run_id(context),
@@ -70,13 +73,15 @@ class ProduceBatchOperator(PipelineOperator):
             "sent_now": result.sent_now,
         }
 
-
-def _connected(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with its source on the storage that an Airflow connection leads to, where it names one."""
-    source = pipeline.source
-    if not isinstance(source, FileSource) or source.connection is None:
-        return pipeline
-    return pipeline.model_copy(update={"source": source.on(filesystem_for(source.path, source.connection))})
+    def _connected(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline with its source on the storage or the cluster of another Airflow connection that it names."""
+        source = pipeline.source
+        if isinstance(source, FileSource) and source.connection is not None:
+            source = source.on(filesystem_for(source.path, source.connection))
+        elif isinstance(source, TopicSource) and source.connection is not None:
+            cluster = kafka_connection(source.connection, timeout_s=self.request_timeout)
+            source = source.through(topic_reader(pipeline, source, cluster))
+        return pipeline.model_copy(update={"source": source})
 
 
 def _batch_of(context: Context) -> str:

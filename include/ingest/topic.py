@@ -1,0 +1,80 @@
+"""What a source of kind `topic` is read through: the source knows no Kafka, and Kafka's room no sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
+from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.record import UNREADABLE, headers_of
+from include.sources.base import SourceRefused
+from include.sources.topic import TopicRange, TopicRecord, TopicSource
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+    from include.pipeline import Pipeline
+    from include.sources.base import Source
+
+
+class KafkaTopicReader:
+    """Reads the committed records of a topic; see `include.sources.topic.TopicReader`.
+
+    Raises, from any method:
+        TopicMissing, TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, BrokerUnavailable, AccessDenied:
+            see include.kafka.
+    """
+
+    def __init__(self, connection: KafkaConnection, topic: str, group: str) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._group = group
+
+    def bounds(self) -> tuple[str, list[TopicRange]]:
+        ranges = freeze_ranges(self._connection, self._topic)
+        return ranges[0].topic_id, [TopicRange(item.partition, item.start, item.end) for item in ranges]
+
+    def read(self, topic_id: str, ranges: Sequence[TopicRange]) -> Iterator[TopicRecord]:
+        wanted = [
+            (OffsetRange(self._topic, topic_id, item.partition, item.start, item.end), item.epoch_before)
+            for item in ranges
+            if item.end > item.start
+        ]
+        if not wanted:
+            return
+        check_ranges(self._connection, [item for item, _ in wanted])
+        with self._connection.consumer(self._group) as consumer:
+            for item, epoch in wanted:
+                for messages in read_range(self._connection, consumer, item, leader_epoch=epoch):
+                    for message, headers in zip(messages, headers_of(messages), strict=True):
+                        found = dict(headers)
+                        leader_epoch = message.leader_epoch()
+                        yield TopicRecord(
+                            item.partition,
+                            message.offset() or 0,
+                            UNKNOWN_EPOCH if leader_epoch is None else leader_epoch,
+                            message.value(),
+                            None if UNREADABLE in found else found,
+                        )
+
+
+def readable(source: Source, pipeline: Pipeline, connection: KafkaConnection) -> Source:
+    """The source of a pipeline; one of kind `topic` that has no reader of another cluster's reads by this connection.
+
+    Raises:
+        SourceRefused: it reads what the pipeline writes.
+    """
+    if not isinstance(source, TopicSource) or source.connection is not None:
+        return source
+    own = (pipeline.samples_topic, pipeline.requests_topic, pipeline.predictions_topic, pipeline.dead_letters_topic)
+    if source.topic in own:
+        raise SourceRefused(
+            f"The source of {pipeline.name} is {source.topic}, a topic of its own, which would grow for ever: name "
+            "another one by topic in [source]."
+        )
+    return source.through(topic_reader(pipeline, source, connection))
+
+
+def topic_reader(pipeline: Pipeline, source: TopicSource, connection: KafkaConnection) -> KafkaTopicReader:
+    """What reads the source's topic on a cluster."""
+    return KafkaTopicReader(connection, source.topic, f"{connection.environment}.{pipeline.name}.source")
