@@ -44,7 +44,7 @@ status: $(INSTALLED) ## where the stack in the background is, and its login
 	@$(BIN)/python -m include stack status
 
 test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, those with the real broker and scheduler too (ARGS="-k ledger": some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
 
 lint: $(DEV_INSTALLED) ## style, types and the direction of imports
 	@$(BIN)/ruff check

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from include.kafka.broker import Cluster, running_cluster
 from include.kafka.broker.jars import jars_dir
@@ -23,6 +24,23 @@ os.environ.setdefault("MILLRACE_JARS", str(jars_dir()))
 # Airflow reads its home when it is first imported, and must not find the developer's own.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
+
+
+class InFiles(LoadScopeScheduling):
+    """Gives a worker of pytest-xdist whole files, so that what a file's tests share is made once.
+
+    What uses the session's Airflow goes to one worker; the faults' scenarios share nothing and are long.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if path.startswith(("tests/browser/", "tests/end_to_end/")):
+            return "stack"
+        return nodeid if path == "tests/faults/test_faults.py" else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InFiles:
+    return InFiles(config, log)
 
 
 @pytest.fixture(scope="session")
