@@ -253,13 +253,17 @@ def _ledger_compacted(operated: Operated) -> Row:
     kafka = operated.kafka
     scheduled = operated.scheduled("scheduled")
     operated.ingest(records=RECORDS, run=scheduled)
+    overtaken = {record.offset() for record in committed_records(kafka, LEDGER_TOPIC)}
     for setting, value in (("min.cleanable.dirty.ratio", "0.01"), ("segment.ms", "1"), ("delete.retention.ms", "0")):
         change_topic(kafka, LEDGER_TOPIC, setting, value)
     for _ in range(3):
         operated.ingest(records=RECORDS)
         operated.predict()
-    there = len(committed_records(kafka, LEDGER_TOPIC))
-    wait_for(lambda: len(committed_records(kafka, LEDGER_TOPIC)) < there, "the ledger to be compacted", timeout_s=60)
+
+    def is_compacted() -> bool:
+        return not overtaken <= {record.offset() for record in committed_records(kafka, LEDGER_TOPIC)}
+
+    wait_for(is_compacted, "the ledger to be compacted", timeout_s=CLEANED_S)
     skipped(operated.predict, "has 0 new samples")
     assert operated.ingest(run=scheduled)["sent_now"] == 0
     operated.ingest(records=RECORDS)
