@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from include.codecs.base import Codec, Decoded, Refusal, Unfit, check_sample, readable
+from include.codecs.base import Codec, Decoded, Refusal, Unfit, check_sample
 from include.codecs.spectrogram import LogMel
+from include.codecs.threads import available_threads, for_each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,8 @@ MAX_CHANNELS = 8
 # A FLAC file of 1 MB can claim days of silence. What claims more frames than this, and more than the format takes, is
 # told apart from a sound that is merely longer than the format's.
 MAX_FRAMES = 16_000_000
+# Shorter samples take less time to decode than threads take turns in: libsndfile asks Python for each part of a file.
+WORTH_A_THREAD = 65_536
 # As of arrays: no topic takes larger records.
 MAX_NUMBERS = 64 * 2**20
 
@@ -101,13 +104,21 @@ class AudioCodec(Codec):
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         import numpy as np
 
-        samples = np.empty((len(values), *self.sample_shape), np.int16)
-        positions: list[int] = []
-        refusals: list[Refusal] = []
-        for position, wave in readable(values, self._wave, "a sound", refusals):
-            samples[len(positions), 0] = wave
-            positions.append(position)
-        return Decoded(samples[: len(positions)], np.asarray(positions, np.int64), refusals)
+        samples = np.zeros((len(values), *self.sample_shape), np.int16)
+        outcomes: list[Refusal | None] = [None] * len(values)
+
+        def decode_one(position: int) -> None:
+            outcomes[position] = self._refusal(position, values[position], samples[position, 0])
+
+        self.load_decoder()
+        for_each(decode_one, len(values), threads=available_threads() if self.length >= WORTH_A_THREAD else 1)
+        refusals = [refusal for refusal in outcomes if refusal is not None]
+        kept = [position for position, refusal in enumerate(outcomes) if refusal is None]
+        return Decoded(samples[kept] if refusals else samples, np.asarray(kept, np.int64), refusals)
+
+    def load_decoder(self) -> None:
+        """Import what decodes: half of it is there for a thread beside the one that imports it."""
+        import soxr  # noqa: F401
 
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The log-mel spectrograms, see `LogMel`."""
@@ -132,23 +143,25 @@ class AudioCodec(Codec):
         start = max(0, frames - taken) // 2 if self.align == "center" else 0
         return Window(start, min(frames, taken))
 
-    def _wave(self, value: bytes) -> np.ndarray[Any, Any]:
-        """int16 (length,).
+    def _refusal(self, position: int, value: bytes | None, sample: np.ndarray[Any, Any]) -> Refusal | None:
+        """Why the value is no sound of this format; where it is one, it is written into zeros, int16 (length,)."""
+        if not value:
+            return Refusal(position, "empty", "The record has no value and a sound was expected.")
+        try:
+            self._fill(sample, *self.read(value))
+        except Unfit as unfit:
+            return Refusal(position, unfit.reason, str(unfit))
+        return None
 
-        Raises:
-            Unfit: the value is no sound of this format.
-        """
+    def _fill(self, sample: np.ndarray[Any, Any], frames: np.ndarray[Any, Any], rate: int) -> None:
         import numpy as np
         import soxr
 
-        frames, rate = self.read(value)
         if not np.isfinite(frames).all():
             raise Unfit("not-finite", "The sound holds NaN or infinity.")
         wave = frames.clip(-1, 1).mean(axis=1, dtype=np.float32)
         if rate != self.sample_rate:
             wave = soxr.resample(wave, rate, self.sample_rate)
-        whole = np.zeros(self.length, np.int16)
         wave = wave[: self.length]
         start = (self.length - len(wave)) // 2 if self.align == "center" else 0
-        whole[start : start + len(wave)] = np.rint(wave * 2**15).clip(-(2**15), 2**15 - 1)
-        return whole
+        sample[start : start + len(wave)] = np.rint(wave * 2**15).clip(-(2**15), 2**15 - 1)

@@ -42,6 +42,11 @@ class SoundFileCodec(AudioCodec):
             Damaged: it is cut short, breaks its checksums, or is another kind of file.
         """
 
+    def load_decoder(self) -> None:
+        import soundfile  # noqa: F401
+
+        super().load_decoder()
+
     def write(self, wave: np.ndarray[Any, Any]) -> bytes:
         import soundfile
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from include.codecs.audio import MAX_CHANNELS, MAX_FRAMES
+from include.codecs.audio import MAX_CHANNELS, MAX_FRAMES, WORTH_A_THREAD
 from include.codecs.flac import FlacCodec
 from include.codecs.mp3 import Mp3Codec
 from include.codecs.ogg import OggCodec
@@ -110,6 +110,21 @@ def test_the_middle_of_a_long_file_is_found_without_the_rest():
     codec = FlacCodec(sample_rate=RATE, seconds=1)
 
     assert loudest(decoded_by(codec, sound_file(np.concatenate(parts), "FLAC")), RATE) == 600
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_FILE)
+def test_long_sounds_are_the_same_in_several_threads(kind):
+    settings = {"kind": kind, "sample_rate": RATE, "samples": WORTH_A_THREAD}
+    codec = KINDS["format"][kind].model_validate(settings)
+    sounds = [codec.encode(as_int16(tone(440 + number, seconds=WORTH_A_THREAD / RATE))[None]) for number in range(5)]
+    values = [sounds[0], None, *sounds[1:4], b"no sound", sounds[4]]
+    alone = [decoded_by(codec, sound) for sound in sounds]
+
+    decoded = codec.decode(values)
+
+    assert decoded.positions.tolist() == [0, 2, 3, 4, 6]
+    assert [refusal.position for refusal in decoded.refusals] == [1, 5]
+    np.testing.assert_array_equal(decoded.samples[:, 0], alone)
 
 
 def test_numbers_beyond_full_scale_are_clipped():
