@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from include.errors import PermanentError
 from include.models.base import loss_function, own_metrics
+from include.models.keras_network import is_keras, keras_network, seeded_as_torch
 
 if TYPE_CHECKING:
     import torch
@@ -39,20 +40,21 @@ def build_network(model: ModelDefinition, input_shape: tuple[int, ...], target: 
 
     outputs = len(target.labels)
     try:
-        network = model.build(input_shape, outputs)
+        with seeded_as_torch():
+            network = model.build(input_shape, outputs)
     except ValueError as error:
         raise WrongNetwork(f"In {file} the model does not fit: {error}") from error
     kind = f"In {file} [model] kind = {model.kind!r}"
     if not isinstance(network, nn.Module):
-        keras = "; a Keras model is one with KERAS_BACKEND=torch in the environment" if _is_keras(network) else ""
+        keras = "; a Keras model is one with KERAS_BACKEND=torch in the environment" if is_keras(network) else ""
         raise WrongNetwork(
             f"{kind} makes a {type(network).__module__}.{type(network).__name__} and no torch.nn.Module{keras}: return "
             "the network."
         )
-    network.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), seeded_as_torch():
         try:
-            found = network(torch.zeros(SAMPLES, *input_shape))
+            network = keras_network(network, input_shape) if is_keras(network) else network
+            found = network.eval()(torch.zeros(SAMPLES, *input_shape))
         except Exception as error:
             told = " ".join(f"{type(error).__name__}: {error}"[:300].split())
             raise WrongNetwork(
@@ -62,10 +64,6 @@ def build_network(model: ModelDefinition, input_shape: tuple[int, ...], target: 
         _check_outputs(found, outputs, kind)
         _check_methods(network, found, target, kind)
     return network
-
-
-def _is_keras(network: object) -> bool:
-    return any(base.__module__.partition(".")[0] == "keras" for base in type(network).__mro__)
 
 
 def _check_outputs(found: object, outputs: int, kind: str) -> None:
