@@ -25,6 +25,8 @@ LOOKED_AT = 500
 # A column with more values than this names no classes.
 MAX_CLASSES = 1000
 ROWS_AT_ONCE = 1000
+# Storages that are reached with credentials.
+CONNECTED = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "sftp")
 LONGEST_LINE = 16 * 2**20
 
 
@@ -137,7 +139,13 @@ def columns_of(path: str) -> list[str]:
 
 def _existing(path: str) -> str:
     """The path as a pipeline's file has it: relative to the project where it is inside, and absolute elsewhere."""
-    if "://" in path:
+    scheme, found_scheme, _ = path.partition("://")
+    if scheme in CONNECTED:
+        raise NoPipelineFits(
+            f"Path {path} is reached by an Airflow connection, which this command has not: run it on a local folder "
+            "with some of the samples, then write path and connection of the storage into [source] of the new file."
+        )
+    if found_scheme:
         return path
     found = Path(path).expanduser().absolute()
     if not found.exists():

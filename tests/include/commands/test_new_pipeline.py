@@ -318,3 +318,10 @@ def takes_all(pipeline):
 def test_images_none_of_which_is_whole_are_refused(pipelines, place):
     fill(place, content=png()[:-20])
     refused(pipelines, "--path", place.path, names=("None of the 40 images", "cut short"))
+
+
+@pytest.mark.parametrize("source", ["folder", "table"])
+def test_a_storage_behind_a_connection_is_refused_with_the_way_to_go(pipelines, source):
+    path = "s3://bucket/pictures"
+    columns = ("--content", "picture", "--label", "kind") if source == "table" else ()
+    refused(pipelines, "--source", source, "--path", path, *columns, names=(path, "connection", "[source]"))
