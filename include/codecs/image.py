@@ -188,7 +188,7 @@ class ImageCodec(Codec):
             raise Damaged("its header is not one that Pillow decodes") from error
 
     def _load_decoder(self) -> None:
-        """Let Pillow import what it decodes with: half of it is there for a thread beside the one that imports it."""
+        """Let Pillow import what it decodes with, once: imports that threads do at once may meet half of a module."""
         import PIL.Image
 
         PIL.Image.preinit()

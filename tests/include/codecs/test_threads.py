@@ -94,7 +94,7 @@ def test_without_a_setting_there_is_a_thread_for_each_processor():
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
 def test_the_first_images_of_a_process_come_out_of_several_threads(name):
-    """A decoder is imported before threads use it, or some of them would find half of it."""
+    """A decoder is imported before threads use it."""
     program = f"""
 from include.codecs.threads import allow_threads
 from include.codecs.{name} import {name.title()}Codec as ImageCodec
