@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+Found = TypeVar("Found")
+
 MODES = {1: "L", 3: "RGB"}
 
 # A file of 18 kB can claim 90 million pixels. What claims more than this, and more than the format has, is told apart
@@ -27,8 +30,9 @@ MAX_PIXELS = 16_000_000
 # Pillow keeps each row apart: a column of pixels takes thirty times as much memory as they do in a square.
 LONGEST_SIDE = 65_535
 
-# Smaller values, and smaller samples, take less time to decode and to convert than threads take turns in.
+# Bytes of a value: smaller ones take less time to decode than threads need to take turns.
 WORTH_A_THREAD = 2048
+# Numbers of a sample: a batch of larger ones is in no cache.
 LARGE_SAMPLE = 32 * 1024
 
 
@@ -125,24 +129,31 @@ class ImageCodec(Codec):
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         import numpy as np
 
+        self._load_decoder()
+        # All are looked at before the threads begin: they would wait for each other at the interpreter's lock.
+        looked = [self._attempt(position, value, partial(self._look, value)) for position, value in enumerate(values)]
         samples = self._room(len(values))
-        outcomes: list[Refusal | None] = [None] * len(values)
+        refusals = [found if isinstance(found, Refusal) else None for found in looked]
 
         def decode_one(position: int) -> None:
-            pixels = samples[position].transpose(1, 2, 0)
-            outcomes[position] = self._refusal(position, values[position], pixels)
+            picture = looked[position]
+            if isinstance(picture, Picture):
+                pixels = samples[position].transpose(1, 2, 0)
+                work = partial(self.read_into, pixels, picture)
+                refusals[position] = self._attempt(position, values[position], work)
 
-        self._load_decoder()
         size = sum(len(value or b"") for value in values)
         threads = available_threads() if size >= WORTH_A_THREAD * len(values) else 1
         for_each(decode_one, len(values), threads=threads)
-        refusals = [refusal for refusal in outcomes if refusal is not None]
-        if not refusals:
-            return Decoded(samples, np.arange(len(values)))
-        kept = [position for position, refusal in enumerate(outcomes) if refusal is None]
-        for place, position in enumerate(kept):
-            samples[place] = samples[position]
-        return Decoded(samples[: len(kept)], np.asarray(kept, np.int64), refusals)
+        kept = [position for position, refusal in enumerate(refusals) if refusal is None]
+        if len(kept) < len(values):
+            for place, position in enumerate(kept):
+                samples[place] = samples[position]
+        return Decoded(
+            samples[: len(kept)],
+            np.asarray(kept, np.int64),
+            [refusal for refusal in refusals if refusal is not None],
+        )
 
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Pixels 0 to 255 as 0.0 to 1.0, less `mean` and in units of `std` where the format has them."""
@@ -152,18 +163,14 @@ class ImageCodec(Codec):
         mean, std = (np.reshape(values, (-1, 1, 1)) for values in (self.mean or (0.0,), self.std or (1.0,)))
         factor, lower = (1 / 255 / std).astype(np.float32), (mean / std).astype(np.float32)
 
-        def convert(part: int | slice) -> None:
+        # One large image after the other: its numbers are still in the processor's cache when they are scaled.
+        small = math.prod(self.sample_shape) < LARGE_SAMPLE
+        for part in (slice(None),) if small else range(len(samples)):
             numbers = inputs[part]
             np.copyto(numbers, samples[part])
             numbers *= factor
             if self.mean is not None:
                 numbers -= lower
-
-        if math.prod(self.sample_shape) < LARGE_SAMPLE:
-            convert(slice(None))
-        else:
-            # One image after the other: its numbers are still in the processor's cache when they are scaled.
-            for_each(convert, len(samples), threads=available_threads())
         return inputs
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
@@ -215,23 +222,25 @@ class ImageCodec(Codec):
             return np.empty((count, *self.sample_shape), np.uint8)
         return np.empty((count, self.height, self.width, self.channels), np.uint8).transpose(0, 3, 1, 2)
 
-    def _refusal(self, position: int, value: bytes | None, pixels: np.ndarray[Any, Any]) -> Refusal | None:
-        """Decode one value into `pixels`, or say why it is no image of this format."""
+    def _look(self, value: bytes | None) -> Picture:
+        """The file as a picture that this format's decoder may be given."""
         if not value:
-            error = f"The record has no value and a {self.pillow_format} image was expected."
-            return Refusal(position, "empty", error)
+            raise Unfit("empty", f"The record has no value and a {self.pillow_format} image was expected.")
+        picture = self.look_into(value)
+        self._check_size(picture)
+        return picture
+
+    def _attempt(self, position: int, value: bytes | None, work: Callable[[], Found]) -> Found | Refusal:
+        """What `work` makes of the value, or why that is no image of this format."""
         try:
-            picture = self.look_into(value)
-            self._check_size(picture)
-            self.read_into(pixels, picture)
+            return work()
         except MemoryError:
             raise
         except Unfit as unfit:
             return Refusal(position, unfit.reason, str(unfit))
         except Exception as damage:  # noqa: BLE001 - decoders fail in many ways
-            error = f"{len(value)} bytes are not a whole {self.pillow_format} image: {damage}."
+            error = f"{len(value or b'')} bytes are not a whole {self.pillow_format} image: {damage}."
             return Refusal(position, "undecodable", error)
-        return None
 
     def _check_size(self, picture: Picture) -> None:
         width, height = picture.turned_size

@@ -25,7 +25,7 @@ SEGMENTS = FRAMES | TABLES | COLOURS | METADATA | {SCAN}
 MODES_BY_COMPONENTS = {1: "L", 3: "RGB", 4: "CMYK"}
 COLOUR_SPACES = {1: "GRAY", 3: "RGB"}
 
-MARKER = re.compile(rb"\xff+([^\x00\xff])")
+MARKER = re.compile(rb"\xff+[^\x00\xff]")
 # Inside a scan, 0xff among the pixels is followed by a zero, and restart markers belong to the scan.
 END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
@@ -52,27 +52,29 @@ class JpegCodec(ImageCodec):
     def look_into(cls, value: bytes) -> Picture:
         if not value.startswith(START):
             raise Damaged("it does not begin as one")
-        kept = [START]
         size: tuple[int, int] | None = None
         mode, orientation, scans = "", UPRIGHT, 0
+        kept, begin, end = [], 0, 0
         for name, start, end in _segments(value):
-            if name in FRAMES:
+            if name in METADATA:
+                kept.append(value[begin:start])
+                begin = end
+                if name == EXIF and orientation == UPRIGHT:
+                    orientation = orientation_of(value[start:end].lstrip(b"\xff")[3:])
+            elif name == SCAN:
+                scans += 1
+                if scans > MAX_SCANS:
+                    raise Damaged(f"it has more than {MAX_SCANS} scans")
+            elif name in FRAMES:
                 header = value[start:end].lstrip(b"\xff")
                 # Pillow would go by the last of several.
                 if size or len(header) < 9:
                     raise Damaged(f"the header at byte {start} is cut short or the second one")
                 size = int.from_bytes(header[6:8], "big"), int.from_bytes(header[4:6], "big")
                 mode = MODES_BY_COMPONENTS.get(header[8], f"of {header[8]} channels")
-            scans += name == SCAN
-            if scans > MAX_SCANS:
-                raise Damaged(f"it has more than {MAX_SCANS} scans")
-            if name not in METADATA:
-                kept.append(value[start:end])
-            elif name == EXIF and orientation == UPRIGHT:
-                orientation = orientation_of(value[start:end].lstrip(b"\xff")[3:])
         if size is None or not scans:
             raise Damaged("it has no pixels")
-        return Picture(*size, orientation, mode, b"".join(kept))
+        return Picture(*size, orientation, mode, b"".join([*kept, value[begin:end]]))
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
         """By libjpeg-turbo, outside of the interpreter lock; what it would only warn of is an error."""
@@ -133,7 +135,8 @@ def _segments(value: bytes) -> Iterator[tuple[int, int, int]]:
         marker = MARKER.match(value, start)
         if marker is None:
             raise Damaged(f"there is no marker at byte {start}")
-        name, end = marker[1][0], marker.end()
+        end = marker.end()
+        name = value[end - 1]
         if name in SEGMENTS:
             length = int.from_bytes(value[end : end + 2], "big")
             end += length

@@ -227,6 +227,21 @@ def test_inputs_are_normalised_by_channel():
     np.testing.assert_allclose(inputs[0, :, 0], [[-1, 1], [-1, 0], [3, 5]], atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [8, 200])
+@pytest.mark.parametrize(
+    "settings", [{}, {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}], ids=["plain", "normalised"]
+)
+def test_inputs_are_the_same_for_small_and_large_images(side, settings):
+    codec = PngCodec(height=side, width=side, channels=3, **settings)
+    samples = np.random.default_rng(0).integers(0, 256, (3, *codec.sample_shape), np.uint8)
+    mean, std = (np.reshape(settings.get(name, default), (-1, 1, 1)) for name, default in (("mean", 0), ("std", 1)))
+
+    inputs = codec.to_inputs(samples.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2))
+
+    np.testing.assert_allclose(inputs, (samples / 255 - mean) / std, atol=1e-5)
+    assert inputs.flags.c_contiguous, "for a network that takes a view of them"
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
