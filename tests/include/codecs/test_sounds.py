@@ -166,7 +166,11 @@ def test_a_format_may_take_more_frames_than_the_limit():
     assert codec.window(1000, 1, MAX_FRAMES + 1) == (0, MAX_FRAMES + 1)
 
 
-@pytest.mark.parametrize(("settings", "whole"), [(FLAC, WHOLE_FLAC), (OGG, WHOLE_OGG), (OGG, WHOLE_OPUS)], ids=str)
+@pytest.mark.parametrize(
+    ("settings", "whole"),
+    [(FLAC, WHOLE_FLAC), (OGG, WHOLE_OGG), (OGG, WHOLE_OPUS)],
+    ids=["flac", "vorbis", "opus"],
+)
 def test_a_flipped_bit_in_the_sound_is_refused(settings, whole):
     """By the checksums; WAV and MP3 have none."""
     codec = KINDS["format"][settings["kind"]].model_validate(settings)
