@@ -15,6 +15,7 @@ export PYTHONPATH := $(CURDIR)
 INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.installed-dev
 S3_SERVER := $(VENV)/s3-server/.installed
+TENSORFLOW := $(VENV)/tensorflow/.installed
 PACKAGES := -r requirements.txt
 ifneq ($(TORCH_BACKEND),)
 # The pins are limits here and not a list: they also name the CUDA packages, which another wheel does not need.
@@ -24,10 +25,10 @@ endif
 LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
 
-.PHONY: help install demo up down status test lint format bench faults lock clean
+.PHONY: help install demo up down status test test-tensorflow lint format bench faults lock clean
 
 help: ## list these targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with the pinned requirements (TORCH_BACKEND=cpu: the small PyTorch)
 
@@ -45,6 +46,9 @@ status: $(INSTALLED) ## where the stack in the background is, and its login
 
 test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, those with the real broker and scheduler too (ARGS="-k ledger": some)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+
+test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
+	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)
 
 lint: $(DEV_INSTALLED) ## style, types and the direction of imports
 	@$(BIN)/ruff check
@@ -66,6 +70,7 @@ lock: $(INSTALLED) ## write the pins of changed requirements (UPGRADE=1: the new
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
 	@$(LOCK) requirements-s3-server.in -o requirements-s3-server.txt
+	@$(LOCK) requirements-tensorflow.in -o requirements-tensorflow.txt
 
 clean: down ## stop the stack and remove its state: topics, models, runs, logs (the broker's jars stay)
 	@$(BIN)/python -m include stack clean
@@ -87,4 +92,12 @@ $(DEV_INSTALLED): requirements-dev.txt $(INSTALLED)
 $(S3_SERVER): requirements-s3-server.txt $(INSTALLED)
 	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
 	$(UV) pip install --python $(@D)/bin/python -r requirements-s3-server.txt
+	@touch $@
+
+# Its own packages first, and behind them those of the project.
+$(TENSORFLOW): requirements-tensorflow.txt $(DEV_INSTALLED)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
+	$(UV) pip install --python $(@D)/bin/python -r requirements-tensorflow.txt
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+		$$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
 	@touch $@

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from include.targets.tasks import target_of
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
     import torch
     from confluent_kafka import Message
 
@@ -246,6 +248,27 @@ class Feed:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         import torch
 
+        with closing(self._arrays()) as batches:
+            for inputs, targets in batches:
+                yield torch.from_numpy(inputs), torch.from_numpy(targets)
+
+    def as_tensorflow(self) -> tf.data.Dataset:
+        """The same batches as a `tf.data.Dataset`, without torch: one pass over it is one iteration of the feed.
+
+        So `repeat()` goes through the epochs, each in its own order. `report` and `state_dict()` speak of what the data
+        set has taken, which `prefetch` lets run ahead of what came out of it.
+        """
+        import numpy as np
+        import tensorflow as tf
+
+        target = self._target
+        signature = (
+            tf.TensorSpec((None, *self.codec.input_shape), tf.float32),
+            tf.TensorSpec((None, *target.shape), np.dtype(target.dtype)),
+        )
+        return tf.data.Dataset.from_generator(self._arrays, output_signature=signature)
+
+    def _arrays(self) -> Generator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], None, None]:
         start = self._position
         self.report = FeedReport()
         batches: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
@@ -268,7 +291,7 @@ class Feed:
                     raise item
                 room.put(None)
                 self._position, inputs, labels = item
-                yield torch.from_numpy(inputs), torch.from_numpy(labels)
+                yield inputs, labels
             self.report = report
             self._position = _Position(epoch=start.epoch + 1)
         finally:
