@@ -230,6 +230,15 @@ class Signing(Config):
     connection: Annotated[str, Field(min_length=1)]
 
 
+class Registry(Config):
+    """The Schema Registry that records of others are read with; see `include.kafka.schema_registry.registry_at`.
+
+    The Airflow connection has its URL as host, and login and password where it wants them.
+    """
+
+    connection: Annotated[str, Field(min_length=1)]
+
+
 class Pipeline(Config):
     """One pipeline; its name is its file's."""
 
@@ -250,6 +259,7 @@ class Pipeline(Config):
     prediction: Prediction = Prediction()
     export: Export | None = None
     signing: Signing | None = None
+    registry: Registry | None = None
 
     @field_validator("name")
     @classmethod

@@ -43,6 +43,10 @@ def _reading_faults(pipeline: Pipeline) -> Iterator[str]:
         yield "envelope: it says how topics of others are read, and [topics] names none; remove the table"
     if topics.samples is None and labels != default.labels:
         yield "labels: they are those of a topic of others, and topics.samples names none; remove the table"
+    if pipeline.envelope.needs_registry and pipeline.registry is None:
+        yield f"registry.connection: Field required, for the envelope's kind is {pipeline.envelope.kind!r}"
+    if pipeline.registry is not None and not pipeline.envelope.needs_registry:
+        yield f"registry: an envelope of kind {pipeline.envelope.kind!r} is read without one; remove the table"
     if isinstance(labels, FieldLabels) and not pipeline.envelope.has_fields:
         yield f"labels.name = {labels.name!r}: an envelope of kind {pipeline.envelope.kind!r} has no fields"
     if pipeline.labels_topic is not None and pipeline.signed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from include.codecs.base import REASONS
+from include.envelopes.base import REASONS as ENVELOPE_REASONS
 from include.state import PROJECT_ROOT
 from tests.faults.rows import BEGIN, END, markdown
 
@@ -25,3 +26,7 @@ def test_the_page_shows_the_figures_of_the_last_whole_run() -> None:
 
 def test_the_page_names_every_reason_of_a_format() -> None:
     assert [reason for reason in REASONS if f"`{reason}`" not in PAGE] == []
+
+
+def test_the_page_names_every_reason_of_an_envelope() -> None:
+    assert [reason for reason in ENVELOPE_REASONS if f"`{reason}`" not in PAGE] == []

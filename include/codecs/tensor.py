@@ -18,12 +18,19 @@ MAX_NUMBERS = 64 * 2**20
 
 
 class TensorCodec(Codec):
-    """Arrays of one `dtype` and `shape`; inputs are `samples * scale` in float32."""
+    """Arrays of one `dtype` and `shape`; inputs are `samples * scale` in float32.
+
+    Args:
+        channels_last: pictures lie as (height, width, channels), and a network gets them as (channels, height, width).
+    """
 
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=32)]
     dtype: Literal["uint8", "int16", "int32", "float32", "float64"] = "uint8"
     # Within these limits no integer becomes an infinity.
     scale: Annotated[float, Field(ge=-1e20, le=1e20)] = 1.0
+
+    # Left out where it says nothing, so that what was trained before it was there keeps its digest.
+    channels_last: Annotated[bool, Field(exclude_if=lambda last: not last)] = False
 
     @field_validator("shape")
     @classmethod
@@ -39,6 +46,10 @@ class TensorCodec(Codec):
     @property
     def sample_shape(self) -> tuple[int, ...]:
         return self.shape
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.shape[-1], *self.shape[:-1]) if self.channels_last else self.shape
 
     @property
     def wire_dtype(self) -> np.dtype[Any]:
@@ -59,7 +70,7 @@ class TensorCodec(Codec):
             inputs: np.ndarray[Any, Any] = np.multiply(
                 samples, np.float32(self.scale), dtype=np.float32, casting="unsafe"
             )
-        return inputs
+        return np.ascontiguousarray(np.moveaxis(inputs, -1, 1)) if self.channels_last else inputs
 
     @property
     def _takes(self) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from include.errors import PermanentError
 from include.kafka.broker import Cluster, default_data_dir
 from include.kafka.connection import KafkaConnection
+from include.kafka.schema_registry import SchemaRegistry, registry_at
 from include.local.environment import CONNECTION
 
 if TYPE_CHECKING:
@@ -44,6 +45,29 @@ def find_kafka(pipeline: Pipeline, bootstrap_servers: str | None) -> KafkaConnec
         f"No local broker runs and {variable} is not set: say where Kafka is with --bootstrap-servers host:port, start "
         "the stack with `make up`, or set that variable."
     )
+
+
+def find_registry(connection_id: str) -> SchemaRegistry:
+    """The Schema Registry that the connection's variable describes.
+
+    Raises:
+        NoKafka: the variable is not set, or can't be read.
+        RegistryRefused: it does not say where the registry is.
+    """
+    variable = f"AIRFLOW_CONN_{connection_id.upper()}"
+    told = os.environ.get(variable)
+    if not told:
+        raise NoKafka(f"{variable} is not set, and records are read with a Schema Registry: set it to its URL or JSON.")
+    if not told.lstrip().startswith("{"):
+        return registry_at(told)
+    try:
+        values = json.loads(told)
+        extra = values.get("extra") or {}
+        extra = json.loads(extra) if isinstance(extra, str) else extra
+    except (ValueError, AttributeError) as error:
+        raise NoKafka(f"{variable} can't be read as an Airflow connection: it is no JSON object.") from error
+    names = {"port": "port", "login": "login", "password": "password", "scheme": "schema"}
+    return registry_at(values.get("host"), extra=extra, **{ours: values.get(name) for ours, name in names.items()})
 
 
 def _settings(variable: str, told: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +12,14 @@ import typer
 from rich.console import Console
 
 from include.codecs.image import ImageCodec
-from include.commands.kafka_found import NoKafka, find_kafka
+from include.commands.kafka_found import NoKafka, find_kafka, find_registry
 from include.commands.record_view import Looked, image_of, look_at, look_at_prediction, view
 from include.commands.stack import refusals, say
 from include.errors import PermanentError
 from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import freeze_ranges
 from include.pipeline import load_pipeline
+from include.reading.records import record_reader
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -60,15 +63,16 @@ def peek(
         if save is not None:
             _check_saving(pipeline, topic, save)
         connection = find_kafka(pipeline, bootstrap_servers)
-        messages, complete = _newest(connection, f"{name}.{topic.value}", number)
+        if pipeline.registry is not None and topic is not Topic.PREDICTIONS:
+            connection = replace(connection, registry=find_registry(pipeline.registry.connection))
+        messages, complete = _newest(connection, _name(pipeline, topic), number)
         console = Console(highlight=False)
-        for message in messages:
-            looked = look_at_prediction(message) if topic is Topic.PREDICTIONS else look_at(message, pipeline)
+        for looked in _looked(connection, pipeline, topic, messages):
             console.print(view(looked, pipeline, colours=console.color_system is not None))
             console.print()
             if save is not None:
                 _save(looked, save)
-    where = f"{name}.{topic.value} at {connection.bootstrap_servers}"
+    where = f"{_name(pipeline, topic)} at {connection.bootstrap_servers}"
     if not messages:
         say(f"There is no committed record in {where}{'' if complete else ', as far as was looked'}.")
     elif not complete:
@@ -77,6 +81,27 @@ def peek(
         say(f"Not looked at: what lies more than {LIMITS.offsets:,} offsets or {LIMITS.size // 2**20} MiB back.")
     if pipeline.signed:
         say("Signatures were not verified: this command has no keys.")
+
+
+def _name(pipeline: Pipeline, topic: Topic) -> str:
+    return {
+        Topic.SAMPLES: pipeline.samples_topic,
+        Topic.REQUESTS: pipeline.requests_topic,
+        Topic.PREDICTIONS: pipeline.predictions_topic,
+        Topic.DEAD_LETTERS: pipeline.dead_letters_topic,
+    }[topic]
+
+
+def _looked(connection: KafkaConnection, pipeline: Pipeline, topic: Topic, messages: list[Message]) -> Iterator[Looked]:
+    if topic is Topic.PREDICTIONS:
+        yield from map(look_at_prediction, messages)
+        return
+    of_samples = topic is Topic.SAMPLES
+    reading = pipeline.reading(pipeline.samples_topic if of_samples else pipeline.requests_topic)
+    labelled = of_samples and pipeline.labels_topic is None
+    with record_reader(connection, reading, pipeline.format.schema_name) as reader:
+        for message in messages:
+            yield look_at(message, pipeline, reader, labelled=labelled)
 
 
 def _newest(connection: KafkaConnection, topic: str, number: int) -> tuple[list[Message], bool]:

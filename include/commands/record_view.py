@@ -19,9 +19,8 @@ from include.codecs.text import PADDING, TextCodec
 from include.commands.sound_view import sound
 from include.kafka import dead_letters
 from include.kafka.dead_letters import Rejection
-from include.kafka.record import address_of, headers_of, headers_size
+from include.kafka.record import LABEL, address_of, headers_of, headers_size
 from include.kafka.signing import SIGNATURE
-from include.reading.records import RecordReader
 from include.targets.base import BadLabel
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from include.kafka.record import Headers
     from include.pipeline import Pipeline
+    from include.reading.records import RecordReader
 
 SHOWN_CHARACTERS = 300
 SHOWN_TEXT = 2000
@@ -54,6 +54,7 @@ class Looked:
         content: the encoded sample, as the codec gets it; None where there is none, and in the predictions.
         sample: in the codec's dtype and shape; None where the content is none, and in the predictions.
         faults: what is wrong with it, none where it fits.
+        id, label: the sample's, as far as the record says them.
     """
 
     message: Message
@@ -61,6 +62,8 @@ class Looked:
     content: bytes | None
     sample: np.ndarray[Any, Any] | None
     faults: tuple[Rejection, ...]
+    id: bytes | None = None
+    label: str | None = None
 
     @property
     def file_name(self) -> str:
@@ -68,24 +71,30 @@ class Looked:
         return f"{address.topic}-{address.partition}-{address.offset}.png"
 
 
-def look_at(message: Message, pipeline: Pipeline) -> Looked:
-    """A record of samples, requests or dead letters, by what training and prediction go by."""
-    headers, codec, topic = headers_of([message])[0], pipeline.format, str(message.topic())
-    of_samples = topic == pipeline.samples_topic
-    # A dead letter is the request that it was.
-    reading = pipeline.reading(pipeline.samples_topic if of_samples else pipeline.requests_topic)
-    records = RecordReader(reading, codec.schema_name).read([message])
+def look_at(message: Message, pipeline: Pipeline, reader: RecordReader, *, labelled: bool) -> Looked:
+    """A record of samples, requests or dead letters, by what training and prediction go by.
+
+    Args:
+        reader: of the records of its topic; a dead letter is the request that it was.
+        labelled: whether the record has to say its label.
+
+    Raises:
+        MillraceError: see `RecordReader.read`.
+    """
+    headers, codec = headers_of([message])[0], pipeline.format
+    records = reader.read([message])
     ((label, fault), content) = records.told[0], records.contents[0]
     faults: list[Rejection] = []
     if fault is not None:
         faults.append(Rejection(*fault))
-    elif of_samples and pipeline.labels_topic is None and (bad := _label_fault(label, pipeline)):
+    elif labelled and (bad := _label_fault(label, pipeline)):
         faults.append(bad)
     if pipeline.signed and SIGNATURE not in dict(headers):
         faults.append(Rejection("unsigned", f"The record has no header {SIGNATURE}."))
     decoded = codec.decode([] if fault is not None and content is None else [content])
     faults += [Rejection(refusal.reason, refusal.error) for refusal in decoded.refusals]
-    return Looked(message, headers, content, decoded.samples[0] if len(decoded.samples) else None, tuple(faults))
+    sample = decoded.samples[0] if len(decoded.samples) else None
+    return Looked(message, headers, content, sample, tuple(faults), records.ids[0], label)
 
 
 def _label_fault(label: str | None, pipeline: Pipeline) -> Rejection | None:
@@ -121,6 +130,10 @@ def view(looked: Looked, pipeline: Pipeline, *, colours: bool) -> RenderableType
     size = len(message) + len(message.key() or b"")
     facts.add_row("time", _time(message.timestamp()[1]))
     facts.add_row("key", Text("none", style="dim") if message.key() is None else Text(escaped(message.key())))
+    if looked.id is not None and looked.id != message.key():
+        facts.add_row("id", Text(escaped(looked.id)))
+    if looked.label is not None and not any(name == LABEL for name, _ in looked.headers):
+        facts.add_row("label", Text(escaped(looked.label)))
     facts.add_row("size", f"{size:,} bytes, and about {headers_size(looked.headers):,} of headers")
     for name, content in looked.headers[:SHOWN_HEADERS]:
         facts.add_row(EXPLAINING.get(name, "header"), _header(name, content))

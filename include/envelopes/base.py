@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from include.kinds import Config
 
+if TYPE_CHECKING:
+    from include.kafka.schema_registry import Schemas
+
 # The reason codes of all envelopes; see `include.codecs.base.REASONS`, whose codes they use where those fit.
 REASONS = {
+    "no-wire-format": "not the Schema Registry's wire format: a zero byte, four bytes of a schema's id, and content",
+    "unknown-schema": "the id in the value is none of the registry's",
+    "wrong-schema-type": "the id in the value is that of a schema of another type than the envelope's",
+    "not-its-schema": "content that the schema of its id does not describe or that is cut short, or a schema of no use",
     "field-too-long": "an id, group or label of more bytes than are read of one",
 }
 
@@ -43,10 +50,16 @@ class Envelope(Config):
         """Whether a label can be one of its fields."""
         return False
 
-    def open_with(self, label: str | None) -> Open | None:  # noqa: ARG002
+    @property
+    def needs_registry(self) -> bool:
+        """Whether it is read with a Schema Registry."""
+        return False
+
+    def open_with(self, schemas: Schemas | None, label: str | None) -> Open | None:  # noqa: ARG002
         """What opens the values of records; None where a value is the content as it stands.
 
         Args:
+            schemas: where `needs_registry` says so.
             label: the field that has the label, where one has it.
         """
         return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs.base import Unfit
 from include.envelopes.base import Open
 from include.envelopes.fields import FieldEnvelope
 from include.strict_json import parse
+
+if TYPE_CHECKING:
+    from include.kafka.schema_registry import Schemas
 
 
 class JsonEnvelope(FieldEnvelope):
@@ -15,7 +18,7 @@ class JsonEnvelope(FieldEnvelope):
 
     kind: Literal["json"] = "json"
 
-    def open_with(self, label: str | None) -> Open:
+    def open_with(self, schemas: Schemas | None, label: str | None) -> Open:  # noqa: ARG002
         return self.picking(read_json, label)
 
 

@@ -19,7 +19,7 @@ from include.kafka.record import Address
 from include.kafka.signing import signing_keys
 from include.reading.late import LateLabels, read_labels
 from include.reading.reading import TopicLabels
-from include.reading.records import RecordReader, Told
+from include.reading.records import RecordReader, Told, record_reader
 from include.targets.base import BadLabel
 from include.targets.tasks import target_of
 
@@ -358,15 +358,15 @@ class Feed:
         group = f"{self.connection.environment}.{self.manifest.pipeline}.feed"
         late = self._late_labels(group)
         heads = _Heads(self._target, late=late is not None)
-        reader = RecordReader(self.manifest.reading, self.manifest.schema, keys=self._keys)
-        records = _Records(start.block)
-        reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
-        for index, messages in reading:
-            block = start.block + index
-            if records.block != block or len(records) >= SELECT_RECORDS:
-                yield self._select(records, blocks, report)
-                records = _Records(block)
-            records.take(messages, reader, late, heads)
+        manifest, records = self.manifest, _Records(start.block)
+        with record_reader(self.connection, manifest.reading, manifest.schema, keys=self._keys) as reader:
+            reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
+            for index, messages in reading:
+                block = start.block + index
+                if records.block != block or len(records) >= SELECT_RECORDS:
+                    yield self._select(records, blocks, report)
+                    records = _Records(block)
+                records.take(messages, reader, late, heads)
         if len(records):
             yield self._select(records, blocks, report)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
     from confluent_kafka.admin import AdminClient
 
+    from include.kafka.schema_registry import SchemaRegistry
     from include.kafka.signing import SigningKeys
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ class KafkaConnection:
             restart (1 to 33 s).
         environment: what keeps two installations on one cluster apart.
         signing: the keys of a pipeline whose records are signed.
+        registry: the Schema Registry of a pipeline whose records are read with one.
     """
 
     settings: Mapping[str, Any]
     timeout_s: float = 60.0
     environment: str = "local"
     signing: SigningKeys | None = None
+    registry: SchemaRegistry | None = None
 
     def __repr__(self) -> str:
         shown = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from include.errors import Stopped
@@ -20,7 +20,7 @@ from include.prediction.chunks import READ_AHEAD, Chunk, read_chunks
 from include.prediction.classify import classify
 from include.prediction.limits import Published, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
-from include.reading.records import RecordReader
+from include.reading.records import RecordReader, record_reader
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -54,7 +54,7 @@ class _Attempt:
     acknowledge: bool
     stopped: Callable[[], bool]
     reader: RecordReader
-    published: Published = field(default_factory=Published)
+    published: Published
     said: bool = False
 
     @property
@@ -93,6 +93,7 @@ def publish_predictions(
 
     Raises:
         InvalidSigningKeys: records are signed and there is no key to verify them with.
+        NoRegistry, RegistryAway, RegistryRefused: see include.kafka.schema_registry; the chunk was not published.
         TooManyRejected: a limit of `[prediction]` was met; the chunk that met it was not published, and the step is
             held.
         Held: it was before, and nothing was published.
@@ -101,14 +102,16 @@ def publish_predictions(
     """
     keys = signing_keys(connection, signed=pipeline.signed)
     reading = pipeline.reading(pipeline.requests_topic)
-    reader = RecordReader(reading, pipeline.format.schema_name, keys=keys)
-    attempt = _Attempt(connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, reader)
-    published = attempt.published
+    published = Published()
     try:
-        _fence(attempt, ranges)
-        for wanted in ranges:
-            _publish_partition(attempt, wanted, last=wanted is ranges[-1])
-            log.info("Partition %d is predicted to offset %d; so far %s.", wanted.partition, wanted.end, published)
+        with record_reader(connection, reading, pipeline.format.schema_name, keys=keys) as reader:
+            attempt = _Attempt(
+                connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, reader, published
+            )
+            _fence(attempt, ranges)
+            for wanted in ranges:
+                _publish_partition(attempt, wanted, last=wanted is ranges[-1])
+                log.info("Partition %d is predicted to offset %d; so far %s.", wanted.partition, wanted.end, published)
     finally:
         log.info("This attempt published: %s.", published)
         metrics = metrics or NoMetrics()

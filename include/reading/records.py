@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.codecs.base import Unfit
 from include.kafka.record import Headers, address_of, headers_of, headers_size, read_headers
+from include.kafka.schema_registry import registry_of
 from include.reading.reading import FieldLabels, HeaderLabels
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
+    from include.kafka.connection import KafkaConnection
+    from include.kafka.schema_registry import Schemas
     from include.kafka.signing import SigningKeys
     from include.reading.reading import Reading
 
@@ -57,6 +61,23 @@ class _Head(NamedTuple):
     group: bytes | None
 
 
+@contextmanager
+def record_reader(
+    connection: KafkaConnection, reading: Reading, schema: str, *, keys: SigningKeys | None = None
+) -> Iterator[RecordReader]:
+    """A reader, and its connections to a Schema Registry where it needs one; these are closed at the end.
+
+    Raises:
+        NoRegistry: it needs one and the connection has none.
+        RegistryAway, RegistryRefused, NoSuchSchema: see include.kafka.schema_registry and include.envelopes.avro.
+    """
+    if not reading.envelope.needs_registry:
+        yield RecordReader(reading, schema, keys=keys)
+        return
+    with registry_of(connection).client() as schemas:
+        yield RecordReader(reading, schema, keys=keys, schemas=schemas)
+
+
 class RecordReader(dict[Headers, _Head]):
     """Reads records, and remembers what their headers say.
 
@@ -66,15 +87,18 @@ class RecordReader(dict[Headers, _Head]):
     Args:
         schema: what the header `schema` of Millrace's own records has to be.
         keys: where records are signed, the keys that a signature must be of.
+        schemas: where the envelope is read with a Schema Registry.
     """
 
-    def __init__(self, reading: Reading, schema: str, *, keys: SigningKeys | None = None) -> None:
+    def __init__(
+        self, reading: Reading, schema: str, *, keys: SigningKeys | None = None, schemas: Schemas | None = None
+    ) -> None:
         super().__init__()
         envelope, labels = reading.envelope, reading.labels
         self._schema = schema if envelope.own_headers else None
         self._label = labels.name if isinstance(labels, HeaderLabels) else None
         self._keys = keys
-        self._open = envelope.open_with(labels.name if isinstance(labels, FieldLabels) else None)
+        self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
 
     def __missing__(self, headers: Headers) -> _Head:
         head = self._read(headers)

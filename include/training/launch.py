@@ -124,6 +124,7 @@ def _request(
                 "timeout_s": connection.timeout_s,
                 "environment": connection.environment,
                 "signing": connection.signing and connection.signing.to_dict(),
+                "registry": connection.registry and connection.registry.to_dict(),
             },
             "run": run,
             "start": start and str(start),

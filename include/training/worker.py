@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from include.errors import MillraceError, PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
+from include.kafka.schema_registry import SchemaRegistry
 from include.kafka.signing import SigningKeys
 from include.registry.artifact import WrongModel
 from include.training.checkpoint import remove_checkpoints
@@ -81,8 +82,14 @@ def work(request: dict[str, Any], stopped: Callable[[], bool], tell: Callable[[d
         remove_checkpoints(directory / CHECKPOINTS)
 
 
-def _connection(signing: dict[str, Any] | None = None, **settings: Any) -> KafkaConnection:
-    return KafkaConnection(**settings, signing=None if signing is None else SigningKeys(**signing))
+def _connection(
+    signing: dict[str, Any] | None = None, registry: dict[str, Any] | None = None, **settings: Any
+) -> KafkaConnection:
+    return KafkaConnection(
+        **settings,
+        signing=None if signing is None else SigningKeys(**signing),
+        registry=None if registry is None else SchemaRegistry(**registry),
+    )
 
 
 def _finished(directory: Path, job: TrainingJob) -> bool:

@@ -6,6 +6,7 @@ import os
 
 from include.errors import PermanentError
 from include.kafka.connection import KafkaConnection
+from include.kafka.schema_registry import SchemaRegistry, registry_at
 from include.kafka.signing import SigningKeys
 
 
@@ -84,3 +85,36 @@ def connection_keys(connection_id: str) -> SigningKeys:
     for secret in secrets.values():
         mask_secret(secret)
     return SigningKeys(connection.login, secrets)
+
+
+def schema_registry(connection_id: str) -> SchemaRegistry:
+    """The Schema Registry of a connection, see `registry_at`; its secrets are hidden in logs from here on.
+
+    Raises:
+        NoConnection: there is no such connection.
+        RegistryRefused: it does not say where the registry is.
+    """
+    from airflow.sdk.bases.hook import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+    from airflow.sdk.log import mask_secret
+
+    try:
+        found = BaseHook.get_connection(connection_id)
+    except AirflowNotFoundException as error:
+        raise NoConnection(
+            f"Airflow has no connection {connection_id!r} for the Schema Registry: set "
+            f"AIRFLOW_CONN_{connection_id.upper()} or add one of type HTTP under Admin > Connections, with the "
+            "registry's URL as host."
+        ) from error
+    registry = registry_at(
+        found.host,
+        scheme=found.schema,
+        port=found.port,
+        login=found.login,
+        password=found.password,
+        extra=found.extra_dejson,
+    )
+    for secret in (found.password, *registry.secrets):
+        if secret:
+            mask_secret(secret)
+    return registry

@@ -52,6 +52,9 @@ def predict_job(
     """
     shared = _shared("predict", kafka, pipeline, pace_s)
     tables = {"prediction": pipeline.prediction.model_dump()}
+    if pipeline.source is None:  # others fill its topics
+        told = {"topics", "envelope", "labels", "source", "training"}
+        tables |= pipeline.model_dump(mode="json", include=told)
     return {**shared, "tables": tables, "ranges": [item.to_dict() for item in ranges], "control": control}
 
 

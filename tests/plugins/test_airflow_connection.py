@@ -14,7 +14,7 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.record import headers_of
 from include.kafka.signing import InvalidSigningKeys
 from include.pipeline import Pipeline
-from millrace.connection import NoConnection, connection_keys
+from millrace.connection import NoConnection, connection_keys, schema_registry
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
 from tests.plugins.conftest import Run, context_of
 from tests.sentences import assert_readable
@@ -109,3 +109,26 @@ def test_an_operator_signs_with_the_pipeline_s_keys(
 def test_a_missing_connection_fails_without_a_retry(kafka: KafkaConnection, pipeline: Pipeline) -> None:
     with pytest.raises(AirflowFailException, match="Airflow has no connection 'signing_keys' for signing"):
         EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+
+
+def test_a_schema_registry_is_where_its_connection_says_and_its_password_is_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk._shared.secrets_masker import redact
+
+    told = {"conn_type": "http", "host": "registry", "port": 8081, "schema": "https", "login": "me", "password": SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", json.dumps({**told, "extra": {"ssl.ca.location": "/ca.pem"}}))
+
+    registry = schema_registry("schemas")
+
+    assert registry.url == "https://registry:8081"
+    assert registry.settings["basic.auth.user.info"] == f"me:{SECRET}"
+    assert registry.settings["ssl.ca.location"] == "/ca.pem"
+    assert SECRET not in repr(registry)
+    assert SECRET not in str(redact(f"me:{SECRET}"))
+
+
+def test_a_schema_registry_without_a_connection_is_refused() -> None:
+    with pytest.raises(NoConnection) as refusal:
+        schema_registry("schemas")
+    assert_readable(refusal.value, "AIRFLOW_CONN_SCHEMAS")

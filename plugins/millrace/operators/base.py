@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.errors import NothingToDo, PermanentError
 from include.pipeline import Pipeline, load_pipeline
-from millrace.connection import connection_keys, kafka_connection
+from millrace.connection import connection_keys, kafka_connection, schema_registry
 from millrace.metrics import AirflowMetrics
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class PipelineOperator(BaseOperator):
             connection = kafka_connection(self.kafka_conn_id or pipeline.connection, timeout_s=self.request_timeout)
             if pipeline.signing is not None:
                 connection = replace(connection, signing=connection_keys(pipeline.signing.connection))
+            if pipeline.registry is not None:
+                connection = replace(connection, registry=schema_registry(pipeline.registry.connection))
             result = self.run_step(context, pipeline, connection)
         except NothingToDo as reason:
             self.log.info("Skipped: %s", reason)

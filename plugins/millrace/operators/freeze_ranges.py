@@ -14,7 +14,7 @@ from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import refuse_compacted
 from include.reading.late import LateLabels, count_labelled, read_labels
 from include.reading.reading import TopicLabels
-from include.reading.records import RecordReader
+from include.reading.records import record_reader
 from millrace.operators.base import PipelineOperator, is_true
 
 if TYPE_CHECKING:
@@ -82,15 +82,10 @@ class FreezeRangesOperator(PipelineOperator):
         if labels is None:
             count = count_records(connection, group, new, enough=max(wanted, 1))
         else:
-            count = count_labelled(
-                connection,
-                group,
-                RecordReader(pipeline.reading(topic), pipeline.format.schema_name),
-                ranges,
-                {item.partition: item.start for item in new},
-                self._labels(connection, pipeline, group, labels, label_ranges),
-                enough=max(wanted, 1),
-            )
+            reached = {item.partition: item.start for item in new}
+            late = self._labels(connection, pipeline, group, labels, label_ranges)
+            with record_reader(connection, pipeline.reading(topic), pipeline.format.schema_name) as reader:
+                count = count_labelled(connection, group, reader, ranges, reached, late, enough=max(wanted, 1))
         self.metrics.gauge(f"{pipeline.name}.{self.step}.backlog_offsets", sum(item.offsets for item in new))
         if count < wanted or not any(item.offsets for item in ranges):
             raise NothingToDo(

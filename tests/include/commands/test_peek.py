@@ -282,3 +282,24 @@ def test_where_kafka_is_has_to_be_told(new_file, monkeypatch, tmp_path, told):
     with pytest.raises(NoKafka) as refused:
         find_kafka(new_file("array"), None)
     assert_readable(refused.value, "AIRFLOW_CONN_KAFKA_DEFAULT", "--bootstrap-servers")
+
+
+def test_records_of_others_are_shown_as_the_pipeline_reads_them(
+    kafka, new_topic, new_name, tmp_path, monkeypatch, peek
+):
+    name, topic = new_name(), new_topic()
+    monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
+    (tmp_path / f"{name}.toml").write_text(
+        f'description = "test"\n[topics]\nsamples = "{topic}"\n[format]\n{FORMATS["text"]}\n'
+        '[envelope]\nkind = "json"\ncontent = "says"\nid = "number"\n[labels]\nkind = "field"\nname = "class"\n'
+        '[model]\nkind = "convnet"\n[training]\nlabels = ["a", "b"]\nschedule = "0 * * * *"\n'
+        '[prediction]\nschedule = "0 * * * *"\n'
+    )
+    good, bad = {"says": "good evening", "number": 17, "class": "b"}, {"number": 18, "class": "b"}
+    produce(kafka, topic, [Plain(json.dumps(value).encode(), None) for value in (good, bad)])
+
+    said = shown(peek(load_pipeline(name)))
+
+    for told in (f"{topic}/0/0/0", "id 17", "label b", "good evening", "wrong missing-field: Field 'says'"):
+        assert told in said
+    assert said.count("wrong") == 1

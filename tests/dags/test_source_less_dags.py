@@ -1,0 +1,47 @@
+"""The DAGs of a pipeline whose topics others fill: no ingest, no replay, and schedules of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.sdk import CronTriggerTimetable
+
+from tests.dags.conftest import load_dags
+from tests.foreign import ARTICLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.sdk.definitions.dag import DAG
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DAG]:
+    folder: Path = tmp_path_factory.mktemp("pipelines")
+    (folder / "theirs.toml").write_text(ARTICLE)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MILLRACE_PIPELINES", str(folder))
+        bag = load_dags()
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+def test_nothing_is_ingested_and_nothing_replayed_into_topics_of_others(dags: dict[str, DAG]) -> None:
+    assert sorted(dags) == ["theirs.predict", "theirs.train"]
+
+
+@pytest.mark.parametrize(("dag_id", "schedule"), [("theirs.train", "0 2 * * *"), ("theirs.predict", "*/10 * * * *")])
+def test_it_runs_when_the_file_says(dags: dict[str, DAG], dag_id: str, schedule: str) -> None:
+    timetable = dags[dag_id].timetable
+
+    assert isinstance(timetable, CronTriggerTimetable)
+    assert timetable.expression == schedule
+
+
+@pytest.mark.parametrize("dag_id", ["theirs.train", "theirs.predict"])
+def test_its_topics_are_looked_for_before_anything_is_done(dags: dict[str, DAG], dag_id: str) -> None:
+    dag = dags[dag_id]
+
+    assert dag.roots == [dag.get_task("ensure_topics")]
+    assert dag.get_task("ensure_topics").downstream_task_ids == {"freeze_ranges"}

@@ -1,0 +1,263 @@
+"""Avro and JSON Schema in a Schema Registry's wire format, written by the client's own serializers."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from include.codecs.base import Unfit
+from include.envelopes.avro import AvroEnvelope, NoSuchSchema
+from include.envelopes.base import Opened
+from include.envelopes.json_schema import JsonSchemaEnvelope
+from include.kafka.schema_registry import RegistryAway, RegistryRefused, SchemaRegistry, registry_at
+from tests.opening import assert_opened_or_refused
+from tests.registry_server import USER, running_registry
+from tests.sentences import assert_readable
+
+TOPIC = "pictures"
+IMAGE, ID = {"name": "image", "type": "bytes"}, {"name": "id", "type": "long"}
+LABEL = {"name": "label", "type": ["null", "string"], "default": None}
+CAMERA = {"name": "camera", "type": "string", "default": "unknown"}
+PIXELS = b"\xff\x00pixels"
+
+
+def avro_schema(*fields):
+    return json.dumps({"type": "record", "name": "Picture", "fields": list(fields)})
+
+
+JSON_SCHEMA = json.dumps(
+    {
+        "title": "Picture",
+        "type": "object",
+        "properties": {"image": {"type": "string"}, "id": {"type": "integer"}, "label": {"type": "string"}},
+        "required": ["image", "id"],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running_registry() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def registry(server):
+    """The test's own server, or the real one that the environment names."""
+    if url := os.environ.get("MILLRACE_TEST_REGISTRY"):
+        return registry_at(url)
+    user, _, password = USER.partition(":")
+    return registry_at("127.0.0.1", port=server.server_address[1], login=user, password=password)
+
+
+@pytest.fixture(scope="module")
+def write(registry):
+    """Writes a value as any other application does, and registers its schema."""
+    client = SchemaRegistryClient(dict(registry.settings))
+    context = SerializationContext(TOPIC, MessageField.VALUE)
+
+    def write(fields, schema):
+        avro = json.loads(schema)["type"] == "record"
+        serializer = AvroSerializer(client, schema) if avro else JSONSerializer(schema, client)
+        return serializer(fields, context)
+
+    return write
+
+
+@pytest.fixture
+def opening(registry):
+    """Makes what opens values, as long as the test runs."""
+    with registry.client() as schemas:
+        yield lambda envelope, label="label": envelope.open_with(schemas, label)
+
+
+AVRO = AvroEnvelope(content="image", id="id")
+JSON = JsonSchemaEnvelope(content="image", content_is="base64", id="id")
+
+
+def id_of(value):
+    return int.from_bytes(value[1:5], "big")
+
+
+def test_avro_gives_what_its_fields_hold(write, opening):
+    value = write({"image": PIXELS, "id": 7, "label": "cat"}, avro_schema(IMAGE, ID, LABEL))
+
+    assert opening(AVRO)(value) == Opened(PIXELS, b"7", None, "cat")
+
+
+def test_json_gives_what_its_fields_hold(write, opening):
+    value = write({"image": "/wBwaXhlbHM=", "id": 7, "label": "cat"}, JSON_SCHEMA)
+
+    assert opening(JSON)(value) == Opened(PIXELS, b"7", None, "cat")
+
+
+def test_a_field_that_is_added_changes_nothing(write, opening):
+    opened = opening(AVRO)
+
+    before = opened(write({"image": PIXELS, "id": 7, "label": "cat"}, avro_schema(IMAGE, ID, LABEL)))
+    after = opened(
+        write({"image": PIXELS, "id": 7, "label": "cat", "camera": "c1"}, avro_schema(IMAGE, ID, LABEL, CAMERA))
+    )
+
+    assert before == after
+
+
+def test_a_field_with_a_default_that_is_removed_is_missed_without_a_reader_s_schema(write, opening):
+    opened = opening(AVRO.model_copy(update={"group": "camera"}))
+    with_field = write({"image": PIXELS, "id": 7, "camera": "c1"}, avro_schema(IMAGE, ID, CAMERA))
+    without = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
+
+    assert opened(with_field).group == b"c1"
+    with pytest.raises(Unfit) as refused:
+        opened(without)
+    assert refused.value.reason == "missing-field"
+
+
+def test_a_field_with_a_default_that_is_removed_has_it_by_a_reader_s_schema(write, opening):
+    with_field = write({"image": PIXELS, "id": 7, "camera": "c1"}, avro_schema(IMAGE, ID, CAMERA))
+    without = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
+    opened = opening(AVRO.model_copy(update={"group": "camera", "reader_schema": id_of(with_field)}))
+
+    assert opened(with_field).group == b"c1"
+    assert opened(without).group == b"unknown"
+
+
+def test_a_reader_s_schema_that_a_value_does_not_resolve_to_refuses_the_value(write, opening):
+    reader = write({"image": PIXELS, "id": 7, "size": 3}, avro_schema(IMAGE, ID, {"name": "size", "type": "int"}))
+    opened = opening(AVRO.model_copy(update={"reader_schema": id_of(reader)}))
+
+    with pytest.raises(Unfit) as refused:
+        opened(write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID)))
+    assert refused.value.reason == "not-its-schema"
+
+
+def test_a_reader_s_schema_that_there_is_not_is_refused_at_once(opening):
+    with pytest.raises(NoSuchSchema) as refused:
+        opening(AVRO.model_copy(update={"reader_schema": 2_000_000}))
+    assert_readable(refused.value, 2_000_000)
+
+
+BAD = {
+    "nothing": (lambda _: None, "empty"),
+    "no bytes": (lambda _: b"", "empty"),
+    "another magic byte": (lambda value: b"\x02" + value[1:], "no-wire-format"),
+    "no magic byte": (lambda _: b'{"image": ""}', "no-wire-format"),
+    "a prefix alone": (lambda value: value[:5], "no-wire-format"),
+    "an unknown id": (lambda value: b"\0" + (2**31 - 1).to_bytes(4, "big") + value[5:], "unknown-schema"),
+    "cut short": (lambda value: value[:-3], "not-its-schema"),
+    "a length beyond its end": (lambda value: value[:5] + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f", "not-its-schema"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("kind", ["avro", "json-schema"])
+def test_what_is_not_in_its_format_is_refused_with_its_reason(write, opening, kind, change, reason):
+    if kind == "avro":
+        opened, value = opening(AVRO), write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
+    else:
+        opened, value = opening(JSON), write({"image": "AAAA", "id": 7}, JSON_SCHEMA)
+
+    with pytest.raises(Unfit) as refused:
+        opened(change(value))
+
+    assert refused.value.reason == reason
+    assert_readable(refused.value)
+
+
+def test_a_schema_of_another_type_is_refused(write, opening):
+    with pytest.raises(Unfit) as refused:
+        opening(AVRO)(write({"image": "AAAA", "id": 7}, JSON_SCHEMA))
+    assert refused.value.reason == "wrong-schema-type"
+
+
+@pytest.mark.parametrize("content", [b'{"id": 7}', b'{"image": 7, "id": 7}', b"[" * 100_000, b"\xff", b"{}{}"])
+def test_json_that_its_schema_does_not_describe_is_refused(write, opening, content):
+    prefix = write({"image": "AAAA", "id": 7}, JSON_SCHEMA)[:5]
+
+    with pytest.raises(Unfit) as refused:
+        opening(JSON)(prefix + content)
+    assert refused.value.reason == "not-its-schema"
+
+
+@given(st.binary(), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_behind_a_known_id_are_opened_or_refused(write, opening, content, is_avro):
+    value = (
+        write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID, LABEL))
+        if is_avro
+        else write({"image": "AAAA", "id": 7}, JSON_SCHEMA)
+    )
+
+    assert_opened_or_refused(opening(AVRO if is_avro else JSON), value[:5] + content)
+
+
+@contextmanager
+def failing(server, status):
+    server.status = status
+    try:
+        yield
+    finally:
+        server.status = 200
+
+
+@pytest.mark.skipif("MILLRACE_TEST_REGISTRY" in os.environ, reason="a real registry does not fail when it is told to")
+class TestFailures:
+    """A registry that can't be asked says nothing of a record: it must not become a dead letter."""
+
+    @pytest.mark.parametrize(("status", "error"), [(503, RegistryAway), (500, RegistryAway), (403, RegistryRefused)])
+    def test_an_answer_that_is_none_is_no_fault_of_the_record(self, server, registry, write, status, error):
+        value = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
+        once = SchemaRegistry({**registry.settings, "max.retries": 0})
+        with failing(server, status), once.client() as schemas, pytest.raises(error) as failed:
+            AVRO.open_with(schemas, None)(value)
+        assert_readable(failed.value, registry.url, id_of(value))
+
+    def test_nobody_at_its_address_is_no_fault_of_the_record(self, registry, no_broker):
+        port = no_broker.bootstrap_servers.rpartition(":")[2]
+        away = SchemaRegistry({**registry.settings, "url": f"http://127.0.0.1:{port}", "max.retries": 0})
+        with away.client() as schemas, pytest.raises(RegistryAway) as failed:
+            AVRO.open_with(schemas, None)(b"\0\0\0\0\1abc")
+        assert_readable(failed.value, port)
+
+    def test_a_wrong_password_is_told_and_not_shown(self, server):
+        registry = registry_at(server.url, login="millrace", password="not-the-password")  # noqa: S106 - nobody's
+        with registry.client() as schemas, pytest.raises(RegistryRefused) as refused:
+            AVRO.open_with(schemas, None)(b"\0\0\0\0\1abc")
+        assert_readable(refused.value, server.url)
+        assert "not-the-password" not in f"{refused.value}{registry!r}"
+
+    def test_an_id_that_is_unknown_is_asked_for_once(self, server, opening):
+        opened = opening(AVRO)
+        before = len(server.asked)
+        for _ in range(5):
+            with pytest.raises(Unfit):
+                opened(b"\0\0\1\0\0abc")
+        assert len(server.asked) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("told", "url"),
+    [
+        ({"host": "https://registry:8081"}, "https://registry:8081"),
+        ({"host": "registry", "port": 8081}, "http://registry:8081"),
+        ({"host": "registry", "scheme": "https"}, "https://registry"),
+        ({"host": "http://user:secret@registry"}, "http://registry"),
+    ],
+)
+def test_a_connection_says_where_it_is(told, url):
+    assert registry_at(told.pop("host"), **told).url == url
+
+
+def test_a_connection_without_a_host_is_refused():
+    with pytest.raises(RegistryRefused) as refused:
+        registry_at(None)
+    assert_readable(refused.value)

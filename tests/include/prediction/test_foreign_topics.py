@@ -1,0 +1,131 @@
+"""Somebody else's topics, from kafka-python's producer over training and prediction to kafka-python's consumer."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from include.kafka.ranges import freeze_ranges
+from include.kafka.topics import ensure_topics
+from include.pipeline import read_pipeline
+from include.prediction.predictor import Predictor
+from include.prediction.publish import publish_predictions
+from include.registry.artifact import load_model
+from include.replay.choice import Choice
+from include.replay.replay import NotOurTopic, replay_dead_letters
+from include.training.job import TrainingJob
+from include.training.launch import run_training
+from tests.foreign import ARTICLE, fill_with_kafka_python, foreign_pipeline, read_with_kafka_python
+from tests.include.prediction.publishing import dead_letters, headers_of, predictions, publish
+from tests.killable import kill_at, predict_job
+from tests.producing import Plain, produce
+from tests.sentences import assert_readable
+from tests.tiny import IDENTITY, letter, numbers
+from tests.topics import committed_records
+
+IMAGES = 60
+
+
+@pytest.fixture
+def article(kafka, new_topic, new_name, tmp_path):
+    """The article's pipeline, over topics of a test's own."""
+    images, labels, name = new_topic(), new_topic(), new_name()
+    text = ARTICLE.replace("image_topic", images).replace("image_labels", labels)
+    (tmp_path / f"{name}.toml").write_text(text)
+    pipeline = read_pipeline(tmp_path / f"{name}.toml")
+    ensure_topics(kafka, pipeline.topic_specs())
+    return pipeline
+
+
+def test_the_article_s_images_are_learnt_with_late_labels_and_answered(kafka, article, tmp_path):
+    servers = kafka.bootstrap_servers
+    fill_with_kafka_python(servers, article.samples_topic, IMAGES)
+    labels = {f"{article.samples_topic}/0/{n}/0": "light" if n % 2 else "dark" for n in range(IMAGES)}
+    produce(kafka, article.labels_topic, [Plain(text.encode(), key.encode()) for key, text in labels.items()])
+    ranges = [*freeze_ranges(kafka, article.samples_topic), *freeze_ranges(kafka, article.labels_topic)]
+    job = TrainingJob.of(article, ranges, epochs=4, batch_size=8, learning_rate=0.01)
+
+    result = run_training(job, kafka, tmp_path / "run", run="run")
+
+    assert result.outcome.train.total + result.outcome.held_out.total == IMAGES
+    assert result.score == 1.0
+    model = load_model(result.model_directory, result.digest)
+    predictor = Predictor(model.network, model.target, IDENTITY)
+    requests = [item for item in ranges if item.topic == article.requests_topic]
+    published = publish_predictions(kafka, article, requests, predictor, run="run")
+    assert (published.predictions, published.rejected) == (IMAGES, 0)
+    answers = read_with_kafka_python(servers, article.predictions_topic, IMAGES)
+    assert {key: answer["label"] for key, answer in answers} == labels
+    assert all(answer["id"] == key for key, answer in answers)
+
+
+@pytest.fixture
+def theirs(kafka, new_topic, new_name):
+    """Makes a pipeline over one topic of others, and its own topics."""
+
+    def make(**tables):
+        topic = new_topic()
+        pipeline = foreign_pipeline(new_name(), **{"topics": {"samples": topic, "requests": topic}, **tables})
+        ensure_topics(kafka, pipeline.topic_specs())
+        return pipeline
+
+    return make
+
+
+def wrapped(number):
+    return json.dumps({"n": number, "x": base64.b64encode(numbers(number).tobytes()).decode()}).encode()
+
+
+JSON = {"kind": "json", "content": "x", "content_is": "base64", "id": "n"}
+
+
+def test_a_prediction_has_the_id_that_its_record_names(kafka, theirs, predictor):
+    pipeline = theirs(envelope=JSON)
+    produce(kafka, pipeline.requests_topic, [Plain(wrapped(number), b"key") for number in range(5)])
+
+    publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor)
+
+    told = {prediction["id"]: prediction["label"] for prediction in predictions(kafka, pipeline)}
+    assert told == {str(number): letter(numbers(number)) for number in range(5)}
+    keys = sorted(record.key() for record in committed_records(kafka, pipeline.predictions_topic))
+    assert keys == [str(number).encode() for number in range(5)]
+
+
+def test_what_is_no_envelope_is_a_dead_letter_as_it_was(kafka, theirs, predictor):
+    pipeline = theirs(envelope=JSON)
+    bad = [b"no json", b'{"n": 1}', b'{"n": 1, "x": "AAAA"}', b""]
+    headers = [("traceparent", b"00-1")]
+    produce(kafka, pipeline.requests_topic, [Plain(value, b"key", headers) for value in bad])
+
+    published = publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor)
+
+    assert published.dead_letters == {"invalid-json": 1, "missing-field": 1, "wrong-size": 1, "empty": 1}
+    letters = dead_letters(kafka, pipeline)
+    assert [(letter.key(), letter.value()) for letter in letters] == [(b"key", value) for value in bad]
+    assert all(headers_of(letter)["traceparent"] == b"00-1" for letter in letters)
+
+
+@pytest.mark.parametrize("point", ["before commit", "after commit"])
+def test_every_envelope_is_answered_once_whatever_is_killed(kafka, theirs, predictor, point):
+    """Killed in the second of three transactions; one of the requests is no envelope."""
+    pipeline = theirs(envelope=JSON, prediction={"schedule": "0 * * * *", "chunk_samples": 10})
+    produce(kafka, pipeline.requests_topic, [Plain(b"{" if n == 12 else wrapped(n), None) for n in range(30)])
+    ranges = freeze_ranges(kafka, pipeline.requests_topic)
+    kill_at(point, 2, predict_job(kafka, pipeline, ranges))
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    assert sorted(int(told["id"]) for told in predictions(kafka, pipeline)) == [n for n in range(30) if n != 12]
+    assert [letter.value() for letter in dead_letters(kafka, pipeline)] == [b"{"]
+
+
+def test_dead_letters_of_a_topic_of_others_are_not_replayed(kafka, theirs):
+    pipeline = theirs()
+
+    with pytest.raises(NotOurTopic) as refused:
+        replay_dead_letters(kafka, pipeline, Choice(), run="run")
+
+    assert_readable(refused.value, pipeline.name, pipeline.requests_topic)
+    assert committed_records(kafka, pipeline.requests_topic) == []

@@ -1,0 +1,91 @@
+"""A Schema Registry as far as its clients ask here: over HTTP, with a password, and failing when a test wants it to.
+
+The tests run against a real one as well where `MILLRACE_TEST_REGISTRY` has its URL; see CONTRIBUTING.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+USER = "millrace:a-registry-s-password"
+
+
+class RegistryServer(ThreadingHTTPServer):
+    """Schemas by id, from 1 on.
+
+    Attributes:
+        status: what every question is answered with; 200 for what is asked.
+        asked: paths of the questions.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.schemas: list[dict[str, Any]] = []
+        self.status = 200
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        self.asked.append(path)
+        if self.status != 200:
+            return self.status, {"error_code": self.status * 100, "message": "as the test wants it"}
+        parts = path.partition("?")[0].strip("/").split("/")
+        if parts[:2] == ["schemas", "ids"]:
+            number = int(parts[2])
+            if 0 < number <= len(self.schemas):
+                return 200, self.schemas[number - 1]
+            return 404, {"error_code": 40403, "message": f"Schema {number} not found"}
+        if body is not None and parts[0] == "subjects":
+            told = {name: body[name] for name in ("schema", "schemaType") if body.get(name)}
+            if told not in self.schemas:
+                self.schemas.append(told)
+            return 200, {"id": self.schemas.index(told) + 1, "subject": parts[1], "version": 1, **told}
+        return 404, {"error_code": 404, "message": f"No {path} here"}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: RegistryServer
+
+    def do_GET(self) -> None:
+        self._reply(None)
+
+    def do_POST(self) -> None:
+        self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def _reply(self, body: dict[str, Any] | None) -> None:
+        if self.headers["Authorization"] == f"Basic {base64.b64encode(USER.encode()).decode()}":
+            status, answer = self.server.answer(self.path, body)
+        else:
+            status, answer = 401, {"error_code": 401, "message": "Unauthorized"}
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: the tests ask the server itself."""
+
+
+@contextmanager
+def running_registry() -> Iterator[RegistryServer]:
+    with RegistryServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
