@@ -23,7 +23,6 @@ from tests.opening import assert_opened_or_refused
 from tests.registry_server import USER, running_registry
 from tests.sentences import assert_readable
 
-TOPIC = "pictures"
 IMAGE, ID = {"name": "image", "type": "bytes"}, {"name": "id", "type": "long"}
 LABEL = {"name": "label", "type": ["null", "string"], "default": None}
 CAMERA = {"name": "camera", "type": "string", "default": "unknown"}
@@ -63,12 +62,13 @@ def registry(server):
 def write(registry):
     """Writes a value as any other application does, and registers its schema."""
     client = SchemaRegistryClient(dict(registry.settings))
-    context = SerializationContext(TOPIC, MessageField.VALUE)
 
     def write(fields, schema):
         avro = json.loads(schema)["type"] == "record"
         serializer = AvroSerializer(client, schema) if avro else JSONSerializer(schema, client)
-        return serializer(fields, context)
+        # A registry keeps one type of schema for a topic.
+        topic = f"pictures-{'avro' if avro else 'json'}"
+        return serializer(fields, SerializationContext(topic, MessageField.VALUE))
 
     return write
 
