@@ -163,14 +163,18 @@ class ImageCodec(Codec):
         mean, std = (np.reshape(values, (-1, 1, 1)) for values in (self.mean or (0.0,), self.std or (1.0,)))
         factor, lower = (1 / 255 / std).astype(np.float32), (mean / std).astype(np.float32)
 
-        # One large image after the other: its numbers are still in the processor's cache when they are scaled.
-        small = math.prod(self.sample_shape) < LARGE_SAMPLE
-        for part in (slice(None),) if small else range(len(samples)):
+        def convert(part: int | slice) -> None:
             numbers = inputs[part]
             np.copyto(numbers, samples[part])
             numbers *= factor
             if self.mean is not None:
                 numbers -= lower
+
+        if math.prod(self.sample_shape) < LARGE_SAMPLE:
+            convert(slice(None))
+        else:
+            # One image after the other: its numbers are still in the processor's cache when they are scaled.
+            for_each(convert, len(samples), threads=available_threads())
         return inputs
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
