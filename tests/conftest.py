@@ -75,3 +75,16 @@ def flow(stack: Stack) -> Stack:
     """The stack after the three workflows have run once, from source to prediction."""
     run_workflows(stack)
     return stack
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured and gave to `record_property`: accuracies, among others."""
+    measured = [
+        f"{name}: {value}"
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call"
+        for name, value in report.user_properties
+    ]
+    if measured:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(measured))

@@ -13,7 +13,7 @@ from rich.console import Console
 from include.commands.stack import print_access, refusals, say, steps
 from include.local import stack as local
 from include.local.demo import TIMEOUT_S, Demo, demo_pipelines
-from include.local.display import print_result, print_seconds, progress
+from include.local.display import print_result, print_seconds, print_summary, progress
 from include.local.environment import Layout
 from include.state import state_dir
 
@@ -26,7 +26,7 @@ def demo(
         bool, typer.Option("--exit", help="Stop after the summary also on a terminal; elsewhere that is so anyway.")
     ] = False,
     batches: Annotated[int, typer.Option(min=1, help="Ingest runs per pipeline, unless its source ends before.")] = 2,
-    timeout: Annotated[float, typer.Option(help="Seconds for all runs.")] = TIMEOUT_S,
+    timeout: Annotated[float, typer.Option(help="Seconds for each pipeline's runs.")] = TIMEOUT_S,
 ) -> None:
     """Start everything, run every pipeline's DAGs, check what they published, and stop everything.
 
@@ -60,11 +60,10 @@ def _demonstrate(shown: Demo, timeout: float, began: float, *, start: Mapping[st
     console = Console()
     say(f"Airflow is ready at {shown.stack.url}; the DAGs begin.")
     with progress(console) as on_runs:
-        results = shown.run(on_runs, timeout_s=timeout)
-    for result in results:
-        print_result(console, result)
+        results = shown.run(on_runs, lambda result: print_result(console, result), timeout_s=timeout)
     runs = [run for result in results for run in result.runs]
     print_seconds(console, start, runs, time.monotonic() - began)
+    print_summary(console, results)
     print_access(console, shown.stack)
 
 

@@ -32,12 +32,13 @@ _LOG_LINES = 15
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was found of one pipeline when nothing of it ran any more."""
+    """What was found of one pipeline when nothing of it ran any more, `seconds` after its turn began."""
 
     pipeline: Pipeline
     topics: Audit
     champion: Version | None
     runs: tuple[Run, ...]
+    seconds: float = 0.0
 
     def shortcomings(self) -> list[str]:
         """Return a sentence for each thing that is not as it should be; none when the whole way is proven."""
@@ -95,22 +96,38 @@ class Demo:
     pipelines: Sequence[Pipeline]
     batches: int = 2
 
-    def run(self, on_runs: Callable[[list[Run]], None], *, timeout_s: float = TIMEOUT_S) -> list[PipelineResult]:
-        """Unpause the DAGs, ingest, and wait until nothing runs any more and everything is found to be true.
+    def run(
+        self,
+        on_runs: Callable[[list[Run]], None],
+        on_result: Callable[[PipelineResult], None],
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> list[PipelineResult]:
+        """Show one pipeline after the other, so that the first result is there as soon as with one pipeline alone.
 
         Args:
-            on_runs: shown all runs of the demonstration whenever they were asked for.
-            timeout_s: for all of it, in seconds.
+            on_runs: shown all runs of the pipeline whose turn it is whenever they were asked for.
+            on_result: shown what was found of a pipeline when its turn ends.
+            timeout_s: for each pipeline, in seconds.
 
         Raises:
             StackError: a run failed, time is up, nothing happens though something is missing, or the stack ended.
         """
-        deadline = time.monotonic() + timeout_s
-        since = {pipeline.name: end_offsets(self.stack.bootstrap_servers, pipeline) for pipeline in self.pipelines}
         self._wait_for_dags()
-        follower = RunFollower(self.stack.api, frozenset(self._dag_ids()))
+        results = []
+        for pipeline in self.pipelines:
+            results.append(self._show(pipeline, on_runs, timeout_s))
+            on_result(results[-1])
+        return results
+
+    def _show(self, pipeline: Pipeline, on_runs: Callable[[list[Run]], None], timeout_s: float) -> PipelineResult:
+        """Unpause the DAGs, ingest, and wait until nothing runs any more and everything is found to be true."""
+        began = time.monotonic()
+        since = end_offsets(self.stack.bootstrap_servers, pipeline)
+        dag_ids = _dag_ids(pipeline)
+        follower = RunFollower(self.stack.api, frozenset(dag_ids))
         before = {(run.dag_id, run.id) for run in follower.runs() if not run.active}
-        for dag_id in self._dag_ids():
+        for dag_id in dag_ids:
             self.stack.api.unpause(dag_id)
         idle_since: float | None = None
         while True:
@@ -118,7 +135,7 @@ class Demo:
             runs = [run for run in follower.runs() if (run.dag_id, run.id) not in before]
             on_runs(runs)
             self._refuse_failed(runs)
-            asked_for_more = self._ingest_more(runs)
+            asked_for_more = self._ingest_more(pipeline, runs)
             active = [run for run in runs if run.active]
             now = time.monotonic()
             if asked_for_more or active:
@@ -127,23 +144,20 @@ class Demo:
                 idle_since = now
             missing = [f"{run.dag_id} is {run.state}." for run in active]
             if idle_since is not None and now - idle_since > _SETTLED_S:
-                results = [self._result(pipeline, since[pipeline.name], runs) for pipeline in self.pipelines]
-                missing = [sentence for result in results for sentence in result.shortcomings()]
+                result = self._result(pipeline, since, runs, now - began)
+                missing = result.shortcomings()
                 if not missing:
-                    return results
+                    return result
                 if now - idle_since > _STUCK_S:
                     raise StackError("\n".join(["Nothing runs any more, and:", *missing]))
-            if now > deadline:
+            if now - began > timeout_s:
                 raise StackError("\n".join([f"Not done after {timeout_s:g} s:", *missing]))
             time.sleep(_POLL_S)
-
-    def _dag_ids(self) -> list[str]:
-        return [f"{pipeline.name}.{workflow}" for workflow in WORKFLOWS for pipeline in self.pipelines]
 
     def _wait_for_dags(self) -> None:
         """Wait until Airflow has read the workflow files."""
         api = self.stack.api
-        wanted = set(self._dag_ids())
+        wanted = {dag_id for pipeline in self.pipelines for dag_id in _dag_ids(pipeline)}
 
         def missing() -> bool:
             wanted.difference_update([dag_id for dag_id in wanted if api.has_dag(dag_id)])
@@ -156,18 +170,15 @@ class Demo:
             absent = ", ".join(sorted(wanted))
             raise StackError("\n".join([f"Airflow does not show the DAGs {absent} ({error}).", *faults])) from error
 
-    def _ingest_more(self, runs: list[Run]) -> bool:
-        """Ask for the next batch where one is due; return whether any was."""
-        due = []
-        for pipeline in self.pipelines:
-            dag_id = f"{pipeline.name}.ingest"
-            # The scheduler makes one run itself when the DAG is unpaused, for the interval that has just ended.
-            own = [run for run in runs if run.dag_id == dag_id]
-            if len(own) < self.batches and not any(run.active or run.skipped for run in own):
-                due.append(dag_id)
-        for dag_id in due:
+    def _ingest_more(self, pipeline: Pipeline, runs: list[Run]) -> bool:
+        """Ask for the next batch if one is due; return whether it was."""
+        dag_id = f"{pipeline.name}.ingest"
+        # The scheduler makes one run itself when the DAG is unpaused, for the interval that has just ended.
+        own = [run for run in runs if run.dag_id == dag_id]
+        due = len(own) < self.batches and not any(run.active or run.skipped for run in own)
+        if due:
             self.stack.api.trigger(dag_id)
-        return bool(due)
+        return due
 
     def _refuse_failed(self, runs: list[Run]) -> None:
         for run in runs:
@@ -180,12 +191,17 @@ class Demo:
                     lines += [f"The end of the log of {task.id}:", *(f"  {line}" for line in log[-_LOG_LINES:])]
             raise StackError("\n".join(lines))
 
-    def _result(self, pipeline: Pipeline, since: Offsets, runs: list[Run]) -> PipelineResult:
+    def _result(self, pipeline: Pipeline, since: Offsets, runs: list[Run], seconds: float) -> PipelineResult:
         from include.registry.tracking import open_registry
 
         return PipelineResult(
             pipeline=pipeline,
             topics=audit(self.stack.bootstrap_servers, pipeline, since),
             champion=champion(open_registry(), pipeline.name),
-            runs=tuple(run for run in runs if run.dag_id.rpartition(".")[0] == pipeline.name),
+            runs=tuple(runs),
+            seconds=seconds,
         )
+
+
+def _dag_ids(pipeline: Pipeline) -> list[str]:
+    return [f"{pipeline.name}.{workflow}" for workflow in WORKFLOWS]

@@ -119,6 +119,7 @@ def print_result(console: Console, result: PipelineResult) -> None:
         f"{proof}",
     )
     console.rule(Text(result.pipeline.name, style="bold"), align="left")
+    console.print(Text(result.pipeline.description))
     console.print(facts)
     if topics.examples:
         console.print(_examples(topics.examples))
@@ -141,6 +142,24 @@ def _examples(predictions: Sequence[Mapping[str, object]]) -> Table:
             f"{item.get('topic')}/{item.get('partition')}/{item.get('offset')}",
         )
     return table
+
+
+def print_summary(console: Console, results: Sequence[PipelineResult]) -> None:
+    """Print a row for each pipeline: what is in its topics, and how well its champion knows the held-out samples."""
+    table = Table(title="Pipelines", title_justify="left")
+    for column in ("pipeline", "samples", "held-out", "requests", "predicted", "seconds"):
+        table.add_column(column, justify="right" if column in ("samples", "requests", "seconds") else "left")
+    for result in results:
+        topics, version = result.topics, result.champion
+        table.add_row(
+            result.pipeline.name,
+            f"{topics.samples:,}",
+            "no model" if version is None else f"{version.metric} {version.score:.4f}",
+            f"{topics.requests:,}",
+            "each once" if topics.exactly_once else "NOT each once",
+            f"{result.seconds:.1f}",
+        )
+    console.print(table)
 
 
 def print_seconds(console: Console, start: Mapping[str, float], runs: Sequence[Run], total: float) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from include.kafka.connection import KafkaConnection
 from include.local.stack import Stack
+from include.pipeline import load_pipeline
+from include.sources.base import Source
 from tests.topics import committed_records
-from tests.workflows import PIPELINE, TIMEOUT_S, successes
+from tests.workflows import BUNDLED, TIMEOUT_S, successes
 
 # The first test waits for the whole way to be run.
 pytestmark = pytest.mark.timeout(900)
 
-ACCURACY = 0.97
+# What the README says of each on held-out samples; for `languages` of all texts, however short.
+ACCURACY = {"digits": 0.97, "languages": 0.94, "spoken_digits": 0.9}
+# What does not depend on the samples is tried with one.
+ONE = "digits"
 FIELDS = {
     "id": str,
     "label": str,
@@ -33,85 +39,101 @@ FIELDS = {
 }
 
 
+@pytest.fixture(params=BUNDLED)
+def pipeline(request: pytest.FixtureRequest) -> str:
+    """Each of the bundled pipelines, by its name."""
+    return str(request.param)
+
+
 def events(stack: Stack, name: str) -> list[dict[str, Any]]:
     answer = stack.api.get("/assets/events", limit=100, name_pattern=name)
     found: list[dict[str, Any]] = answer["asset_events"]
     return [event for event in found if event.get("name") == name]
 
 
-def test_each_request_is_predicted_exactly_once(flow: Stack, kafka: KafkaConnection) -> None:
-    requests = committed_records(kafka, f"{PIPELINE}.requests")
-    predictions = committed_records(kafka, f"{PIPELINE}.predictions")
+def first_labels(source: Source, number: int) -> dict[str, str | None]:
+    """The labels of a source's first samples, by their ids."""
+    labels: dict[str, str | None] = {}
+    while len(labels) < number:
+        labels |= {sample.id: sample.label for sample in source.read(len(labels), number - len(labels))}
+    return labels
+
+
+def test_each_request_is_predicted_exactly_once(flow: Stack, kafka: KafkaConnection, pipeline: str) -> None:
+    requests = committed_records(kafka, f"{pipeline}.requests")
+    predictions = committed_records(kafka, f"{pipeline}.predictions")
 
     asked = Counter(f"{record.topic()}/{record.partition()}/{record.offset()}" for record in requests)
     values = [json.loads(record.value() or b"") for record in predictions]
     answered = Counter(f"{value['topic']}/{value['partition']}/{value['offset']}" for value in values)
     assert len(asked) > 100
     assert answered == asked
-    assert committed_records(kafka, f"{PIPELINE}.dead-letters") == []
+    assert committed_records(kafka, f"{pipeline}.dead-letters") == []
 
 
 def test_a_prediction_has_the_documented_fields_and_names_its_request_and_model(
-    flow: Stack, kafka: KafkaConnection
+    flow: Stack, kafka: KafkaConnection, pipeline: str
 ) -> None:
     requests = {
-        (record.partition(), record.offset()): record for record in committed_records(kafka, f"{PIPELINE}.requests")
+        (record.partition(), record.offset()): record for record in committed_records(kafka, f"{pipeline}.requests")
     }
-    champion = successes(flow, "train", "promote_model")[0]["version"]
+    champion = successes(flow, pipeline, "train", "promote_model")[0]["version"]
 
-    for record in committed_records(kafka, f"{PIPELINE}.predictions"):
+    for record in committed_records(kafka, f"{pipeline}.predictions"):
         value = json.loads(record.value() or b"")
         assert {name: type(content) for name, content in value.items()} == FIELDS
         request = requests[value["partition"], value["offset"]]
         assert value["id"].encode() == record.key() == request.key()
         assert value["timestamp"] == request.timestamp()[1] <= record.timestamp()[1]
         assert 0 < value["score"] <= 1
-        assert (value["model"], value["version"], value["index"]) == (PIPELINE, champion, 0)
-        assert dict(record.headers() or [])["model"] == f"{PIPELINE}/{champion}".encode()
+        assert (value["model"], value["version"], value["index"]) == (pipeline, champion, 0)
+        assert dict(record.headers() or [])["model"] == f"{pipeline}/{champion}".encode()
 
 
-def test_every_sample_of_the_source_came_in_once(flow: Stack, kafka: KafkaConnection) -> None:
-    results = successes(flow, "ingest", "produce_batch")
-    records = committed_records(kafka, f"{PIPELINE}.samples") + committed_records(kafka, f"{PIPELINE}.requests")
+def test_every_sample_of_the_source_came_in_once(flow: Stack, kafka: KafkaConnection, pipeline: str) -> None:
+    results = successes(flow, pipeline, "ingest", "produce_batch")
+    records = committed_records(kafka, f"{pipeline}.samples") + committed_records(kafka, f"{pipeline}.requests")
 
     assert len(records) == sum(result["sent_now"] for result in results)
     assert len({record.key() for record in records}) == len(records)
 
 
-def test_the_model_is_as_accurate_as_the_readme_says(flow: Stack) -> None:
-    promoted = successes(flow, "train", "promote_model")[0]
+def test_the_model_is_as_accurate_as_the_readme_says(
+    flow: Stack, pipeline: str, record_property: Callable[[str, object], None]
+) -> None:
+    promoted = successes(flow, pipeline, "train", "promote_model")[0]
 
-    assert promoted["accuracy"] >= ACCURACY
+    record_property(pipeline, f"accuracy {promoted['accuracy']:.4f} on held-out samples")
+    assert promoted["accuracy"] >= ACCURACY[pipeline]
 
 
 def test_predictions_agree_with_the_labels_that_the_requests_were_sent_without(
-    flow: Stack, kafka: KafkaConnection
+    flow: Stack, kafka: KafkaConnection, pipeline: str, record_property: Callable[[str, object], None]
 ) -> None:
-    from include.pipeline import load_pipeline
-
-    source = load_pipeline(PIPELINE).source
-    labels = {sample.id: sample.label for sample in source.read(0, source.count())}
-    values = [json.loads(record.value() or b"") for record in committed_records(kafka, f"{PIPELINE}.predictions")]
+    sent = sum(result["sent_now"] for result in successes(flow, pipeline, "ingest", "produce_batch"))
+    labels = first_labels(load_pipeline(pipeline).source, sent)
+    values = [json.loads(record.value() or b"") for record in committed_records(kafka, f"{pipeline}.predictions")]
 
     right = sum(labels[value["id"]] == value["label"] for value in values)
-    assert right / len(values) >= ACCURACY - 0.03
+    record_property(pipeline, f"{right} of {len(values)} requests got their own label")
+    assert right / len(values) >= ACCURACY[pipeline] - 0.03
 
 
-def test_asset_events_carry_counts_ranges_and_versions(flow: Stack) -> None:
-    (sent, *_) = events(flow, f"{PIPELINE}.samples")
-    (promoted, *_) = events(flow, f"{PIPELINE}.model")
-    (published, *_) = events(flow, f"{PIPELINE}.predictions")
+def test_asset_events_carry_counts_ranges_and_versions(flow: Stack, pipeline: str) -> None:
+    (sent, *_) = events(flow, f"{pipeline}.samples")
+    (promoted, *_) = events(flow, f"{pipeline}.model")
+    (published, *_) = events(flow, f"{pipeline}.predictions")
 
     assert sent["extra"]["samples"] > 0
     assert sent["extra"]["batch"]
     assert promoted["extra"]["version"] >= 1
-    assert published["extra"]["ranges"][0]["topic"] == f"{PIPELINE}.requests"
+    assert published["extra"]["ranges"][0]["topic"] == f"{pipeline}.requests"
     assert published["extra"]["predictions"] > 0
 
 
 def test_a_training_without_enough_new_samples_skips_and_triggers_nothing(flow: Stack) -> None:
-    train, predict = f"{PIPELINE}.train", f"{PIPELINE}.predict"
-    before = (len(events(flow, f"{PIPELINE}.model")), len(flow.api.runs(predict)))
+    train, predict = f"{ONE}.train", f"{ONE}.predict"
+    before = (len(events(flow, f"{ONE}.model")), len(flow.api.runs(predict)))
 
     run = flow.api.trigger(train)
     ended = flow.api.wait_for_run(train, run, timeout_s=TIMEOUT_S)
@@ -123,20 +145,20 @@ def test_a_training_without_enough_new_samples_skips_and_triggers_nothing(flow: 
         "promote_model": "skipped",
     }
     assert any("this step waits for" in line for line in flow.api.log(train, run, "freeze_ranges", 1))
-    assert (len(events(flow, f"{PIPELINE}.model")), len(flow.api.runs(predict))) == before
+    assert (len(events(flow, f"{ONE}.model")), len(flow.api.runs(predict))) == before
 
 
 def test_a_replay_of_what_there_is_not_skips_and_triggers_nothing(flow: Stack) -> None:
     """Nobody has to unpause it, and its form's values reach the task."""
-    replay, predict = f"{PIPELINE}.replay", f"{PIPELINE}.predict"
-    before = (len(events(flow, f"{PIPELINE}.requests")), len(flow.api.runs(predict)))
+    replay, predict = f"{ONE}.replay", f"{ONE}.predict"
+    before = (len(events(flow, f"{ONE}.requests")), len(flow.api.runs(predict)))
 
     run = flow.api.trigger(replay, {"reasons": ["wrong-size"], "since": "2026-01-01T00:00:00+00:00"})
     flow.api.wait_for_run(replay, run, timeout_s=TIMEOUT_S)
 
     assert [task["state"] for task in flow.api.tasks(replay, run)] == ["skipped"]
     assert any("has no dead letter of these" in line for line in flow.api.log(replay, run, "replay_dead_letters", 1))
-    assert (len(events(flow, f"{PIPELINE}.requests")), len(flow.api.runs(predict))) == before
+    assert (len(events(flow, f"{ONE}.requests")), len(flow.api.runs(predict))) == before
 
 
 def test_the_plugins_folder_is_read_without_a_complaint(flow: Stack) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from include.local.audit import Audit
 from include.local.demo import PipelineResult, demo_pipelines
+from include.local.display import print_summary
 from include.local.errors import StackError
 from include.local.runs import Run
 from include.pipeline import PIPELINES
@@ -51,6 +54,17 @@ def test_all_of_it_is_success():
 def test_each_thing_that_is_not_so_is_said(result, said):
     [sentence] = result.shortcomings()
     assert said in sentence
+
+
+def test_the_summary_has_a_row_for_each_pipeline():
+    lacking = replace(PROVEN, pipeline=tiny_pipeline("other"), topics=replace(PROVEN.topics, missing=("x",)))
+    console = Console(width=80, record=True, file=StringIO())
+
+    print_summary(console, [replace(PROVEN, seconds=36.2), replace(lacking, champion=None)])
+
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in console.export_text().splitlines()]
+    assert ["tiny", "8", "accuracy 0.9900", "2", "each once", "36.2"] in rows
+    assert ["other", "8", "no model", "2", "NOT each once", "0.0"] in rows
 
 
 def with_pipelines(monkeypatch: pytest.MonkeyPatch, folder: Path, **texts: str) -> None:

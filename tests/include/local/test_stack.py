@@ -21,7 +21,7 @@ from include.local.ports import API_PORT, is_free, random_ports
 from include.local.processes import find
 from include.local.record import StackRecord
 from include.local.stack import running_stack
-from include.pipeline import load_pipelines
+from include.pipeline import load_pipeline
 from include.state import PROJECT_ROOT
 from tests.include.local.listening import listening
 from tests.processes import ended, wait_for
@@ -106,7 +106,7 @@ def test_a_stack_ends_with_its_owner_even_while_it_starts(layout):
 @pytest.mark.timeout(600)
 def test_a_stack_that_was_killed_is_cleared_away_and_its_work_goes_on(layout):
     """One test, as a start takes a quarter of a minute."""
-    [pipeline] = load_pipelines()[0]
+    pipeline = load_pipeline("digits")
     ingest = f"{pipeline.name}.ingest"
 
     with owner_of(layout) as owner:
