@@ -13,6 +13,7 @@ from include.commands.image_format import NoPipelineFits
 from include.commands.pipeline_file import pipeline_text
 from include.commands.stack import refusals, say
 from include.commands.survey import columns_of, survey_folder, survey_table
+from include.commands.text_survey import survey_text_folder, survey_text_table
 from include.pipeline import KINDS, NAME, InvalidPipeline, pipelines_folder, read_pipeline
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def new_pipeline(
     modality: Annotated[Modality, typer.Option(help="What the samples are.")] = Modality.IMAGE,
     content: Annotated[
         str | None,
-        typer.Option(help="A table's column of images: bytes, base64, or a path beside it.", show_default=False),
+        typer.Option(
+            help="A table's column of the samples: text; or of images bytes, base64, or a path beside it.",
+            show_default=False,
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="A table's column of the class.", show_default=False)] = None,
     sample_id: Annotated[
@@ -58,9 +62,9 @@ def new_pipeline(
         _refuse_without_network(modality)
         if source is Place.FOLDER:
             _refuse_columns(content, label, sample_id)
-            found = survey_folder(path)
+            found = survey_text_folder(path) if modality is Modality.TEXT else survey_folder(path)
         else:
-            found = _survey_table(path, content, label, sample_id)
+            found = _survey_table(modality, path, content, label, sample_id)
         _write(file, pipeline_text(found))
     _say_what_was_found(found)
     _say_what_is_next(name, file, found)
@@ -86,7 +90,7 @@ def _taken(file: Path) -> NoPipelineFits:
 
 
 def _refuse_without_network(modality: Modality) -> None:
-    if modality is not Modality.IMAGE:
+    if modality is Modality.ARRAY:
         raise NoPipelineFits(
             f"No bundled network takes the modality {modality.value}, the [model] kinds are "
             f"{', '.join(sorted(KINDS['model']))}: add one as a file in include/models, as CONTRIBUTING.md says, and "
@@ -99,13 +103,16 @@ def _refuse_columns(*columns: str | None) -> None:
         raise NoPipelineFits("A folder has no columns: leave out --content, --label and --id, or use --source table.")
 
 
-def _survey_table(path: str, content: str | None, label: str | None, sample_id: str | None) -> Survey:
+def _survey_table(
+    modality: Modality, path: str, content: str | None, label: str | None, sample_id: str | None
+) -> Survey:
     if content is None or label is None:
         raise NoPipelineFits(
-            f"Table {path} has the columns {', '.join(map(repr, columns_of(path))) or 'none'}: name that of the images "
-            "with --content and that of the class with --label."
+            f"Table {path} has the columns {', '.join(map(repr, columns_of(path))) or 'none'}: name that of the "
+            f"{modality.value}s with --content and that of the class with --label."
         )
-    return survey_table(path, content=content, label=label, sample_id=sample_id)
+    survey = survey_text_table if modality is Modality.TEXT else survey_table
+    return survey(path, content=content, label=label, sample_id=sample_id)
 
 
 def _write(file: Path, text: str) -> None:
@@ -130,10 +137,9 @@ def _say_what_was_found(found: Survey) -> None:
     labels = sorted(found.labels.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{label!r} {count:,}" for label, count in labels[:SHOWN])
     more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
-    codec = found.codec
     say(
-        f"Found {found.samples:,} images of {len(labels)} classes ({shown}{more}): {codec.kind}, "
-        f"{codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}; {found.looked_at:,} opened."
+        f"Found {found.samples:,} {found.noun}s of {len(labels)} classes ({shown}{more}): {found.codec.kind}, "
+        f"{found.form}; {found.looked_at:,} opened."
     )
     for note in found.notes:
         say(note)
@@ -141,7 +147,7 @@ def _say_what_was_found(found: Survey) -> None:
         say(f"{found.unlabelled:,} rows have no label: they can be predicted and are not learnt from.")
     if found.left_out:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(found.left_out.items()))
-        say(f"Files that are no images of this format are left out: {kinds}.")
+        say(f"Files that are no {found.noun}s of this format are left out: {kinds}.")
     for sentence in found.unfit[:SHOWN]:
         say(f"Would be left out of a batch: {sentence}")
     if len(found.unfit) > SHOWN:

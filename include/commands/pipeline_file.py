@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.codecs.image import ImageCodec
+from include.codecs.text import TextCodec
 from include.commands.image_format import NoPipelineFits
 from include.kafka.record import LONGEST_HEADER_BYTES, RECORD_OVERHEAD_BYTES
 
@@ -26,32 +29,24 @@ def pipeline_text(found: Survey) -> str:
     Raises:
         NoPipelineFits: the images are too small for the network.
     """
-    codec, labels, samples = found.codec, found.labels, found.samples
+    labels, samples = found.labels, found.samples
     largest_class = max(labels, key=lambda label: labels[label])
     most = labels[largest_class] / sum(labels.values())
     records = min(MOST_RECORDS, max(RECORDS, -(-samples // 10)))
     source = "\n".join(f"{key} = {_toml(value)}" for key, value in found.source.items())
+    suited = _suited_to(found)
     return f"""\
-# Made by `python -m include new-pipeline` from {samples:,} images of {len(labels)} classes; every line may be changed.
+# Made by `python -m include new-pipeline` from {samples:,} {found.noun}s of {len(labels)} classes; all may be changed.
 # The name of this file is the pipeline's name, which its topics and its model have too.
-description = {_toml(f"Which of {len(labels)} classes is on this image?")}
-tags = ["images"]
+description = {_toml(f"Which of {len(labels)} classes is this {found.noun} of?")}
+tags = [{_toml(f"{found.noun}s")}]
 
 [topics]
 # As many tasks at most can predict at once. The number can't be changed once the topics are there.
 partitions = 3
-{_record_limit(found.largest)}
+{_record_limit(found)}
 [format]
-# Every sample has this size and these channels (1: gray, 3: RGB). For another size make another pipeline.
-kind = {_toml(codec.kind)}
-height = {codec.height}
-width = {codec.width}
-channels = {codec.channels}
-# "crop" takes images of any size and cuts off what is too much, "pad" puts black beside them, "stretch" gives up their
-# proportions; without it, an image of another size is refused.
-{_setting("resize", codec.resize, "crop")}
-# Takes images of any colours, on white where they are transparent; without it, other channels are refused.
-{_setting("colours", codec.colours, "convert")}
+{suited.sample_format}
 
 [source]
 {source}
@@ -65,21 +60,16 @@ records = {records}
 requests_share = 0.1
 
 [model]
-# Output channels of each stage; a stage halves the image.
-kind = "convnet"
-channels = {_toml(_stages(codec.height, codec.width))}
+{suited.model}
 
 [training]
 labels = {_toml(list(labels))}
 epochs = 10
 batch_size = {_batch_size(samples)}
-learning_rate = 0.001
+learning_rate = {suited.learning_rate}
 # The train DAG begins when so many samples are new.
 min_new_samples = {max(1, min(RECORDS, samples // 2, records // 2))}
-# Images are changed a little each time they are learnt from, in the ways of include/augmentations.
-# [[training.augment]]
-# kind = "image.flip"
-
+{suited.more_training}
 [promotion]
 # The least accuracy of a champion: more than the {most:.2f} of one that always answers {_toml(largest_class)}.
 floor = {min(0.99, most + 0.05):.2f}
@@ -91,13 +81,74 @@ def _setting(key: str, value: str | None, example: str) -> str:
     return f"# {key} = {_toml(example)}" if value is None else f"{key} = {_toml(value)}"
 
 
-def _record_limit(largest: int) -> str:
-    needed = largest + RECORD_OVERHEAD_BYTES + 4 * LONGEST_HEADER_BYTES
+@dataclass(frozen=True)
+class _Suited:
+    """What goes with the samples: the content of two tables, and of the training's more than the learning rate."""
+
+    sample_format: str
+    model: str
+    learning_rate: float
+    more_training: str = ""
+
+
+def _suited_to(found: Survey) -> _Suited:
+    codec = found.codec
+    if isinstance(codec, ImageCodec):
+        return _Suited(_image_format(codec), _image_model(codec), 0.001, IMAGE_TRAINING)
+    if isinstance(codec, TextCodec):
+        return _Suited(_text_format(codec, found.largest), TEXT_MODEL, 0.01)
+    raise NoPipelineFits(f"No bundled network takes samples of the format {codec.kind}: write the file by hand.")
+
+
+IMAGE_TRAINING = """\
+# Images are changed a little each time they are learnt from, in the ways of include/augmentations.
+# [[training.augment]]
+# kind = "image.flip"
+"""
+
+
+def _image_format(codec: ImageCodec) -> str:
+    return f"""\
+# Every sample has this size and these channels (1: gray, 3: RGB). For another size make another pipeline.
+kind = {_toml(codec.kind)}
+height = {codec.height}
+width = {codec.width}
+channels = {codec.channels}
+# "crop" takes images of any size and cuts off what is too much, "pad" puts black beside them, "stretch" gives up their
+# proportions; without it, an image of another size is refused.
+{_setting("resize", codec.resize, "crop")}
+# Takes images of any colours, on white where they are transparent; without it, other channels are refused.
+{_setting("colours", codec.colours, "convert")}"""
+
+
+def _image_model(codec: ImageCodec) -> str:
+    return f"""\
+# Output channels of each stage; a stage halves the image.
+kind = "convnet"
+channels = {_toml(_stages(codec.height, codec.width))}"""
+
+
+def _text_format(codec: TextCodec, longest: int) -> str:
+    return f"""\
+# Bytes of UTF-8, of which a letter takes 1 to 4. The longest text now has {longest:,}; longer ones are left out.
+kind = {_toml(codec.kind)}
+length = {codec.length}"""
+
+
+TEXT_MODEL = """\
+# It looks at sequences of so many bytes. Each has one of the buckets: take more for many or long texts.
+kind = "ngrams"
+lengths = [1, 2, 3, 4]
+buckets = 32768"""
+
+
+def _record_limit(found: Survey) -> str:
+    needed = found.largest + RECORD_OVERHEAD_BYTES + 4 * LONGEST_HEADER_BYTES
     if needed <= MIB:
         return ""
-    # Room for images that are still to come.
+    # Room for those that are still to come.
     limit = min(MAX_RECORD_BYTES, -(-2 * needed // MIB) * MIB)
-    return f"# The largest image now has {largest:,} bytes.\nmax_record_bytes = {limit}\n"
+    return f"# The largest {found.noun} now has {found.largest:,} bytes.\nmax_record_bytes = {limit}\n"
 
 
 def _group_hint(kind: str) -> str:

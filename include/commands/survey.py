@@ -1,4 +1,4 @@
-"""What a folder or a table of images holds, as far as a new pipeline's file has to say it."""
+"""What a folder or a table holds, as far as a new pipeline's file has to say it; the images among it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from include.codecs.base import Codec
 from include.codecs.image import ImageCodec
 from include.commands.image_format import NoPipelineFits, counted, format_of, image_codecs, pillow_format_of
 from include.errors import PermanentError
@@ -36,18 +37,22 @@ class Survey:
 
     Attributes:
         source: the `[source]` table.
-        codec: the format that takes the images.
+        noun: what one sample is called.
+        codec: the format that takes the samples.
+        form: what the format fixes of them, for a person.
         labels: how many samples each class has, in order of name.
         unlabelled: how many have none.
         largest: bytes of the largest sample that is known of.
         looked_at: how many were opened.
         unfit: which of those no pipeline takes, and why.
-        left_out: how many files are no images, by how their names end.
-        notes: what differs among the images, in sentences.
+        left_out: how many files are no samples, by how their names end.
+        notes: what differs among the samples, in sentences.
     """
 
+    noun: str
     source: dict[str, Any]
-    codec: ImageCodec
+    codec: Codec
+    form: str
     labels: dict[str, int]
     largest: int
     looked_at: int
@@ -68,26 +73,28 @@ def survey_folder(path: str) -> Survey:
         NoPipelineFits: it is missing or holds no images, classes or sizes that one pipeline could take.
         SourceRefused, SourceUnreachable: see `include.sources.files`.
     """
-    path = _existing(path)
-    if "://" not in path and not (PROJECT_ROOT / path).is_dir():
-        raise NoPipelineFits(f"Path {path} is a file and a folder was expected: correct --path, or use --source table.")
-    source = FolderSource(path=path).open()
+    path = existing(path)
+    source = folder_of(path)
     files = source.files()
     pillow_format, images = _of_one_format(path, files)
-    labels = _classes_of(path, images)
-    suffixes = tuple(sorted({_suffix(file) for file in images}))
+    labels = classes_of(path, images, "images")
+    suffixes = tuple(sorted({suffix_of(file) for file in images}))
     images.sort(key=lambda file: file.name)  # so that those which are opened are of every class
     opened = images[:: -(-len(images) // LOOKED_AT)]
-    found = format_of(path, pillow_format, _contents(source, opened))
+    found = format_of(path, pillow_format, contents(source, opened))
     return Survey(
+        noun="image",
         source={"kind": "folder", "path": path, "suffixes": list(suffixes)},
         codec=found.codec,
+        form=_form(found.codec),
         labels=labels,
         largest=max(file.size for file in images),
         looked_at=len(opened),
         unfit=found.unfit,
         notes=found.notes,
-        left_out=dict(Counter(_suffix(file) or "without ending" for file in files if _suffix(file) not in suffixes)),
+        left_out=dict(
+            Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) not in suffixes)
+        ),
     )
 
 
@@ -98,16 +105,17 @@ def survey_table(path: str, *, content: str, label: str, sample_id: str | None =
         NoPipelineFits: there are no images, classes or sizes that one pipeline could take.
         SourceRefused, SourceUnreachable: see `include.sources.table`, for a column that is not there among others.
     """
-    path = _existing(path)
-    # Whatever the content is, the labels are text: no image is read to count them.
-    labels, unlabelled = _labels_of(path, label, TableSource(path=path, content=label, label=label).open())
+    path = existing(path)
+    labels, unlabelled = labels_of(path, label)
     content_is, samples = _images_of(path, content, sample_id)
     pillow_format = next(name for sample in samples if (name := pillow_format_of(sample.content)))
     found = format_of(path, pillow_format, ((sample.id, sample.content) for sample in samples))
     table = {"kind": "table", "path": path, "content": content, "content_is": content_is, "label": label}
     return Survey(
+        noun="image",
         source=table if sample_id is None else {**table, "id": sample_id},
         codec=found.codec,
+        form=_form(found.codec),
         labels=labels,
         largest=max(len(sample.content) for sample in samples),
         looked_at=len(samples),
@@ -117,9 +125,16 @@ def survey_table(path: str, *, content: str, label: str, sample_id: str | None =
     )
 
 
+def folder_of(path: str) -> FolderSource:
+    """A folder's files of any kind."""
+    if "://" not in path and not (PROJECT_ROOT / path).is_dir():
+        raise NoPipelineFits(f"Path {path} is a file and a folder was expected: correct --path, or use --source table.")
+    return FolderSource(path=path).open()
+
+
 def columns_of(path: str) -> list[str]:
     """The columns of a table, or of the first one below a folder; none where they can't be read."""
-    source = TableSource(path=_existing(path), content="").open()
+    source = TableSource(path=existing(path), content="").open()
     file = source.files()[0]
     where, name = source.path_of(file), file.name.lower()
     with source.explained(where), source.filesystem().open(where, "rb") as stream:
@@ -137,7 +152,11 @@ def columns_of(path: str) -> list[str]:
             return []
 
 
-def _existing(path: str) -> str:
+def _form(codec: ImageCodec) -> str:
+    return f"{codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}"
+
+
+def existing(path: str) -> str:
     """The path as a pipeline's file has it: relative to the project where it is inside, and absolute elsewhere."""
     scheme, found_scheme, _ = path.partition("://")
     if scheme in CONNECTED:
@@ -153,7 +172,7 @@ def _existing(path: str) -> str:
     return str(found.relative_to(PROJECT_ROOT) if found.is_relative_to(PROJECT_ROOT) else found)
 
 
-def _suffix(file: File) -> str:
+def suffix_of(file: File) -> str:
     return PurePosixPath(file.name).suffix.lower()
 
 
@@ -163,12 +182,12 @@ def _of_one_format(path: str, files: Sequence[File]) -> tuple[str, list[File]]:
     known, codecs = Image.registered_extensions(), image_codecs()
     images: dict[str, list[File]] = {}
     for file in files:
-        if (name := known.get(_suffix(file), "")) in codecs:
+        if (name := known.get(suffix_of(file), "")) in codecs:
             images.setdefault(name, []).append(file)
     if not images:
         raise NoPipelineFits(
             f"Folder {path} holds no {' or '.join(sorted(codecs))} image; its {len(files)} files are "
-            f"{counted(_suffix(file) or 'without ending' for file in files)}: correct --path, or convert them."
+            f"{counted(suffix_of(file) or 'without ending' for file in files)}: correct --path, or convert them."
         )
     if len(images) > 1:
         raise NoPipelineFits(
@@ -178,17 +197,21 @@ def _of_one_format(path: str, files: Sequence[File]) -> tuple[str, list[File]]:
     return next(iter(images.items()))
 
 
-def _classes_of(path: str, images: Sequence[File]) -> dict[str, int]:
-    bare = [file.name for file in images if "/" not in file.name]
+def classes_of(path: str, files: Sequence[File], noun: str) -> dict[str, int]:
+    """How many files are in the folder of each class; `noun` is what they are called."""
+    bare = [file.name for file in files if "/" not in file.name]
     if bare:
         raise NoPipelineFits(
-            f"Folder {path} has {len(bare)} images, {bare[0]!r} the first, in no folder that names their class: move "
-            "each image into a folder with the name of its class."
+            f"Folder {path} has {len(bare)} {noun}, {bare[0]!r} the first, in no folder that names their class: move "
+            "each of them into a folder with the name of its class."
         )
-    return _several(f"Folder {path} has images", Counter(file.name.partition("/")[0] for file in images))
+    return several(f"Folder {path} has {noun}", Counter(file.name.partition("/")[0] for file in files))
 
 
-def _labels_of(path: str, column: str, table: TableSource) -> tuple[dict[str, int], int]:
+def labels_of(path: str, column: str) -> tuple[dict[str, int], int]:
+    """How many rows each label has, and how many have none."""
+    # Whatever the content is, the labels are text: no content is read to count them.
+    table = TableSource(path=path, content=column, label=column).open()
     labels: Counter[str] = Counter()
     rows = 0
     while samples := table.read(rows, ROWS_AT_ONCE):
@@ -201,10 +224,10 @@ def _labels_of(path: str, column: str, table: TableSource) -> tuple[dict[str, in
             )
     if not rows:
         raise NoPipelineFits(f"Table {path} has no rows: fill it, or correct --path.")
-    return _several(f"Column {column!r} of {path} has rows", labels), rows - labels.total()
+    return several(f"Column {column!r} of {path} has rows", labels), rows - labels.total()
 
 
-def _several(what: str, labels: Counter[str]) -> dict[str, int]:
+def several(what: str, labels: Counter[str]) -> dict[str, int]:
     if len(labels) < 2:
         named = f"one class only, {next(iter(labels))!r}" if labels else "no class"
         raise NoPipelineFits(f"{what} of {named}, and a model learns to tell two or more apart: add another class.")
@@ -235,7 +258,7 @@ def _first_file(source: TableSource) -> bytes:
         return b""
 
 
-def _contents(source: FolderSource, files: Sequence[File]) -> Iterator[tuple[str, bytes]]:
+def contents(source: FolderSource, files: Sequence[File]) -> Iterator[tuple[str, bytes]]:
     done = 0
     while done < len(files):
         contents = source.contents(files[done:])

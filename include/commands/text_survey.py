@@ -1,0 +1,126 @@
+"""What a folder of text files or a table with a column of text holds, as far as a new pipeline's file has to say it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from include.codecs.utf8 import Utf8Codec
+from include.commands.image_format import NoPipelineFits, counted
+from include.commands.survey import (
+    LOOKED_AT,
+    ROWS_AT_ONCE,
+    Survey,
+    classes_of,
+    contents,
+    existing,
+    folder_of,
+    labels_of,
+    suffix_of,
+)
+from include.sources.table import TableSource
+
+SUFFIX = ".txt"
+# A longer format is for those who ask for it: every sample of a batch takes so many numbers.
+LONGEST = 4096
+STEP = 64
+
+
+def survey_text_folder(path: str) -> Survey:
+    """A folder with one folder of text files a class.
+
+    Raises:
+        NoPipelineFits: it is missing or holds no texts or classes that a pipeline could learn from.
+        SourceRefused, SourceUnreachable: see `include.sources.files`.
+    """
+    path = existing(path)
+    source = folder_of(path)
+    files = source.files()
+    texts = sorted((file for file in files if suffix_of(file) == SUFFIX), key=lambda file: file.name)
+    if not texts:
+        raise NoPipelineFits(
+            f"Folder {path} holds no {SUFFIX} file; its {len(files)} files are "
+            f"{counted(suffix_of(file) or 'without ending' for file in files)}: correct --path, or rename the texts."
+        )
+    labels = classes_of(path, texts, "texts")
+    opened = texts[:: -(-len(texts) // LOOKED_AT)]
+    return _survey(
+        path,
+        {"kind": "folder", "path": path, "suffixes": [SUFFIX]},
+        labels,
+        [file.size for file in texts],
+        contents(source, opened),
+        left_out=dict(Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) != SUFFIX)),
+    )
+
+
+def survey_text_table(path: str, *, content: str, label: str, sample_id: str | None = None) -> Survey:
+    """The rows of tables, with the text in a column.
+
+    Raises:
+        NoPipelineFits: there are no texts or classes that a pipeline could learn from.
+        SourceRefused, SourceUnreachable: see `include.sources.table`, for a column that is not there among others.
+    """
+    path = existing(path)
+    labels, unlabelled = labels_of(path, label)
+    table = {"kind": "table", "path": path, "content": content, "content_is": "text", "label": label}
+    if sample_id is not None:
+        table["id"] = sample_id
+    source = TableSource.model_validate(table)
+    return _survey(
+        path,
+        table,
+        labels,
+        [len(text) for _, text in _rows(source)],
+        islice(_rows(source), LOOKED_AT),
+        unlabelled=unlabelled,
+    )
+
+
+def _rows(source: TableSource) -> Iterator[tuple[str, bytes]]:
+    source, done = source.open(), 0
+    while samples := source.read(done, ROWS_AT_ONCE):
+        done += len(samples)
+        yield from ((sample.id, bytes(sample.content)) for sample in samples)
+
+
+def _survey(
+    path: str,
+    source: dict[str, Any],
+    labels: dict[str, int],
+    lengths: Sequence[int],
+    texts: Iterable[tuple[str, bytes]],
+    **counts: Any,
+) -> Survey:
+    codec = Utf8Codec(length=_length(lengths))
+    looked_at, unfit = 0, []
+    for name, text in texts:
+        looked_at += 1
+        unfit += [f"{name}: {refusal.error}" for refusal in codec.decode([text]).refusals]
+    if len(unfit) == looked_at:
+        raise NoPipelineFits(
+            f"None of the {looked_at} texts in {path} that were looked at is one that a pipeline takes, "
+            f"{unfit[0].rstrip('.')}: convert them to UTF-8, or name what holds them."
+        )
+    longer = sum(length > codec.length for length in lengths)
+    return Survey(
+        noun="text",
+        source=source,
+        codec=codec,
+        form=f"at most {codec.length:,} bytes" + (f", and {longer:,} are longer" if longer else ""),
+        labels=labels,
+        largest=max(lengths),
+        looked_at=looked_at,
+        unfit=tuple(unfit),
+        **counts,
+    )
+
+
+def _length(lengths: Sequence[int]) -> int:
+    """Room for all texts and a little more, or for 99 of 100 where some are very long."""
+    longest = max(lengths)
+    if longest > LONGEST:
+        longest = max(LONGEST, sorted(lengths)[len(lengths) * 99 // 100])
+    return -(-longest * 5 // (4 * STEP)) * STEP or STEP

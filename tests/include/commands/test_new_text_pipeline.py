@@ -1,0 +1,100 @@
+"""`new-pipeline --modality text`: the file that goes with folders and tables of text."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from include.commands.text_survey import LONGEST
+from tests.include.commands.making import made, refused
+from tests.places import LocalPlace
+from tests.tables import ENDINGS, table
+
+TEXTS = {"praise": "A good film, très bon.", "blame": "A bad film, 映画."}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return LocalPlace(tmp_path / "reviews")
+
+
+def fill(place, count=20, **more):
+    for label, text in {**TEXTS, **more}.items():
+        for number in range(count):
+            place.write(f"{label}/{number}.txt", text.encode() if isinstance(text, str) else text)
+
+
+def texts(pipelines, *arguments):
+    return made(pipelines, "--modality", "text", *arguments)
+
+
+def test_a_folder_of_text_files_becomes_a_valid_pipeline(pipelines, place):
+    fill(place)
+    place.write("praise/cover.png", b"")
+    pipeline, said = texts(pipelines, "--path", place.path)
+
+    assert pipeline.training.labels == ("blame", "praise")
+    samples = pipeline.source.open().read(0, 100)
+    assert len(samples) == 40
+    assert not pipeline.format.decode([sample.content for sample in samples]).refusals
+    network = pipeline.model.build(pipeline.format.input_shape, 2)
+    assert network(torch.zeros(1, *pipeline.format.input_shape)).shape == (1, 2)
+    for told in ("40 texts of 2 classes", "text.utf8", "1 .png"):
+        assert told in said
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_table_with_a_column_of_text_becomes_a_valid_pipeline(pipelines, place, ending):
+    rows = [{"key": f"{label}-{n}", "words": text, "kind": label} for n in range(8) for label, text in TEXTS.items()]
+    place.write(f"t.{ending}", table(ending, rows))
+    columns = ("--content", "words", "--label", "kind", "--id", "key")
+    pipeline, said = texts(pipelines, "--source", "table", "--path", f"{place.path}/t.{ending}", *columns)
+
+    samples = pipeline.source.open().read(0, 100)
+    assert [(sample.id, sample.label) for sample in samples] == [(row["key"], row["kind"]) for row in rows]
+    assert not pipeline.format.decode([sample.content for sample in samples]).refusals
+    assert "16 texts of 2 classes" in said
+
+
+@pytest.mark.parametrize("longest", [1, 64, 1000, LONGEST])
+def test_the_format_has_room_for_the_longest_text(pipelines, place, longest):
+    fill(place, count=2, long=b"x" * longest)
+    pipeline, _ = texts(pipelines, "--path", place.path)
+
+    assert longest <= pipeline.format.length <= 2 * longest + 64
+
+
+def test_a_few_very_long_texts_do_not_make_all_others_slow(pipelines, place):
+    fill(place, count=100)
+    place.write("praise/book.txt", b"x" * 1_000_000)
+    pipeline, said = texts(pipelines, "--path", place.path)
+
+    assert pipeline.format.length < 2 * LONGEST
+    assert "1 are longer" in said
+    assert "1,000,000" in (pipelines / "flowers.toml").read_text()
+
+
+def test_texts_that_are_not_utf8_are_told(pipelines, place):
+    fill(place)
+    place.write("praise/old.txt", "très".encode("latin-1"))
+    _, said = texts(pipelines, "--path", place.path)
+
+    assert "praise/old.txt: Byte 2" in said
+
+
+def test_what_no_pipeline_could_learn_from_is_refused(pipelines, place):
+    path = ("--modality", "text", "--path", place.path)
+    place.write("praise/a.pdf")
+    refused(pipelines, *path, names=("no .txt file", "1 of .pdf"))
+    place.write("praise/a.txt", b"\xff")
+    refused(pipelines, *path, names=("'praise'", "add another class"))
+    place.write("blame/a.txt", b"\xff")
+    refused(pipelines, *path, names=("None of the 2 texts", "UTF-8"))
+    place.write("b.txt", b"text")
+    refused(pipelines, *path, names=("'b.txt'", "name of its class"))
+
+
+def test_a_table_whose_columns_are_not_named_tells_them(pipelines, place):
+    place.write("t.csv", table("csv", [{"words": "x", "kind": "y"}]))
+    path = ("--modality", "text", "--source", "table", "--path", f"{place.path}/t.csv")
+    refused(pipelines, *path, names=("'words', 'kind'", "the texts with --content", "--label"))
