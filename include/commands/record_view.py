@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHARACTERS = 300
 SHOWN_TEXT = 2000
+SHOWN_LINES = 40
 SHOWN_HEADERS = 20
 EXPLAINING = {
     dead_letters.REASON: "reason",
@@ -159,6 +161,22 @@ def escaped(content: bytes | str | None, limit: int = SHOWN_CHARACTERS) -> str:
     return f"{text} ..." if len(content) > limit else text
 
 
+def readable(text: str) -> str:
+    """Text as its lines, of at most SHOWN_LINES and SHOWN_TEXT characters; nothing in it acts on the terminal."""
+    lines = text[:SHOWN_TEXT].replace("\r\n", "\n").split("\n")
+    cut = len(lines) > SHOWN_LINES or len(text) > SHOWN_TEXT
+    shown = "\n".join(
+        "".join(c if c.isprintable() or _is_harmless(c) else escaped(c) for c in line.expandtabs(4))
+        for line in lines[:SHOWN_LINES]
+    )
+    return f"{shown} ..." if cut else shown
+
+
+def _is_harmless(character: str) -> bool:
+    """Whether it is a blank, or one of the joiners that Persian, Hindi and emoji are written with."""
+    return unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
+
+
 def image_of(sample: np.ndarray[Any, Any]) -> Image:
     """The picture of a decoded sample, uint8 (channels, height, width)."""
     import numpy as np
@@ -214,5 +232,5 @@ def _content(looked: Looked, pipeline: Pipeline) -> str:
     if isinstance(codec, AudioCodec):
         return sound(sample, looked.content or b"", codec)
     if isinstance(codec, TextCodec):
-        return escaped(sample.tobytes().rstrip(PADDING), SHOWN_TEXT)
+        return readable(sample.tobytes().rstrip(PADDING).decode())
     return f"array of shape {sample.shape}, {sample.dtype}, {sample.min():g} to {sample.max():g}"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from include.__main__ import app
 from include.commands import kafka_found, record_view
 from include.commands.kafka_found import NoKafka, find_kafka
-from include.commands.record_view import escaped, half_blocks
+from include.commands.record_view import escaped, half_blocks, readable
 from include.kafka.topics import ensure_topics
 from include.pipeline import load_pipeline
 from tests.corpus import saved, slope
@@ -234,6 +234,20 @@ def test_a_picture_of_any_size_fits_the_terminal(width, height):
     lines = half_blocks(Image.new("L", (width, height))).plain.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 64
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines\r\nand a third", "two\nlines\nand a third"),
+        ("Que\u00a0veut\tdire\u3000\u0928\u094d\u200d ?", "Que\u00a0veut    dire\u3000\u0928\u094d\u200d ?"),
+        ("\x1b[2J\r\u202eetihw\u2028", "\\x1b[2J\\r\\u202eetihw\\u2028"),
+        ("a" * 3000, "a" * 2000 + " ..."),
+        ("\n" * 100, "\n" * 39 + " ..."),
+    ],
+)
+def test_text_is_shown_as_its_lines_and_nothing_acts_on_the_terminal(text, shown):
+    assert readable(text) == shown
 
 
 def test_long_text_is_cut_and_says_so():
