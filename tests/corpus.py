@@ -24,6 +24,7 @@ from tests.sounds import (
     WHOLE_WAV,
     flac_claiming,
     mp3_claiming,
+    ogg_page,
     sound_file,
     wav_header,
     wav_of,
@@ -436,6 +437,8 @@ BAD_OGG = _bad(
     ("a byte more", WHOLE_OGG + b"\0", "undecodable"),
     ("bit flipped in a page", flipped(WHOLE_OGG, len(WHOLE_OGG) - 40), "undecodable"),
     ("twice", WHOLE_OGG * 2, "undecodable"),
+    ("FLAC inside", ogg_page(b"\x7fFLAC" + WHOLE_FLAC), "undecodable"),
+    ("Speex inside", ogg_page(b"Speex   1.2"), "undecodable"),
 )
 
 BAD_MP3 = _bad(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from include.codecs.ogg import checksum
+
 RATE = 8000
 
 
@@ -44,6 +46,13 @@ def flac_claiming(whole: bytes, frames: int) -> bytes:
     changed[21] = changed[21] & 0xF0 | frames >> 32
     changed[22:26] = (frames % 2**32).to_bytes(4, "big")
     return bytes(changed)
+
+
+def ogg_page(packet: bytes) -> bytes:
+    """An Ogg of one page, the first and the last one, with a packet of one's own in it."""
+    sizes = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
+    start, end = b"OggS\0\6" + bytes(16), bytes([len(sizes)]) + sizes + packet
+    return start + checksum(start + bytes(4) + end).to_bytes(4, "little") + end
 
 
 def mp3_claiming(whole: bytes, frames: int) -> bytes:

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from include.codecs.sound_file import Damaged, SoundFileCodec
 
 HEADER_BYTES = 27
+# How the first packet begins; FLAC and Speex, which an Ogg may hold too, begin otherwise.
+VORBIS, OPUS = b"\x01vorbis", b"OpusHead"
 END_OF_STREAM = 4
 # Ogg's checksum is zlib's with the bits of every byte, and of the sum, in the other order.
 TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -36,6 +38,8 @@ class OggCodec(SoundFileCodec):
             page = header[:22] + bytes(4) + value[start + 26 : end]
             if checksum(page) != int.from_bytes(header[22:26], "little"):
                 raise Damaged(f"the page at byte {start} has another checksum than it says")
+            if not start and not value.startswith((VORBIS, OPUS), body):
+                raise Damaged("it holds neither Vorbis nor Opus")
             if header[14:18] != serial:
                 raise Damaged(f"at byte {start} a second stream begins")
             start, ended = end, bool(header[5] & END_OF_STREAM)

@@ -23,9 +23,9 @@ class Damaged(ValueError):
 class SoundFileCodec(AudioCodec):
     """Files that libsndfile reads, in the task's own process.
 
-    Since it is C code that hostile bytes reach, it is given only what begins and ends as the one format that the
-    pipeline names, and what it finds has to be of that format and of one of its common encodings; none of the dozens of
-    other parsers that it has sees any byte.
+    Since it is C code that hostile bytes reach, it is given only what follows the structure of the one format that the
+    pipeline names, with one of that format's common encodings, and what it finds has to be the same; none of the dozens
+    of other parsers and decoders that it has sees any byte.
     """
 
     # libsndfile's names: of the format that is written, of those that are read, and of their encodings.

@@ -6,6 +6,9 @@ from typing import ClassVar, Literal
 
 from include.codecs.sound_file import Damaged, SoundFileCodec
 
+# Of the encodings' numbers: PCM, float, A-law and u-law, and the one that has the number further down.
+NUMBERS, FURTHER_DOWN = frozenset({1, 3, 6, 7}), 0xFFFE
+
 
 class WavCodec(SoundFileCodec):
     """PCM of 8 to 32 bits, float, A-law and u-law; not one of the compressed encodings that a WAV may hold too.
@@ -30,7 +33,14 @@ class WavCodec(SoundFileCodec):
             start += 8
             if size > len(value) - start:
                 raise Damaged(f"its part {name!r} claims {size} bytes and {len(value) - start} follow")
+            if name == b"fmt " and (encoding := _encoding(value[start : start + size])) not in NUMBERS:
+                raise Damaged(f"its encoding is number {encoding}")
             if name == b"data":
                 return
             start += size + size % 2
         raise Damaged("it has no data")
+
+
+def _encoding(header: bytes) -> int:
+    number = int.from_bytes(header[:2], "little")
+    return int.from_bytes(header[24:26], "little") if number == FURTHER_DOWN else number
