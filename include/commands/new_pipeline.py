@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from include.commands.audio_survey import survey_sound_folder
 from include.commands.image_format import NoPipelineFits
 from include.commands.pipeline_file import pipeline_text
 from include.commands.stack import refusals, say
@@ -33,8 +34,13 @@ class Modality(StrEnum):
     """What samples are."""
 
     IMAGE = "image"
+    AUDIO = "audio"
     TEXT = "text"
     ARRAY = "array"
+
+
+FOLDERS = {Modality.IMAGE: survey_folder, Modality.AUDIO: survey_sound_folder, Modality.TEXT: survey_text_folder}
+TABLES = {Modality.IMAGE: survey_table, Modality.TEXT: survey_text_table}
 
 
 def new_pipeline(
@@ -62,7 +68,7 @@ def new_pipeline(
         _refuse_without_network(modality)
         if source is Place.FOLDER:
             _refuse_columns(content, label, sample_id)
-            found = survey_text_folder(path) if modality is Modality.TEXT else survey_folder(path)
+            found = FOLDERS[modality](path)
         else:
             found = _survey_table(modality, path, content, label, sample_id)
         _write(file, pipeline_text(found))
@@ -106,13 +112,17 @@ def _refuse_columns(*columns: str | None) -> None:
 def _survey_table(
     modality: Modality, path: str, content: str | None, label: str | None, sample_id: str | None
 ) -> Survey:
+    if modality not in TABLES:
+        raise NoPipelineFits(
+            f"A table of {modality.value} is not looked into: give a folder with one folder a class, or write the "
+            "pipeline's file by hand."
+        )
     if content is None or label is None:
         raise NoPipelineFits(
             f"Table {path} has the columns {', '.join(map(repr, columns_of(path))) or 'none'}: name that of the "
             f"{modality.value}s with --content and that of the class with --label."
         )
-    survey = survey_text_table if modality is Modality.TEXT else survey_table
-    return survey(path, content=content, label=label, sample_id=sample_id)
+    return TABLES[modality](path, content=content, label=label, sample_id=sample_id)
 
 
 def _write(file: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.codecs.audio import AudioCodec
 from include.codecs.image import ImageCodec
 from include.codecs.text import TextCodec
 from include.commands.image_format import NoPipelineFits
@@ -97,6 +98,8 @@ def _suited_to(found: Survey) -> _Suited:
         return _Suited(_image_format(codec), _image_model(codec), 0.001, IMAGE_TRAINING)
     if isinstance(codec, TextCodec):
         return _Suited(_text_format(codec, found.largest), TEXT_MODEL, 0.01)
+    if isinstance(codec, AudioCodec):
+        return _Suited(_sound_format(codec), _sound_model(codec), 0.005)
     raise NoPipelineFits(f"No bundled network takes samples of the format {codec.kind}: write the file by hand.")
 
 
@@ -133,6 +136,30 @@ def _text_format(codec: TextCodec, longest: int) -> str:
 # Bytes of UTF-8, of which a letter takes 1 to 4. The longest text now has {longest:,}; longer ones are left out.
 kind = {_toml(codec.kind)}
 length = {codec.length}"""
+
+
+def _sound_format(codec: AudioCodec) -> str:
+    spectrogram = codec.spectrogram
+    return f"""\
+# Every sample is mixed to one channel, resampled to this rate, and cut or padded at both ends to this length; with
+# align = "start" behind its end.
+kind = {_toml(codec.kind)}
+sample_rate = {codec.sample_rate}
+seconds = {codec.seconds}
+
+[format.spectrogram]
+# Windows of so many samples, one every `hop`; bands up to half the rate, or fmax.
+n_fft = {spectrogram.n_fft}
+hop = {spectrogram.hop}
+n_mels = {spectrogram.n_mels}"""
+
+
+def _sound_model(codec: AudioCodec) -> str:
+    bands = codec.spectrogram.n_mels
+    return f"""\
+# Output channels of each stage; a stage halves bands and times.
+kind = "spectrogram"
+channels = {_toml([16, 32, 64, 64] if bands >= 16 else [16, 32, 64])}"""
 
 
 TEXT_MODEL = """\

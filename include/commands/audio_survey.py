@@ -1,0 +1,136 @@
+"""What a folder of sounds holds, as far as a new pipeline's file has to say it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from include.codecs.audio import AudioCodec
+from include.codecs.spectrogram import LogMel
+from include.commands.image_format import NoPipelineFits, counted
+from include.commands.survey import LOOKED_AT, Survey, classes_of, contents, existing, folder_of, suffix_of
+from include.pipeline import KINDS
+from include.sources.listing import File
+
+KIND_OF = {
+    ".wav": "audio.wav",
+    ".wave": "audio.wav",
+    ".flac": "audio.flac",
+    ".ogg": "audio.ogg",
+    ".oga": "audio.ogg",
+    ".opus": "audio.ogg",
+    ".mp3": "audio.mp3",
+}
+# Most that tells sounds apart is below half of this rate, in Hz.
+HIGHEST_RATE = 22_050
+SHORTEST_S, LONGEST_S = 0.1, 10.0
+# About how long a window of the spectrogram is; and how many windows, half as far apart, there are at least.
+WINDOW_S = 0.05
+LEAST_FRAMES = 16
+BANDS = (32, 24, 16, 8)
+
+
+@dataclass
+class _Heard:
+    """What the sounds that were opened have."""
+
+    rates: Counter[int] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    unfit: list[str] = field(default_factory=list)
+
+
+def survey_sound_folder(path: str) -> Survey:
+    """A folder with one folder of sounds a class.
+
+    Raises:
+        NoPipelineFits: it is missing or holds no sounds or classes that one pipeline could take.
+        SourceRefused, SourceUnreachable: see `include.sources.files`.
+    """
+    path = existing(path)
+    source = folder_of(path)
+    files = source.files()
+    kind, sounds = _of_one_format(path, files)
+    labels = classes_of(path, sounds, "sounds")
+    suffixes = sorted({suffix_of(file) for file in sounds})
+    sounds.sort(key=lambda file: file.name)  # so that those which are opened are of every class
+    opened = sounds[:: -(-len(sounds) // LOOKED_AT)]
+    heard = _listen(kind, contents(source, opened))
+    if not heard.seconds:
+        raise NoPipelineFits(
+            f"None of the {len(opened)} sounds in {path} that were looked at is whole, {heard.unfit[0].rstrip('.')}: "
+            "listen to them, or correct --path."
+        )
+    rates = counted(f"{rate:,} Hz" for rate in heard.rates.elements())
+    return Survey(
+        noun="sound",
+        source={"kind": "folder", "path": path, "suffixes": suffixes},
+        codec=_suited_to(kind, heard),
+        form=f"{min(heard.seconds):.2f} to {max(heard.seconds):.2f} s long, {rates}",
+        labels=labels,
+        largest=max(file.size for file in sounds),
+        looked_at=len(opened),
+        unfit=tuple(heard.unfit),
+        left_out=dict(
+            Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) not in suffixes)
+        ),
+    )
+
+
+def _of_one_format(path: str, files: Iterable[File]) -> tuple[type[AudioCodec], list[File]]:
+    sounds: dict[str, list[File]] = {}
+    for file in files:
+        if kind := KIND_OF.get(suffix_of(file)):
+            sounds.setdefault(kind, []).append(file)
+    endings = counted(suffix_of(file) or "without ending" for file in files)
+    if not sounds:
+        raise NoPipelineFits(
+            f"Folder {path} holds no {', '.join(KIND_OF)} file, its files are {endings or 'none'}: correct --path, or "
+            "convert them."
+        )
+    if len(sounds) > 1:
+        raise NoPipelineFits(
+            f"Folder {path} holds sounds of several formats, {endings}, and a pipeline has one: convert the others, or "
+            "give each format a folder and a pipeline of its own."
+        )
+    ((kind, found),) = sounds.items()
+    return KINDS["format"][kind], found
+
+
+def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _Heard:
+    import soundfile
+
+    # Its first numbers tell whether a sound is of the format.
+    codec = kind.model_validate({"sample_rate": HIGHEST_RATE, "samples": 1, "align": "start"})
+    heard = _Heard()
+    for name, content in sounds:
+        if refusals := codec.decode([content]).refusals:
+            heard.unfit.append(f"{name}: {refusals[0].error}")
+            continue
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            heard.rates[file.samplerate] += 1
+        heard.seconds.append(codec.duration(content))
+    return heard
+
+
+def _suited_to(kind: type[AudioCodec], heard: _Heard) -> AudioCodec:
+    """The commonest rate, and room for 95 of 100 sounds."""
+    rate = min(HIGHEST_RATE, heard.rates.most_common(1)[0][0])
+    enough = sorted(heard.seconds)[len(heard.seconds) * 95 // 100]
+    seconds = min(LONGEST_S, max(SHORTEST_S, math.ceil(round(10 * enough, 3)) / 10))
+    n_fft = max(16, 2 ** (int(rate * WINDOW_S).bit_length() - 1))
+    hop = max(1, min(n_fft // 2, round(seconds * rate) // LEAST_FRAMES))
+    settings: dict[str, Any] = {"sample_rate": rate, "seconds": seconds}
+    for bands in BANDS:
+        spectrogram = LogMel(n_fft=n_fft, hop=hop, n_mels=bands)
+        try:
+            return kind.model_validate({**settings, "spectrogram": spectrogram.model_dump(exclude_none=True)})
+        except ValueError:
+            continue
+    raise NoPipelineFits(
+        f"Sounds of {rate} samples a second are too coarse for a spectrogram of {BANDS[-1]} bands: write the file by "
+        "hand, with a network of your own."
+    )

@@ -1,0 +1,108 @@
+"""`new-pipeline --modality audio`: the file that goes with a folder of sounds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.include.commands.making import made, refused
+from tests.places import LocalPlace
+from tests.sounds import sound_file, tone
+
+PITCHES = {"high": 880, "low": 220}
+FORMATS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return LocalPlace(tmp_path / "tones")
+
+
+def fill(place, *, count=10, ending="wav", seconds=0.5, rate=8000):
+    for label, frequency in PITCHES.items():
+        sound = sound_file(tone(frequency, seconds=seconds, rate=rate), FORMATS[ending], rate=rate)
+        for number in range(count):
+            place.write(f"{label}/{number}.{ending}", sound)
+
+
+def sounds(pipelines, *arguments):
+    return made(pipelines, "--modality", "audio", *arguments)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_folder_of_sounds_becomes_a_valid_pipeline(pipelines, place, ending):
+    fill(place, ending=ending)
+    place.write("high/notes.txt")
+
+    pipeline, said = sounds(pipelines, "--path", place.path)
+
+    assert pipeline.format.kind == f"audio.{ending}"
+    assert pipeline.training.labels == ("high", "low")
+    samples = pipeline.source.open().read(0, 100)
+    assert len(samples) == 20
+    assert not pipeline.format.decode([sample.content for sample in samples]).refusals
+    for told in ("20 sounds of 2 classes", "0.50 to 0.50 s long, 20 of 8,000 Hz", "1 .txt"):
+        assert told in said
+
+
+@pytest.mark.parametrize("rate", [1000, 8000, 16_000, 22_050, 44_100, 96_000])
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 3, 30])
+def test_the_network_takes_the_spectrogram_of_any_sound(pipelines, place, rate, seconds):
+    fill(place, count=1, rate=rate, seconds=seconds)
+
+    pipeline, _ = sounds(pipelines, "--path", place.path)
+
+    assert pipeline.format.sample_rate == min(rate, 22_050)
+    assert pipeline.format.length / pipeline.format.sample_rate == pytest.approx(min(10, max(0.1, seconds)), abs=0.1)
+    network = pipeline.model.build(pipeline.format.input_shape, 2)
+    assert network(torch.zeros(2, *pipeline.format.input_shape)).shape == (2, 2)
+
+
+def test_the_commonest_rate_and_the_length_of_most_are_taken(pipelines, place):
+    fill(place, count=15, rate=16_000)
+    for number, (rate, seconds) in enumerate([(8000, 0.5), (16_000, 60)]):
+        place.write(f"low/other-{number}.wav", sound_file(tone(220, seconds=seconds, rate=rate), "WAV", rate=rate))
+
+    pipeline, said = sounds(pipelines, "--path", place.path)
+
+    assert (pipeline.format.sample_rate, pipeline.format.seconds) == (16_000, 0.5)
+    assert "0.50 to 60.00 s long, 31 of 16,000 Hz, 1 of 8,000 Hz" in said
+
+
+def test_a_damaged_sound_is_told(pipelines, place):
+    fill(place)
+    place.write("low/broken.wav", sound_file(tone(220), "WAV")[:-10])
+
+    _, said = sounds(pipelines, "--path", place.path)
+
+    assert "low/broken.wav" in said
+
+
+def test_sounds_of_several_formats_are_refused(pipelines, place):
+    fill(place, ending="wav")
+    fill(place, ending="mp3")
+
+    refused(pipelines, "--modality", "audio", "--path", place.path, names=("20 of .wav", "20 of .mp3"))
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ({"high/a.txt": b"left"}, (".txt", ".wav")),
+        ({"high/a.wav": b"left", "low/a.wav": b"left"}, ("None of the 2 sounds", "high/a.wav")),
+        ({"a.wav": b"left"}, ("'a.wav'", "name of its class")),
+        ({"high/a.wav": b"left"}, ("one class only, 'high'",)),
+    ],
+    ids=["no sounds", "none whole", "no classes", "one class"],
+)
+def test_what_no_pipeline_could_learn_from_is_refused(pipelines, place, files, names):
+    for name, content in files.items():
+        place.write(name, content)
+
+    refused(pipelines, "--modality", "audio", "--path", place.path, names=names)
+
+
+def test_a_table_is_refused(pipelines, place):
+    place.write("t.csv", b"content,label\n")
+
+    refused(pipelines, "--modality", "audio", "--source", "table", "--path", f"{place.path}/t.csv", names=("audio",))
