@@ -1,6 +1,6 @@
 """A Schema Registry as far as its clients ask here: over HTTP, with a password, and failing when a test wants it to.
 
-The tests run against a real one as well where `MILLRACE_TEST_REGISTRY` has its URL; see CONTRIBUTING.
+Those of the envelopes run against a real one instead where `MILLRACE_TEST_REGISTRY` has its URL.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _looked(connection: KafkaConnection, pipeline: Pipeline, topic: Topic, messa
     of_samples = topic is Topic.SAMPLES
     reading = pipeline.reading(pipeline.samples_topic if of_samples else pipeline.requests_topic)
     labelled = of_samples and pipeline.labels_topic is None
-    with record_reader(connection, reading, pipeline.format.schema_name) as reader:
+    with record_reader(connection, reading, pipeline.format.schema_name, labelled=labelled) as reader:
         for message in messages:
             yield look_at(message, pipeline, reader, labelled=labelled)
 

@@ -101,10 +101,10 @@ def publish_predictions(
         TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
     keys = signing_keys(connection, signed=pipeline.signed)
-    reading = pipeline.reading(pipeline.requests_topic)
+    reading, schema = pipeline.reading(pipeline.requests_topic), pipeline.format.schema_name
     published = Published()
     try:
-        with record_reader(connection, reading, pipeline.format.schema_name, keys=keys) as reader:
+        with record_reader(connection, reading, schema, keys=keys, labelled=False) as reader:
             attempt = _Attempt(
                 connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, reader, published
             )

@@ -63,7 +63,12 @@ class _Head(NamedTuple):
 
 @contextmanager
 def record_reader(
-    connection: KafkaConnection, reading: Reading, schema: str, *, keys: SigningKeys | None = None
+    connection: KafkaConnection,
+    reading: Reading,
+    schema: str,
+    *,
+    keys: SigningKeys | None = None,
+    labelled: bool = True,
 ) -> Iterator[RecordReader]:
     """A reader, and its connections to a Schema Registry where it needs one; these are closed at the end.
 
@@ -72,10 +77,10 @@ def record_reader(
         RegistryAway, RegistryRefused, NoSuchSchema: see include.kafka.schema_registry and include.envelopes.avro.
     """
     if not reading.envelope.needs_registry:
-        yield RecordReader(reading, schema, keys=keys)
+        yield RecordReader(reading, schema, keys=keys, labelled=labelled)
         return
     with registry_of(connection).client() as schemas:
-        yield RecordReader(reading, schema, keys=keys, schemas=schemas)
+        yield RecordReader(reading, schema, keys=keys, schemas=schemas, labelled=labelled)
 
 
 class RecordReader(dict[Headers, _Head]):
@@ -88,13 +93,21 @@ class RecordReader(dict[Headers, _Head]):
         schema: what the header `schema` of Millrace's own records has to be.
         keys: where records are signed, the keys that a signature must be of.
         schemas: where the envelope is read with a Schema Registry.
+        labelled: False where nobody asks for labels: what is wrong with one in a record of others is no fault then.
     """
 
     def __init__(
-        self, reading: Reading, schema: str, *, keys: SigningKeys | None = None, schemas: Schemas | None = None
+        self,
+        reading: Reading,
+        schema: str,
+        *,
+        keys: SigningKeys | None = None,
+        schemas: Schemas | None = None,
+        labelled: bool = True,
     ) -> None:
         super().__init__()
-        envelope, labels = reading.envelope, reading.labels
+        envelope = reading.envelope
+        labels = reading.labels if labelled or envelope.own_headers else None
         self._schema = schema if envelope.own_headers else None
         self._label = labels.name if isinstance(labels, HeaderLabels) else None
         self._keys = keys

@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 
 from include.__main__ import app
 from include.commands import kafka_found, record_view
-from include.commands.kafka_found import NoKafka, find_kafka
+from include.commands.kafka_found import NoKafka, find_kafka, find_registry
 from include.commands.record_view import escaped, half_blocks, readable
 from include.kafka.topics import ensure_topics
 from include.pipeline import load_pipeline
 from tests.corpus import saved, slope
 from tests.include.prediction.publishing import ask, no_sample, publish, request
 from tests.producing import Plain, abort, commit, produce
+from tests.registry_server import USER, running_registry
 from tests.sentences import assert_readable
 from tests.sounds import sound_file, tone
 from tests.tiny import tiny_predictor
@@ -296,6 +297,44 @@ def test_where_kafka_is_has_to_be_told(new_file, monkeypatch, tmp_path, told):
     with pytest.raises(NoKafka) as refused:
         find_kafka(new_file("array"), None)
     assert_readable(refused.value, "AIRFLOW_CONN_KAFKA_DEFAULT", "--bootstrap-servers")
+
+
+def test_a_schema_registry_is_found_by_its_variable(kafka, new_topic, new_name, tmp_path, monkeypatch, peek):
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroSerializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+
+    name, topic = new_name(), new_topic()
+    monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
+    (tmp_path / f"{name}.toml").write_text(
+        f'description = "test"\n[topics]\nsamples = "{topic}"\n[format]\n{FORMATS["text"]}\n'
+        '[envelope]\nkind = "avro"\ncontent = "says"\n[registry]\nconnection = "schemas"\n'
+        '[model]\nkind = "convnet"\n[training]\nlabels = ["a", "b"]\nschedule = "0 * * * *"\n'
+        '[prediction]\nschedule = "0 * * * *"\n'
+    )
+    login, _, password = USER.partition(":")
+    schema = '{"type": "record", "name": "Saying", "fields": [{"name": "says", "type": "string"}]}'
+    with running_registry() as server:
+        told = {"conn_type": "http", "host": server.url, "login": login, "password": password}
+        monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", json.dumps(told))
+        registry = SchemaRegistryClient(dict(find_registry("schemas").settings))
+        value = AvroSerializer(registry, schema)({"says": "hello"}, SerializationContext(topic, MessageField.VALUE))
+        produce(kafka, topic, [Plain(value, None), Plain(b"no wire", None)])
+
+        said = shown(peek(load_pipeline(name), "--topic", "samples"))
+
+    assert "content hello" in said
+    assert "wrong no-wire-format" in said
+    assert password not in said
+
+
+@pytest.mark.parametrize("told", [None, "{no json"])
+def test_without_a_variable_that_can_be_read_no_registry_is_found(monkeypatch, told):
+    if told:
+        monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", told)
+    with pytest.raises(NoKafka) as refusal:
+        find_registry("schemas")
+    assert_readable(refusal.value, "AIRFLOW_CONN_SCHEMAS")
 
 
 def test_records_of_others_are_shown_as_the_pipeline_reads_them(

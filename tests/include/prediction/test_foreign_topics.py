@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from include.kafka.ranges import freeze_ranges
+from include.kafka.schema_registry import RegistryAway, registry_at
 from include.kafka.topics import ensure_topics
 from include.pipeline import read_pipeline
 from include.prediction.predictor import Predictor
@@ -21,6 +26,7 @@ from tests.foreign import ARTICLE, fill_with_kafka_python, foreign_pipeline, rea
 from tests.include.prediction.publishing import dead_letters, headers_of, predictions, publish
 from tests.killable import kill_at, predict_job
 from tests.producing import Plain, produce
+from tests.registry_server import USER, running_registry
 from tests.sentences import assert_readable
 from tests.tiny import IDENTITY, letter, numbers
 from tests.topics import committed_records
@@ -93,6 +99,14 @@ def test_a_prediction_has_the_id_that_its_record_names(kafka, theirs, predictor)
     assert keys == [str(number).encode() for number in range(5)]
 
 
+def test_a_request_may_have_any_label(kafka, theirs, predictor):
+    pipeline = theirs(envelope=JSON, labels={"kind": "field", "name": "class"})
+    value = json.dumps({**json.loads(wrapped(1)), "class": ["not", "one"]}).encode()
+    produce(kafka, pipeline.requests_topic, [Plain(value, None)])
+
+    assert publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor).predictions == 1
+
+
 def test_what_is_no_envelope_is_a_dead_letter_as_it_was(kafka, theirs, predictor):
     pipeline = theirs(envelope=JSON)
     bad = [b"no json", b'{"n": 1}', b'{"n": 1, "x": "AAAA"}', b""]
@@ -129,3 +143,26 @@ def test_dead_letters_of_a_topic_of_others_are_not_replayed(kafka, theirs):
 
     assert_readable(refused.value, pipeline.name, pipeline.requests_topic)
     assert committed_records(kafka, pipeline.requests_topic) == []
+
+
+def test_while_the_registry_is_away_nothing_is_published_and_nothing_dies(kafka, theirs, predictor):
+    with running_registry() as server:
+        user, _, password = USER.partition(":")
+        registry = registry_at(server.url, login=user, password=password, extra={"max.retries": 0})
+        pipeline = theirs(envelope={"kind": "avro", "content": "x"}, registry={"connection": "schemas"})
+        schema = '{"type": "record", "name": "Four", "fields": [{"name": "x", "type": "bytes"}]}'
+        serialize = AvroSerializer(SchemaRegistryClient(dict(registry.settings)), schema)
+        context = SerializationContext(pipeline.requests_topic, MessageField.VALUE)
+        values = [serialize({"x": numbers(number).tobytes()}, context) for number in range(3)]
+        produce(kafka, pipeline.requests_topic, [Plain(value, None) for value in [*values, b"\0\0\0\1\1unknown"]])
+        ranges = freeze_ranges(kafka, pipeline.requests_topic)
+        reaching = replace(kafka, registry=registry)
+        server.status = 503
+        with pytest.raises(RegistryAway):
+            publish(reaching, pipeline, ranges, predictor)
+        assert (predictions(kafka, pipeline), dead_letters(kafka, pipeline)) == ([], [])
+        server.status = 200
+
+        published = publish(reaching, pipeline, ranges, predictor)
+
+    assert (published.predictions, published.dead_letters) == (3, {"unknown-schema": 1})
