@@ -23,7 +23,7 @@ from include.training.feeds import held_out_feed, training_feed
 from include.training.loss import EpochLoss, LossNotFinite
 from include.training.optimizer import make_optimizer, set_learning_rate
 from include.training.preparation import first_scale, prepare_network, put_start
-from include.training.refusals import check_side, side_report
+from include.training.refusals import HELD_OUT, TRAINING, check_side, side_report
 from include.training.resuming import restore_run, run_tensors, warn_of_other_software
 from include.training.schedule import expected_batches, learning_rate
 
@@ -185,10 +185,10 @@ class _Loop:
         speed = self._speed()
         if self.train_report is None:
             self.train_report = side_report(self.feed.report) if whole else self._counted_again()
-            check_side(self.job, "training", self.train_report)
+            check_side(self.job, TRAINING, self.train_report)
         self.evaluation = evaluate(self.network, self.held_out, self.target)
         if not self.history:
-            check_side(self.job, "held-out", side_report(self.held_out.report))
+            check_side(self.job, HELD_OUT, side_report(self.held_out.report))
         if not math.isfinite(self.evaluation.loss):
             raise LossNotFinite(f"the held-out loss is {self.evaluation.loss} at the end")
         entry: Progress = {

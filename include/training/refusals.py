@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+TRAINING, HELD_OUT = "training", "held-out"
+
+
 class NoSamples(PermanentError):
     """A side of the split has no samples."""
+
+
+class TooFewSamples(PermanentError):
+    """There are fewer training samples than a batch has, or all of them are of one class."""
 
 
 class TooManyRefused(PermanentError):
@@ -35,13 +42,15 @@ def side_report(report: FeedReport) -> SideReport:
 
 
 def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
-    """Refuse a side that is empty or was refused in large part; a label without samples is a warning.
+    """Refuse a side that is empty or was refused in large part, and training samples from which nothing can be learnt.
+
+    That another label has no samples is a warning.
 
     Args:
-        side: `training` or `held-out`.
+        side: `TRAINING` or `HELD_OUT`.
 
     Raises:
-        NoSamples, TooManyRefused: with the counts and what to do.
+        NoSamples, TooManyRefused, TooFewSamples: with the counts and what to do.
     """
     samples, refused = report.total, sum(report.refused.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.refused.items())
@@ -60,6 +69,23 @@ def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
             f"a larger share than {job.max_rejected_share:g}: correct their producer, or raise "
             "training.max_rejected_share."
         )
+    if side == TRAINING:
+        _check_enough(job, report)
     missing = [label for label in job.manifest.labels if label not in report.samples]
     if missing:
         log.warning("There is no %s sample of %s.", side, ", ".join(missing))
+
+
+def _check_enough(job: TrainingJob, report: SideReport) -> None:
+    file = f"{job.pipeline}.toml"
+    if report.total < job.batch_size:
+        raise TooFewSamples(
+            f"There are {report.total} training samples of {job.pipeline} and a batch of {file} has {job.batch_size}: "
+            "ingest more samples, or lower training.batch_size."
+        )
+    if job.manifest.task == "classification" and len(report.samples) == 1:
+        raise TooFewSamples(
+            f"All {report.total} training samples of {job.pipeline} are of the class {next(iter(report.samples))!r} "
+            f"and training.labels of {file} names {len(job.manifest.labels)}: ingest samples of the others, or correct "
+            "their labels."
+        )

@@ -1,7 +1,12 @@
-"""One's own data in five minutes: a folder of pictures or texts ingests, trains and predicts."""
+"""One's own data in five minutes: a folder of pictures or texts ingests, trains and predicts.
+
+The README's own commands are run too, so that it can't promise others.
+"""
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +19,15 @@ from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
 from include.pipeline import Pipeline, load_pipeline
-from include.prediction.predictor import Predictor
+from include.prediction.predictor import Predictor, load_predictor
 from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
+from include.registry.promotion import promote
+from include.registry.tracking import migrate, open_registry
+from include.state import PROJECT_ROOT
 from include.training.job import TrainingJob
 from include.training.loop import train
+from include.training.tracked import train_version
 from tests.corpus import saved
 from tests.places import LocalPlace
 from tests.tiny import IDENTITY
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
 SEED = 5
+README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+FLOWERS = re.findall(r"^python -m include (new-pipeline flowers .*)$", README, re.MULTILINE)
 
 
 def stripes(*, across: bool, random: np.random.Generator) -> Image.Image:
@@ -126,3 +137,55 @@ def test_a_folder_becomes_predictions(
     )
     assert peeked.exit_code == 0, peeked.output
     assert shown in " ".join(peeked.output.split())
+
+
+@pytest.fixture
+def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data that the README speaks of, in `~/flowers` and in `flowers.csv`, and an empty folder of pipelines."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path / "pipelines"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipelines").mkdir()
+    place, random = LocalPlace(tmp_path / "flowers"), np.random.default_rng(SEED)
+    rows = ["image,kind"]
+    for number in range(300):
+        for label in ("rose", "tulip"):
+            name = f"{label}/{number}.png"
+            place.write(name, saved(stripes(across=label == "rose", random=random), "png"), second=number)
+            rows.append(f"flowers/{name},{label}")
+    LocalPlace(tmp_path).write("flowers.csv", "\n".join(rows).encode(), second=0)
+    return tmp_path
+
+
+def made_by(command: str) -> Pipeline:
+    made = CliRunner().invoke(app, shlex.split(command))
+    assert made.exit_code == 0, made.output
+    return load_pipeline("flowers")
+
+
+@pytest.mark.parametrize("command", FLOWERS)
+def test_each_of_the_readme_s_commands_makes_a_pipeline_of_all_its_data(flowers: Path, command: str) -> None:
+    source = made_by(command).source
+    assert source is not None
+    assert source.open().count() == 600
+
+
+def test_the_readme_s_first_command_leads_to_a_champion_that_predicts(kafka: KafkaConnection, flowers: Path) -> None:
+    pipeline = made_by(FLOWERS[0])
+    ensure_topics(kafka, pipeline.topic_specs())
+    migrate()
+    ingested = ingest_batch(kafka, pipeline, "first", records=pipeline.ingest.records, run="run-1")
+    job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic))
+    trained = train_version(job.model_copy(update={"threads": 1}), kafka, run="run-1")
+    decision = promote(kafka, open_registry(), pipeline.name, trained.version.number, pipeline.promotion.floor)
+    assert decision.promoted, decision.reason
+
+    predictor = load_predictor(pipeline, "champion")
+    published = publish_predictions(
+        kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor, run="run-1"
+    )
+    assert (published.predictions, published.rejected) == (ingested.requests, 0)
+    predicted = read_predictions(kafka, pipeline)
+    assert (predicted["label"] == predicted["id"].str.partition("/")[0]).mean() > pipeline.promotion.floor

@@ -163,13 +163,13 @@ def test_a_topic_without_samples_is_refused(
 def test_a_held_out_side_without_samples_is_refused(
     kafka: KafkaConnection, new_images: Callable[[int], str], tmp_path: Path
 ) -> None:
-    topic = new_images(10)
+    topic = new_images(40)
     pipeline = handwriting()
     training = pipeline.training.model_copy(update={"held_out": 1e-9})
     job = job_over(kafka, topic, pipeline.model_copy(update={"training": training}))
     with pytest.raises(NoSamples) as refused:
         train(job, kafka, tmp_path)
-    assert_readable(refused.value, "held-out", "10 offsets")
+    assert_readable(refused.value, "held-out", "40 offsets")
 
 
 class Exploding(ModelDefinition):
