@@ -160,6 +160,13 @@ class Training(Config):
             raise ValueError(f'what is new is what the champion has not learnt; set start_from = "{CHAMPION}"')
         return value
 
+    @field_validator("replay_share")
+    @classmethod
+    def _of_incremental(cls, value: float, info: ValidationInfo) -> float:
+        if not info.data.get("incremental"):
+            raise ValueError("only incremental = true has this key; remove it, or set that")
+        return value
+
     @field_validator("loss", "normalise")
     @classmethod
     def _of_regression(cls, value: Any, info: ValidationInfo) -> Any:

@@ -30,7 +30,8 @@ def incremental_ranges(
             the same model and topic give the same ones, and a later model others.
 
     Returns:
-        Disjoint ranges in order of partition and offset; without any where nothing is new.
+        Disjoint ranges in order of partition and offset, none where nothing is new. Each partition has one that ends
+        where the topic does, an empty one if need be: from there on the next training has something new.
     """
     import numpy as np
 
@@ -55,6 +56,8 @@ def incremental_ranges(
         older += [
             replace(item, start=start, end=min(start + BLOCK, middle)) for start in range(item.start, middle, BLOCK)
         ]
+    if not any(item.offsets for item in new):
+        return []
     wanted = round(sum(item.offsets for item in new) * replay_share / (1 - replay_share))
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, sum(reached.values())))))
     chosen = []
@@ -64,7 +67,7 @@ def incremental_ranges(
         block = older[index]
         chosen.append(replace(block, end=min(block.end, block.start + wanted)))
         wanted -= chosen[-1].offsets
-    return _merged([item for item in new if item.offsets] + chosen)
+    return _merged(new + chosen)
 
 
 def _merged(ranges: list[OffsetRange]) -> list[OffsetRange]:

@@ -94,8 +94,8 @@ class FreezeRangesOperator(PipelineOperator):
         result: dict[str, Any] = {"new_samples": count}
         if training:
             ranges, result["start"] = self._learning(pipeline, ranges)
-        chosen = [*ranges, *label_ranges] if training else new
-        return {"ranges": [item.to_dict() for item in chosen if item.offsets], **result}
+        chosen = [*ranges, *_filled(label_ranges)] if training else _filled(new)
+        return {"ranges": [item.to_dict() for item in chosen], **result}
 
     def _learning(
         self, pipeline: Pipeline, ranges: list[OffsetRange]
@@ -104,15 +104,14 @@ class FreezeRangesOperator(PipelineOperator):
         from include.training.start import resolve_start, start_ranges
 
         start = resolve_start(pipeline)
-        if start is None:
-            return ranges, None
-        if pipeline.training.incremental:
-            ranges = start_ranges(pipeline, start, ranges)
-            if not ranges:
-                raise NothingToDo(
-                    f"Topic {pipeline.samples_topic} has nothing that {start.source} has not learnt from: nothing to "
-                    "train on yet."
-                )
+        if start is None or not pipeline.training.incremental:
+            return _filled(ranges), None if start is None else start.model_dump(mode="json")
+        ranges = start_ranges(pipeline, start, ranges)
+        if not ranges:
+            raise NothingToDo(
+                f"Topic {pipeline.samples_topic} has nothing that {start.source} has not learnt from: nothing to train "
+                "on yet."
+            )
         return ranges, start.model_dump(mode="json")
 
     def _unworked(
@@ -155,3 +154,7 @@ class FreezeRangesOperator(PipelineOperator):
             self.log.warning("%s Training takes all of its samples as new.", error)
             return item.start
         return start
+
+
+def _filled(ranges: Sequence[OffsetRange]) -> list[OffsetRange]:
+    return [item for item in ranges if item.offsets]

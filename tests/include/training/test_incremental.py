@@ -34,7 +34,7 @@ def chosen(ranges: list[OffsetRange], learnt: list[OffsetRange], share: float, s
     ("ranges", "learnt", "expected"),
     [
         ([offsets(0, 100)], [offsets(0, 60)], [offsets(60, 100)]),
-        ([offsets(0, 100), offsets(0, 9, 1)], [offsets(0, 100)], [offsets(0, 9, 1)]),
+        ([offsets(0, 100), offsets(0, 9, 1)], [offsets(0, 100)], [offsets(100, 100), offsets(0, 9, 1)]),
         ([offsets(0, 100)], [offsets(0, 20), offsets(70, 90), offsets(30, 40)], [offsets(90, 100)]),
         ([offsets(80, 100)], [offsets(0, 60)], [offsets(80, 100)]),
         ([offsets(0, 100)], [offsets(0, 100)], []),
@@ -56,6 +56,13 @@ def test_so_many_older_offsets_are_read_again(share: float, older: int) -> None:
     ends = [(item.partition, item.start, item.end) for item in found]
     assert ends == sorted(ends)
     assert all(a[0] < b[0] or a[2] < b[1] for a, b in itertools.pairwise(ends))
+
+
+def test_a_partition_with_nothing_new_is_not_new_to_the_next_training() -> None:
+    topic = [offsets(0, 50_000), offsets(0, 1000, 1)]
+    first = chosen(topic, [offsets(0, 50_000)], 0.5)
+    grown = [offsets(0, 50_000), offsets(0, 1001, 1)]
+    assert chosen(grown, first, 0) == [offsets(50_000, 50_000), offsets(1000, 1001, 1)]
 
 
 def test_where_there_is_too_little_all_of_it_is_read_again() -> None:
