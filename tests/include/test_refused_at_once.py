@@ -101,7 +101,7 @@ class Wrong:
         "a folder without classes": Wrong(ingested, ("flowers", "'1.png'", "move it"), ("1.png", "2.png")),
         "a folder of one class": Wrong(ingested, ("flowers", "'rose'", "add a folder"), ("rose/1.png", "rose/2.png")),
         "an empty folder": Wrong(ingested, ("flowers", "[source]")),
-        "pictures without classes": Wrong(surveyed, ("flowers", "'1.png'", "move each image"), ("1.png", "2.png")),
+        "pictures without classes": Wrong(surveyed, ("flowers", "'1.png'", "move each of them"), ("1.png", "2.png")),
         "pictures of one class": Wrong(surveyed, ("flowers", "'rose'", "class"), ("rose/1.png",)),
         "an empty folder of pictures": Wrong(surveyed, ("flowers", "fill it")),
         "samples of one class": Wrong(

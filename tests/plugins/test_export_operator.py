@@ -28,7 +28,9 @@ def new_export(kafka, new_pipeline):
         file = pipelines_folder() / f"{pipeline.name}.toml"
         file.write_text(f"{file.read_text()}\n[export]\n{export}\n")
         ensure_topics(pipeline)
-        values = (prediction_value("id", "1", 0.5, IDENTITY, Address("t", 0, n), NOW_MS) for n in range(3))
+        values = (
+            prediction_value("id", {"label": "1", "score": 0.5}, IDENTITY, Address("t", 0, n), NOW_MS) for n in range(3)
+        )
         produce(kafka, pipeline.predictions_topic, map(Plain, values))
         return load_pipeline(pipeline.name)
 

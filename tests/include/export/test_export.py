@@ -31,7 +31,9 @@ YESTERDAY = TODAY - timedelta(days=1)
 def publish(kafka, pipeline, numbers, *, write=commit, days_ago=0, partition=0):
     records = [
         Plain(
-            value=prediction_value(sample_id(number), "a", 0.5, IDENTITY, Address("requests", 0, number), NOW_MS),
+            value=prediction_value(
+                sample_id(number), {"label": "a", "score": 0.5}, IDENTITY, Address("requests", 0, number), NOW_MS
+            ),
             timestamp_ms=NOW_MS - days_ago * DAY_MS,
         )
         for number in numbers
