@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from millrace.connection import NoConnection
@@ -20,9 +22,16 @@ S3_EXTRA = {
     "external_id": "external_id",
     "anonymous": "anonymous",
 }
+GOOGLE_SCHEMES = ("gs", "gcs")
+# The same for those of type Google Cloud.
+GOOGLE_EXTRA = {
+    "keyfile_dict": "token",
+    "key_path": "token",
+    "project": "project",
+    "endpoint_url": "endpoint_url",
+    "anonymous": "token",
+}
 PROVIDERS = {
-    "gs": "apache-airflow-providers-google",
-    "gcs": "apache-airflow-providers-google",
     "abfs": "apache-airflow-providers-microsoft-azure",
     "abfss": "apache-airflow-providers-microsoft-azure",
     "adl": "apache-airflow-providers-microsoft-azure",
@@ -34,7 +43,8 @@ def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
     """The filesystem that holds `path`, with the credentials of a connection; made anew for each task.
 
     S3 is there by itself: login and password are the key's id and secret, the extra may have what `S3_EXTRA` names.
-    Every other scheme is asked of Airflow, whose providers bring their own.
+    Google's storage needs the package gcsfs; the extra may have what `GOOGLE_EXTRA` names. Every other scheme is asked
+    of Airflow, whose providers bring their own.
 
     Raises:
         NoConnection: there is no such connection, it has what nothing reads, or no provider knows the scheme.
@@ -55,6 +65,8 @@ def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
         from include.object_storage import s3_filesystem
 
         return s3_filesystem(**_s3_settings(connection))
+    if scheme in GOOGLE_SCHEMES:
+        return _google_filesystem(path, connection)
     if not has_fs(scheme):
         install = f"install {PROVIDERS[scheme]}" if scheme in PROVIDERS else "install the provider that has it"
         raise NoConnection(f"No provider of Airflow knows the storage of {path}: {install}, or correct the path.")
@@ -65,13 +77,7 @@ def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
 
 
 def _s3_settings(connection: Connection) -> dict[str, Any]:
-    extra = connection.extra_dejson
-    unread = sorted(set(extra) - set(S3_EXTRA))
-    if unread:
-        raise NoConnection(
-            f"Airflow's connection {connection.conn_id!r} has {', '.join(map(repr, unread))} in its extra, which "
-            f"Millrace does not read: remove it, the keys for S3 are {', '.join(S3_EXTRA)}."
-        )
+    extra = _extra(connection, S3_EXTRA)
     if bool(connection.login) != bool(connection.password):
         raise NoConnection(
             f"Airflow's connection {connection.conn_id!r} has one of login and password: give it the key's id as login "
@@ -79,3 +85,33 @@ def _s3_settings(connection: Connection) -> dict[str, Any]:
         )
     keys = {"access_key": connection.login, "secret_key": connection.password} if connection.login else {}
     return {**keys, **{S3_EXTRA[name]: value for name, value in extra.items()}}
+
+
+def _google_filesystem(path: str, connection: Connection) -> AbstractFileSystem:
+    from include.google_storage import google_filesystem
+
+    extra = _extra(connection, GOOGLE_EXTRA)
+    if isinstance(keyfile := extra.get("keyfile_dict"), str):
+        try:
+            extra["keyfile_dict"] = json.loads(keyfile)
+        except ValueError as error:
+            raise NoConnection(
+                f"Airflow's connection {connection.conn_id!r} has a keyfile_dict that is no JSON: paste the whole key "
+                "file."
+            ) from error
+    if extra.pop("anonymous", False):
+        extra["anonymous"] = "anon"
+    try:
+        return google_filesystem(**{GOOGLE_EXTRA[name]: value for name, value in extra.items()})
+    except ImportError as error:
+        raise NoConnection(f"The storage of {path} needs the package gcsfs, which is missing: install it.") from error
+
+
+def _extra(connection: Connection, known: Mapping[str, str]) -> dict[str, Any]:
+    extra: dict[str, Any] = dict(connection.extra_dejson)
+    if unread := sorted(set(extra) - set(known)):
+        raise NoConnection(
+            f"Airflow's connection {connection.conn_id!r} has {', '.join(map(repr, unread))} in its extra, which "
+            f"Millrace does not read: remove it, the keys for this storage are {', '.join(known)}."
+        )
+    return extra

@@ -102,9 +102,9 @@ def test_a_storage_whose_provider_is_not_installed_names_the_package(monkeypatch
     set_connection(monkeypatch)
 
     with pytest.raises(NoConnection) as refusal:
-        filesystem_for("gs://bucket/x", "objects")
+        filesystem_for("abfs://bucket/x", "objects")
 
-    assert_readable(refusal.value, "gs://bucket/x", "apache-airflow-providers-google")
+    assert_readable(refusal.value, "abfs://bucket/x", "apache-airflow-providers-microsoft-azure")
 
 
 def test_a_local_path_is_a_storage_as_well(monkeypatch, tmp_path):
