@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from include.local.stack import Stack
 from include.pipeline import load_pipeline
 from tests.browser.conftest import BROWSERS, installed_browser
+from tests.workflows import BUNDLED
 
 PIPELINE = "digits"
 INGEST, TRAIN, PREDICT, REPLAY = (f"{PIPELINE}.{workflow}" for workflow in ("ingest", "train", "predict", "replay"))
@@ -55,6 +56,10 @@ def test_the_list_of_dags_shows_the_pipelines_and_their_latest_runs(airflow: Pag
         expect(airflow.get_by_role("link", name=dag_id, exact=True)).to_be_visible()
         latest = airflow.locator(f'a[href^="/dags/{dag_id}/runs/"]', has=airflow.locator("time"))
         expect(latest).to_have_accessible_name(re.compile("success$"))
+    airflow.get_by_role("button", name="Show table view").click()
+    for pipeline in BUNDLED:
+        link = airflow.get_by_role("table").get_by_role("link", name=f"{pipeline}.train", exact=True)
+        expect(link).to_be_visible()
     picture(airflow, screenshots / "dags.png")
 
 
