@@ -13,7 +13,7 @@ from typing import get_args
 from include.kafka.broker import running_cluster
 from include.kafka.connection import KafkaConnection
 from tests.faults.attempts import succeed
-from tests.faults.points import Point, RenamePoint, TransactionPoint
+from tests.faults.points import Point, TrainingPoint, TransactionPoint
 from tests.faults.rows import Row, Setting, middle
 from tests.faults.witness import Witness
 from tests.faults.work import Ingest, Prediction, Training, Work
@@ -152,7 +152,7 @@ def transaction_points(draws: Random, number: int) -> list[Kill]:
 
 def rename_points(draws: Random, number: int) -> list[Kill]:
     """Kills around the renames that make checkpoint and result whole, of all three targets."""
-    everything = [(point, target) for target in TARGETS for point in get_args(RenamePoint)]
+    everything = [(point, target) for target in TARGETS for point in get_args(TrainingPoint)]
     chosen = draws.sample(everything, number)
     return [Kill(target, point, draws.randint(1, 12) if "checkpoint" in point else 1) for point, target in chosen]
 

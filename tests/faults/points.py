@@ -27,15 +27,14 @@ TransactionPoint = Literal[
     "during commit",
     "after commit",
 ]
-RenamePoint = Literal[
+TrainingPoint = Literal[
     "before checkpoint rename",
     "after checkpoint rename",
     "before result rename",
     "after result rename",
-    "before parquet rename",
-    "after parquet rename",
 ]
-Point = TransactionPoint | RenamePoint
+ExportPoint = Literal["before parquet rename", "after parquet rename"]
+Point = TransactionPoint | TrainingPoint | ExportPoint
 
 WAKE = signal.SIGUSR1
 FLUSH_S = 60
