@@ -93,15 +93,20 @@ def _list_offsets(
     while True:
         futures = admin.list_offsets(asked, isolation_level=level, request_timeout=connection.timeout_s)
         try:
-            return {
+            offsets = {
                 partition.partition: future.result(timeout=connection.timeout_s + 5).offset
                 for partition, future in futures.items()
             }
+            if min(offsets.values(), default=0) < 0:
+                # Seen of a broker under load: librdkafka tells neither an offset nor an error.
+                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))  # noqa: TRY301 - as if it had
         except KafkaException as error:
             topic = next(iter(asked)).topic
             if error.args[0].code() not in moving or time.monotonic() > deadline:
                 raise connection.explain(error, f"listing offsets of {topic}", topic=topic) from error
             time.sleep(POLL_S)
+        else:
+            return offsets
 
 
 def freeze_ranges(

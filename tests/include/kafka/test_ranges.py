@@ -7,7 +7,7 @@ from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicMissing, TopicRecreated
@@ -112,6 +112,28 @@ def test_a_log_that_is_shorter_than_it_was_is_refused(kafka, new_topic):
         check_ranges(kafka, [replace(item, end=item.end + 1)])
 
     assert_readable(refusal.value, topic, "partition 0", "offset 4", "[0, 3) are available", "unclean")
+
+
+def test_an_answer_without_an_offset_is_asked_for_again(kafka, new_topic, monkeypatch):
+    """Taken as it is, -1001 would be a log that has lost its tail."""
+    topic = new_topic()
+    commit(kafka, topic, [Plain(value=b"x")])
+    asked = []
+    listing = AdminClient.list_offsets
+
+    def once_without_an_offset(client, wanted, **settings):
+        asked.append(wanted)
+        futures = listing(client, wanted, **settings)
+        if len(asked) > 1:
+            return futures
+        for future in futures.values():
+            future.result(10).offset = OFFSET_INVALID
+        return futures
+
+    monkeypatch.setattr(AdminClient, "list_offsets", once_without_an_offset)
+
+    assert available_offsets(kafka, topic, [0])[0][0] == 0
+    assert len(asked) == 3
 
 
 def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):
