@@ -1,15 +1,33 @@
-"""What the docs say of figures and reason codes is what the suite has measured and the code has."""
+"""What the docs say of figures, reason codes and settings is what the suite has measured and the code has."""
 
 from __future__ import annotations
 
 import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from include.codecs.base import REASONS
 from include.envelopes.base import REASONS as ENVELOPE_REASONS
+from include.kinds import IMPORTED
+from include.pipeline import KINDS, Pipeline, read_pipeline
 from include.state import PROJECT_ROOT
 from tests.faults.rows import BEGIN, END, markdown
 
 PAGE = (PROJECT_ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+SETTINGS = (PROJECT_ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```", SETTINGS, re.MULTILINE | re.DOTALL)
+
+# What an example does not say.
+REST = {
+    "format": {"kind": "image.png", "height": 64, "width": 64},
+    "source": {"kind": "folder", "path": "pictures"},
+    "model": {"kind": "convnet"},
+    "training": {"labels": ["cat", "dog"]},
+}
 
 
 def test_the_page_shows_the_figures_of_the_last_whole_run() -> None:
@@ -30,3 +48,26 @@ def test_the_page_names_every_reason_of_a_format() -> None:
 
 def test_the_page_names_every_reason_of_an_envelope() -> None:
     assert [reason for reason in ENVELOPE_REASONS if f"`{reason}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_of_the_settings_is_a_valid_pipeline(example: str, tmp_path: Path) -> None:
+    rest: dict[str, Any] = dict(REST)
+    if "samples" in tomllib.loads(example).get("topics", {}):
+        del rest["source"]
+    added = [
+        f"[{table}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
+        for table, settings in rest.items()
+        if table not in tomllib.loads(example)
+    ]
+    file = tmp_path / "example.toml"
+    file.write_text("\n".join(['description = "Cat or dog?"', example, *added]))
+
+    loaded = read_pipeline(file)
+
+    assert isinstance(loaded, Pipeline), loaded
+
+
+@pytest.mark.parametrize("table", ["augment", "envelope", "format", "model", "source"])
+def test_the_settings_name_every_kind(table: str) -> None:
+    assert [kind for kind in KINDS[table] if kind not in (IMPORTED, "millrace") and f"`{kind}`" not in SETTINGS] == []

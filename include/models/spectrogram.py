@@ -24,7 +24,7 @@ class SpectrogramNet(ModelDefinition):
     channels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (16, 32, 64, 64)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
 
-    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from torch import nn
 
         if len(input_shape) != 3:
@@ -40,9 +40,9 @@ class SpectrogramNet(ModelDefinition):
                 f"the format has {bands}x{frames}: name fewer [model] channels, or a smaller hop in [format]."
             )
         layers: list[nn.Module] = [nn.InstanceNorm2d(inputs)]
-        for outputs in self.channels:
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+        for channels in self.channels:
+            layers += [nn.Conv2d(inputs, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
-            inputs = outputs
-        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(inputs, classes)]
+            inputs = channels
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(inputs, outputs)]
         return nn.Sequential(*layers)
