@@ -63,8 +63,18 @@ def keras_network(model: Any, input_shape: tuple[int, ...]) -> nn.Module:
                 self.add_module(str(position), nn.ParameterDict(group))
 
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                self._hold_frozen()
             outputs: torch.Tensor = model(inputs, training=self.training)
             return outputs
+
+        def _hold_frozen(self) -> None:
+            """Tell a layer that its parameters are frozen, or the statistics of a normalisation would move."""
+            frozen = {id(value) for group in self.children() if not group.training for value in group.parameters()}
+            for layer in model._flatten_layers() if frozen else ():
+                # Of itself and the layers in it; Keras lists the states of random numbers apart.
+                if layer.trainable and layer.weights and all(id(weight.value) in frozen for weight in layer.weights):
+                    layer.trainable = False
 
     network = KerasNetwork()
     for name in ("loss_of", "metrics_of"):

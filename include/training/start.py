@@ -156,8 +156,8 @@ def load_start(network: nn.Module, start: Start, weights: Path) -> None:
 def freeze_layers(network: nn.Module, patterns: Sequence[str]) -> None:
     """Let the parameters that match stay as they are.
 
-    A layer whose parameters all do is in evaluation mode from now on, so that the statistics of a normalisation stay
-    as well.
+    A layer of which all parameters do, those of the layers in it too, is in evaluation mode from now on, so that the
+    statistics of a normalisation stay as well.
 
     Args:
         patterns: of parameters' names, as shells have them: `0.*` for all of layer 0.
@@ -166,6 +166,7 @@ def freeze_layers(network: nn.Module, patterns: Sequence[str]) -> None:
         WrongFreeze: a pattern matches nothing, or nothing is left to learn.
     """
     parameters = dict(network.named_parameters())
+    frozen: set[int] = set()
     for pattern in patterns:
         found = [parameters[name] for name in parameters if fnmatchcase(name, pattern)]
         if not found:
@@ -175,14 +176,15 @@ def freeze_layers(network: nn.Module, patterns: Sequence[str]) -> None:
             )
         for parameter in found:
             parameter.requires_grad_(False)
+            frozen.add(id(parameter))
     if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
         raise WrongFreeze(
             f"The patterns {', '.join(map(repr, patterns))} of training.freeze match all of the network's parameters: "
             "leave some to learn."
         )
     for module in network.modules():
-        own = list(module.parameters(recurse=False))
-        if patterns and own and not any(parameter.requires_grad for parameter in own):
+        held = list(module.parameters())
+        if any(id(parameter) in frozen for parameter in held) and not any(item.requires_grad for item in held):
             module.eval()
 
 

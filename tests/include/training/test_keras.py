@@ -18,6 +18,7 @@ from include.state import PROJECT_ROOT
 from include.targets.classification import Classification
 from include.training.loop import train
 from include.training.result import write_result
+from include.training.start import freeze_layers
 from tests.handwriting import job_over
 from tests.resuming import bits, trained_in_pieces
 from tests.sentences import assert_readable
@@ -35,6 +36,10 @@ def named(input_shape, outputs):
     last = layers.Conv2D(8, 3, padding="same", activation="relu")(last)
     last = layers.BatchNormalization()(layers.MaxPooling2D()(last))
     return keras.Model(inputs, layers.Dense(outputs)(layers.Dropout(0.2)(layers.Flatten()(last))))
+
+def bare(input_shape, outputs):
+    return keras.Sequential([layers.Flatten(), layers.Dense(4), layers.BatchNormalization(center=False, scale=False),
+                             layers.Dense(outputs)])
 
 def lazy(input_shape, outputs):
     return keras.Sequential([layers.Flatten(), layers.Dense(32, activation="relu"), layers.Dropout(0.2),
@@ -108,6 +113,27 @@ def test_dropout_and_normalisation_go_by_the_mode_of_the_network(keras_models: s
     inputs = torch.rand(8, 1, 8, 8)
     assert torch.equal(network(inputs), network(inputs))
     assert not torch.equal(network.train()(inputs), network(inputs))
+
+
+@pytest.mark.parametrize(
+    ("name", "patterns", "moves"),
+    [
+        ("named", ["1.*"], False),
+        ("named", ["1.gamma", "1.beta"], False),
+        ("named", ["0.*"], True),
+        ("bare", ["1.*"], False),
+        ("bare", ["0.*"], True),
+    ],
+)
+def test_the_statistics_of_a_normalisation_stay_where_it_is_frozen(
+    keras_models: str, name: str, patterns: list[str], moves: bool
+) -> None:
+    model = ImportedModel(kind=f"{keras_models}:{name}")
+    network = build_network(model, (1, 8, 8), Classification(("a", "b")), file="own.toml").train()
+    freeze_layers(network, patterns)
+    before = network.state_dict()["1.moving_mean"].clone()
+    network(torch.rand(8, 1, 8, 8))
+    assert torch.equal(network.state_dict()["1.moving_mean"], before) is not moves
 
 
 def test_a_process_that_nobody_told_takes_the_torch_backend(keras_models: str, tmp_path: Path) -> None:

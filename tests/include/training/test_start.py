@@ -149,3 +149,15 @@ def test_the_statistics_of_a_frozen_normalisation_stay() -> None:
     made(torch.randn(8, 4) * math.pi)
     assert torch.equal(made[1].running_mean, mean)
     assert made[3].training
+
+
+def test_layers_in_a_module_whose_own_parameter_is_frozen_are_trained_as_before() -> None:
+    class Positioned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = nn.Parameter(torch.zeros(4))
+            self.layers = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(), nn.Linear(5, 3))
+
+    made = Positioned().train()
+    freeze_layers(made, ["position"])
+    assert all(module.training for module in made.layers.modules())
