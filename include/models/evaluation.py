@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from include.targets.base import Target
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,5 +75,9 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Ten
     finally:
         for module, training in modes:
             module.training = training
-    metrics = tally.metrics() | {name: float(total) / samples for name, total in own.items()}
+    means = {name: float(total) / samples for name, total in own.items()}
+    # JSON has no such numbers, and an undefined figure that decides nothing is no reason to lose a training.
+    if undefined := sorted(name for name, value in means.items() if not math.isfinite(value)):
+        log.warning("The network's own metrics %s are no finite numbers here and are left out.", ", ".join(undefined))
+    metrics = tally.metrics() | {name: value for name, value in means.items() if math.isfinite(value)}
     return Evaluation(samples, float(loss) / max(samples, 1), target.metric, metrics, tally.confusion())

@@ -70,3 +70,15 @@ def test_the_mode_is_restored_when_reading_the_batches_fails() -> None:
     with pytest.raises(OSError, match="gone"):
         evaluate(network, broken(), CLASSES)
     assert network.training
+
+
+def test_an_own_metric_that_is_undefined_is_told_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """JSON has no NaN, and the model's card would be none that can be read."""
+
+    class Measured(Fixed):
+        def metrics_of(self, outputs: torch.Tensor, _targets: torch.Tensor) -> dict[str, float]:
+            return {"recall": math.nan, "largest": float(outputs.max())}
+
+    found = evaluate(Measured(), [(one_hot(1), torch.tensor([1]))], CLASSES)
+    assert found.metrics == {"accuracy": 1.0, "largest": 1.0}
+    assert "recall" in caplog.text
