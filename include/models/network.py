@@ -85,7 +85,8 @@ def _check_methods(network: nn.Module, found: torch.Tensor, target: Target, kind
     import numpy as np
     import torch
 
-    truth = torch.from_numpy(np.zeros((SAMPLES, *target.shape), target.dtype))
+    # Keras answers on a GPU where there is one.
+    truth = torch.from_numpy(np.zeros((SAMPLES, *target.shape), target.dtype)).to(found.device)
     try:
         loss = loss_function(network, target)(found, truth)
         metrics = own_metrics(network, target.restored(found), truth)

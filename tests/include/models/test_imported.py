@@ -18,6 +18,8 @@ from tests.sentences import assert_readable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from include.targets.base import Tally
+
 SHAPE = (1, 8, 8)
 LETTERS = Classification(("a", "b", "c"))
 
@@ -77,6 +79,19 @@ def test_the_look_with_zeros_draws_nothing_from_the_generator() -> None:
     assert torch.equal(torch.get_rng_state(), after)
     for name, tensor in built.state_dict().items():
         assert torch.equal(looked_at.state_dict()[name], tensor)
+
+
+def test_answers_that_are_on_another_device_are_looked_at_there(module: Callable[[str], str]) -> None:
+    """Keras answers on the GPU where there is one, whatever the inputs are on."""
+    content = METHODS.replace("self.layer(inputs.flatten(1))", "torch.empty(len(inputs), 3, device='meta')")
+
+    class Counted(Classification):
+        def tally(self, device: torch.device) -> Tally:
+            assert device.type == "meta"
+            return super().tally(torch.device("cpu"))  # the other has no numbers
+
+    model = ImportedModel(kind=f"{module(content)}:Net")
+    assert build_network(model, SHAPE, Counted(LETTERS.labels), file="own.toml").layer.out_features == 3
 
 
 @pytest.mark.parametrize(
