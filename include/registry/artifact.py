@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.safetensors"
 CARD = "model_card.json"
-LIBRARIES = ("torch", "safetensors", "numpy", "confluent-kafka")
+LIBRARIES = ("torch", "safetensors", "numpy", "confluent-kafka", "pillow", "simplejpeg", "soundfile", "soxr")
 
 
 class WrongModel(PermanentError):
