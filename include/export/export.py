@@ -78,7 +78,10 @@ class _Piece:
 
     @property
     def last_leader_epoch(self) -> int:
-        epoch = self.messages[-1].leader_epoch() if self.messages else None
+        """Of the record right before `end`; a marker's is not known."""
+        if not self.messages or (self.messages[-1].offset() or 0) + 1 < self.end:
+            return UNKNOWN_EPOCH
+        epoch = self.messages[-1].leader_epoch()
         return UNKNOWN_EPOCH if epoch is None else epoch
 
 
@@ -166,7 +169,9 @@ def _pieces(
             yield piece
             left, epoch = replace(left, start=planned), piece.last_leader_epoch
     messages_left = chain.from_iterable(read_range(connection, consumer, left, leader_epoch=epoch))
-    while messages := list(islice(messages_left, rows)):
+    # What is no record, at the end, is passed over too: it would be taken for lost when retention has removed it.
+    while left.offsets:
+        messages = list(islice(messages_left, rows))
         end = (messages[-1].offset() or 0) + 1 if len(messages) == rows else left.end
         piece = _Piece(left.start, end, messages, epoch)
         yield piece

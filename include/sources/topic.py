@@ -24,8 +24,8 @@ UNKNOWN_EPOCH = -1
 class TopicRange(NamedTuple):
     """Offsets `start` to `end`, exclusive, of a partition.
 
-    The epochs are those of the leaders that wrote the last record before the range and the last one in it, by which
-    Kafka tells a log that has lost its tail though it has grown again; -1 where they are not known.
+    The epochs are those of the leaders that wrote what lies right before the range and at its end, by which Kafka tells
+    a log that has lost its tail though it has grown again; -1 where they are not known, as those of markers are.
     """
 
     partition: int
@@ -184,10 +184,15 @@ class TopicSource(Source):
         for turn, item in enumerate(sorted(left, key=lambda item: item.end - item.start)):
             share = -(-(most - taken) // (len(left) - turn))
             number, end, epoch = 0, item.start, item.epoch_before
-            for record in islice(self._read_by().read(topic_id, [item]), share):
+            for record in self._read_by().read(topic_id, [item]):
+                if number == share:
+                    break
                 number, end, epoch = number + 1, record.offset + 1, record.leader_epoch
-            # Behind the last record there may be markers.
-            chosen.append(item._replace(end=item.end if number < share else end, last_epoch=epoch))
+            else:
+                if end < item.end:
+                    # Behind the last record there are markers, which may be of a later leader.
+                    end, epoch = item.end, UNKNOWN_EPOCH
+            chosen.append(item._replace(end=end, last_epoch=epoch))
             taken += number
         return sorted(chosen), taken
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from include.export.export import ExportLost, export_predictions
+from include.export.export import STEP, ExportLost, export_predictions
 from include.export.place import ExportRefused, ExportUnreachable, Place
 from include.kafka import ledger
 from include.kafka.errors import RangeUnavailable
+from include.kafka.progress import read_progress
+from include.kafka.ranges import freeze_ranges
 from include.kafka.record import Address
 from include.kafka.topics import ensure_topics
 from include.prediction.read import read_predictions
@@ -95,6 +97,34 @@ def test_a_run_writes_what_the_one_before_has_not(kafka, new_pipeline, place, fo
     assert export(kafka, pipeline, place).rows == 3
 
     assert exported(folder) == list(range(33))
+
+
+@pytest.mark.parametrize(("write", "known"), [(commit, False), (produce, True)])
+def test_the_leader_epoch_is_kept_only_where_a_record_lies_right_before_the_position(
+    kafka, new_pipeline, place, write, known
+):
+    """A marker may be of a later one, and the broker would take the log for one that has lost its tail."""
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(3), write=write)
+
+    export(kafka, pipeline, place)
+
+    ranges = freeze_ranges(kafka, pipeline.predictions_topic)
+    assert ("leader_epoch" in read_progress(kafka, pipeline.name, STEP, ranges)[0]) is known
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_what_retention_removes_after_it_was_written_is_not_lost(kafka, new_pipeline, place, folder, rows):
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(2))
+    publish(kafka, pipeline, range(100, 103), write=abort)
+    export(kafka, pipeline, place, rows=rows)
+    delete_records(kafka, pipeline.predictions_topic, 0, freeze_ranges(kafka, pipeline.predictions_topic)[0].end)
+    publish(kafka, pipeline, range(2, 4))
+
+    assert export(kafka, pipeline, place).rows == 2
+
+    assert exported(folder) == list(range(4))
 
 
 def test_what_is_no_prediction_is_counted_and_passed_over(kafka, new_pipeline, place, folder):

@@ -177,6 +177,31 @@ def test_records_that_retention_removed_unsent_are_refused_until_accepted(kafka,
     assert numbers_in_topics(kafka, pipeline) == [0, 1, 2, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize(("write", "known"), [(commit, False), (produce, True)])
+def test_the_leader_epoch_is_kept_only_where_a_record_lies_right_before_the_position(
+    kafka, new_topic_pipeline, write, known
+):
+    """A marker may be of a later one, and the broker would take the log for one that has lost its tail."""
+    pipeline = new_topic_pipeline()
+    fill(kafka, pipeline.source.topic, range(3), write=write)
+
+    source = pipeline.source.through(reader(kafka, pipeline)).resume(0, {}, 10)
+
+    assert (source.prefix(3)["ranges"][0][-1] == 0) is known
+
+
+def test_what_retention_removes_after_a_batch_took_all_of_it_is_not_lost(kafka, new_topic_pipeline):
+    pipeline = new_topic_pipeline()
+    fill(kafka, pipeline.source.topic, range(3))
+    ingest(kafka, pipeline, records=3)
+    delete_records(kafka, pipeline.source.topic, 0, 4)
+    fill(kafka, pipeline.source.topic, range(3, 6))
+
+    ingest(kafka, pipeline, "second")
+
+    assert numbers_in_topics(kafka, pipeline) == list(range(6))
+
+
 def test_a_batch_that_retention_cut_between_its_attempts_is_refused(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(9), write=produce)
