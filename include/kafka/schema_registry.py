@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from include.errors import MillraceError, PermanentError
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 SECRET_WORDS = ("password", "secret", "token", "user.info")
 TIMEOUT_S = 30
 DENIED = (401, 403)
-NOT_FOUND = 404
+# The registry's own word, where any other server, one before it too, has a bare 404 for what it does not know.
+SCHEMA_NOT_FOUND = 40403
 HTTP_LIBRARIES = ("httpx", "httpx2")
 # Ids that the registry does not know are not asked for again by the same reader; so many are remembered.
 UNKNOWN_KEPT = 10_000
@@ -56,8 +58,9 @@ class SchemaRegistry:
 
     @property
     def secrets(self) -> list[str]:
-        """Those of its settings that nobody may see."""
-        return [str(value) for name, value in self.settings.items() if any(word in name for word in SECRET_WORDS)]
+        """Those of its settings that nobody may see, and the password alone of a login and password."""
+        values = [str(value) for name, value in self.settings.items() if any(word in name for word in SECRET_WORDS)]
+        return [*values, str(self.settings.get("basic.auth.user.info", "")).partition(":")[2]]
 
     def to_dict(self) -> dict[str, Any]:
         """With the secrets, for a pipe to another process and nothing else."""
@@ -104,11 +107,28 @@ def registry_at(
     """
     if not host:
         raise RegistryRefused("The Airflow connection of the Schema Registry has no host: give it the registry's URL.")
-    url = host if "://" in host else f"{scheme or 'http'}://{host}"
+    url, user_info = _taken_apart(host if "://" in host else f"{scheme or 'http'}://{host}")
     settings: dict[str, Any] = {"timeout": TIMEOUT_S, **(extra or {}), "url": f"{url}:{port}" if port else url}
     if login:
-        settings["basic.auth.user.info"] = f"{login}:{password or ''}"
+        user_info = f"{login}:{password or ''}"
+    if user_info:
+        settings["basic.auth.user.info"] = user_info
     return SchemaRegistry(settings)
+
+
+def _taken_apart(url: str) -> tuple[str, str]:
+    """A URL, or several, without credentials, for the HTTP library logs it; and the first ones, as `user:password`."""
+    told: list[str] = []
+    urls: list[str] = []
+    for one in url.split(","):
+        scheme, separator, rest = one.partition("://")
+        authority, slash, path = rest.partition("/")
+        credentials, _, place = authority.rpartition("@")
+        urls.append(f"{scheme}{separator}{place}{slash}{path}")
+        if credentials:
+            user, _, password = credentials.partition(":")
+            told.append(f"{unquote(user)}:{unquote(password)}")
+    return ",".join(urls), next(iter(told), "")
 
 
 class Schemas:
@@ -132,7 +152,7 @@ class Schemas:
         try:
             return self.client.get_schema(schema_id)
         except SchemaRegistryError as error:
-            if error.http_status_code != NOT_FOUND:
+            if error.error_code != SCHEMA_NOT_FOUND:
                 raise self.explain(error, schema_id) from error
         except Exception as error:
             raise self.explain(error, schema_id) from error

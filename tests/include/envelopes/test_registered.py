@@ -213,7 +213,7 @@ def failing(server, status):
 class TestFailures:
     """A registry that can't be asked says nothing of a record: it must not become a dead letter."""
 
-    @pytest.mark.parametrize(("status", "error"), [(503, RegistryAway), (500, RegistryAway), (403, RegistryRefused)])
+    @pytest.mark.parametrize(("status", "error"), [(503, RegistryAway), (500, RegistryAway), (404, RegistryAway), (403, RegistryRefused)])
     def test_an_answer_that_is_none_is_no_fault_of_the_record(self, server, registry, write, status, error):
         value = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
         once = SchemaRegistry({**registry.settings, "max.retries": 0})
@@ -234,6 +234,15 @@ class TestFailures:
             AVRO.open_with(schemas, None)(b"\0\0\0\0\1abc")
         assert_readable(refused.value, server.url)
         assert "not-the-password" not in f"{refused.value}{registry!r}"
+
+    def test_a_password_in_its_url_works_and_is_not_logged(self, server, write, caplog):
+        value = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
+        registry = registry_at(server.url.replace("://", f"://{USER}@"))
+        with caplog.at_level("DEBUG"), registry.client() as schemas:
+            assert AVRO.open_with(schemas, None)(value).content == PIXELS
+        assert "/schemas/ids/" in caplog.text
+        assert "a-registry-s-password" not in caplog.text
+        assert "a-registry-s-password" in registry.secrets
 
     def test_an_id_that_is_unknown_is_asked_for_once(self, server, opening):
         opened = opening(AVRO)
