@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import io
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from include.envelopes.base import Open
-from include.envelopes.registered import RegisteredEnvelope
+from include.envelopes.registered import PREFIX_BYTES, RegisteredEnvelope, schema_id_of
 from include.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class AvroEnvelope(RegisteredEnvelope):
 
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open:
         from confluent_kafka.schema_registry.avro import AvroDeserializer
+        from fastavro._read_py import schemaless_reader
 
         if schemas is None:
             raise ValueError("Avro is read with a Schema Registry, and none was given.")
@@ -41,4 +43,34 @@ class AvroEnvelope(RegisteredEnvelope):
                 f"The Schema Registry at {schemas.url} has no schema {self.reader_schema}, which "
                 "envelope.reader_schema names: correct it."
             )
-        return self.wired(schemas, "AVRO", AvroDeserializer(schemas.client, reader), label)
+        deserializer = AvroDeserializer(schemas.client, reader)
+        recursive: dict[int, Any] = {}
+
+        def deserialize(value: bytes) -> Any:
+            schema_id = schema_id_of(value)
+            if schema_id not in recursive:
+                parsed = deserializer._get_parsed_schema(schemas.client.get_schema(schema_id))
+                recursive[schema_id] = parsed if _holds_itself(parsed) else None
+            if (parsed := recursive[schema_id]) is not None:
+                # The compiled reader ends the process where a value goes deeper than its stack; this one raises.
+                schemaless_reader(io.BytesIO(value[PREFIX_BYTES:]), parsed)
+            return deserializer(value)
+
+        return self.wired(schemas, "AVRO", deserialize, label)
+
+
+def _holds_itself(schema: Any, within: frozenset[str] = frozenset()) -> bool:
+    """Whether a type of a parsed schema has itself in it, as those of lists and trees do."""
+    if isinstance(schema, str):
+        return schema in within
+    if isinstance(schema, list):
+        return any(_holds_itself(part, within) for part in schema)
+    if "name" in schema:
+        within |= {schema["name"]}
+    parts = [
+        schema.get("type"),
+        schema.get("items"),
+        schema.get("values"),
+        *(f["type"] for f in schema.get("fields", [])),
+    ]
+    return any(_holds_itself(part, within) for part in parts if part is not None)

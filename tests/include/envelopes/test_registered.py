@@ -173,6 +173,21 @@ def test_what_is_not_in_its_format_is_refused_with_its_reason(write, opening, ki
     assert_readable(refused.value)
 
 
+def test_a_value_that_is_deeper_than_the_stack_ends_no_process(write, opening):
+    tree = {
+        "name": "tree",
+        "type": {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]},
+    }
+    value = write({"image": PIXELS, "id": 7, "tree": {"next": {"next": None}}}, avro_schema(IMAGE, ID, tree))
+    opened = opening(AVRO, None)
+
+    assert opened(value) == Opened(PIXELS, b"7")
+    with pytest.raises(Unfit) as refused:
+        opened(value[:-3] + b"\x02" * 1_000_000 + b"\0")
+
+    assert refused.value.reason == "not-its-schema"
+
+
 def test_a_schema_of_another_type_is_refused(write, opening):
     with pytest.raises(Unfit) as refused:
         opening(AVRO)(write({"image": "AAAA", "id": 7}, JSON_SCHEMA))
@@ -213,7 +228,9 @@ def failing(server, status):
 class TestFailures:
     """A registry that can't be asked says nothing of a record: it must not become a dead letter."""
 
-    @pytest.mark.parametrize(("status", "error"), [(503, RegistryAway), (500, RegistryAway), (404, RegistryAway), (403, RegistryRefused)])
+    @pytest.mark.parametrize(
+        ("status", "error"), [(503, RegistryAway), (500, RegistryAway), (404, RegistryAway), (403, RegistryRefused)]
+    )
     def test_an_answer_that_is_none_is_no_fault_of_the_record(self, server, registry, write, status, error):
         value = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
         once = SchemaRegistry({**registry.settings, "max.retries": 0})
