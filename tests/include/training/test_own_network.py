@@ -13,6 +13,7 @@ from include.registry.artifact import UntrustedModel, load_model
 from include.training.loop import train
 from include.training.result import write_result
 from tests.handwriting import job_over
+from tests.resuming import bits, trained_in_pieces
 from tests.sentences import assert_readable
 
 if TYPE_CHECKING:
@@ -66,6 +67,34 @@ def test_it_learns_by_its_own_loss_and_is_rebuilt_from_its_card(
     assert model.card.metrics.top_3 == trained.evaluation.metrics["top_3"]  # type: ignore[attr-defined]
     inputs = torch.rand(3, *job.format.input_shape)
     assert torch.equal(model.network(inputs), trained.network.eval()(inputs))
+
+
+CHANCE = """
+import random
+import numpy as np
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, input_shape, outputs, width):
+        super().__init__(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.LazyLinear(outputs))
+
+    def forward(self, inputs):
+        if self.training:
+            inputs = inputs * random.gauss(1, 0.3) + np.random.normal(0, 0.3)
+        return super().forward(inputs)
+"""
+
+
+def test_one_that_draws_from_python_s_and_numpy_s_generators_is_resumed_with_the_same_bits(
+    kafka: KafkaConnection, images: str, own: ImportedModel, tmp_path: Path
+) -> None:
+    (tmp_path / f"{MODULE}.py").write_text(CHANCE)
+    job = job_over(kafka, images, model=own, epochs=3)
+    whole = train(job, kafka, tmp_path / "whole")
+    pieces, attempts = trained_in_pieces(kafka, job, tmp_path / "pieces", 11)
+    assert attempts > 2
+    assert bits(pieces) == bits(whole)
 
 
 def test_a_card_may_not_name_code_that_the_pipeline_s_file_does_not(
