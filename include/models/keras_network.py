@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 SEEDS = "seed_generator_state"
+# Of a variable without a name: how many the process has made before.
+UNNAMED = re.compile(r"^variable_\d+$")
 
 
 def is_keras(network: object) -> bool:
@@ -56,7 +60,8 @@ def keras_network(model: Any, input_shape: tuple[int, ...]) -> nn.Module:
             groups: dict[str, dict[str, nn.Parameter]] = {}
             for variable in model.variables:
                 layer, _, name = variable.path.rpartition("/")
-                groups.setdefault(layer, {})[name] = variable.value
+                group = groups.setdefault(layer, {})
+                group[_name_among(group, name)] = variable.value
             for layer in (first := [layer for layer in groups if SEEDS in groups[layer]]):
                 self.add_module(f"seeds_{first.index(layer)}", nn.ParameterDict(groups.pop(layer)))
             for position, group in enumerate(groups.values()):
@@ -81,3 +86,10 @@ def keras_network(model: Any, input_shape: tuple[int, ...]) -> nn.Module:
         if hasattr(model, name):
             setattr(network, name, getattr(model, name))
     return network
+
+
+def _name_among(taken: Container[str], name: str) -> str:
+    """A name of its own for each variable: two layers may have been given one name, and so their variables one path."""
+    name = UNNAMED.sub("variable", name)
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+    return next(name for name in names if name not in taken)

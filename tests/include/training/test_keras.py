@@ -41,6 +41,25 @@ def bare(input_shape, outputs):
     return keras.Sequential([layers.Flatten(), layers.Dense(4), layers.BatchNormalization(center=False, scale=False),
                              layers.Dense(outputs)])
 
+class Unnamed(layers.Layer):
+    def build(self, shape):
+        self.first, self.second = self.add_weight(shape=(shape[-1], 4)), self.add_weight(shape=(4, 3))
+
+    def call(self, inputs):
+        return inputs @ self.first @ self.second
+
+def unnamed(input_shape, outputs):
+    return keras.Sequential([layers.Flatten(), Unnamed(), layers.Dense(outputs)])
+
+class Alike(keras.Model):
+    def __init__(self, input_shape, outputs):
+        super().__init__()
+        self.flat = layers.Flatten()
+        self.first, self.second = layers.Dense(4, name="d"), layers.Dense(outputs, name="d")
+
+    def call(self, inputs):
+        return self.second(self.first(self.flat(inputs)))
+
 def lazy(input_shape, outputs):
     return keras.Sequential([layers.Flatten(), layers.Dense(32, activation="relu"), layers.Dropout(0.2),
                              layers.Dense(outputs)])
@@ -94,6 +113,21 @@ def test_its_parameters_are_named_by_position_however_many_models_were_made(kera
         "2.bias",
         "2.kernel",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("unnamed", ["0.variable", "0.variable_1", "1.bias", "1.kernel"]),
+        ("Alike", ["0.bias", "0.bias_1", "0.kernel", "0.kernel_1"]),
+    ],
+)
+def test_variables_without_a_name_or_with_one_twice_are_all_there_under_the_same_names_each_time(
+    keras_models: str, name: str, names: list[str]
+) -> None:
+    model, target = ImportedModel(kind=f"{keras_models}:{name}"), Classification(("a", "b"))
+    for _ in range(2):
+        assert list(build_network(model, (1, 8, 8), target, file="own.toml").state_dict()) == names
 
 
 def test_its_first_weights_follow_the_seed(keras_models: str) -> None:
