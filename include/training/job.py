@@ -15,7 +15,8 @@ from pydantic import Field
 from include.feed.manifest import Manifest, Split
 from include.kafka.ranges import OffsetRange
 from include.kinds import Config
-from include.pipeline import AnyAugmentation, AnyCodec, AnyModel, Pipeline
+from include.pipeline import AnyCodec, AnyModel, Pipeline
+from include.settings import AnyAugmentation
 from include.state import state_dir
 from include.targets.base import Target
 from include.targets.regression import RegressionLoss, Scale

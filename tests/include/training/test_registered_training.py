@@ -18,8 +18,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from include.envelopes.avro import AvroEnvelope
 from include.errors import MillraceError, PermanentError
 from include.kafka.schema_registry import SchemaRegistry, registry_at
-from include.pipeline import TopicLayout
 from include.reading.reading import FieldLabels
+from include.settings import TopicLayout
 from include.training.launch import run_training
 from tests.handwriting import PARTITIONS, Events, handwriting, job_over
 from tests.producing import Plain, produce

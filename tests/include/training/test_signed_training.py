@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from include.errors import PermanentError, Stopped
-from include.pipeline import Signing
+from include.settings import Signing
 from include.training.launch import run_training
 from include.training.loop import CHECKPOINTS
 from tests.handwriting import PARTITIONS, Events, handwriting, job_over
