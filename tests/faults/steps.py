@@ -53,8 +53,9 @@ def predict_job(
     shared = _shared("predict", kafka, pipeline, pace_s)
     tables = {"prediction": pipeline.prediction.model_dump()}
     if pipeline.source is None:  # others fill its topics
-        told = {"topics", "envelope", "labels", "source", "training"}
-        tables |= pipeline.model_dump(mode="json", include=told)
+        told = {"topics", "envelope", "labels", "training"}
+        # What the file does not say stays unsaid: some keys are refused where they mean nothing.
+        tables |= {"source": None, **pipeline.model_dump(mode="json", include=told, exclude_unset=True)}
     return {**shared, "tables": tables, "ranges": [item.to_dict() for item in ranges], "control": control}
 
 
