@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.kafka.record import LONGEST_HEADER_BYTES
 from include.sources.base import SourceRefused
+from include.targets.base import BadLabel
 
 if TYPE_CHECKING:
     from include.codecs.base import Codec
@@ -88,14 +89,18 @@ def usable(pipeline: Pipeline, samples: Iterable[SourceSample]) -> Iterator[Sour
     Raises:
         SourceRefused: one has a label that the pipeline doesn't know, or another shape or dtype than its format.
     """
-    labels = frozenset(pipeline.training.labels)
+    target = pipeline.training.target()
+    known: set[str] = set()
     encodable: set[tuple[Any, Any]] = set()
     for sample in samples:
-        if sample.label is not None and sample.label not in labels:
-            raise SourceRefused(
-                f"Sample {sample.id!r} has the label {sample.label!r} and training.labels of {pipeline.name}.toml has "
-                f"{', '.join(pipeline.training.labels)}: add the label there, or correct it in the source."
-            )
+        if sample.label is not None and sample.label not in known:
+            if isinstance(target.read(sample.label), BadLabel):
+                raise SourceRefused(
+                    f"Sample {sample.id!r} has the label {sample.label!r}, which is none of a {target.task}, and "
+                    f"training.labels of {pipeline.name}.toml has {', '.join(pipeline.training.labels)}: add the label "
+                    "there, or correct it in the source."
+                )
+            known.add(sample.label)
         content = sample.content
         if not isinstance(content, bytes) and (content.shape, content.dtype) not in encodable:
             try:

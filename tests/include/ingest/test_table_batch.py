@@ -101,6 +101,23 @@ def test_a_row_that_came_between_is_never_lost_silently(kafka, new_table_pipelin
     assert_readable(refusal.value, "first 10 rows", place.path)
 
 
+@pytest.mark.parametrize(
+    ("task", "good", "bad"), [("multi-label", ["a,b", '["c"]', ""], "a,d"), ("regression", ["1.5", "-2"], "warm")]
+)
+def test_a_label_is_what_the_task_takes_for_one(kafka, new_pipeline, place, task, good, bad):
+    source = {"kind": "table", "path": place.path, "content": "text", "label": "letter", "id": "key"}
+    training = {"task": task, "labels": ["a", "b", "c"] if task == "multi-label" else ["degrees"]}
+    pipeline = new_pipeline(format=TEXT, source=source, training=training, ingest={"requests_share": 0})
+    place.write("t.jsonl", table("jsonl", [{**row, "letter": text} for row, text in zip(ROWS, good, strict=False)]))
+
+    assert ingest(kafka, pipeline).samples == len(good)
+
+    place.write("u.jsonl", table("jsonl", [{**ROWS[10], "letter": bad}]), second=60)
+    with pytest.raises(SourceRefused) as refusal:
+        ingest(kafka, pipeline, "second")
+    assert_readable(refusal.value, bad, task, "training.labels")
+
+
 def test_a_label_that_the_pipeline_does_not_know_is_refused_before_anything_is_sent(kafka, new_table_pipeline, place):
     pipeline = new_table_pipeline()
     place.write("t.csv", table("csv", [*ROWS, {"key": "odd", "letter": "z", "text": "x"}]))
