@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # One sample would not tell a network that mixes up samples and outputs.
 SAMPLES = 2
 OWN_NAMES = ("loss", "samples")
+# MLflow takes few more, and would refuse the others when the training is done.
+METRIC_NAME = re.compile(r"[^\W_][\w.-]*")
 
 
 class WrongNetwork(PermanentError):
@@ -97,6 +100,11 @@ def _check_methods(network: nn.Module, found: torch.Tensor, target: Target, kind
         raise WrongNetwork(f"{kind} fails in loss_of or metrics_of ({told}): correct the method.") from error
     if not scalar:
         raise WrongNetwork(f"{kind} has a loss_of that returns no scalar tensor: return the mean over the batch.")
+    if unfit := [name for name in named if not METRIC_NAME.fullmatch(name)]:
+        raise WrongNetwork(
+            f"{kind} has a metric of its own named {unfit[0]!r}: name it with letters, digits, _, - and full "
+            "stops, one of the first two at its beginning."
+        )
     taken = {*OWN_NAMES, *target.tally(found.device).metrics()}
     if twice := sorted(taken.intersection(named)):
         raise WrongNetwork(f"{kind} has a metric of its own named {twice[0]!r}, which there is: give it another name.")

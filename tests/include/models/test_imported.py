@@ -112,6 +112,10 @@ def test_answers_that_are_on_another_device_are_looked_at_there(module: Callable
             METHODS + "    def metrics_of(self, o, t): return {'accuracy': 1}\nbuild = lambda *a, depth: Net(*a)",
             ["'accuracy'", "another name"],
         ),
+        (
+            METHODS + "    def metrics_of(self, o, t): return {'top@3': 1}\nbuild = lambda *a, depth: Net(*a)",
+            ["'top@3'", "letters"],
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_it_learns(
