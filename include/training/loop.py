@@ -23,7 +23,7 @@ from include.training.feeds import held_out_feed, training_feed
 from include.training.loss import EpochLoss, LossNotFinite
 from include.training.optimizer import make_optimizer, set_learning_rate
 from include.training.preparation import first_scale, prepare_network, put_start
-from include.training.refusals import HELD_OUT, TRAINING, check_side, side_report
+from include.training.refusals import HELD_OUT, TRAINING, BatchTooSmall, check_side, side_report
 from include.training.resuming import restore_run, run_tensors, warn_of_other_software
 from include.training.schedule import expected_batches, learning_rate
 
@@ -85,6 +85,7 @@ def train(
     Raises:
         Stopped: `stopped` said so, and the checkpoint is written.
         NoSamples, TooManyRefused: see `check_side`.
+        BatchTooSmall: a batch has one sample and the network takes more.
         LossNotFinite: in training or on the held-out samples.
         WrongStart, StartChanged, WrongFreeze: see include.training.start.
         WrongNetwork: the network does not fit format and labels.
@@ -166,7 +167,7 @@ class _Loop:
         if len(labels):
             inputs = augmented(inputs, self.job.augment or ())
             self.optimizer.zero_grad()
-            outputs = self.network(inputs.to(self.device, non_blocking=True))
+            outputs = self._outputs(inputs)
             loss = self.loss_function(outputs, labels.to(self.device, non_blocking=True))
             loss.backward()  # type: ignore[no-untyped-call]
             set_learning_rate(self.optimizer, learning_rate(self.job.learning_rate, progress))
@@ -175,6 +176,20 @@ class _Loop:
         if time.monotonic() - self.told > PROGRESS_S:
             self.told = time.monotonic()
             self._tell("batches", epoch=self.feed.epoch + 1, batch=self.batch, **self._speed())
+
+    def _outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            outputs: torch.Tensor = self.network(inputs.to(self.device, non_blocking=True))
+        except ValueError as error:
+            # The last batch of a window may be of one sample, which a normalisation over the batch refuses.
+            if len(inputs) > 1:
+                raise
+            raise BatchTooSmall(
+                f"Batch {self.batch} of {self.job.pipeline}.toml has one sample, which the network is not trained on "
+                f"({error}): set another training.batch_size than {self.job.batch_size}, or take a normalisation that "
+                "needs no batch."
+            ) from error
+        return outputs
 
     def end_epoch(self, epoch: int, *, whole: bool) -> None:
         """Check what was refused, evaluate on the held-out samples, and add to the history.

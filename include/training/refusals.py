@@ -26,6 +26,10 @@ class TooFewSamples(PermanentError):
     """There are fewer training samples than a batch has, or all of them are of one class."""
 
 
+class BatchTooSmall(PermanentError):
+    """The network can't be trained on the one sample that a batch has."""
+
+
 class TooManyRefused(PermanentError):
     """A larger share of the records than `max_rejected_share` is no sample."""
 

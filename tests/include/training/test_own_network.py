@@ -11,6 +11,7 @@ import torch
 from include.models.imported import ImportedModel
 from include.registry.artifact import UntrustedModel, load_model
 from include.training.loop import train
+from include.training.refusals import BatchTooSmall
 from include.training.result import write_result
 from tests.handwriting import job_over
 from tests.resuming import bits, trained_in_pieces
@@ -95,6 +96,24 @@ def test_one_that_draws_from_python_s_and_numpy_s_generators_is_resumed_with_the
     pieces, attempts = trained_in_pieces(kafka, job, tmp_path / "pieces", 11)
     assert attempts > 2
     assert bits(pieces) == bits(whole)
+
+
+NORMALISED = """
+from torch import nn
+
+def Net(input_shape, outputs, width):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.BatchNorm1d(width), nn.Linear(width, outputs))
+"""
+
+
+def test_a_batch_of_one_that_it_does_not_take_is_refused_with_what_to_do(
+    kafka: KafkaConnection, images: str, own: ImportedModel, tmp_path: Path
+) -> None:
+    (tmp_path / f"{MODULE}.py").write_text(NORMALISED)
+    job = job_over(kafka, images, model=own, batch_size=1)
+    with pytest.raises(BatchTooSmall) as refused:
+        train(job, kafka, tmp_path)
+    assert_readable(refused.value, f"{job.pipeline}.toml", "training.batch_size than 1", "more than 1 value")
 
 
 def test_a_card_may_not_name_code_that_the_pipeline_s_file_does_not(
