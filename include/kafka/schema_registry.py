@@ -169,13 +169,15 @@ class Schemas:
 
     def explain(self, error: Exception, schema_id: int) -> MillraceError:
         """What failed in asking for a schema, as a sentence of ours."""
+        # A server that is none answers with whole pages.
+        told = " ".join(str(error)[:300].split())
         if getattr(error, "http_status_code", None) in DENIED:
             return RegistryRefused(
-                f"The Schema Registry at {self.url} refuses to give schema {schema_id} ({error}): correct login and "
+                f"The Schema Registry at {self.url} refuses to give schema {schema_id} ({told}): correct login and "
                 "password of its Airflow connection, or the rights granted to them."
             )
         return RegistryAway(
-            f"The Schema Registry at {self.url} gave no schema {schema_id} ({type(error).__name__}: {error}): start "
+            f"The Schema Registry at {self.url} gave no schema {schema_id} ({type(error).__name__}: {told}): start "
             "it, or correct its Airflow connection; nothing of these records was used."
         )
 
