@@ -26,6 +26,7 @@ from include.metrics import NoMetrics
 from include.prediction.read import LEFT_OUT, predictions_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from confluent_kafka import Consumer, Message
 
     from include.export.place import Place
@@ -201,14 +202,25 @@ def _write(
         # A file is there whole, and more can't be read now than then.
         if table.empty or (piece.cut and place.has(file)):
             continue
-        content = io.BytesIO()
-        table.to_parquet(content, engine="pyarrow", index=False)
-        place.put(file, content.getvalue())
+        place.put(file, _parquet(table))
         done.files += 1
         done.rows += len(table)
     after = progress_entry(item, piece.end, run, leader_epoch=piece.last_leader_epoch)
     with writer.transaction():
         ledger.record(writer, key, after)
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = pa.Table.from_pandas(table, preserve_index=False)
+    if (labels := columns.schema.get_field_index("labels")) >= 0:
+        # Lists that are all empty would be some of nothing, and the folder could not be read as one table.
+        columns = columns.set_column(labels, "labels", columns["labels"].cast(pa.list_(pa.string())))
+    content = io.BytesIO()
+    parquet.write_table(columns, content)
+    return content.getvalue()
 
 
 def _by_day(messages: Sequence[Message]) -> dict[str, list[Message]]:

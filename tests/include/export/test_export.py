@@ -30,12 +30,13 @@ TODAY = datetime.fromtimestamp(NOW_MS / 1000, UTC).date()
 YESTERDAY = TODAY - timedelta(days=1)
 
 
-def publish(kafka, pipeline, numbers, *, write=commit, days_ago=0, partition=0):
+ANSWER = {"label": "a", "score": 0.5}
+
+
+def publish(kafka, pipeline, numbers, *, write=commit, days_ago=0, partition=0, answer=ANSWER):
     records = [
         Plain(
-            value=prediction_value(
-                sample_id(number), {"label": "a", "score": 0.5}, IDENTITY, Address("requests", 0, number), NOW_MS
-            ),
+            value=prediction_value(sample_id(number), answer, IDENTITY, Address("requests", 0, number), NOW_MS),
             timestamp_ms=NOW_MS - days_ago * DAY_MS,
         )
         for number in numbers
@@ -125,6 +126,16 @@ def test_what_retention_removes_after_it_was_written_is_not_lost(kafka, new_pipe
     assert export(kafka, pipeline, place).rows == 2
 
     assert exported(folder) == list(range(4))
+
+
+def test_files_can_be_read_as_one_though_no_sample_of_the_first_has_a_label(kafka, new_pipeline, place, folder):
+    pipeline = new_pipeline(training={"task": "multi-label", "labels": ["a", "b"]})
+    answers = [{"labels": labels, "scores": {"a": 0.5, "b": 0.5}} for labels in ([], ["a", "b"])]
+    for number, answer in enumerate(answers):
+        publish(kafka, pipeline, [number], answer=answer)
+        export(kafka, pipeline, place)
+
+    assert [list(labels) for labels in pd.read_parquet(folder)["labels"]] == [[], ["a", "b"]]
 
 
 def test_what_is_no_prediction_is_counted_and_passed_over(kafka, new_pipeline, place, folder):
