@@ -133,7 +133,10 @@ def _text(message: Message, labels: TopicLabels) -> str | None:
     if not value:
         return None
     if labels.field is not None:
-        return text_field(read_json(value), labels.field)
+        text = text_field(read_json(value), labels.field)
+        if text is None:  # of a record about something else, which takes no label back
+            raise Unfit("missing-field", f"Field {labels.field!r} is not there or null.")
+        return text
     if len(value) > LONGEST_FIELD_BYTES:
         raise Unfit("field-too-long", f"The label has {len(value)} bytes, {LONGEST_FIELD_BYTES} at most are read.")
     try:

@@ -118,11 +118,13 @@ def test_a_label_that_the_pipeline_does_not_have_is_a_refusal(kafka, theirs, fre
     assert served(kafka, freeze())[1].refused == {"unknown-label": 1}
 
 
-def test_a_label_may_be_a_field_of_json(kafka, theirs, new_name):
+def test_a_label_may_be_a_field_of_json_and_a_record_without_it_takes_none_back(kafka, theirs, caplog):
     late = {"kind": "topic", "topic": theirs.labels_topic, "field": "answer.class"}
     pipeline = theirs.model_copy(update={"labels": type(theirs.labels).model_validate(late)})
     produce(kafka, pipeline.samples_topic, [sample(0, b"s0")])
-    produce(kafka, pipeline.labels_topic, [Plain(b'{"answer": {"class": "c"}, "by": "me"}', b"s0")])
+    values = [b'{"answer": {"class": "c"}, "by": "me"}', b'{"comment": "blurred"}']
+    produce(kafka, pipeline.labels_topic, [Plain(value, b"s0") for value in values])
     ranges = [*freeze_ranges(kafka, pipeline.samples_topic), *freeze_ranges(kafka, pipeline.labels_topic)]
 
     assert served(kafka, TrainingJob.of(pipeline, ranges).manifest)[0] == {0: "c"}
+    assert f"{theirs.labels_topic}/0/1/0: missing-field" in caplog.text
