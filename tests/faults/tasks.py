@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,9 @@ def frozen(process: psutil.Process) -> Iterator[None]:
     try:
         yield
     finally:
-        process.resume()
+        # Airflow kills it after some seconds, frozen or not.
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def wait_for_sigterm(process: psutil.Process) -> None:

@@ -1,0 +1,237 @@
+"""The task of each DAG that does the work, with enough of it to be hit for certain, and what must come of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.kafka.connection import KafkaConnection
+from include.kafka.progress import count_records
+from include.kafka.ranges import freeze_ranges
+from include.kafka.record import write_headers
+from include.local.stack import Stack
+from include.pipeline import Pipeline
+from include.registry.artifact import load_model
+from include.registry.tracking import open_registry
+from include.registry.versions import champion, download, version
+from include.training.job import TrainingJob
+from include.training.loop import CHECKPOINTS
+from tests.faults.tasks import AirflowTask
+from tests.faults.training import train_here
+from tests.faults.witness import Witness
+from tests.handwriting import weights
+from tests.processes import wait_for
+from tests.producing import NOW_MS, Plain, produce
+from tests.topics import committed_records
+
+if TYPE_CHECKING:
+    import psutil
+
+NAME = "faults"
+PARTITIONS = 2
+BATCH = 590
+BUSY_S = 60.0
+
+# What takes long enough to be hit: many epochs, many small transactions. Its ingest has no run but those asked for.
+PIPELINE = f"""
+description = "Is killed again and again."
+[topics]
+partitions = {PARTITIONS}
+[format]
+kind = "image.png"
+height = 8
+width = 8
+[source]
+kind = "digits"
+[ingest]
+schedule = "0 0 1 1 *"
+records = {BATCH}
+requests_share = 0.2
+[model]
+kind = "convnet"
+channels = [8]
+hidden = 32
+dropout = 0.1
+[training]
+labels = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+epochs = 70
+batch_size = 32
+learning_rate = 0.01
+checkpoint_batches = 5
+threads = 1
+[promotion]
+floor = 0.5
+[prediction]
+chunk_samples = 1
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stack, its one pipeline, and who watches its topics all the time."""
+
+    stack: Stack
+    kafka: KafkaConnection
+    pipeline: Pipeline
+    witness: Witness
+
+    def logs(self, topic: str) -> list[Path]:
+        """The files of a topic: their sizes tell of a record sooner than the broker does."""
+        return list(self.stack.layout.broker_data.glob(f"**/{topic}-[0-9]*/*.log"))
+
+    def committed(self, *topics: str) -> int:
+        """How many records are decided, whatever is still open."""
+        ranges = [item for topic in topics for item in freeze_ranges(self.kafka, topic, settle_s=0)]
+        return count_records(self.kafka, "faults", ranges, enough=sys.maxsize)
+
+
+class DagTask(ABC):
+    """The task of a DAG that does its work."""
+
+    workflow: str
+    task_id: str
+    conf: Mapping[str, Any] = {}
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.runs = 0
+
+    @property
+    def dag_id(self) -> str:
+        return f"{NAME}.{self.workflow}"
+
+    def begin(self) -> AirflowTask:
+        """Ask for a run of the DAG; there is work for it."""
+        self.runs += 1
+        run_id = self.scene.stack.api.trigger(self.dag_id, dict(self.conf))
+        return AirflowTask(self.scene.stack, self.dag_id, run_id, self.task_id)
+
+    @abstractmethod
+    def wait_until_busy(self, process: psutil.Process) -> None:
+        """Wait until the task's process is in the middle of its work."""
+
+    @abstractmethod
+    def done(self) -> int:
+        """What others can see of the work by now, as one number."""
+
+    @abstractmethod
+    def verdict(self) -> tuple[int, int]:
+        """What is lost and what is there more than once, when every run has succeeded."""
+
+
+class Ingest(DagTask):
+    """A batch, hit when the first of its records is in the log."""
+
+    workflow = "ingest"
+    task_id = "produce_batch"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._topics = (scene.pipeline.samples_topic, scene.pipeline.requests_topic)
+        self._logs = [log for topic in self._topics for log in scene.logs(topic)]
+
+    def begin(self) -> AirflowTask:
+        self._before = self._written()
+        return super().begin()
+
+    def wait_until_busy(self, process: psutil.Process) -> None:
+        deadline = time.monotonic() + BUSY_S
+        while self._written() <= self._before:
+            assert time.monotonic() < deadline, f"{process} has written nothing"
+            # The transaction is open for some hundredths of a second.
+            time.sleep(0.0005)
+
+    def _written(self) -> int:
+        return sum(log.stat().st_size for log in self._logs)
+
+    def done(self) -> int:
+        return self.scene.committed(*self._topics)
+
+    def verdict(self) -> tuple[int, int]:
+        samples = (f"digit-{number:04d}" for number in range(self.runs * BATCH))
+        return self.scene.witness.verdict({self._topics: list(samples)})
+
+
+class Training(DagTask):
+    """A training, hit when it has written a checkpoint; all of its runs have the same samples and settings."""
+
+    workflow = "train"
+    task_id = "train_model"
+    conf: Mapping[str, Any] = {"min_new_samples": 0}
+
+    def __init__(self, scene: Scene, reference: Path) -> None:
+        super().__init__(scene)
+        self._reference = reference
+
+    def wait_until_busy(self, process: psutil.Process) -> None:
+        runs = self.scene.stack.layout.state / "runs"
+        # A run that has ended keeps none.
+        wait_for(lambda: any(runs.glob(f"**/{CHECKPOINTS}/[0-9]*")), "a checkpoint", timeout_s=BUSY_S)
+        assert process.children(), "the task has no trainer"
+
+    def done(self) -> int:
+        return len(self._versions())
+
+    def verdict(self) -> tuple[int, int]:
+        """Each run has one version, with the weights of a training that was never interrupted."""
+        registry, versions = open_registry(), self._versions()
+        models = [download(registry, version(registry, NAME, number)) for number in versions]
+        card = load_model(models[0], version(registry, NAME, versions[0]).digest).card
+        job = TrainingJob.of(self.scene.pipeline, card.manifest.ranges)
+        whole = weights(train_here(job, self.scene.kafka, self._reference, run="reference").model_directory)
+        holder = champion(registry, NAME)
+        assert holder is not None
+        assert holder.number == versions[0], "an equal model took the alias"
+        differing = sum(weights(model) != whole for model in models)
+        return max(self.runs - len(versions), 0) + differing, max(len(versions) - self.runs, 0)
+
+    def _versions(self) -> list[int]:
+        found = open_registry().client.search_model_versions(f"name = '{NAME}'")
+        return sorted(int(item.version) for item in found)
+
+
+class Prediction(DagTask):
+    """Requests, each in a transaction of its own, hit when some of them are answered.
+
+    Args:
+        asked: how many there are for each run.
+    """
+
+    workflow = "predict"
+    task_id = "publish_predictions"
+
+    def __init__(self, scene: Scene, asked: Iterable[int]) -> None:
+        super().__init__(scene)
+        self._asked = iter(asked)
+
+    def begin(self) -> AirflowTask:
+        pipeline, asked_for = self.scene.pipeline, next(self._asked)
+        (sample,) = pipeline.source.read(0, 1)
+        value, headers = pipeline.format.encode(sample.content), write_headers(pipeline.format.schema_name)
+        for partition in range(PARTITIONS):
+            asked = [
+                Plain(value, f"asked-{self.runs}-{partition}-{number}".encode(), headers, NOW_MS)
+                for number in range(asked_for // PARTITIONS)
+            ]
+            produce(self.scene.kafka, pipeline.requests_topic, asked, partition=partition)
+        self._before = self.done()
+        return super().begin()
+
+    def wait_until_busy(self, process: psutil.Process) -> None:  # noqa: ARG002 - the topic tells
+        wait_for(lambda: self.done() > self._before, "the first predictions", timeout_s=BUSY_S)
+
+    def done(self) -> int:
+        return self.scene.committed(self.scene.pipeline.predictions_topic)
+
+    def verdict(self) -> tuple[int, int]:
+        pipeline = self.scene.pipeline
+        requests = [
+            f"{record.topic()}/{record.partition()}/{record.offset()}/0"
+            for record in committed_records(self.scene.kafka, pipeline.requests_topic)
+        ]
+        return self.scene.witness.verdict({(pipeline.predictions_topic, pipeline.dead_letters_topic): requests})
