@@ -82,7 +82,13 @@ class Scene:
 
     def logs(self, topic: str) -> list[Path]:
         """The files of a topic: their sizes tell of a record sooner than the broker does."""
-        return list(self.stack.layout.broker_data.glob(f"**/{topic}-[0-9]*/*.log"))
+
+        def found() -> list[Path]:
+            return list(self.stack.layout.broker_data.glob(f"**/{topic}-[0-9]*/*.log"))
+
+        # A topic is described before the broker has made them.
+        wait_for(lambda: len(found()) == PARTITIONS, f"the logs of {topic}")
+        return found()
 
     def committed(self, *topics: str) -> int:
         """How many records are decided, whatever is still open."""
