@@ -296,7 +296,7 @@ def _still_predicted(fault: str, operated: Operated, before: list[str], recovere
 
 def _train(operated: Operated, ranges: list[OffsetRange], directory: Path) -> int:
     """Train for one epoch; how many samples it saw on both sides of the split."""
-    job = TrainingJob.of(operated.pipeline, ranges, epochs=1)
+    job = TrainingJob.of(operated.pipeline, ranges, epochs=1, batch_size=8)
     outcome = train_here(job, operated.kafka, directory, run="week").outcome
     return sum(outcome.train.samples.values()) + sum(outcome.held_out.samples.values())
 
