@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
-from millrace.operators import ExportPredictionsOperator
+from millrace.operators import EnsureTopicsOperator, ExportPredictionsOperator
 from millrace.workflow import dag_settings, pipelines_for
 
 DOCUMENTATION = """
@@ -32,8 +32,10 @@ for pipeline in pipelines_for("export"):
             ),
         },
     ):
-        ExportPredictionsOperator(
+        topics = EnsureTopicsOperator(task_id="ensure_topics", pipeline=pipeline.name)
+        export = ExportPredictionsOperator(
             task_id="export_predictions",
             pipeline=pipeline.name,
             accept_lost="{{ params.accept_lost }}",
         )
+        topics >> export

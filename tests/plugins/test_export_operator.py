@@ -24,25 +24,31 @@ def new_export(kafka, new_pipeline):
     """Makes a pipeline with three predictions and an `[export]`."""
 
     def make(export):
-        pipeline = new_pipeline(partitions="1")
-        file = pipelines_folder() / f"{pipeline.name}.toml"
-        file.write_text(f"{file.read_text()}\n[export]\n{export}\n")
+        pipeline = exporting(new_pipeline(partitions="1"), export)
         ensure_topics(pipeline)
         values = (
             prediction_value("id", {"label": "1", "score": 0.5}, IDENTITY, Address("t", 0, n), NOW_MS) for n in range(3)
         )
         produce(kafka, pipeline.predictions_topic, map(Plain, values))
-        return load_pipeline(pipeline.name)
+        return pipeline
 
     return make
 
 
+def exporting(pipeline, export):
+    file = pipelines_folder() / f"{pipeline.name}.toml"
+    file.write_text(f"{file.read_text()}\n[export]\n{export}\n")
+    return load_pipeline(pipeline.name)
+
+
 def export(pipeline):
+    """Run the DAG's tasks; the last one's result."""
     dag = load_dags().dags[f"{pipeline.name}.export"]
-    operator = dag.get_task("export_predictions")
     context = context_of(Run(dag.dag_id, "r"))
-    operator.render_template_fields({**context, "params": {"accept_lost": False}})
-    return operator.execute(context)
+    for operator in dag.topological_sort():
+        operator.render_template_fields({**context, "params": {"accept_lost": False}})
+        result = operator.execute(context)
+    return result
 
 
 def test_predictions_are_written_once_and_the_next_run_skips(new_export, tmp_path):
@@ -53,6 +59,14 @@ def test_predictions_are_written_once_and_the_next_run_skips(new_export, tmp_pat
         export(pipeline)
 
     assert pd.read_parquet(tmp_path / "out")["offset"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("kafka")
+def test_a_run_before_anything_was_sent_skips(new_pipeline, tmp_path):
+    pipeline = exporting(new_pipeline(), f'path = "{tmp_path}/out"')
+
+    with pytest.raises(AirflowSkipException, match="nothing was exported"):
+        export(pipeline)
 
 
 def test_the_storage_of_an_airflow_connection_takes_them(new_export, bucket, monkeypatch):
