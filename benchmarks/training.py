@@ -65,7 +65,7 @@ def compare(
         return MemoryFeed(batches, report)
 
     def from_memory() -> float:
-        with patch("include.training.loop.Feed", memory_feed):
+        with patch("include.training.feeds.Feed", memory_feed):
             return _epoch(connection, job)
 
     _epoch(connection, _job(manifest, WARM_UP))
