@@ -18,10 +18,8 @@ from benchmarks.samples import LABELS, EncodedSample
 from include.codecs.jpeg import JpegCodec
 from include.codecs.threads import available_threads
 from include.feed.feed import Feed
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
 from include.kafka.connection import KafkaConnection
-from include.kafka.ledger import LedgerKey
-from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import TopicSpec, ensure_topics
 
 TARGET = 0.8
@@ -47,6 +45,7 @@ def compare(connection: KafkaConnection, *, seed: int, repeats: int, on_round: C
         contender()
     rates = take_turns(contenders, repeats=repeats, on_round=on_round)
     fed = Spread.of([feed / limit for feed, limit in zip(rates.pop("feed"), rates["limit"], strict=True)])
+    shown = fed.shown("{:.2f}")
     size = sum(map(len, values)) / RECORDS / 1024
     return Comparison(
         name="decoding JPEG",
@@ -54,7 +53,7 @@ def compare(connection: KafkaConnection, *, seed: int, repeats: int, on_round: C
         limit=f"simplejpeg.decode_jpeg into an array for each batch, in {threads} threads, nothing looked at",
         rates=rates,
         target=TARGET,
-        notes=(f"the same out of a topic, by the feed as shuffled float32 batches: {_shown(fed)} of the limit",),
+        notes=(f"the same out of a topic, by the feed as shuffled float32 batches: {shown} of the limit",),
     )
 
 
@@ -82,16 +81,7 @@ def _written(connection: KafkaConnection, values: Sequence[bytes], seed: int) ->
         EncodedSample(f"photograph-{number:08d}", value, LABELS[number % len(LABELS)])
         for number, value in enumerate(values)
     ]
-    key = LedgerKey(connection.environment, "bench", "ingest", TOPIC.name)
-    produce.write(connection, TOPIC.name, samples, key, schema=CODEC.schema_name)
-    return Manifest(
-        pipeline="bench",
-        ranges=tuple(freeze_ranges(connection, TOPIC.name)),
-        schema=CODEC.schema_name,
-        labels=LABELS,
-        split=Split("benchmark", 0.0),
-        seed=seed,
-    )
+    return produce.written(connection, TOPIC.name, samples, seed, schema=CODEC.schema_name)
 
 
 def _decode(batches: Sequence[Sequence[bytes]]) -> int:
@@ -118,10 +108,6 @@ def _decode_bare(batches: Sequence[Sequence[bytes]], threads: int) -> int:
 
 def _feed(connection: KafkaConnection, manifest: Manifest) -> int:
     return sum(len(labels) for _, labels in Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE, window=WINDOW))
-
-
-def _shown(spread: Spread) -> str:
-    return f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
 
 
 def _rate(work: Callable[[], int]) -> float:

@@ -21,6 +21,10 @@ class Spread:
     def of(cls, values: list[float]) -> Spread:
         return cls(median(values), min(values), max(values))
 
+    def shown(self, pattern: str) -> str:
+        """The three by a pattern of `str.format`: `0.85 (0.82 to 0.92)`."""
+        return f"{pattern.format(self.median)} ({pattern.format(self.low)} to {pattern.format(self.high)})"
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.measure import Comparison, take_turns
-from benchmarks.samples import CODEC, EncodedSample
+from benchmarks.samples import CODEC, LABELS, EncodedSample
+from include.feed.manifest import Manifest, Split
 from include.ingest.batch import CHUNK_SAMPLES
 from include.kafka import ledger
 from include.kafka.connection import KafkaConnection
 from include.kafka.ledger import LedgerKey
+from include.kafka.ranges import freeze_ranges
 from include.kafka.record import OutgoingRecord, write_headers
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.kafka.transaction import TransactionalWriter
@@ -47,6 +49,26 @@ def compare(
             f"{len(samples):,} records a repeat, {CHUNK_SAMPLES:,} a transaction, to {PARTITIONS} partitions",
             "both with idempotence, acks=all, lz4 and linger 5 ms; opening the producer is outside the clock",
         ),
+    )
+
+
+def written(
+    connection: KafkaConnection,
+    topic: str,
+    samples: Sequence[EncodedSample],
+    seed: int,
+    *,
+    schema: str = CODEC.schema_name,
+) -> Manifest:
+    """Write the samples and freeze them, none of them held out."""
+    write(connection, topic, samples, LedgerKey(connection.environment, "bench", "ingest", topic), schema=schema)
+    return Manifest(
+        pipeline="bench",
+        ranges=tuple(freeze_ranges(connection, topic)),
+        schema=schema,
+        labels=LABELS,
+        split=Split("benchmark", 0.0),
+        seed=seed,
     )
 
 

@@ -20,13 +20,10 @@ from rich.table import Table
 
 from benchmarks import feed, images, produce, training
 from benchmarks.measure import Comparison, Spread
-from benchmarks.samples import CODEC, LABELS, samples
-from include.feed.manifest import Manifest, Split
+from benchmarks.samples import samples
 from include.kafka import ledger
 from include.kafka.broker import running_cluster
 from include.kafka.connection import KafkaConnection
-from include.kafka.ledger import LedgerKey
-from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import TopicSpec, ensure_topics
 
 BELOW = 1
@@ -76,16 +73,7 @@ def _comparisons(connection: KafkaConnection, *, seed: int, records: int, repeat
         status.update(f"writing {records:,} records")
         everything = samples(records, seed)
         ensure_topics(connection, [TOPIC, ledger.ledger_topic()])
-        key = LedgerKey(connection.environment, "bench", "ingest", TOPIC.name)
-        produce.write(connection, TOPIC.name, everything, key)
-        manifest = Manifest(
-            pipeline="bench",
-            ranges=tuple(freeze_ranges(connection, TOPIC.name)),
-            schema=CODEC.schema_name,
-            labels=LABELS,
-            split=Split("benchmark", 0.0),
-            seed=seed,
-        )
+        manifest = produce.written(connection, TOPIC.name, everything, seed)
         few = everything[:PRODUCED]
         del everything
         yield images.compare(connection, seed=seed, repeats=repeats, on_round=telling("decoding JPEG"))
@@ -104,27 +92,23 @@ def _table(comparisons: list[Comparison]) -> Table:
     for comparison in sorted(comparisons, key=lambda item: item.name):
         table.add_row(
             comparison.name,
-            _shown(comparison.ratio(), "{:.2f}"),
+            comparison.ratio().shown("{:.2f}"),
             f"{comparison.target:.2f}",
             "[green]reached[/]" if comparison.reached else "[red]below[/]",
-            _shown(Spread.of(comparison.rates["ours"]), "{:,.0f}"),
-            _shown(Spread.of(comparison.rates["limit"]), "{:,.0f}"),
+            Spread.of(comparison.rates["ours"]).shown("{:,.0f}"),
+            Spread.of(comparison.rates["limit"]).shown("{:,.0f}"),
         )
         for other in comparison.rates.keys() - {"ours", "limit"}:
             table.add_row(
                 f"  to {other}",
-                _shown(comparison.ratio(other), "{:.2f}"),
+                comparison.ratio(other).shown("{:.2f}"),
                 "",
                 "",
                 "",
-                _shown(Spread.of(comparison.rates[other]), "{:,.0f}"),
+                Spread.of(comparison.rates[other]).shown("{:,.0f}"),
                 style="dim",
             )
     return table
-
-
-def _shown(spread: Spread, pattern: str) -> str:
-    return f"{pattern.format(spread.median)} ({pattern.format(spread.low)} to {pattern.format(spread.high)})"
 
 
 def _machine(seed: int) -> str:

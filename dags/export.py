@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Param
 
 from millrace.operators import EnsureTopicsOperator, ExportPredictionsOperator
-from millrace.workflow import dag_settings, pipelines_for
+from millrace.workflow import cron, dag_settings, pipelines_for
 
 DOCUMENTATION = """
 **What it does.** Writes the predictions that no run has written yet to Parquet files, one folder a day
@@ -22,7 +22,7 @@ for pipeline in pipelines_for("export"):
         continue
     with DAG(
         **dag_settings(pipeline, "export", documentation=DOCUMENTATION),
-        schedule=CronTriggerTimetable(pipeline.export.schedule, timezone="UTC"),
+        schedule=cron(pipeline.export.schedule),
         params={
             "accept_lost": Param(
                 False,
