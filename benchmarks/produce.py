@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.measure import Comparison, take_turns
 from benchmarks.samples import CODEC, LABELS, EncodedSample
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
 from include.feed.manifest import Manifest, Split
 from include.ingest.batch import CHUNK_SAMPLES
-from include.kafka import ledger
 from include.kafka.connection import KafkaConnection
-from include.kafka.ledger import LedgerKey
+from include.kafka.headers import OutgoingRecord, write_headers
 from include.kafka.ranges import freeze_ranges
-from include.kafka.record import OutgoingRecord, write_headers
 from include.kafka.topics import TopicSpec, ensure_topics
-from include.kafka.transaction import TransactionalWriter
 
 TARGET = 0.8
 OURS, PEER = "bench.produced", "bench.produced-by-peer"

@@ -21,10 +21,10 @@ from rich.table import Table
 from benchmarks import feed, images, produce, training
 from benchmarks.measure import Comparison, Spread
 from benchmarks.samples import samples
-from include.kafka import ledger
-from include.kafka.broker import running_cluster
+from include.exactly_once import ledger
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import TopicSpec, ensure_topics
+from include.local.broker import running_cluster
 
 BELOW = 1
 TOPIC = TopicSpec("bench.samples", partitions=4)

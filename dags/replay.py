@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from include.replay.choice import DEFAULT_NUMBER, MAX_NUMBER
+from include.replay.selection import DEFAULT_NUMBER, MAX_NUMBER
 from millrace.assets import requests_asset
 from millrace.operators import ReplayDeadLettersOperator
 from millrace.workflow import dag_settings, pipelines_for

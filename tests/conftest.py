@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from include.kafka.broker import Cluster, running_cluster
-from include.kafka.broker.jars import jars_dir
+from include.local.broker import Cluster, running_cluster
+from include.local.broker.jars import jars_dir
 from include.local.stack import Stack, running_stack
-from tests.s3 import Bucket, new_bucket, running_s3
-from tests.workflows import run_workflows
+from tests.support.s3 import Bucket, new_bucket, running_s3
+from tests.support.workflows import run_workflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

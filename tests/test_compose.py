@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from include.kafka.broker.jars import read_lock, verified_classpath
-from include.kafka.broker.java import find_java
+from include.local.broker.jars import read_lock, verified_classpath
+from include.local.broker.java import find_java
 
 if TYPE_CHECKING:
-    from include.kafka.broker import Cluster
+    from include.local.broker import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docker-compose.yaml").read_text()

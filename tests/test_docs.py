@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from include.codecs.base import REASONS
+from include.definition.pipeline import KINDS, Pipeline, read_pipeline
 from include.envelopes.base import REASONS as ENVELOPE_REASONS
 from include.kinds import IMPORTED
-from include.pipeline import KINDS, Pipeline, read_pipeline
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 from tests.faults.rows import BEGIN, END, markdown
 
 PAGE = (PROJECT_ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")

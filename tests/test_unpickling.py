@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 
 FOLDERS = ["include/feed", "plugins/millrace", "dags", "tests/include", "benchmarks"]
 IMPORTS = "import mlflow, numpy as np, pandas as pd, torch\nfrom PIL import ImageFile\n"

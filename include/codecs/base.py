@@ -61,7 +61,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedBatch:
     """The samples of a list of values.
 
     Attributes:
@@ -104,7 +104,7 @@ class Codec(Config):
         """
 
     @abstractmethod
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+    def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         """Decode a list of record values; see `Decoded`."""
 
     @abstractmethod

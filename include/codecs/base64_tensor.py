@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.codecs.base import Decoded, Unfit, check_sample
-from include.codecs.tensor import TensorCodec
+from include.codecs._tensor import TensorCodec
+from include.codecs.base import DecodedBatch, Unfit, check_sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class Base64Codec(TensorCodec):
         check_sample(sample, self.shape, self.dtype)
         return binascii.b2a_base64(sample.astype(self.wire_dtype, copy=False).tobytes(), newline=False)
 
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+    def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         return self._decode_each(values, self._numbers, "base64 text")
 
     def _numbers(self, value: bytes) -> bytes:

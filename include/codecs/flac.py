@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from include.codecs.sound_file import Damaged, SoundFileCodec
+from include.codecs._sound_file import DamagedFile, SoundFileCodec
 
 
 class FlacCodec(SoundFileCodec):
@@ -18,4 +18,4 @@ class FlacCodec(SoundFileCodec):
 
     def look_into(self, value: bytes) -> None:
         if not value.startswith(b"fLaC"):
-            raise Damaged("it does not begin as one")
+            raise DamagedFile("it does not begin as one")

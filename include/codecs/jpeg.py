@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from include.codecs.exif import SIDEWAYS, UPRIGHT, orientation_of
-from include.codecs.image import MODES, Damaged, ImageCodec, Picture
+from include.codecs._exif import SIDEWAYS, UPRIGHT, orientation_of
+from include.codecs._image import MODES, DamagedFile, ImageCodec, Picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class JpegCodec(ImageCodec):
     @classmethod
     def look_into(cls, value: bytes) -> Picture:
         if not value.startswith(START):
-            raise Damaged("it does not begin as one")
+            raise DamagedFile("it does not begin as one")
         size: tuple[int, int] | None = None
         mode, orientation, scans = "", UPRIGHT, 0
         kept, begin, end = [], 0, 0
@@ -64,16 +64,16 @@ class JpegCodec(ImageCodec):
             elif name == SCAN:
                 scans += 1
                 if scans > MAX_SCANS:
-                    raise Damaged(f"it has more than {MAX_SCANS} scans")
+                    raise DamagedFile(f"it has more than {MAX_SCANS} scans")
             elif name in FRAMES:
                 header = value[start:end].lstrip(b"\xff")
                 # Pillow would go by the last of several.
                 if size or len(header) < 9:
-                    raise Damaged(f"the header at byte {start} is cut short or the second one")
+                    raise DamagedFile(f"the header at byte {start} is cut short or the second one")
                 size = int.from_bytes(header[6:8], "big"), int.from_bytes(header[4:6], "big")
                 mode = MODES_BY_COMPONENTS.get(header[8], f"of {header[8]} channels")
         if size is None or not scans:
-            raise Damaged("it has no pixels")
+            raise DamagedFile("it has no pixels")
         return Picture(*size, orientation, mode, b"".join([*kept, value[begin:end]]))
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
@@ -134,17 +134,17 @@ def _segments(value: bytes) -> Iterator[tuple[int, int, int]]:
         start = end
         marker = MARKER.match(value, start)
         if marker is None:
-            raise Damaged(f"there is no marker at byte {start}")
+            raise DamagedFile(f"there is no marker at byte {start}")
         end = marker.end()
         name = value[end - 1]
         if name in SEGMENTS:
             length = int.from_bytes(value[end : end + 2], "big")
             end += length
             if length < 2 or end > len(value):
-                raise Damaged(f"the segment at byte {start} is cut short")
+                raise DamagedFile(f"the segment at byte {start} is cut short")
             if name == SCAN:
                 behind = END_OF_SCAN.search(value, end)
                 end = behind.start() if behind else len(value)
         elif name != END[1]:
-            raise Damaged(f"the marker {name:#x} at byte {start} has no place there")
+            raise DamagedFile(f"the marker {name:#x} at byte {start} has no place there")
         yield name, start, end

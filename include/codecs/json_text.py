@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from include.codecs._text import TextCodec, not_utf8
 from include.codecs.base import Unfit
-from include.codecs.text import TextCodec, not_utf8
 from include.strict_json import Number, parse
 
 

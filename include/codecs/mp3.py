@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from include.codecs.sound_file import Damaged, SoundFileCodec
+from include.codecs._sound_file import DamagedFile, SoundFileCodec
 
 # kbit/s by the header's index, of MPEG-1 and of MPEG-2 and 2.5; neither "free" nor the forbidden 15 has one.
 BITRATES = {
@@ -35,12 +35,12 @@ class Mp3Codec(SoundFileCodec):
             if not (size := _frame_bytes(value[start : start + 4])):
                 if start > first and (value.startswith(TAGS, start) or not value[start:].strip(b"\0")):
                     return
-                raise Damaged(f"at byte {start} no frame begins" if start else "it does not begin as one")
+                raise DamagedFile(f"at byte {start} no frame begins" if start else "it does not begin as one")
             if start + size > len(value):
-                raise Damaged(f"the frame at byte {start} is cut short")
+                raise DamagedFile(f"the frame at byte {start} is cut short")
             start += size
         if start == first:
-            raise Damaged("it has no frames")
+            raise DamagedFile("it has no frames")
 
 
 def _behind_tag(value: bytes) -> int:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.codecs.base import Decoded, Unfit, check_sample
-from include.codecs.tensor import TensorCodec
+from include.codecs._tensor import TensorCodec
+from include.codecs.base import DecodedBatch, Unfit, check_sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class NpyCodec(TensorCodec):
         np.lib.format.write_array(buffer, sample.astype(self.wire_dtype, order="C"), (1, 0), allow_pickle=False)
         return buffer.getvalue()
 
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+    def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         return self._decode_each(values, self._numbers, "a .npy array")
 
     def _numbers(self, value: bytes) -> bytes | memoryview:

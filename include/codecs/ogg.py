@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import ClassVar, Literal
 
-from include.codecs.sound_file import Damaged, SoundFileCodec
+from include.codecs._sound_file import DamagedFile, SoundFileCodec
 
 HEADER_BYTES = 27
 # How the first packet begins; FLAC and Speex, which an Ogg may hold too, begin otherwise.
@@ -30,23 +30,23 @@ class OggCodec(SoundFileCodec):
         while start < len(value) and not ended:
             header = value[start : start + HEADER_BYTES]
             if len(header) < HEADER_BYTES or not header.startswith(b"OggS"):
-                raise Damaged(f"at byte {start} no page begins" if start else "it does not begin as one")
+                raise DamagedFile(f"at byte {start} no page begins" if start else "it does not begin as one")
             body = start + HEADER_BYTES + header[26]
             end = body + sum(value[start + HEADER_BYTES : body])
             if end > len(value):
-                raise Damaged(f"the page at byte {start} is cut short")
+                raise DamagedFile(f"the page at byte {start} is cut short")
             page = header[:22] + bytes(4) + value[start + 26 : end]
             if checksum(page) != int.from_bytes(header[22:26], "little"):
-                raise Damaged(f"the page at byte {start} has another checksum than it says")
+                raise DamagedFile(f"the page at byte {start} has another checksum than it says")
             if not start and not value.startswith((VORBIS, OPUS), body):
-                raise Damaged("it holds neither Vorbis nor Opus")
+                raise DamagedFile("it holds neither Vorbis nor Opus")
             if header[14:18] != serial:
-                raise Damaged(f"at byte {start} a second stream begins")
+                raise DamagedFile(f"at byte {start} a second stream begins")
             start, ended = end, bool(header[5] & END_OF_STREAM)
         if not ended:
-            raise Damaged("its last page is missing")
+            raise DamagedFile("its last page is missing")
         if start < len(value):
-            raise Damaged(f"{len(value) - start} bytes follow its last page")
+            raise DamagedFile(f"{len(value) - start} bytes follow its last page")
 
 
 def checksum(page: bytes) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from include.codecs.audio import HIGHEST_RATE, LOWEST_RATE, MAX_CHANNELS, AudioCodec
+from include.codecs._audio import HIGHEST_RATE, LOWEST_RATE, MAX_CHANNELS, AudioCodec
 from include.codecs.base import Unfit
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from include.codecs.exif import UPRIGHT, orientation_of
-from include.codecs.image import Damaged, ImageCodec, Picture
+from include.codecs._exif import UPRIGHT, orientation_of
+from include.codecs._image import DamagedFile, ImageCodec, Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER, PALETTE, TRANSPARENCY, EXIF, PIXELS, END = b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"
@@ -27,14 +27,14 @@ class PngCodec(ImageCodec):
     @classmethod
     def look_into(cls, value: bytes) -> Picture:
         if not value.startswith(SIGNATURE):
-            raise Damaged("it does not begin as one")
+            raise DamagedFile("it does not begin as one")
         kept = [SIGNATURE]
         colour, palette, orientation = -1, False, UPRIGHT
         for name, start, end in _chunks(value):
             first = start == len(SIGNATURE)
             # Pillow would go by the last of several headers.
             if first != (name == HEADER) or (first and end - start != HEADER_BYTES):
-                raise Damaged(
+                raise DamagedFile(
                     f"the chunk at byte {start} is {name!r} and one header of {HEADER_BYTES} bytes comes first"
                 )
             size = end - start - CHUNK_BYTES
@@ -50,9 +50,9 @@ class PngCodec(ImageCodec):
             elif name == EXIF and orientation == UPRIGHT:
                 orientation = orientation_of(value[start + 8 : end - 4])
             elif not name[0] & ANCILLARY and name != PALETTE:
-                raise Damaged(f"the chunk at byte {start} is {name!r}, which no reader may pass over")
+                raise DamagedFile(f"the chunk at byte {start} is {name!r}, which no reader may pass over")
         if colour == INDEXED and not palette:
-            raise Damaged("its pixels are of a palette that it does not have")
+            raise DamagedFile("its pixels are of a palette that it does not have")
         header = kept[1]
         return Picture(
             width=int.from_bytes(header[8:12], "big"),
@@ -75,6 +75,6 @@ def _chunks(value: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = start + 12 + int.from_bytes(value[start : start + 4], "big")
         checksum = value[end - 4 : end]
         if end > len(value) or zlib.crc32(value[start + 4 : end - 4]) != int.from_bytes(checksum, "big"):
-            raise Damaged(f"the chunk at byte {start} is cut short or damaged")
+            raise DamagedFile(f"the chunk at byte {start} is cut short or damaged")
         name = value[start + 4 : start + 8]
         yield name, start, end

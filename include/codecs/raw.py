@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.codecs.base import Decoded, Refusal, check_sample
-from include.codecs.tensor import TensorCodec
+from include.codecs._tensor import TensorCodec
+from include.codecs.base import DecodedBatch, Refusal, check_sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ class RawCodec(TensorCodec):
         check_sample(sample, self.shape, self.dtype)
         return sample.astype(self.wire_dtype, copy=False).tobytes()
 
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+    def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         # Not one at a time, as the other formats: a call for each would cost the feed more than the copying.
         size = self.sample_bytes
         refusals: list[Refusal] = []

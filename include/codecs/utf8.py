@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from include.codecs.text import TextCodec
+from include.codecs._text import TextCodec
 
 
 class Utf8Codec(TextCodec):

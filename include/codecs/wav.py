@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from include.codecs.sound_file import Damaged, SoundFileCodec
+from include.codecs._sound_file import DamagedFile, SoundFileCodec
 
 # Of the encodings' numbers: PCM, float, A-law and u-law, and the one that has the number further down.
 NUMBERS, FURTHER_DOWN = frozenset({1, 3, 6, 7}), 0xFFFE
@@ -26,19 +26,19 @@ class WavCodec(SoundFileCodec):
 
     def look_into(self, value: bytes) -> None:
         if value[:4] != b"RIFF" or value[8:12] != b"WAVE":
-            raise Damaged("it does not begin as one")
+            raise DamagedFile("it does not begin as one")
         start = 12
         while start + 8 <= len(value):
             name, size = value[start : start + 4], int.from_bytes(value[start + 4 : start + 8], "little")
             start += 8
             if size > len(value) - start:
-                raise Damaged(f"its part {name!r} claims {size} bytes and {len(value) - start} follow")
+                raise DamagedFile(f"its part {name!r} claims {size} bytes and {len(value) - start} follow")
             if name == b"fmt " and (encoding := _encoding(value[start : start + size])) not in NUMBERS:
-                raise Damaged(f"its encoding is number {encoding}")
+                raise DamagedFile(f"its encoding is number {encoding}")
             if name == b"data":
                 return
             start += size + size % 2
-        raise Damaged("it has no data")
+        raise DamagedFile("it has no data")
 
 
 def _encoding(header: bytes) -> int:

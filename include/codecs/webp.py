@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from include.codecs._exif import UPRIGHT, orientation_of
+from include.codecs._image import DamagedFile, ImageCodec, Picture
 from include.codecs.base import Unfit
-from include.codecs.exif import UPRIGHT, orientation_of
-from include.codecs.image import Damaged, ImageCodec, Picture
 
 RIFF, WEBP = b"RIFF", b"WEBP"
 LOSSY, LOSSLESS, EXTENDED, ALPHA, EXIF = b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"EXIF"
@@ -44,13 +44,13 @@ class WebpCodec(ImageCodec):
         for name, start, content in _chunks(value):
             if name == EXTENDED:
                 if start != 12 or len(content) < 10:
-                    raise Damaged(f"the header at byte {start} is cut short or not the first")
+                    raise DamagedFile(f"the header at byte {start} is cut short or not the first")
                 canvas = 1 + int.from_bytes(content[4:7], "little"), 1 + int.from_bytes(content[7:10], "little")
             if name in ANIMATION or (name == EXTENDED and content[0] & ANIMATED):
                 raise Unfit("animated", "The WebP image is animated and a sample is one picture.")
             if name in (LOSSY, LOSSLESS):
                 if frame:
-                    raise Damaged(f"the frame at byte {start} is the second one")
+                    raise DamagedFile(f"the frame at byte {start} is the second one")
                 width, height, transparent = _lossy(content) if name == LOSSY else _lossless(content)
                 frame = width, height, transparent, _chunk(name, content)
             elif name == ALPHA and canvas and not frame:
@@ -58,10 +58,10 @@ class WebpCodec(ImageCodec):
             elif name == EXIF and canvas and orientation == UPRIGHT:
                 orientation = orientation_of(content)
         if frame is None:
-            raise Damaged("it has no pixels")
+            raise DamagedFile("it has no pixels")
         width, height, transparent, pixels = frame
         if canvas not in (None, (width, height)):
-            raise Damaged("its frame has another size than its header")
+            raise DamagedFile("its frame has another size than its header")
         if alpha and pixels.startswith(LOSSY):
             size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
             pixels = _chunk(EXTENDED, bytes([TRANSPARENT, 0, 0, 0]) + size) + alpha + pixels
@@ -82,16 +82,16 @@ def _chunks(value: bytes) -> Iterator[tuple[bytes, int, bytes]]:
         Damaged: the file, or a chunk in it, is cut short.
     """
     if value[:4] != RIFF or value[8:12] != WEBP:
-        raise Damaged("it does not begin as one")
+        raise DamagedFile("it does not begin as one")
     file_end = 8 + int.from_bytes(value[4:8], "little")
     if file_end > len(value):
-        raise Damaged(f"it is cut short, its header tells of {file_end} bytes")
+        raise DamagedFile(f"it is cut short, its header tells of {file_end} bytes")
     start = 12
     while start < file_end:
         size = int.from_bytes(value[start + 4 : start + 8], "little")
         end = start + 8 + size
         if end > file_end:
-            raise Damaged(f"the chunk at byte {start} is cut short")
+            raise DamagedFile(f"the chunk at byte {start} is cut short")
         yield value[start : start + 4], start, value[start + 8 : end]
         start = end + size % 2
 
@@ -103,7 +103,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 def _lossy(content: bytes) -> tuple[int, int, bool]:
     """Width, height and transparency of a VP8 key frame (RFC 6386, section 9.1)."""
     if len(content) < 10 or content[0] & 1 or content[3:6] != LOSSY_START:
-        raise Damaged("its frame has no header")
+        raise DamagedFile("its frame has no header")
     width, height = (int.from_bytes(content[start : start + 2], "little") & 0x3FFF for start in (6, 8))
     return width, height, False
 
@@ -111,6 +111,6 @@ def _lossy(content: bytes) -> tuple[int, int, bool]:
 def _lossless(content: bytes) -> tuple[int, int, bool]:
     """Width, height and transparency of a lossless frame (RFC 9649, section 3.4)."""
     if len(content) < 5 or not content.startswith(LOSSLESS_START):
-        raise Damaged("its frame has no header")
+        raise DamagedFile("its frame has no header")
     header = int.from_bytes(content[1:5], "little")
     return (header & 0x3FFF) + 1, (header >> 14 & 0x3FFF) + 1, bool(header >> 28 & 1)

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.codecs.audio import AudioCodec
-from include.codecs.spectrogram import LogMel
+from include.codecs._audio import AudioCodec
+from include.codecs._spectrogram import LogMel
 from include.commands.image_format import NoPipelineFits, counted
 from include.commands.survey import LOOKED_AT, Survey, classes_of, contents, existing, folder_of, suffix_of
-from include.pipeline import KINDS
-from include.sources.listing import File
+from include.definition.pipeline import KINDS
+from include.sources._listing import File
 
 KIND_OF = {
     ".wav": "audio.wav",
@@ -35,7 +35,7 @@ BANDS = (32, 24, 16, 8)
 
 
 @dataclass
-class _Heard:
+class _SoundStatistics:
     """What the sounds that were opened have."""
 
     rates: Counter[int] = field(default_factory=Counter)
@@ -48,7 +48,7 @@ def survey_sound_folder(path: str) -> Survey:
 
     Raises:
         NoPipelineFits: it is missing or holds no sounds or classes that one pipeline could take.
-        SourceRefused, SourceUnreachable: see `include.sources.files`.
+        SourceRefused, SourceUnreachable: see `include.sources._files`.
     """
     path = existing(path)
     source = folder_of(path)
@@ -100,12 +100,12 @@ def _of_one_format(path: str, files: Iterable[File]) -> tuple[type[AudioCodec], 
     return KINDS["format"][kind], found
 
 
-def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _Heard:
+def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _SoundStatistics:
     import soundfile
 
     # Its first numbers tell whether a sound is of the format.
     codec = kind.model_validate({"sample_rate": HIGHEST_RATE, "samples": 1, "align": "start"})
-    heard = _Heard()
+    heard = _SoundStatistics()
     for name, content in sounds:
         if refusals := codec.decode([content]).refusals:
             heard.unfit.append(f"{name}: {refusals[0].error}")
@@ -116,7 +116,7 @@ def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _Hea
     return heard
 
 
-def _suited_to(kind: type[AudioCodec], heard: _Heard) -> AudioCodec:
+def _suited_to(kind: type[AudioCodec], heard: _SoundStatistics) -> AudioCodec:
     """The commonest rate, and room for 95 of 100 sounds."""
     rate = min(HIGHEST_RATE, heard.rates.most_common(1)[0][0])
     enough = sorted(heard.seconds)[len(heard.seconds) * 95 // 100]

@@ -14,10 +14,10 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from include.kafka.broker import BrokerError, Cluster, Node, default_data_dir, start_in_background
-from include.kafka.broker.cluster import START_TIMEOUT_S, STOP_TIMEOUT_S
-from include.kafka.broker.jars import LOCK, write_lock
-from include.kafka.broker.readiness import why_not_ready
+from include.local.broker import BrokerError, Cluster, Node, default_data_dir, start_in_background
+from include.local.broker.cluster import START_TIMEOUT_S, STOP_TIMEOUT_S
+from include.local.broker.jars import LOCK, write_lock
+from include.local.broker.readiness import why_not_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

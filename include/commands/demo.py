@@ -15,7 +15,7 @@ from include.local import stack as local
 from include.local.demo import TIMEOUT_S, Demo, demo_pipelines
 from include.local.display import print_result, print_seconds, print_summary, progress
 from include.local.environment import Layout
-from include.state import state_dir
+from include.storage.state import state_dir
 
 _WATCH_S = 1.0
 INTERRUPTED = 130

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from include.codecs.image import MODES, ImageCodec
+from include.codecs._image import MODES, ImageCodec
+from include.definition.pipeline import KINDS
 from include.errors import PermanentError
-from include.pipeline import KINDS
 
 SHOWN = 5
 # What pretrained networks and most tutorials take, and what is still learnt from on a processor.
@@ -46,7 +46,7 @@ def pillow_format_of(content: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageFormat:
     """The one format of many images.
 
     Attributes:
@@ -60,7 +60,7 @@ class Found:
     notes: tuple[str, ...]
 
 
-def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) -> Found:
+def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) -> ImageFormat:
     """The format that takes the images, as they are where they are of one size and one mode.
 
     Raises:
@@ -85,7 +85,7 @@ def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) 
     size, resizing = _size_of(sizes)
     channels, converting = _channels_of(modes)
     settings = {**size, **channels}
-    return Found(kind.model_validate(settings), tuple(unfit), (*resizing, *converting))
+    return ImageFormat(kind.model_validate(settings), tuple(unfit), (*resizing, *converting))
 
 
 def _size_of(sizes: Counter[tuple[int, int]]) -> tuple[dict[str, Any], list[str]]:

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from include.codecs.image import ImageCodec
-from include.commands.kafka_found import NoKafka, find_kafka, find_registry
-from include.commands.record_view import Looked, image_of, look_at, look_at_prediction, view
+from include.codecs._image import ImageCodec
+from include.commands.kafka_access import NoKafka, find_kafka, find_registry
+from include.commands.record_view import DecodedRecord, image_of, look_at, look_at_prediction, view
 from include.commands.stack import refusals, say
+from include.definition.pipeline import load_pipeline
 from include.errors import PermanentError
 from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import freeze_ranges
-from include.pipeline import load_pipeline
 from include.reading.records import record_reader
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 GROUP = "millrace.peek"
 MAX_NUMBER = 1000
@@ -92,12 +92,14 @@ def _name(pipeline: Pipeline, topic: Topic) -> str:
     }[topic]
 
 
-def _looked(connection: KafkaConnection, pipeline: Pipeline, topic: Topic, messages: list[Message]) -> Iterator[Looked]:
+def _looked(
+    connection: KafkaConnection, pipeline: Pipeline, topic: Topic, messages: list[Message]
+) -> Iterator[DecodedRecord]:
     if topic is Topic.PREDICTIONS:
         yield from map(look_at_prediction, messages)
         return
     of_samples = topic is Topic.SAMPLES
-    reading = pipeline.reading(pipeline.samples_topic if of_samples else pipeline.requests_topic)
+    reading = pipeline.record_layout(pipeline.samples_topic if of_samples else pipeline.requests_topic)
     labelled = of_samples and pipeline.labels_topic is None
     with record_reader(connection, reading, pipeline.format.schema_name, labelled=labelled) as reader:
         for message in messages:
@@ -126,7 +128,7 @@ def _check_saving(pipeline: Pipeline, topic: Topic, folder: Path) -> None:
         raise CannotSave(f"Folder {folder} can't be made ({error.strerror}): correct --save.") from error
 
 
-def _save(looked: Looked, folder: Path) -> None:
+def _save(looked: DecodedRecord, folder: Path) -> None:
     if looked.sample is None:
         return
     file = folder / looked.file_name

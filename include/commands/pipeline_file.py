@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.codecs.audio import AudioCodec
-from include.codecs.image import ImageCodec
-from include.codecs.text import TextCodec
+from include.codecs._audio import AudioCodec
+from include.codecs._image import ImageCodec
+from include.codecs._text import TextCodec
 from include.commands.image_format import NoPipelineFits
-from include.kafka.record import LONGEST_HEADER_BYTES, RECORD_OVERHEAD_BYTES
+from include.kafka.headers import LONGEST_HEADER_BYTES, RECORD_OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from include.commands.survey import Survey
@@ -83,7 +83,7 @@ def _setting(key: str, value: str | None, example: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Suited:
+class _TomlTables:
     """What goes with the samples: the content of two tables, and of the training's more than the learning rate."""
 
     sample_format: str
@@ -92,14 +92,14 @@ class _Suited:
     more_training: str = ""
 
 
-def _suited_to(found: Survey) -> _Suited:
+def _suited_to(found: Survey) -> _TomlTables:
     codec = found.codec
     if isinstance(codec, ImageCodec):
-        return _Suited(_image_format(codec), _image_model(codec), 0.001, IMAGE_TRAINING)
+        return _TomlTables(_image_format(codec), _image_model(codec), 0.001, IMAGE_TRAINING)
     if isinstance(codec, TextCodec):
-        return _Suited(_text_format(codec, found.largest), TEXT_MODEL, 0.01)
+        return _TomlTables(_text_format(codec, found.largest), TEXT_MODEL, 0.01)
     if isinstance(codec, AudioCodec):
-        return _Suited(_sound_format(codec), _sound_model(codec), 0.005)
+        return _TomlTables(_sound_format(codec), _sound_model(codec), 0.005)
     raise NoPipelineFits(f"No bundled network takes samples of the format {codec.kind}: write the file by hand.")
 
 

@@ -14,13 +14,13 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from include.codecs.audio import AudioCodec
-from include.codecs.image import ImageCodec
-from include.codecs.text import PADDING, TextCodec
+from include.codecs._audio import AudioCodec
+from include.codecs._image import ImageCodec
+from include.codecs._text import PADDING, TextCodec
 from include.commands.sound_view import sound
 from include.kafka import dead_letters
 from include.kafka.dead_letters import Rejection
-from include.kafka.record import LABEL, address_of, headers_of, headers_size
+from include.kafka.headers import LABEL, address_of, headers_of, headers_size
 from include.kafka.signing import SIGNATURE
 from include.targets.base import BadLabel
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
     from PIL.Image import Image
 
-    from include.kafka.record import Headers
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
+    from include.kafka.headers import Headers
     from include.reading.records import RecordReader
 
 SHOWN_CHARACTERS = 300
@@ -49,7 +49,7 @@ PICTURE_WIDTH, PICTURE_HEIGHT = 64, 48
 
 
 @dataclass(frozen=True)
-class Looked:
+class DecodedRecord:
     """A record as far as the pipeline can read it.
 
     Attributes:
@@ -73,7 +73,7 @@ class Looked:
         return f"{address.topic}-{address.partition}-{address.offset}.png"
 
 
-def look_at(message: Message, pipeline: Pipeline, reader: RecordReader, *, labelled: bool) -> Looked:
+def look_at(message: Message, pipeline: Pipeline, reader: RecordReader, *, labelled: bool) -> DecodedRecord:
     """A record of samples, requests or dead letters, by what training and prediction go by.
 
     Args:
@@ -96,7 +96,7 @@ def look_at(message: Message, pipeline: Pipeline, reader: RecordReader, *, label
     decoded = codec.decode([] if fault is not None and content is None else [content])
     faults += [Rejection(refusal.reason, refusal.error) for refusal in decoded.refusals]
     sample = decoded.samples[0] if len(decoded.samples) else None
-    return Looked(message, headers, content, sample, tuple(faults), records.ids[0], label)
+    return DecodedRecord(message, headers, content, sample, tuple(faults), records.ids[0], label)
 
 
 def _label_fault(label: str | None, pipeline: Pipeline) -> Rejection | None:
@@ -108,7 +108,7 @@ def _label_fault(label: str | None, pipeline: Pipeline) -> Rejection | None:
     return Rejection(read.reason, f"{read.error}: {', '.join(pipeline.training.labels)}.")
 
 
-def look_at_prediction(message: Message) -> Looked:
+def look_at_prediction(message: Message) -> DecodedRecord:
     """A record of the predictions, which should be one JSON object."""
     faults: tuple[Rejection, ...] = ()
     try:
@@ -116,10 +116,10 @@ def look_at_prediction(message: Message) -> Looked:
             faults = (Rejection("wrong-type", "The record's JSON is no object."),)
     except (ValueError, RecursionError) as error:
         faults = (Rejection("invalid-json", f"The record is no JSON: {error}."),)
-    return Looked(message, headers_of([message])[0], None, None, faults)
+    return DecodedRecord(message, headers_of([message])[0], None, None, faults)
 
 
-def view(looked: Looked, pipeline: Pipeline, *, colours: bool) -> RenderableType:
+def view(looked: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> RenderableType:
     """Address, time, key, headers, content and faults, one below the other.
 
     Args:
@@ -223,7 +223,7 @@ def _header(name: str, content: bytes | None) -> Text:
     return shown if name in EXPLAINING else Text(f"{escaped(name)} = ") + shown
 
 
-def _content(looked: Looked, pipeline: Pipeline) -> str:
+def _content(looked: DecodedRecord, pipeline: Pipeline) -> str:
     sample, value, codec = looked.sample, looked.message.value(), pipeline.format
     if sample is None:
         return "none" if value is None else escaped(value, SHOWN_TEXT)

@@ -14,7 +14,7 @@ from rich.text import Text
 from include.errors import MillraceError
 from include.local import stack as local
 from include.local.environment import Layout
-from include.state import state_dir
+from include.storage.state import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

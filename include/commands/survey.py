@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from include.codecs._image import ImageCodec
 from include.codecs.base import Codec
-from include.codecs.image import ImageCodec
 from include.commands.image_format import NoPipelineFits, counted, format_of, image_codecs, pillow_format_of
 from include.errors import PermanentError
+from include.sources._listing import File
+from include.sources._rows import DELIMITERS, JSON_LINES, PARQUET
 from include.sources.base import SourceSample
 from include.sources.folder import FolderSource
-from include.sources.listing import File
-from include.sources.rows import DELIMITERS, JSON_LINES, PARQUET
 from include.sources.table import TableSource
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 
 # Of more samples, these many are opened; all of them are counted.
 LOOKED_AT = 500
@@ -71,7 +71,7 @@ def survey_folder(path: str) -> Survey:
 
     Raises:
         NoPipelineFits: it is missing or holds no images, classes or sizes that one pipeline could take.
-        SourceRefused, SourceUnreachable: see `include.sources.files`.
+        SourceRefused, SourceUnreachable: see `include.sources._files`.
     """
     path = existing(path)
     source = folder_of(path)

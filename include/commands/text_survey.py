@@ -33,7 +33,7 @@ def survey_text_folder(path: str) -> Survey:
 
     Raises:
         NoPipelineFits: it is missing or holds no texts or classes that a pipeline could learn from.
-        SourceRefused, SourceUnreachable: see `include.sources.files`.
+        SourceRefused, SourceUnreachable: see `include.sources._files`.
     """
     path = existing(path)
     source = folder_of(path)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from include.envelopes._registered import PREFIX_BYTES, RegisteredEnvelope, schema_id_of
 from include.envelopes.base import Open
-from include.envelopes.registered import PREFIX_BYTES, RegisteredEnvelope, schema_id_of
 from include.errors import PermanentError
 
 if TYPE_CHECKING:

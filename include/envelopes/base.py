@@ -22,7 +22,7 @@ REASONS = {
 LONGEST_FIELD_BYTES = 1024
 
 
-class Opened(NamedTuple):
+class EnvelopeContent(NamedTuple):
     """What an envelope holds; None for what it does not say."""
 
     content: bytes | None
@@ -32,7 +32,7 @@ class Opened(NamedTuple):
 
 
 # Raises include.codecs.base.Unfit for a value that is no such envelope, and MillraceError where a retry may help.
-Open = Callable[[bytes | None], Opened]
+Open = Callable[[bytes | None], EnvelopeContent]
 
 
 class Envelope(Config):

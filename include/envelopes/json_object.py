@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs.base import Unfit
+from include.envelopes._fields import FieldEnvelope
 from include.envelopes.base import Open
-from include.envelopes.fields import FieldEnvelope
 from include.strict_json import parse
 
 if TYPE_CHECKING:

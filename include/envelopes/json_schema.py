@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from include.envelopes._registered import RegisteredEnvelope
 from include.envelopes.base import Open
-from include.envelopes.registered import RegisteredEnvelope
 
 if TYPE_CHECKING:
     from include.kafka.schema_registry import Schemas

@@ -17,11 +17,11 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError, Stopped
-from include.kafka import ledger
-from include.kafka.progress import position_in, progress_entry, progress_key, read_progress, refuse_truncated
+from include.exactly_once import ledger
+from include.exactly_once.progress import position_in, progress_entry, progress_key, read_progress, refuse_truncated
+from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
-from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.prediction.read import LEFT_OUT, predictions_table
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from confluent_kafka import Consumer, Message
 
-    from include.export.place import Place
+    from include.definition.pipeline import Pipeline
+    from include.export.folder import ExportFolder
     from include.kafka.connection import KafkaConnection
     from include.metrics import Metrics
-    from include.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class ExportLost(PermanentError):
 
 
 @dataclass
-class Exported:
+class ExportReport:
     """What an attempt did.
 
     Attributes:
@@ -89,14 +89,14 @@ class _Piece:
 def export_predictions(
     connection: KafkaConnection,
     pipeline: Pipeline,
-    place: Place,
+    place: ExportFolder,
     *,
     rows: int,
     run: str,
     accept_lost: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
-) -> Exported:
+) -> ExportReport:
     """Write what the predictions topic has and no earlier run has written.
 
     Files are `day=<YYYY-MM-DD>/<topic>-<topic id>-<partition>-<start>-<end>.parquet` with the columns of
@@ -110,13 +110,13 @@ def export_predictions(
 
     Raises:
         ExportLost: there are files and no entry of the ledger.
-        ExportRefused, ExportUnreachable, DiskFull: see include.export.place.
+        ExportRefused, ExportUnreachable, DiskFull: see include.export.folder.
         TopicMissing, TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see
             include.kafka.
     """
     topic = pipeline.predictions_topic
     step = f"{connection.environment}.{pipeline.name}.{STEP}"
-    done = Exported()
+    done = ExportReport()
     with TransactionalWriter(connection, f"{step}.{topic}", stopped=stopped) as writer:
         ranges = freeze_ranges(connection, topic)
         # Only now, with every earlier owner fenced, is it decided what was planned and what is done.
@@ -137,7 +137,7 @@ def export_predictions(
     return done
 
 
-def _refuse_lost_ledger(place: Place, item: OffsetRange) -> None:
+def _refuse_lost_ledger(place: ExportFolder, item: OffsetRange) -> None:
     if found := place.names(f"{item.topic}-{item.topic_id}-"):
         raise ExportLost(
             f"The export's path {place.path} holds {len(found)} files of {item.topic} and the ledger knows of none: "
@@ -182,12 +182,12 @@ def _pieces(
 def _write(
     connection: KafkaConnection,
     pipeline: Pipeline,
-    place: Place,
+    place: ExportFolder,
     writer: TransactionalWriter,
     item: OffsetRange,
     piece: _Piece,
     run: str,
-    done: Exported,
+    done: ExportReport,
 ) -> None:
     key = progress_key(connection, pipeline.name, STEP, item)
     if not piece.planned:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from include.errors import PermanentError
 from include.feed.plan import epoch_blocks, window_order
 from include.feed.window import Part, WindowReader, row_type
+from include.kafka.headers import Address
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
-from include.kafka.record import Address
 from include.kafka.signing import signing_keys
 from include.reading.late import LateLabels, read_labels
-from include.reading.reading import TopicLabels
-from include.reading.records import RecordReader, Told, record_reader
+from include.reading.layout import TopicLabels
+from include.reading.records import LabelOrRefusal, RecordReader, record_reader
 from include.targets.base import BadLabel
 from include.targets.tasks import target_of
 
@@ -45,7 +45,7 @@ READ_AHEAD_BATCHES = 8
 READ_RECORDS = 128
 SELECT_RECORDS = 512
 EXAMPLES_KEPT = 5
-KNOWN_HEADS = 8192
+KNOWN_LABELS = 8192
 # No refusal: the sample's label may come yet.
 UNLABELLED = ("unlabelled", "")
 
@@ -88,14 +88,14 @@ class _Position:
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class _ParsedLabel:
     """What a record tells of its label: the target that it is, unknown where `refusal` says why."""
 
     label: Any
     refusal: tuple[str, str]
 
 
-class _Heads(dict[Told, _Head]):
+class _LabelCache(dict[LabelOrRefusal, _ParsedLabel]):
     """Heads by what records tell, of which there are few; the bounds keep the memory flat where there are many."""
 
     def __init__(self, target: Target, *, late: bool) -> None:
@@ -103,22 +103,22 @@ class _Heads(dict[Told, _Head]):
         self._target = target
         self._without = UNLABELLED if late else ("no-label", "the record has no label")
 
-    def __missing__(self, told: Told) -> _Head:
+    def __missing__(self, told: LabelOrRefusal) -> _ParsedLabel:
         head = self._read(told)
-        if len(self) >= KNOWN_HEADS:
+        if len(self) >= KNOWN_LABELS:
             self.clear()
         self[told] = head
         return head
 
-    def _read(self, told: Told) -> _Head:
+    def _read(self, told: LabelOrRefusal) -> _ParsedLabel:
         if told.fault is not None:
-            return _Head(self._target.unknown, told.fault)
+            return _ParsedLabel(self._target.unknown, told.fault)
         if told.label is None:
-            return _Head(self._target.unknown, self._without)
+            return _ParsedLabel(self._target.unknown, self._without)
         label = self._target.read(told.label)
         if isinstance(label, BadLabel):
-            return _Head(self._target.unknown, label)
-        return _Head(label, ("", ""))
+            return _ParsedLabel(self._target.unknown, label)
+        return _ParsedLabel(label, ("", ""))
 
 
 @dataclass
@@ -126,7 +126,7 @@ class _Records:
     """What the feed needs of some records of one block, in lists side by side."""
 
     block: int
-    heads: list[_Head] = field(default_factory=list)
+    heads: list[_ParsedLabel] = field(default_factory=list)
     groups: list[bytes] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
@@ -134,7 +134,7 @@ class _Records:
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, messages: list[Message], reader: RecordReader, late: LateLabels | None, heads: _Heads) -> None:
+    def take(self, messages: list[Message], reader: RecordReader, late: LateLabels | None, heads: _LabelCache) -> None:
         """Take over what the messages hold and let go of them.
 
         Few at a time, for a message and its headers are four objects to Python's garbage collector: as long as they are
@@ -357,7 +357,7 @@ class Feed:
             left[0] = replace(left[0], start=start.offset)
         group = f"{self.connection.environment}.{self.manifest.pipeline}.feed"
         late = self._late_labels(group)
-        heads = _Heads(self._target, late=late is not None)
+        heads = _LabelCache(self._target, late=late is not None)
         manifest, records = self.manifest, _Records(start.block)
         with record_reader(self.connection, manifest.reading, manifest.schema, keys=self._keys) as reader:
             reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)

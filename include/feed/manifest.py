@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from include.kafka.ranges import OffsetRange
-from include.reading.reading import Reading
+from include.reading.layout import RecordLayout
 from include.targets.base import Task
 from include.targets.tasks import SEPARATOR
 
 if TYPE_CHECKING:
     import numpy as np
 
-OWN_READING = Reading()
+OWN_READING = RecordLayout()
 CLASSIFICATION: Task = "classification"
 
 
@@ -79,7 +79,7 @@ class Manifest:
     # Left out where they say nothing new, so that manifests from before there were tasks keep their digests.
     task: Annotated[Task, Field(exclude_if=lambda task: task == CLASSIFICATION)] = CLASSIFICATION
     separator: Annotated[str, Field(exclude_if=lambda separator: separator == SEPARATOR)] = SEPARATOR
-    reading: Annotated[Reading, Field(exclude_if=lambda reading: reading == OWN_READING)] = OWN_READING
+    reading: Annotated[RecordLayout, Field(exclude_if=lambda reading: reading == OWN_READING)] = OWN_READING
     label_ranges: Annotated[tuple[OffsetRange, ...], Field(exclude_if=lambda ranges: not ranges)] = ()
 
     @cached_property
@@ -111,6 +111,6 @@ class Manifest:
             signed=bool(values.get("signed", False)),
             task=values.get("task", CLASSIFICATION),
             separator=str(values.get("separator", SEPARATOR)),
-            reading=Reading.model_validate(values.get("reading", {})),
+            reading=RecordLayout.model_validate(values.get("reading", {})),
             label_ranges=tuple(OffsetRange.from_dict(item) for item in values.get("label_ranges", ())),
         )

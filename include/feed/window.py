@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.codecs.base import Decoded, Refusal
+from include.codecs.base import DecodedBatch, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class Window:
         self._values.clear()
         self.count = 0
 
-    def decode(self, positions: np.ndarray[Any, Any]) -> Decoded:
+    def decode(self, positions: np.ndarray[Any, Any]) -> DecodedBatch:
         """The samples at `positions`, in that order, as the codec decodes a list of them."""
         return self._codec.decode([self._values[position] for position in positions.tolist()])
 
@@ -99,12 +99,12 @@ class ArrayWindow(Window):
         super().clear()
         self._refusals.clear()
 
-    def decode(self, positions: np.ndarray[Any, Any]) -> Decoded:
+    def decode(self, positions: np.ndarray[Any, Any]) -> DecodedBatch:
         import numpy as np
 
         samples = self._samples.take(positions, axis=0)
         if not self._refusals:
-            return Decoded(samples, np.arange(len(positions)))
+            return DecodedBatch(samples, np.arange(len(positions)))
         refused = [self._refusals.get(position) for position in positions.tolist()]
         good = np.array([refusal is None for refusal in refused], bool)
         refusals = [
@@ -112,7 +112,7 @@ class ArrayWindow(Window):
             for place, refusal in enumerate(refused)
             if refusal is not None
         ]
-        return Decoded(samples[good], np.flatnonzero(good), refusals)
+        return DecodedBatch(samples[good], np.flatnonzero(good), refusals)
 
     def _take_in(self, values: Sequence[bytes | None]) -> None:
         decoded = self._codec.decode(values)

@@ -8,24 +8,24 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from include.ahead import ahead
 from include.errors import MillraceError, NothingToDo, PermanentError, Stopped
-from include.ingest.chunk import Chunk, encode_chunk, usable
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
+from include.ingest.chunk import SourceChunk, encode_chunk, usable
+from include.ingest.prefetch import prefetch
 from include.ingest.topic import readable
-from include.kafka import ledger
 from include.kafka.errors import Fenced, RecordTooLarge
-from include.kafka.ledger import LedgerKey
-from include.kafka.record import OutgoingRecord, write_headers
+from include.kafka.headers import OutgoingRecord, write_headers
 from include.kafka.signing import signing_keys
-from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.sources.base import SourceChanged, fingerprint
 
 if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
     from include.kafka.signing import SigningKeys
     from include.metrics import Metrics
-    from include.pipeline import Pipeline
     from include.sources.base import Source, SourceSample
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def ingest_batch(
         InvalidSigningKeys: records have to be signed and there is no key.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
-    pipeline = _taking(pipeline, readable(_source(pipeline), pipeline, connection).open())
+    pipeline = _with_source(pipeline, readable(_source(pipeline), pipeline, connection).open())
     key = _key(connection, pipeline, batch_id)
     keys = signing_keys(connection, signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
@@ -122,13 +122,13 @@ def ingest_batch(
         # transaction would also hold up whoever reads the ledger, until the broker gives it up a minute later.
         batch, source = _fix_range(connection, pipeline, batch_id, records, run)
         if source is not None:
-            pipeline = _taking(pipeline, source)
+            pipeline = _with_source(pipeline, source)
         elif not batch.complete:
             # First what can name the sample that changed everything behind it.
-            pipeline = _taking(pipeline, _source(pipeline).again(batch.start, batch.count, batch.prefix))
+            pipeline = _with_source(pipeline, _source(pipeline).again(batch.start, batch.count, batch.prefix))
             _check_fingerprint(pipeline, batch_id, batch)
         begun = batch
-        for chunk in ahead(_chunks(pipeline, batch_id, batch)):
+        for chunk in prefetch(_chunks(pipeline, batch_id, batch)):
             if stopped():
                 raise Stopped(
                     f"Stopped after {batch.sent} of {batch.count} samples; the next attempt sends the others."
@@ -153,7 +153,7 @@ def ingest_batch(
     )
 
 
-def _taking(pipeline: Pipeline, source: Source) -> Pipeline:
+def _with_source(pipeline: Pipeline, source: Source) -> Pipeline:
     return pipeline.model_copy(update={"source": source})
 
 
@@ -208,7 +208,7 @@ def _plan(
             )
         count = min(records, available)
         prefix = source.prefix(start + count)
-        found = _fingerprint(_taking(pipeline, source), start, count)
+        found = _fingerprint(_with_source(pipeline, source), start, count)
         batch = Batch(start, count, found, run, prefix=prefix)
         with writer.transaction():
             ledger.record(writer, key, asdict(batch))
@@ -216,7 +216,7 @@ def _plan(
     return batch, source
 
 
-def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[Chunk]:
+def _chunks(pipeline: Pipeline, batch_id: str, batch: Batch) -> Iterator[SourceChunk]:
     """What is left of a batch."""
     sent = batch.sent
     for samples in _read(pipeline, batch.start + sent, batch.count - sent):
@@ -242,7 +242,7 @@ def _send(
     pipeline: Pipeline,
     key: LedgerKey,
     batch: Batch,
-    chunk: Chunk,
+    chunk: SourceChunk,
     keys: SigningKeys | None,
 ) -> Batch:
     """One chunk in one transaction, and the ledger's entry with it; what its topic would refuse is left out."""

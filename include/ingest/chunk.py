@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.kafka.record import LONGEST_HEADER_BYTES
+from include.kafka.headers import LONGEST_HEADER_BYTES
 from include.sources.base import SourceRefused
 from include.targets.base import BadLabel
 
 if TYPE_CHECKING:
     from include.codecs.base import Codec
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
     from include.sources.base import SourceSample
 
 # Samples that come encoded are decoded to be checked; so many at a time keep the memory for it small.
@@ -21,7 +21,7 @@ CHECKED_TOGETHER = 64
 
 
 @dataclass(frozen=True)
-class Chunk:
+class SourceChunk:
     """What goes into one transaction: samples, their encoded values, and which of them are requests.
 
     Attributes:
@@ -34,11 +34,11 @@ class Chunk:
     unfit: list[str]
 
 
-def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> Chunk:
+def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk:
     """What can be sent of the samples, and what is left out."""
     share, encode = pipeline.ingest.requests_share, pipeline.format.encode
     unfit = _unfit(pipeline.format, samples)
-    chunk = Chunk([], [], [], [])
+    chunk = SourceChunk([], [], [], [])
     for position, sample in enumerate(samples):
         try:
             value = sample.content if isinstance(sample.content, bytes) else encode(sample.content)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from include.kafka.headers import UNREADABLE, headers_of
 from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
-from include.kafka.record import UNREADABLE, headers_of
 from include.sources.base import SourceRefused
 from include.sources.topic import TopicRange, TopicRecord, TopicSource
 
 if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
     from include.sources.base import Source
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.kafka.record import OutgoingRecord, address_of, headers_of
+from include.kafka.headers import OutgoingRecord, address_of, headers_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

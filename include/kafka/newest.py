@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from include.kafka.headers import headers_of, headers_size
 from include.kafka.reader import read_range
-from include.kafka.record import headers_of, headers_size
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -31,7 +31,7 @@ class Limits:
 
 
 @dataclass
-class _Back:
+class _PartitionTail:
     """A partition, how far back it was read, and what was found there, oldest first."""
 
     whole: OffsetRange
@@ -68,7 +68,7 @@ def newest_records(
     Raises:
         RangeUnavailable, LogTruncated, ReaderStalled: see `include.kafka.reader.read_range`.
     """
-    partitions = [_Back(item, item.end) for item in ranges if item.offsets]
+    partitions = [_PartitionTail(item, item.end) for item in ranges if item.offsets]
     left = partitions
     size, reached = 0, False
     with connection.consumer(group, **READ_AHEAD) as consumer:
@@ -90,7 +90,7 @@ def newest_records(
 def _read_window(
     connection: KafkaConnection,
     consumer: Consumer,
-    back: _Back,
+    back: _PartitionTail,
     number: int,
     size_left: int | None,
     wanted: Callable[[Message], bool],

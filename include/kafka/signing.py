@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError
 from include.kafka.dead_letters import Rejection
-from include.kafka.record import GROUP, LABEL, SCHEMA, Headers
+from include.kafka.headers import GROUP, LABEL, SCHEMA, Headers
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

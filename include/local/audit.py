@@ -19,7 +19,7 @@ from include.local.errors import StackError
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
 
 _TIMEOUT_S = 30.0
 _GROUP = "millrace.demo"

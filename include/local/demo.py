@@ -6,18 +6,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from include.definition.pipeline import load_pipelines
 from include.local.audit import Audit, Offsets, audit, end_offsets
 from include.local.environment import CONNECTION
 from include.local.errors import StackError
 from include.local.runs import Run, RunFollower
-from include.pipeline import load_pipelines
 from include.registry.versions import Version, champion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from include.definition.pipeline import Pipeline
     from include.local.stack import Stack
-    from include.pipeline import Pipeline
 
 # Consumers first: events of samples for a DAG that is paused are lost to it.
 WORKFLOWS = ("predict", "train", "ingest")

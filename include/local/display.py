@@ -74,7 +74,7 @@ def _lines(console: Console) -> Callable[[list[Run]], None]:
     began = time.monotonic()
     told: set[tuple[str, str, str]] = set()
 
-    def tell(run: Run, sentence: str, seconds: float | None) -> None:
+    def report(run: Run, sentence: str, seconds: float | None) -> None:
         key = run.dag_id, run.id, sentence
         if key not in told:
             told.add(key)
@@ -84,12 +84,12 @@ def _lines(console: Console) -> Callable[[list[Run]], None]:
 
     def show(runs: list[Run]) -> None:
         for run in runs:
-            tell(run, f"begins, by {_began_by(run)}", None)
+            report(run, f"begins, by {_began_by(run)}", None)
             for task in run.tasks:
                 if task.state in _TOLD:
-                    tell(run, f"{_named(task)}: {task.state}", task.seconds)
+                    report(run, f"{_named(task)}: {task.state}", task.seconds)
             if not run.active:
-                tell(run, run.state, run.seconds)
+                report(run, run.state, run.seconds)
 
     return show
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.local.ports import LOOPBACK, Ports
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def record_file(self) -> Path:
-        """What runs now; see `include.local.record`."""
+        """What runs now; see `include.local.stack_file`."""
         return self.directory / "record.json"
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from include.local.errors import StackError
-from include.local.record import ProcessMark
+from include.local.stack_file import ProcessMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

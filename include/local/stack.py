@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from include.kafka.broker import Cluster
 from include.local.airflow import USERNAME, log_tail, read_password
 from include.local.api import AirflowApi
+from include.local.broker import Cluster
 from include.local.environment import Layout, stack_settings
 from include.local.errors import StackError
 from include.local.ports import choose_ports, random_ports
 from include.local.processes import end_all, find, survivors
-from include.local.record import StackRecord
+from include.local.stack_file import StackRecord
 from include.local.supervisor import RUNS_ALREADY
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -20,14 +20,14 @@ from typing import IO, TYPE_CHECKING, NoReturn
 import psutil
 
 from include.errors import MillraceError
-from include.kafka.broker import BrokerError, Cluster, running_cluster
 from include.local.airflow import StandaloneAirflow, log_tail, make_login
+from include.local.broker import BrokerError, Cluster, running_cluster
 from include.local.environment import Layout, stack_settings
 from include.local.errors import StackError
 from include.local.ports import LOOPBACK, Ports, choose_ports
 from include.local.processes import adopt_orphans, descendants, end_all, mark, reap_orphans, survivors
-from include.local.record import ProcessMark, StackRecord
-from include.state import PROJECT_ROOT, state_dir
+from include.local.stack_file import ProcessMark, StackRecord
+from include.storage.state import PROJECT_ROOT, state_dir
 
 if TYPE_CHECKING:
     from types import FrameType

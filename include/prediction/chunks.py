@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, cast
 
+from include.kafka.headers import headers_of, headers_size
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
-from include.kafka.record import headers_of, headers_size
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
-    from include.pipeline import Pipeline
 
 # A chunk's samples as float32, however small they are as records.
 DECODED_BYTES = 256 * 1024 * 1024
@@ -26,7 +26,7 @@ READ_RECORDS = 50
 
 
 @dataclass(frozen=True)
-class Chunk:
+class RequestChunk:
     """The records of `[start, end)` of one partition, transaction markers and such left out."""
 
     start: int
@@ -44,7 +44,7 @@ class Chunk:
 
 def read_chunks(
     connection: KafkaConnection, consumer: Consumer, left: OffsetRange, pipeline: Pipeline, leader_epoch: int
-) -> Iterator[Chunk]:
+) -> Iterator[RequestChunk]:
     """The range in chunks; the last one ends where the range does, and may have no records.
 
     Args:
@@ -65,11 +65,11 @@ def read_chunks(
             taken = len(message) + len(message.key() or b"") + headers_size(headers)
             if chunk and (len(chunk) >= samples or size + taken > limits.chunk_bytes):
                 end = _offset(chunk[-1]) + 1
-                yield Chunk(start, end, chunk)
+                yield RequestChunk(start, end, chunk)
                 start, size, chunk = end, 0, []
             chunk.append(message)
             size += taken
-    yield Chunk(start, left.end, chunk)
+    yield RequestChunk(start, left.end, chunk)
 
 
 def _offset(message: Message) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError
-from include.kafka.ledger import LedgerKey
+from include.exactly_once.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ACKNOWLEDGED_BY = "acknowledged_by"
 
 
-class Held(PermanentError):
+class StepHeld(PermanentError):
     """A limit was met before, and nobody has acknowledged it."""
 
 
@@ -64,7 +64,7 @@ def limits_are_off(hold: Mapping[str, Any] | None, pipeline: str, run: str, *, a
     if acknowledge and hold["run"] != run:
         return True
     refused = OffsetRange.from_dict(hold["range"])
-    raise Held(
+    raise StepHeld(
         f"The predictions of {pipeline} are held since {hold['run']} came to offsets [{refused.start}, {refused.end}) "
         f"of partition {refused.partition}, where {hold['finding']} (most often {hold['leading']}): correct the "
         f'producer, then trigger {pipeline}.predict with "Acknowledge the hold", which publishes them as dead letters.'

@@ -11,7 +11,7 @@ from include.errors import PermanentError
 from include.kafka.dead_letters import Rejection
 
 if TYPE_CHECKING:
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
     from include.targets.base import Answer
 
 # A share says nothing about a handful of samples.
@@ -19,7 +19,7 @@ SHARE_COUNTS_FROM = 100
 
 
 @dataclass
-class Published:
+class PublishReport:
     """What one attempt has published, in samples: `samples` = `predictions` + `rejected`."""
 
     samples: int = 0
@@ -64,7 +64,7 @@ class TooManyRejected(PermanentError):
 
 
 def check_limits(
-    pipeline: Pipeline, published: Published, in_a_row: int, outcomes: Sequence[Answer | Rejection]
+    pipeline: Pipeline, published: PublishReport, in_a_row: int, outcomes: Sequence[Answer | Rejection]
 ) -> int:
     """Refuse a chunk that would go beyond a limit of `[prediction]`.
 

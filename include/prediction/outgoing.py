@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import OVERSIZE, Rejection, dead_letter
-from include.kafka.record import OutgoingRecord, address_of
-from include.prediction.record import prediction_value
+from include.kafka.headers import OutgoingRecord, address_of
+from include.prediction.json_record import prediction_value
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from include.kafka.transaction import TransactionalWriter
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
+    from include.exactly_once.transaction import TransactionalWriter
     from include.prediction.predictor import Predictor
     from include.targets.base import Answer
 

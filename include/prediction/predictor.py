@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from include.artifact.model import load_model
+from include.definition.model_reference import CHAMPION
 from include.errors import NothingToDo, PermanentError
-from include.prediction.record import ModelIdentity
-from include.registry.artifact import load_model
-from include.registry.names import CHAMPION
+from include.prediction.json_record import ModelIdentity
 from include.registry.tracking import open_registry
 from include.registry.versions import champion, download, version
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
     from include.targets.base import Target
 
 

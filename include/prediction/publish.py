@@ -8,27 +8,27 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from include.errors import Stopped
-from include.kafka import ledger
-from include.kafka.progress import position_in, progress_entry, progress_key, refuse_truncated
+from include.exactly_once import ledger
+from include.exactly_once.progress import position_in, progress_entry, progress_key, refuse_truncated
+from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import UNKNOWN_EPOCH
 from include.kafka.signing import signing_keys
-from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
 from include.prediction import hold
-from include.prediction.chunks import READ_AHEAD, Chunk, read_chunks
-from include.prediction.classify import classify
-from include.prediction.limits import Published, TooManyRejected, check_limits
+from include.prediction.answer import answer
+from include.prediction.chunks import READ_AHEAD, RequestChunk, read_chunks
+from include.prediction.limits import PublishReport, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
 from include.reading.records import RecordReader, record_reader
 
 if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
+    from include.exactly_once.ledger import LedgerKey
     from include.kafka.connection import KafkaConnection
     from include.kafka.dead_letters import Rejection
-    from include.kafka.ledger import LedgerKey
-    from include.kafka.record import OutgoingRecord
+    from include.kafka.headers import OutgoingRecord
     from include.metrics import Metrics
-    from include.pipeline import Pipeline
     from include.prediction.predictor import Predictor
     from include.targets.base import Answer
 
@@ -54,7 +54,7 @@ class _Attempt:
     acknowledge: bool
     stopped: Callable[[], bool]
     reader: RecordReader
-    published: Published
+    published: PublishReport
     said: bool = False
 
     @property
@@ -79,7 +79,7 @@ def publish_predictions(
     acknowledge: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
-) -> Published:
+) -> PublishReport:
     """Predict what is left of the ranges, partition by partition, and publish it.
 
     The ledger says what is left: a range that an earlier attempt has done is passed over, whoever made that attempt.
@@ -101,8 +101,8 @@ def publish_predictions(
         TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
     keys = signing_keys(connection, signed=pipeline.signed)
-    reading, schema = pipeline.reading(pipeline.requests_topic), pipeline.format.schema_name
-    published = Published()
+    reading, schema = pipeline.record_layout(pipeline.requests_topic), pipeline.format.schema_name
+    published = PublishReport()
     try:
         with record_reader(connection, reading, schema, keys=keys, labelled=False) as reader:
             attempt = _Attempt(
@@ -193,7 +193,7 @@ def _left(attempt: _Attempt, wanted: OffsetRange, entry: Mapping[str, Any]) -> O
 
 
 def _predict(
-    attempt: _Attempt, writer: TransactionalWriter, chunk: Chunk
+    attempt: _Attempt, writer: TransactionalWriter, chunk: RequestChunk
 ) -> tuple[list[OutgoingRecord], list[Answer | Rejection]]:
     """What to publish for a chunk, and the outcomes that it tells."""
     if attempt.stopped():
@@ -203,7 +203,7 @@ def _predict(
         )
     predictor = attempt.predictor
     records = attempt.reader.read(chunk.messages)
-    outcomes = classify(predictor.network, attempt.pipeline.format, predictor.target, records)
+    outcomes = answer(predictor.network, attempt.pipeline.format, predictor.target, records)
     return outgoing_records(writer, attempt.pipeline, predictor, chunk.messages, records.ids, outcomes, attempt.run)
 
 

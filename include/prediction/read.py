@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.errors import PermanentError
+from include.kafka.headers import address_of
 from include.kafka.newest import newest_records
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_ranges
-from include.kafka.record import address_of
 from include.targets.base import Task
 
 if TYPE_CHECKING:
     import pandas as pd
     from confluent_kafka import Message
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class InvalidPeriod(PermanentError):
 
 
 class _Row(BaseModel):
-    """The fields of `include.prediction.record.prediction_value` but the answer; others may join them."""
+    """The fields of `include.prediction.json_record.prediction_value` but the answer; others may join them."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -125,7 +125,7 @@ def read_predictions(
     from datetime import UTC, datetime, timedelta
 
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import load_pipeline
+    from include.definition.pipeline import load_pipeline
     from include.prediction.read import read_predictions
 
     connection = KafkaConnection({"bootstrap.servers": "127.0.0.1:9092"})

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.codecs.base import Unfit
+from include.envelopes._fields import text_field
 from include.envelopes.base import LONGEST_FIELD_BYTES
-from include.envelopes.fields import text_field
 from include.envelopes.json_object import read_json
+from include.kafka.headers import address_of
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
-from include.kafka.record import address_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
-    from include.reading.reading import TopicLabels
+    from include.reading.layout import TopicLabels
     from include.reading.records import RecordReader
 
 log = logging.getLogger(__name__)

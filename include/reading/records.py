@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.codecs.base import Unfit
-from include.kafka.record import Headers, address_of, headers_of, headers_size, read_headers
+from include.kafka.headers import Headers, address_of, headers_of, headers_size, read_headers
 from include.kafka.schema_registry import registry_of
-from include.reading.reading import FieldLabels, HeaderLabels
+from include.reading.layout import FieldLabels, HeaderLabels
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
     from include.kafka.schema_registry import Schemas
     from include.kafka.signing import SigningKeys
-    from include.reading.reading import Reading
+    from include.reading.layout import RecordLayout
 
 KNOWN_HEADERS = 8192
 KNOWN_HEADERS_SIZE = 4096
@@ -26,7 +26,7 @@ KNOWN_HEADERS_SIZE = 4096
 Fault = tuple[str, str]
 
 
-class Told(NamedTuple):
+class LabelOrRefusal(NamedTuple):
     """A sample's label, None where its record has none; or why the record is no sample: reason code and sentence."""
 
     label: str | None = None
@@ -43,28 +43,28 @@ class Records:
         contents: what the format's codec decodes; None where there is none, or `told` has a fault.
     """
 
-    told: list[Told] = field(default_factory=list)
+    told: list[LabelOrRefusal] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     groups: list[bytes] = field(default_factory=list)
     contents: list[bytes | None] = field(default_factory=list)
 
-    def labelled(self, label_of: Callable[[bytes], str | None]) -> list[Told]:
+    def labelled(self, label_of: Callable[[bytes], str | None]) -> list[LabelOrRefusal]:
         """What is told, with the labels that samples have by their ids."""
         return [
-            told if told.fault is not None else Told(label_of(sample_id))
+            told if told.fault is not None else LabelOrRefusal(label_of(sample_id))
             for told, sample_id in zip(self.told, self.ids, strict=True)
         ]
 
 
-class _Head(NamedTuple):
-    told: Told
+class _ParsedHeaders(NamedTuple):
+    told: LabelOrRefusal
     group: bytes | None
 
 
 @contextmanager
 def record_reader(
     connection: KafkaConnection,
-    reading: Reading,
+    reading: RecordLayout,
     schema: str,
     *,
     keys: SigningKeys | None = None,
@@ -83,7 +83,7 @@ def record_reader(
         yield RecordReader(reading, schema, keys=keys, schemas=schemas, labelled=labelled)
 
 
-class RecordReader(dict[Headers, _Head]):
+class RecordReader(dict[Headers, _ParsedHeaders]):
     """Reads records, and remembers what their headers say.
 
     A topic has few distinct sets of headers, and a lookup costs a tenth of reading them. Where `group` makes each set
@@ -98,7 +98,7 @@ class RecordReader(dict[Headers, _Head]):
 
     def __init__(
         self,
-        reading: Reading,
+        reading: RecordLayout,
         schema: str,
         *,
         keys: SigningKeys | None = None,
@@ -113,7 +113,7 @@ class RecordReader(dict[Headers, _Head]):
         self._keys = keys
         self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
 
-    def __missing__(self, headers: Headers) -> _Head:
+    def __missing__(self, headers: Headers) -> _ParsedHeaders:
         head = self._read(headers)
         if headers_size(headers) <= KNOWN_HEADERS_SIZE:
             if len(self) >= KNOWN_HEADERS:
@@ -141,34 +141,36 @@ class RecordReader(dict[Headers, _Head]):
             self._add_opened(records, message, head, key)
         return records
 
-    def _add_opened(self, records: Records, message: Message, head: _Head, key: bytes) -> None:
+    def _add_opened(self, records: Records, message: Message, head: _ParsedHeaders, key: bytes) -> None:
         told, sample_id, group, content = head.told, key, head.group, None
         if self._open is not None and told.fault is None:
             try:
                 opened = self._open(message.value())
             except Unfit as unfit:
-                told = Told(fault=(unfit.reason, str(unfit)))
+                told = LabelOrRefusal(fault=(unfit.reason, str(unfit)))
             else:
                 content = opened.content
                 sample_id = opened.id or key
                 group = opened.group or group
                 if opened.label is not None:
-                    told = Told(opened.label)
+                    told = LabelOrRefusal(opened.label)
         records.told.append(told)
         records.ids.append(sample_id)
         records.groups.append(group or sample_id)
         records.contents.append(content)
 
-    def _heads(self, messages: Sequence[Message]) -> list[_Head]:
+    def _heads(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
         found = headers_of(messages)
         if self._keys is None:
             return [self[headers] for headers in found]
         return [
-            self[headers] if fault is None else _Head(Told(fault=(fault.reason, fault.error)), self[headers].group)
+            self[headers]
+            if fault is None
+            else _ParsedHeaders(LabelOrRefusal(fault=(fault.reason, fault.error)), self[headers].group)
             for headers, fault in map(self._keys.verify, messages, found)
         ]
 
-    def _read(self, headers: Headers) -> _Head:
+    def _read(self, headers: Headers) -> _ParsedHeaders:
         found = read_headers(headers, label=self._label, own=self._schema is not None)
         refusal = found.fault if self._schema is None else found.refusal(self._schema)
-        return _Head(Told(found.label, refusal), found.group)
+        return _ParsedHeaders(LabelOrRefusal(found.label, refusal), found.group)

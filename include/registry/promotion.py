@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.artifact.model import LoadedModel, load_model
+from include.definition.model_reference import CHAMPION
 from include.errors import PermanentError, Stopped
+from include.feed.cached import CachedBatches
 from include.feed.feed import Feed
-from include.feed.held_out import HeldOut
-from include.models.evaluation import Evaluation, evaluate
-from include.registry.artifact import LoadedModel, load_model
-from include.registry.names import CHAMPION
+from include.network.evaluation import Evaluation, evaluate
 from include.registry.tracking import Registry
 from include.registry.versions import Version, champion, download, set_champion, version
 
@@ -137,11 +137,11 @@ class _HeldOutSamples:
     def __init__(self, connection: KafkaConnection, manifest: Manifest) -> None:
         self._connection = connection
         self._manifest = manifest
-        self._batches: dict[str, HeldOut] = {}
+        self._batches: dict[str, CachedBatches] = {}
 
     def evaluate(self, model: LoadedModel) -> Evaluation:
         codec = model.codec
-        batches = self._batches.setdefault(codec.model_dump_json(), HeldOut(lambda: self._feed(codec)))
+        batches = self._batches.setdefault(codec.model_dump_json(), CachedBatches(lambda: self._feed(codec)))
         return evaluate(model.network, batches, model.target)
 
     def _feed(self, codec: Codec) -> Feed:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from include.durable import explained_if_full
-from include.registry.figures import draw_confusion
+from include.artifact.figures import draw_confusion
 from include.registry.tracking import Registry, explained
+from include.storage.atomic import explained_if_full
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from include.artifact.result import TrainingResult
     from include.training.job import TrainingJob
-    from include.training.result import TrainingResult
 
 log = logging.getLogger(__name__)
 

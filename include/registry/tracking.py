@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.durable import explained_if_full
 from include.errors import MillraceError, PermanentError
-from include.state import state_dir
+from include.storage.atomic import explained_if_full
+from include.storage.state import state_dir
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.durable import require_room, whole_directory
+from include.artifact.model import WrongModel, model_digest
+from include.definition.model_reference import CHAMPION
 from include.errors import PermanentError
-from include.registry.artifact import WrongModel, model_digest
-from include.registry.names import CHAMPION
 from include.registry.runs import MODEL, TrackedRun
 from include.registry.tracking import Registry, explained
-from include.state import state_dir
+from include.storage.atomic import require_room, whole_directory
+from include.storage.state import state_dir
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+    from include.artifact.result import TrainingResult
     from include.training.job import TrainingJob
-    from include.training.result import TrainingResult
 
 log = logging.getLogger(__name__)
 

@@ -11,24 +11,24 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError, Stopped
-from include.kafka import ledger
-from include.kafka.ledger import LedgerKey
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.headers import Address, Headers, OutgoingRecord, address_of, headers_of, headers_size
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
-from include.kafka.record import Address, Headers, OutgoingRecord, address_of, headers_of, headers_size
 from include.kafka.signing import signing_keys
-from include.kafka.transaction import TransactionalWriter
 from include.metrics import NoMetrics
-from include.replay.letter import reason_of, revive
+from include.replay.restore import reason_of, restore
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
     from include.kafka.dead_letters import Rejection
     from include.metrics import Metrics
-    from include.pipeline import Pipeline
-    from include.replay.choice import Choice
+    from include.replay.selection import Selection
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class NotOurTopic(PermanentError):
 
 
 @dataclass
-class Replayed:
+class ReplayReport:
     """What a run did, in dead letters: `chosen` = `replayed` + `already_replayed` + `stay_dead`.
 
     Attributes:
@@ -71,12 +71,12 @@ class Replayed:
 def replay_dead_letters(
     connection: KafkaConnection,
     pipeline: Pipeline,
-    choice: Choice,
+    choice: Selection,
     *,
     run: str,
     stopped: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
-) -> Replayed:
+) -> ReplayReport:
     """Send the chosen dead letters to the requests topic, as the records that they were.
 
     The dead letters are read from the first to the last stable offset, or until as many as asked for are replayed. The
@@ -108,11 +108,11 @@ def replay_dead_letters(
         topic_id = ranges[0].topic_id
         key = LedgerKey(connection.environment, pipeline.name, STEP, f"{topic_id}/{topic}")
         # Only now, with every earlier owner fenced, is it decided what has been replayed.
-        past = _read_past(connection, key, ranges, run)
-        done = Replayed(replayed=len(past.by_this_run))
+        past = _read_replayed_before(connection, key, ranges, run)
+        done = ReplayReport(replayed=len(past.by_this_run))
         messages = _read(connection, consumer, ranges, done, stopped)
         reviving = partial(
-            revive,
+            restore,
             topic=requests,
             max_replays=pipeline.prediction.max_replays,
             max_bytes=writer.record_limit(requests),
@@ -142,7 +142,7 @@ def replay_dead_letters(
 
 
 @dataclass
-class _Past:
+class _ReplayedBefore:
     """The dead letters that were replayed before: partition and offset, and the leader epoch of the record there.
 
     A log that has lost its tail in an unclean election gives its offsets to other records, of a later epoch. What other
@@ -153,9 +153,11 @@ class _Past:
     by_others: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
-def _read_past(connection: KafkaConnection, key: LedgerKey, ranges: Sequence[OffsetRange], run: str) -> _Past:
+def _read_replayed_before(
+    connection: KafkaConnection, key: LedgerKey, ranges: Sequence[OffsetRange], run: str
+) -> _ReplayedBefore:
     starts = {item.partition: item.start for item in ranges}
-    past = _Past()
+    past = _ReplayedBefore()
     for rest, entry in ledger.read_below(connection, key):
         partition, offset, _ = (int(number) for number in rest.split("/"))
         letter = (partition, offset)
@@ -174,7 +176,7 @@ def _read(
     connection: KafkaConnection,
     consumer: Consumer,
     ranges: Sequence[OffsetRange],
-    done: Replayed,
+    done: ReplayReport,
     stopped: Callable[[], bool],
 ) -> Iterator[tuple[Message, Headers]]:
     for item in ranges:
@@ -186,10 +188,10 @@ def _read(
 
 def _revived(
     messages: Iterable[tuple[Message, Headers]],
-    choice: Choice,
-    past: _Past,
+    choice: Selection,
+    past: _ReplayedBefore,
     reviving: Callable[[Message, Headers], OutgoingRecord | Rejection],
-    done: Replayed,
+    done: ReplayReport,
 ) -> Iterator[_Revived]:
     """The dead letters to replay; the other chosen ones are counted in `done`."""
     for message, headers in messages:

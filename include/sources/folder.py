@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from include.sources import sent_files
+from include.sources import _sent_files as sent_files
+from include.sources._files import FileSource
+from include.sources._listing import File
 from include.sources.base import MAX_SAMPLE_BYTES, SourceChanged, SourceRefused, SourceSample, another_source
-from include.sources.files import FileSource
-from include.sources.listing import File
 
 
 class FolderSource(FileSource):
     """`path/<label>/…/<file>`, sent as the files are: they have to be in the pipeline's format already.
 
-    A sample's id is its path below `path`, its label the first part of that. See `include.sources.files` for their
-    order, and `include.sources.sent_files` for what may not happen to files that were sent.
+    A sample's id is its path below `path`, its label the first part of that. See `include.sources._files` for their
+    order, and `include.sources._sent_files` for what may not happen to files that were sent.
 
     Args:
         group: a regular expression that is searched in the id; its first group, or all of it where it has none, is what

@@ -36,7 +36,7 @@ STRIDE = 54_077
 AT_ONCE = 500
 PATIENCE_S = 120
 
-PROGRAM = Path(__file__).with_name("espeak.py")
+PROGRAM = Path(__file__).with_name("_espeak.py")
 
 
 class Utterance(NamedTuple):

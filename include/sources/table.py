@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from include.sources import cells
+from include.sources import _cells as cells
+from include.sources._files import FileSource
+from include.sources._listing import File
+from include.sources._rows import SUFFIXES, Row, count_rows, read_rows
 from include.sources.base import (
     MAX_SAMPLE_BYTES,
     READ_BYTES,
@@ -19,9 +22,6 @@ from include.sources.base import (
     SourceSample,
     another_source,
 )
-from include.sources.files import FileSource
-from include.sources.listing import File
-from include.sources.rows import SUFFIXES, Row, count_rows, read_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ class TableRow(NamedTuple):
 
 
 class TableSource(FileSource):
-    """The rows of one file, or of all tables below a folder, file after file in the order of `include.sources.files`.
+    """The rows of one file, or of all tables below a folder, file after file in the order of `include.sources._files`.
 
     New rows come at the end of the newest file or in new files: rows that were sent must stay what and where they are,
     and the next batch is refused where their ids, labels or groups are others (without `id`, their contents too).

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.durable import files_digest, remove_leftovers, whole_directory
 from include.errors import PermanentError
+from include.storage.atomic import files_digest, remove_leftovers, whole_directory
 
 if TYPE_CHECKING:
     import torch

@@ -12,12 +12,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from include.definition.pipeline import AnyCodec, AnyModel, Pipeline
+from include.definition.tables import AnyAugmentation
 from include.feed.manifest import Manifest, Split
 from include.kafka.ranges import OffsetRange
 from include.kinds import Config
-from include.pipeline import AnyCodec, AnyModel, Pipeline
-from include.settings import AnyAugmentation
-from include.state import state_dir
+from include.storage.state import state_dir
 from include.targets.base import Target
 from include.targets.regression import RegressionLoss, Scale
 from include.targets.tasks import target_of
@@ -76,7 +76,7 @@ class TrainingJob(Config):
                 pipeline=pipeline.name,
                 ranges=tuple(item for item in ranges if item.topic != pipeline.labels_topic),
                 label_ranges=tuple(item for item in ranges if item.topic == pipeline.labels_topic),
-                reading=pipeline.reading(pipeline.samples_topic),
+                reading=pipeline.record_layout(pipeline.samples_topic),
                 schema=pipeline.format.schema_name,
                 labels=training.labels,
                 split=Split(training.split_salt, training.held_out),

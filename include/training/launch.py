@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from include.artifact.result import TrainingResult, read_result
 from include.errors import MillraceError, PermanentError, Stopped
-from include.state import PROJECT_ROOT
-from include.training.result import TrainingResult, read_result
+from include.storage.state import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

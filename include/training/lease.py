@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from include.durable import explained_if_full
 from include.errors import MillraceError, Stopped
+from include.storage.atomic import explained_if_full
 
 log = logging.getLogger(__name__)
 

@@ -10,20 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from include.artifact.model import SideReport, software
 from include.augmentations.base import augmented
 from include.errors import Stopped
-from include.feed.held_out import HeldOut
+from include.feed.cached import CachedBatches
 from include.models.base import loss_function
-from include.models.evaluation import Evaluation, evaluate
-from include.registry.artifact import SideReport, software
+from include.network.evaluation import Evaluation, evaluate
 from include.targets.regression import Scale
 from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from include.training.checks import HELD_OUT, TRAINING, BatchTooSmall, check_side, side_report
 from include.training.device import prepare_device
 from include.training.feeds import held_out_feed, training_feed
 from include.training.loss import EpochLoss, LossNotFinite
 from include.training.optimizer import make_optimizer, set_learning_rate
 from include.training.preparation import first_scale, prepare_network, put_start
-from include.training.refusals import HELD_OUT, TRAINING, BatchTooSmall, check_side, side_report
 from include.training.resuming import restore_run, run_tensors, warn_of_other_software
 from include.training.schedule import expected_batches, learning_rate
 
@@ -136,7 +136,7 @@ class _Loop:
         self.network = prepare_network(job, self.device)
         self.optimizer = make_optimizer(self.network.parameters(), weight_decay=job.weight_decay)
         self.feed = training_feed(job, connection, shuffle=True)
-        self.held_out = HeldOut(lambda: held_out_feed(job, connection))
+        self.held_out = CachedBatches(lambda: held_out_feed(job, connection))
         self.batch = 0
         self.loss = EpochLoss()
         self.history: list[Progress] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.errors import Stopped
-from include.models.network import build_network
+from include.network.build import build_network
 from include.targets.regression import Scale, ScaleFinder
 from include.training.start import freeze_layers, load_start
 

@@ -9,21 +9,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.artifact.model import WEIGHTS, read_card
+from include.definition.model_reference import CHAMPION, SUFFIX, VERSION
 from include.errors import PermanentError
 from include.kinds import Config
-from include.registry.artifact import WEIGHTS, read_card
-from include.registry.names import CHAMPION, SUFFIX, VERSION
 from include.registry.tracking import open_registry
 from include.registry.versions import Version, champion, download, version
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 from include.targets.regression import Scale
 from include.training.incremental import incremental_ranges
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.ranges import OffsetRange
-    from include.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 

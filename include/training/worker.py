@@ -18,16 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from include.artifact.model import WrongModel
+from include.artifact.result import read_result, remove_result, write_result
 from include.errors import MillraceError, PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
 from include.kafka.schema_registry import SchemaRegistry
 from include.kafka.signing import SigningKeys
-from include.registry.artifact import WrongModel
 from include.training.checkpoint import remove_checkpoints
 from include.training.job import TrainingJob
 from include.training.lease import lease
 from include.training.loop import CHECKPOINTS, train
-from include.training.result import read_result, remove_result, write_result
 
 log = logging.getLogger(__name__)
 
@@ -50,34 +50,34 @@ def main() -> int:
     request = json.loads(sys.stdin.readline())
     _die_with(request["parent"])
 
-    def tell(values: dict[str, Any]) -> None:
+    def send(values: dict[str, Any]) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
     try:
-        work(request, stop.is_set, tell)
+        work(request, stop.is_set, send)
     except Stopped as error:
-        tell({"event": "stopped", "text": str(error)})
+        send({"event": "stopped", "text": str(error)})
         return STOPPED
     except MillraceError as error:
-        tell({"event": "failed", "permanent": isinstance(error, PermanentError), "text": str(error)})
+        send({"event": "failed", "permanent": isinstance(error, PermanentError), "text": str(error)})
         return FAILED
     except Exception as error:
         log.exception("The trainer failed.")
-        tell({"event": "failed", "permanent": False, "text": f"{type(error).__name__}: {error}"})
+        send({"event": "failed", "permanent": False, "text": f"{type(error).__name__}: {error}"})
         return FAILED
     return 0
 
 
-def work(request: dict[str, Any], stopped: Callable[[], bool], tell: Callable[[dict[str, Any]], None]) -> None:
+def work(request: dict[str, Any], stopped: Callable[[], bool], send: Callable[[dict[str, Any]], None]) -> None:
     """Train what was asked for into its directory, unless its result is there already."""
     directory = Path(request["directory"])
     job = TrainingJob.model_validate(request["job"])
     connection = _connection(**request["connection"])
-    tell({"event": "process", "pid": os.getpid()})
+    send({"event": "process", "pid": os.getpid()})
     with lease(directory, timeout_s=request["lease_timeout_s"], stopped=stopped):
         if not _finished(directory, job):
             start = Path(request["start"]) if request.get("start") else None
-            trained = train(job, connection, directory, start=start, stopped=stopped, on_progress=tell)
+            trained = train(job, connection, directory, start=start, stopped=stopped, on_progress=send)
             write_result(directory, job, request["run"], trained)
         remove_checkpoints(directory / CHECKPOINTS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
-from include.pipeline import Pipeline
+from include.definition.pipeline import Pipeline
 
 
 def samples_asset(pipeline: Pipeline) -> Asset:

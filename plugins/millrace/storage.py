@@ -62,7 +62,7 @@ def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
             "one under Admin > Connections, for S3 of type Amazon Web Services."
         ) from error
     if scheme in S3_SCHEMES:
-        from include.object_storage import s3_filesystem
+        from include.storage.s3 import s3_filesystem
 
         return s3_filesystem(**_s3_settings(connection))
     if scheme in GOOGLE_SCHEMES:
@@ -88,7 +88,7 @@ def _s3_settings(connection: Connection) -> dict[str, Any]:
 
 
 def _google_filesystem(path: str, connection: Connection) -> AbstractFileSystem:
-    from include.google_storage import google_filesystem
+    from include.storage.gcs import google_filesystem
 
     extra = _extra(connection, GOOGLE_EXTRA)
     if isinstance(keyfile := extra.get("keyfile_dict"), str):

@@ -9,10 +9,10 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from include.definition.pipeline import load_pipeline
 from include.local.stack import Stack
-from include.pipeline import load_pipeline
 from tests.browser.conftest import BROWSERS, installed_browser
-from tests.workflows import BUNDLED
+from tests.support.workflows import BUNDLED
 
 PIPELINE = "digits"
 INGEST, TRAIN, PREDICT, REPLAY = (f"{PIPELINE}.{workflow}" for workflow in ("ingest", "train", "predict", "replay"))

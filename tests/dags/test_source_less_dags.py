@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import CronTriggerTimetable
 
 from tests.dags.conftest import load_dags
-from tests.foreign import ARTICLE
+from tests.support.external_topics import ARTICLE
 
 if TYPE_CHECKING:
     from pathlib import Path

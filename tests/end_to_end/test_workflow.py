@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from include.definition.pipeline import load_pipeline
 from include.kafka.connection import KafkaConnection
 from include.local.stack import Stack
-from include.pipeline import load_pipeline
 from include.sources.base import Source
-from tests.topics import committed_records
-from tests.workflows import BUNDLED, TIMEOUT_S, successes
+from tests.support.consumers import committed_records
+from tests.support.workflows import BUNDLED, TIMEOUT_S, successes
 
 # The first test waits for the whole way to be run.
 pytestmark = pytest.mark.timeout(900)

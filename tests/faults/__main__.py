@@ -18,8 +18,8 @@ from unittest import SkipTest
 import typer
 from rich.console import Console
 
-from include.kafka.broker.jars import jars_dir
-from include.state import PROJECT_ROOT
+from include.local.broker.jars import jars_dir
+from include.storage.state import PROJECT_ROOT
 from tests.faults.rows import Row, Setting, show, table, write
 from tests.faults.scenarios import SCENARIOS, run_scenario
 

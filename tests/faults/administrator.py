@@ -8,7 +8,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from include.kafka.topics import describe_topics
-from tests.processes import wait_for
+from tests.support.processes import wait_for
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.killable import Attempt, Job, Workers
+from tests.support.attempts import Attempt, Job, Workers
 
 # As in millrace.workflow: three retries, the first after ten seconds, each pause twice the one before.
 RETRIES = 3

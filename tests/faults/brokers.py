@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from include.kafka.broker import Cluster, Node, running_cluster
 from include.kafka.connection import KafkaConnection
-from tests.faults.flow import PIECE_TIMEOUT_S, Flow
+from include.local.broker import Cluster, Node, running_cluster
+from tests.faults.background_work import PIECE_TIMEOUT_S, Flow
 from tests.faults.rows import Row, Setting, middle
 from tests.faults.witness import Witness
-from tests.faults.work import Ingest, Prediction, Training, Work
-from tests.killable import Workers
-from tests.processes import wait_for
+from tests.faults.workloads import Ingest, Prediction, Training, Work
+from tests.support.attempts import Workers
+from tests.support.processes import wait_for
 
 # Longer than the three seconds after which a silent node of the embedded cluster is taken for dead.
 SILENCE_S = 8.0

@@ -18,24 +18,24 @@ from unittest.mock import patch
 
 import pytest
 
-from include.durable import ASIDE
+from include.artifact.result import RESULT, TrainingResult
 from include.errors import MillraceError, PermanentError, Stopped
-from include.kafka.broker import running_cluster
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import TopicSpec, ensure_topics
+from include.local.broker import running_cluster
 from include.registry.runs import TrackedRun, open_run
 from include.registry.tracking import open_registry
 from include.registry.versions import Version, champion, download, register_version, set_champion
+from include.storage.atomic import ASIDE
 from include.training.checkpoint import load_checkpoint
 from include.training.launch import run_training
 from include.training.loop import CHECKPOINTS
-from include.training.result import RESULT, TrainingResult
-from include.training.tracked import TrainedVersion, train_version
+from include.training.versioned import TrainedVersion, train_version
 from tests.faults.rows import Row, Setting, middle
 from tests.faults.training import train_here
-from tests.handwriting import PARTITIONS, Events, fill, job_over, weights
-from tests.migrated import put_database
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import PARTITIONS, Events, fill, job_over, weights
+from tests.support.mlflow_database import put_database
 
 if TYPE_CHECKING:
     from include.training.job import TrainingJob

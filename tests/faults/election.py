@@ -9,14 +9,14 @@ from dataclasses import replace
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from include.kafka.broker import running_cluster
+from include.exactly_once.progress import progress_entry, refuse_truncated
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import LogTruncated
-from include.kafka.progress import progress_entry, refuse_truncated
 from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.local.broker import running_cluster
 from tests.faults.rows import Row, Setting
-from tests.processes import wait_for
+from tests.support.processes import wait_for
 
 TOPIC = "elected"
 KEPT, LOST = 10, 10

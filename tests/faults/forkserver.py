@@ -60,18 +60,18 @@ def serve(control: Connection) -> None:
 def _run(job: dict[str, Any], told: Connection) -> NoReturn:
     """What a fork does; it leaves as Airflow's tasks do, without what an interpreter does at its end."""
 
-    def tell(event: str, **values: Any) -> None:
+    def send(event: str, **values: Any) -> None:
         told.send_bytes(json.dumps({"event": event, **values}).encode())
 
     try:
         # A group of its own, as a task of Airflow has.
         os.setsid()
-        tell("begun")
-        tell("done", **run_step(job, tell))
+        send("begun")
+        send("done", **run_step(job, send))
     except MillraceError as error:
-        tell("failed", kind=type(error).__name__, permanent=isinstance(error, PermanentError), text=str(error))
+        send("failed", kind=type(error).__name__, permanent=isinstance(error, PermanentError), text=str(error))
     except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
-        tell("failed", kind="unexpected", permanent=True, text=traceback.format_exc())
+        send("failed", kind="unexpected", permanent=True, text=traceback.format_exc())
     finally:
         logging.shutdown()
         os._exit(0)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import get_args
 
-from include.kafka.broker import running_cluster
 from include.kafka.connection import KafkaConnection
+from include.local.broker import running_cluster
 from tests.faults.attempts import succeed
 from tests.faults.points import Point, TrainingPoint, TransactionPoint
 from tests.faults.rows import Row, Setting, middle
 from tests.faults.witness import Witness
-from tests.faults.work import Ingest, Prediction, Training, Work
-from tests.killable import Attempt, Job, Target, Workers
-from tests.processes import wait_for
+from tests.faults.workloads import Ingest, Prediction, Training, Work
+from tests.support.attempts import Attempt, Job, Target, Workers
+from tests.support.processes import wait_for
 
 SEEDS = 3
 TASK: tuple[Target, ...] = ("task", "group")

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from include.kafka import ledger
-from include.kafka.ledger import LedgerKey
-from include.kafka.record import OutgoingRecord
-from include.kafka.transaction import TransactionalWriter
+from include.artifact.result import RESULT
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.headers import OutgoingRecord
 from include.training.loop import CHECKPOINTS
-from include.training.result import RESULT
 
 TransactionPoint = Literal[
     "before begin",
@@ -40,7 +40,7 @@ WAKE = signal.SIGUSR1
 FLUSH_S = 60
 
 
-def halt_at(point: str, number: int, tell: Callable[[], None]) -> None:
+def halt_at(point: str, number: int, send: Callable[[], None]) -> None:
     """Let this process call `tell` and halt when it comes to a point, for ever or until `WAKE` reaches it.
 
     `during commit` does not halt: the kill that follows the telling meets the commit on its way.
@@ -53,7 +53,7 @@ def halt_at(point: str, number: int, tell: Callable[[], None]) -> None:
 
     def halt() -> None:
         signal.signal(WAKE, lambda *_: woken.set())
-        tell()
+        send()
         if point != "during commit":
             woken.wait()
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.artifact.model import load_model
+from include.definition.pipeline import Pipeline
+from include.exactly_once.progress import count_records
 from include.kafka.connection import KafkaConnection
-from include.kafka.progress import count_records
+from include.kafka.headers import write_headers
 from include.kafka.ranges import freeze_ranges
-from include.kafka.record import write_headers
 from include.local.stack import Stack
-from include.pipeline import Pipeline
-from include.registry.artifact import load_model
 from include.registry.tracking import open_registry
 from include.registry.versions import champion, download, version
 from include.training.job import TrainingJob
@@ -24,10 +24,10 @@ from include.training.loop import CHECKPOINTS
 from tests.faults.tasks import AirflowTask
 from tests.faults.training import train_here
 from tests.faults.witness import Witness
-from tests.handwriting import weights
-from tests.processes import wait_for
-from tests.producing import NOW_MS, Plain, produce
-from tests.topics import committed_records
+from tests.support.consumers import committed_records
+from tests.support.digit_trainings import weights
+from tests.support.processes import wait_for
+from tests.support.producers import NOW_MS, Plain, produce
 
 if TYPE_CHECKING:
     import psutil

@@ -9,10 +9,10 @@ from unittest.mock import patch
 
 import psutil
 
+from include.definition.pipeline import load_pipeline
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import ensure_topics
 from include.local.stack import running_stack
-from include.pipeline import load_pipeline
 from tests.faults.rows import Row, Setting, middle
 from tests.faults.scheduled import NAME, PIPELINE, DagTask, Ingest, Prediction, Scene, Training
 from tests.faults.tasks import (
@@ -25,7 +25,7 @@ from tests.faults.tasks import (
     wait_until_gone,
 )
 from tests.faults.witness import Witness, key_of, request_of
-from tests.processes import wait_for
+from tests.support.processes import wait_for
 
 RUN_S = 300.0
 

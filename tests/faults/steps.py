@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.definition.pipeline import KINDS
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
-from include.pipeline import KINDS
-from tests.faults.afterwards import commit_afterwards
+from tests.faults.control_worker import commit_afterwards
 from tests.faults.points import halt_at
-from tests.tiny import Numbers, tiny_pipeline, tiny_predictor
+from tests.support.tiny_pipelines import Numbers, tiny_pipeline, tiny_predictor
 
 if TYPE_CHECKING:
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
     from include.training.job import TrainingJob
 
 Job = dict[str, Any]
@@ -30,7 +30,7 @@ Tell = Callable[..., None]
 def ingest_job(
     kafka: KafkaConnection, pipeline: Pipeline, batch: str, *, records: int, chunk: int, pace_s: float = 0
 ) -> Job:
-    """`ingest_batch` of a pipeline of `tests.tiny`, or of one whose source is a bundled kind.
+    """`ingest_batch` of a pipeline of `tests.support.tiny_pipelines`, or of one whose source is a bundled kind.
 
     Args:
         chunk: samples of a transaction.
@@ -45,7 +45,7 @@ def ingest_job(
 def predict_job(
     kafka: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetRange], *, pace_s: float = 0, control: bool = False
 ) -> Job:
-    """`publish_predictions` of a pipeline of `tests.tiny`.
+    """`publish_predictions` of a pipeline of `tests.support.tiny_pipelines`.
 
     Args:
         control: commit the position only after the results are in the topics, without transactions.
@@ -60,7 +60,7 @@ def predict_job(
 
 
 def replay_job(kafka: KafkaConnection, pipeline: Pipeline, *, number: int, run: str, chunk: int) -> Job:
-    """`replay_dead_letters` of a pipeline of `tests.tiny`.
+    """`replay_dead_letters` of a pipeline of `tests.support.tiny_pipelines`.
 
     Args:
         chunk: dead letters of a transaction.
@@ -69,7 +69,7 @@ def replay_job(kafka: KafkaConnection, pipeline: Pipeline, *, number: int, run: 
 
 
 def export_job(kafka: KafkaConnection, pipeline: Pipeline, folder: Path, *, rows: int) -> Job:
-    """`export_predictions` of a pipeline of `tests.tiny` into a local folder.
+    """`export_predictions` of a pipeline of `tests.support.tiny_pipelines` into a local folder.
 
     Args:
         rows: records of a piece.
@@ -93,7 +93,7 @@ def train_job(kafka: KafkaConnection, job: TrainingJob, directory: Path, *, fres
     }
 
 
-def run_step(job: Job, tell: Tell) -> Job:
+def run_step(job: Job, send: Tell) -> Job:
     """Run a job to its end in this process, which does nothing else afterwards; returns what it did."""
     steps: dict[str, Callable[[Job, KafkaConnection, Tell], Job]] = {
         "ingest": _ingest,
@@ -102,7 +102,7 @@ def run_step(job: Job, tell: Tell) -> Job:
         "export": _export,
         "train": _train,
     }
-    return steps[job["step"]](job, KafkaConnection(**job["connection"]), tell)
+    return steps[job["step"]](job, KafkaConnection(**job["connection"]), send)
 
 
 def _connection(kafka: KafkaConnection) -> Job:
@@ -119,52 +119,52 @@ def _shared(step: str, kafka: KafkaConnection, pipeline: Pipeline, pace_s: float
     }
 
 
-def _ingest(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+def _ingest(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     from include.ingest import batch
 
-    _halt(job, tell)
+    _halt(job, send)
     batch.CHUNK_SAMPLES = job["chunk"]
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job.get("tables", {}))
     result = batch.ingest_batch(
-        kafka, pipeline, job["batch"], records=job["records"], run="faults", stopped=_pace(job, tell)
+        kafka, pipeline, job["batch"], records=job["records"], run="faults", stopped=_pace(job, send)
     )
     return {"sent": result.sent_now}
 
 
-def _predict(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+def _predict(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     from include.prediction.publish import publish_predictions
 
     if job["control"]:
         commit_afterwards()
-    _halt(job, tell)
+    _halt(job, send)
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job["tables"])
     ranges = [OffsetRange.from_dict(item) for item in job["ranges"]]
-    published = publish_predictions(kafka, pipeline, ranges, tiny_predictor(), run="faults", stopped=_pace(job, tell))
+    published = publish_predictions(kafka, pipeline, ranges, tiny_predictor(), run="faults", stopped=_pace(job, send))
     return {"sent": published.samples}
 
 
-def _replay(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+def _replay(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     from include.replay import replay
-    from include.replay.choice import Choice
+    from include.replay.selection import Selection
 
-    _halt(job, tell)
+    _halt(job, send)
     replay.CHUNK_RECORDS = job["chunk"]
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"])
-    done = replay.replay_dead_letters(kafka, pipeline, Choice(number=job["number"]), run=job["run"])
+    done = replay.replay_dead_letters(kafka, pipeline, Selection(number=job["number"]), run=job["run"])
     return {"sent": done.replayed_now}
 
 
-def _export(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+def _export(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     from include.export.export import export_predictions
-    from include.export.place import Place
+    from include.export.folder import ExportFolder
 
-    _halt(job, tell)
+    _halt(job, send)
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"])
-    done = export_predictions(kafka, pipeline, Place(job["folder"]), rows=job["rows"], run="faults")
+    done = export_predictions(kafka, pipeline, ExportFolder(job["folder"]), rows=job["rows"], run="faults")
     return {"sent": done.rows}
 
 
-def _train(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
+def _train(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     from include.training.job import TrainingJob
     from include.training.launch import run_training
 
@@ -175,21 +175,21 @@ def _train(job: Job, kafka: KafkaConnection, tell: Tell) -> Job:
         kafka,
         Path(job["directory"]),
         run="faults",
-        on_progress=lambda answer: tell(answer["event"], pid=answer.get("pid")),
+        on_progress=lambda answer: send(answer["event"], pid=answer.get("pid")),
     )
     return {"model": str(result.model_directory)}
 
 
-def _halt(job: Job, tell: Tell) -> None:
+def _halt(job: Job, send: Tell) -> None:
     if halt := job.get("halt"):
-        halt_at(halt["point"], halt["number"], lambda: tell("halted"))
+        halt_at(halt["point"], halt["number"], lambda: send("halted"))
 
 
-def _pace(job: Job, tell: Tell) -> Callable[[], bool]:
+def _pace(job: Job, send: Tell) -> Callable[[], bool]:
     """The steps look at `stopped` before each chunk and each commit: here it makes them slow, and never stops them."""
 
     def stopped() -> bool:
-        tell("chunk")
+        send("chunk")
         time.sleep(job["pace_s"])
         return False
 

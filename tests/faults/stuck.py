@@ -9,27 +9,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from include.definition.pipeline import Pipeline
 from include.errors import MillraceError, PermanentError
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.progress import count_records
+from include.exactly_once.transaction import TransactionalWriter
 from include.ingest.batch import ingest_batch
-from include.kafka import ledger
-from include.kafka.broker import BrokerError, Node, running_cluster
 from include.kafka.connection import KafkaConnection
-from include.kafka.ledger import LedgerKey
-from include.kafka.progress import count_records
+from include.kafka.headers import OutgoingRecord
 from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges
 from include.kafka.reader import read_range
-from include.kafka.record import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics, topic_setting
-from include.kafka.transaction import TransactionalWriter
-from include.pipeline import Pipeline
+from include.local.broker import BrokerError, Node, running_cluster
 from include.prediction.publish import publish_predictions
-from include.replay.choice import Choice
 from include.replay.replay import replay_dead_letters
+from include.replay.selection import Selection
 from tests.faults.rows import Row, Setting
 from tests.faults.silent import silent_server
-from tests.producing import Plain, produce
-from tests.sentences import assert_readable
-from tests.tiny import tiny_pipeline, tiny_predictor
+from tests.support.assertions import assert_readable
+from tests.support.producers import Plain, produce
+from tests.support.tiny_pipelines import tiny_pipeline, tiny_predictor
 
 TIMEOUT_S = 2.0
 # An attempt may fail, try to abort, and let go of its clients: each within a request's time.
@@ -123,7 +123,7 @@ def _all_calls(address: str, pipeline: Pipeline, item: OffsetRange) -> dict[str,
         "taking over": lambda: TransactionalWriter(kafka, "stuck").__enter__(),
         "ingest": lambda: ingest_batch(kafka, pipeline, "a", records=10, run="stuck"),
         "prediction": lambda: publish_predictions(kafka, pipeline, [item], tiny_predictor(), run="stuck"),
-        "replay": lambda: replay_dead_letters(kafka, pipeline, Choice(), run="stuck"),
+        "replay": lambda: replay_dead_letters(kafka, pipeline, Selection(), run="stuck"),
     }
 
 

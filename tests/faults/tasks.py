@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from include.local.stack import Stack
-from tests.processes import ended, wait_for
+from tests.support.processes import ended, wait_for
 
 START_S = 120
 # Airflow's supervisor looks every five seconds whether its task is still wanted, and kills it five seconds later.

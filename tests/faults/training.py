@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from include.training.result import TrainingResult, read_result
+from include.artifact.result import TrainingResult, read_result
 from include.training.worker import work
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import os
 import sys
 from unittest.mock import patch
 
-from include.kafka.broker import running_cluster
 from include.kafka.connection import KafkaConnection
-from include.state import PROJECT_ROOT
+from include.local.broker import running_cluster
+from include.storage.state import PROJECT_ROOT
 from tests.faults.rows import Row, Setting
 
 # What takes a broker days takes this one a minute or less.
@@ -43,7 +43,7 @@ def run(setting: Setting) -> list[Row]:
         }
         with patch.dict(os.environ, environment), patch.object(sys, "path", [*sys.path, str(PROJECT_ROOT / "plugins")]):
             # Its operators import Airflow, whose log would bury the rows.
-            from tests.faults.absence import events
+            from tests.faults.while_unattended import events
 
             logging.disable(logging.WARNING)
             try:

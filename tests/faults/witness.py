@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from include.kafka.connection import KafkaConnection
 from include.kafka.dead_letters import ADDRESS
-from tests.topics import committed_records
+from tests.support.consumers import committed_records
 
 POLL_S = 0.2
 CATCH_UP_S = 30.0

@@ -11,11 +11,11 @@ import pytest
 
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import TopicSpec, ensure_topics
-from tests.tiny import tiny_pipeline
+from tests.support.tiny_pipelines import tiny_pipeline
 
 if TYPE_CHECKING:
-    from include.kafka.broker import Cluster
-    from include.pipeline import Pipeline
+    from include.definition.pipeline import Pipeline
+    from include.local.broker import Cluster
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def new_topic(kafka: KafkaConnection, new_name: Callable[[], str]) -> Callable[.
 
 @pytest.fixture(scope="session")
 def new_pipeline(kafka: KafkaConnection, new_name: Callable[[], str]) -> Callable[..., Pipeline]:
-    """Makes a tiny pipeline under a new name, and its topics; see `tests.tiny.tiny_pipeline`."""
+    """Makes a tiny pipeline under a new name, and its topics; see `tests.support.tiny_pipelines.tiny_pipeline`."""
 
     def make(**settings: Any) -> Pipeline:
         pipeline = tiny_pipeline(new_name(), **settings)

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
+from include.artifact.model import SideReport
 from include.commands.survey import survey_folder
+from include.definition.pipeline import load_pipeline
 from include.kafka.ranges import OffsetRange
 from include.models.imported import ImportedModel
-from include.models.network import build_network
-from include.pipeline import load_pipeline
-from include.registry.artifact import SideReport
+from include.network.build import build_network
 from include.sources.folder import FolderSource
 from include.targets.classification import Classification
+from include.training.checks import TRAINING, check_side
 from include.training.job import TrainingJob
-from include.training.refusals import TRAINING, check_side
-from tests.corpus import saved, slope
-from tests.places import LocalPlace
-from tests.sentences import assert_readable
-from tests.tiny import tiny_pipeline
+from tests.support.assertions import assert_readable
+from tests.support.corpus import saved, slope
+from tests.support.folders import LocalPlace
+from tests.support.tiny_pipelines import tiny_pipeline
 
 FILE = """
 description = "Which flower is it?"

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from include.definition.pipeline import PIPELINES, Pipeline, load_pipeline
 from include.kafka.connection import KafkaConnection
-from include.pipeline import PIPELINES, Pipeline, load_pipeline
 
 if TYPE_CHECKING:
-    from include.kafka.broker import Cluster
+    from include.local.broker import Cluster
 
 NAMES = count()
 

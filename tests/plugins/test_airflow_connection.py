@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.definition.pipeline import Pipeline
 from include.kafka.connection import KafkaConnection
-from include.kafka.record import headers_of
+from include.kafka.headers import headers_of
 from include.kafka.signing import InvalidSigningKeys
-from include.pipeline import Pipeline
 from millrace.connection import NoConnection, connection_keys, schema_registry
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
 from tests.plugins.conftest import Run, context_of
-from tests.sentences import assert_readable
-from tests.signed import KEYS, RETIRED, SECRET
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.consumers import committed_records
+from tests.support.signed_records import KEYS, RETIRED, SECRET
 
 CONNECTION: dict[str, Any] = {
     "conn_type": "generic",

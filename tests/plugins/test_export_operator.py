@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.kafka.record import Address
-from include.pipeline import load_pipeline, pipelines_folder
-from include.prediction.record import prediction_value
+from include.definition.pipeline import load_pipeline, pipelines_folder
+from include.kafka.headers import Address
+from include.prediction.json_record import prediction_value
 from tests.dags.conftest import load_dags
 from tests.plugins.conftest import Run, context_of
 from tests.plugins.test_ingest_operators import ensure_topics
-from tests.producing import NOW_MS, Plain, produce
-from tests.s3 import KEYS
-from tests.tiny import IDENTITY
+from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.s3 import KEYS
+from tests.support.tiny_pipelines import IDENTITY
 
 
 @pytest.fixture

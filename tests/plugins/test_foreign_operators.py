@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.definition.pipeline import Pipeline, load_pipeline
+from include.exactly_once.progress import record_progress
 from include.kafka.connection import KafkaConnection
-from include.kafka.progress import record_progress
 from include.kafka.ranges import OffsetRange
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics, topic_setting
-from include.pipeline import Pipeline, load_pipeline
 from millrace.operators import EnsureTopicsOperator, FreezeRangesOperator
-from tests.foreign import ARTICLE
 from tests.plugins.conftest import NAMES, Run, context_of
-from tests.producing import Plain, produce
+from tests.support.external_topics import ARTICLE
+from tests.support.producers import Plain, produce
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from include.sources.base import SourceRefused
 from include.sources.folder import FolderSource
 from millrace.connection import NoConnection
 from millrace.storage import filesystem_for
-from tests.processes import wait_for
-from tests.s3 import PYTHON, answering, answers
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.processes import wait_for
+from tests.support.s3 import PYTHON, answering, answers
 
 PATH = "gs://pets"
 NAMES = ["cat/a b.png", "dog/é+.png"]

@@ -10,19 +10,19 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.definition.pipeline import Pipeline, load_pipeline, pipelines_folder
 from include.errors import Stopped
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import BrokerUnavailable
 from include.kafka.topics import TopicSpec, describe_topic
 from include.kafka.topics import ensure_topics as create_topics
-from include.pipeline import Pipeline, load_pipeline, pipelines_folder
 from millrace.assets import requests_asset, samples_asset
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
-from tests.corpus import saved, slope
 from tests.plugins.conftest import Run, context_of
-from tests.producing import Plain
-from tests.producing import produce as produce_plain
-from tests.topics import committed_records
+from tests.support.consumers import committed_records
+from tests.support.corpus import saved, slope
+from tests.support.producers import Plain
+from tests.support.producers import produce as produce_plain
 
 NewPipeline = Callable[..., Pipeline]
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.definition.pipeline import Pipeline
 from include.errors import MillraceError, Stopped
+from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
-from include.kafka.record import OutgoingRecord, write_headers
-from include.kafka.transaction import TransactionalWriter
-from include.pipeline import Pipeline
+from include.kafka.headers import OutgoingRecord, write_headers
 from include.registry.tracking import migrate
 from millrace.assets import model_asset, predictions_asset
 from millrace.operators import (
@@ -27,7 +27,7 @@ from millrace.operators import (
     TrainModelOperator,
 )
 from tests.plugins.conftest import Run, context_of
-from tests.topics import change_topic, committed_records
+from tests.support.consumers import change_topic, committed_records
 
 NewPipeline = Callable[..., Pipeline]
 

@@ -9,15 +9,15 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.definition.pipeline import Pipeline
 from include.errors import Stopped
 from include.kafka.connection import KafkaConnection
-from include.pipeline import Pipeline
 from millrace.assets import requests_asset
 from millrace.operators import EnsureTopicsOperator, ReplayDeadLettersOperator
 from tests.dags.conftest import load_dags
 from tests.plugins.conftest import Run, context_of
-from tests.producing import NOW_MS, Plain, produce
-from tests.topics import committed_records
+from tests.support.consumers import committed_records
+from tests.support.producers import NOW_MS, Plain, produce
 
 FORM: dict[str, Any] = {"reasons": [], "since": None, "until": None, "number": 1000}
 

@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from include.pipeline import load_pipeline, pipelines_folder
+from include.definition.pipeline import load_pipeline, pipelines_folder
 from millrace.connection import NoConnection
 from millrace.storage import filesystem_for
-from tests.corpus import saved, slope
 from tests.plugins.conftest import Run, context_of
 from tests.plugins.test_ingest_operators import ensure_topics, produce
-from tests.s3 import KEYS
-from tests.sentences import assert_readable
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.consumers import committed_records
+from tests.support.corpus import saved, slope
+from tests.support.s3 import KEYS
 
 NAMES = [f"{number % 10}/{number:02}.png" for number in range(20)]
 
@@ -65,7 +65,7 @@ def test_a_killed_batch_is_sent_once(kafka, pipeline, point, left):
     arguments = [pipeline.name, "first", point, "3"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path])}
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.plugins.s3_ingest", *arguments], env=environment, stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.support.s3_ingest", *arguments], env=environment, stdout=subprocess.PIPE
     ) as attempt:
         try:
             assert any(line == b"halted\n" for line in attempt.stdout), "it ended before its point"

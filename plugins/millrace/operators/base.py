@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.definition.pipeline import Pipeline, load_pipeline
 from include.errors import NothingToDo, PermanentError
-from include.pipeline import Pipeline, load_pipeline
 from millrace.connection import connection_keys, kafka_connection, schema_registry
 from millrace.metrics import AirflowMetrics
 
@@ -87,13 +87,13 @@ class PipelineOperator(BaseOperator):
         """Where the step's figures go."""
         return AirflowMetrics()
 
-    def tell(self, context: Context, asset_name: str, extra: dict[str, Any]) -> None:
+    def attach_to_event(self, context: Context, asset_name: str, extra: dict[str, Any]) -> None:
         """Attach counts, ranges or versions to the event of one of the task's outlets."""
         for asset in self.outlets:
             if asset.name == asset_name:
                 context["outlet_events"][asset].extra = extra
 
-    def withhold(self, asset_name: str) -> None:
+    def drop_outlet(self, asset_name: str) -> None:
         """Raise no event for an outlet that got nothing, though the task succeeds for another one's sake."""
         self.outlets = [asset for asset in self.outlets if asset.name != asset_name]
 

@@ -12,8 +12,8 @@ from millrace.storage import filesystem_for
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 
 class ExportPredictionsOperator(PipelineOperator):
@@ -35,7 +35,7 @@ class ExportPredictionsOperator(PipelineOperator):
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
         from include.export.export import export_predictions
-        from include.export.place import Place
+        from include.export.folder import ExportFolder
 
         settings = pipeline.export
         if settings is None:
@@ -44,7 +44,7 @@ class ExportPredictionsOperator(PipelineOperator):
         done = export_predictions(
             connection,
             pipeline,
-            Place(settings.path, filesystem),
+            ExportFolder(settings.path, filesystem),
             rows=settings.rows,
             run=run_id(context),
             accept_lost=is_true(self.accept_lost),

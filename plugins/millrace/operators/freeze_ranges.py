@@ -7,21 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import NothingToDo
+from include.exactly_once.lost_ledger import refuse_lost_ledger
+from include.exactly_once.progress import count_records, position_in, read_progress, refuse_truncated
 from include.kafka.errors import LogTruncated, TopicRecreated
-from include.kafka.lost_ledger import refuse_lost_ledger
-from include.kafka.progress import count_records, position_in, read_progress, refuse_truncated
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import refuse_compacted
 from include.reading.late import LateLabels, count_labelled, read_labels
-from include.reading.reading import TopicLabels
+from include.reading.layout import TopicLabels
 from include.reading.records import record_reader
 from millrace.operators.base import PipelineOperator, is_true
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 
 class FreezeRangesOperator(PipelineOperator):
@@ -84,7 +84,7 @@ class FreezeRangesOperator(PipelineOperator):
         else:
             reached = {item.partition: item.start for item in new}
             late = self._labels(connection, pipeline, group, labels, label_ranges)
-            with record_reader(connection, pipeline.reading(topic), pipeline.format.schema_name) as reader:
+            with record_reader(connection, pipeline.record_layout(topic), pipeline.format.schema_name) as reader:
                 count = count_labelled(connection, group, reader, ranges, reached, late, enough=max(wanted, 1))
         self.metrics.gauge(f"{pipeline.name}.{self.step}.backlog_offsets", sum(item.offsets for item in new))
         if count < wanted or not any(item.offsets for item in ranges):

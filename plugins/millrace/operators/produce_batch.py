@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import NothingToDo
 from include.ingest.batch import ingest_batch
 from include.ingest.topic import topic_reader
-from include.sources.files import FileSource
+from include.sources._files import FileSource
 from include.sources.topic import TopicSource
 from millrace.connection import kafka_connection
 from millrace.operators.base import PipelineOperator, run_id
@@ -17,8 +17,8 @@ from millrace.storage import filesystem_for
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 
 class ProduceBatchOperator(PipelineOperator):
@@ -61,9 +61,9 @@ class ProduceBatchOperator(PipelineOperator):
             raise NothingToDo(f"Batch {batch} is in the topics already, sent by another run: nothing was sent.")
         for topic, count in ((pipeline.samples_topic, result.samples), (pipeline.requests_topic, result.requests)):
             if count:
-                self.tell(context, topic, {"batch": batch, "samples": count})
+                self.attach_to_event(context, topic, {"batch": batch, "samples": count})
             else:
-                self.withhold(topic)
+                self.drop_outlet(topic)
         return {
             "batch": batch,
             "start": result.start,

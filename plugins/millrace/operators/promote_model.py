@@ -12,8 +12,8 @@ from millrace.operators.base import PipelineOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 
 class PromoteModelOperator(PipelineOperator):
@@ -55,5 +55,7 @@ class PromoteModelOperator(PipelineOperator):
         self.log.info("%s", decision.reason)
         self.metrics.gauge(f"{pipeline.name}.champion_version", decision.version)
         result = decision.to_dict()
-        self.tell(context, model_asset(pipeline).name, {"version": decision.version, decision.metric: decision.score})
+        self.attach_to_event(
+            context, model_asset(pipeline).name, {"version": decision.version, decision.metric: decision.score}
+        )
         return result

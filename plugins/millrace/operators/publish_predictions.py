@@ -13,8 +13,8 @@ from millrace.operators.base import PipelineOperator, is_true, run_id
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 
 class PublishPredictionsOperator(PipelineOperator):
@@ -93,7 +93,9 @@ class PublishPredictionsOperator(PipelineOperator):
         if not published.samples:
             raise NothingToDo("Every request of the ranges is predicted already: nothing was published.")
         if published.predictions:
-            self.tell(context, pipeline.predictions_topic, {**result, "ranges": [item.to_dict() for item in ranges]})
+            self.attach_to_event(
+                context, pipeline.predictions_topic, {**result, "ranges": [item.to_dict() for item in ranges]}
+            )
         else:
-            self.withhold(pipeline.predictions_topic)
+            self.drop_outlet(pipeline.predictions_topic)
         return result

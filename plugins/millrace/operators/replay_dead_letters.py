@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from include.errors import NothingToDo, PermanentError
-from include.replay.choice import Choice
-from include.replay.replay import Replayed, replay_dead_letters
+from include.replay.replay import ReplayReport, replay_dead_letters
+from include.replay.selection import Selection
 from millrace.operators.base import PipelineOperator, faults_of, run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
 
 
 class ReplayDeadLettersOperator(PipelineOperator):
@@ -73,20 +73,20 @@ class ReplayDeadLettersOperator(PipelineOperator):
             "already_replayed": done.already_replayed,
             "stay_dead": dict(done.stay_dead),
         }
-        self.tell(context, pipeline.requests_topic, result)
+        self.attach_to_event(context, pipeline.requests_topic, result)
         return result
 
-    def _choice(self, pipeline: Pipeline) -> Choice:
+    def _choice(self, pipeline: Pipeline) -> Selection:
         asked = {"reasons": self.reasons, "since": self.since, "until": self.until, "number": self.number}
         try:
-            return Choice.model_validate({name: value for name, value in asked.items() if value is not None})
+            return Selection.model_validate({name: value for name, value in asked.items() if value is not None})
         except ValidationError as error:
             raise PermanentError(
                 f"The dead letters of {pipeline.name} can't be replayed as asked: {faults_of(error)}."
             ) from error
 
 
-def _nothing(pipeline: Pipeline, done: Replayed) -> str:
+def _nothing(pipeline: Pipeline, done: ReplayReport) -> str:
     if not done.chosen:
         return f"{pipeline.dead_letters_topic} has no dead letter of these reasons and times: nothing was replayed."
     whys = ", ".join(f"{count} {why}" for why, count in done.stay_dead.most_common())

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError
-from include.kafka.progress import record_progress
+from include.exactly_once.progress import record_progress
 from include.kafka.ranges import OffsetRange
 from millrace.operators.base import PipelineOperator, faults_of, run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.pipeline import Pipeline
     from include.training.job import TrainingJob
 
 
@@ -60,7 +60,7 @@ class TrainModelOperator(PipelineOperator):
         self.learning_rate = learning_rate
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
-        from include.training.tracked import train_version
+        from include.training.versioned import train_version
 
         run = run_id(context)
         ranges = [OffsetRange.from_dict(item) for item in self.ranges]

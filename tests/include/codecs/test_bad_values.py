@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from include.codecs.base import REASONS
-from include.pipeline import KINDS
-from tests.corpus import BAD_VALUES
-from tests.sentences import assert_readable
+from include.definition.pipeline import KINDS
+from tests.support.assertions import assert_readable
+from tests.support.corpus import BAD_VALUES
 
 pytestmark = pytest.mark.filterwarnings("error")
 

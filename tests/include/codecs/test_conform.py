@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from include.codecs.exif import orientation_of
+from include.codecs._exif import orientation_of
 from include.codecs.jpeg import JpegCodec
 from include.codecs.png import PngCodec
 from include.codecs.webp import WebpCodec
-from tests.corpus import jpeg_claiming, lossless_claiming, png_header, png_of, riff, saved, see_through
+from tests.support.corpus import jpeg_claiming, lossless_claiming, png_header, png_of, riff, saved, see_through
 
 CODECS = {"PNG": PngCodec, "JPEG": JpegCodec, "WEBP": WebpCodec}
 every_format = pytest.mark.parametrize("name", CODECS)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.codecs.base import REASONS
-from include.pipeline import KINDS
-from tests.corpus import (
+from include.definition.pipeline import KINDS
+from tests.support.assertions import assert_readable
+from tests.support.corpus import (
     ANY_JPEG,
     ANY_PNG,
     ANY_WEBP,
@@ -44,8 +45,7 @@ from tests.corpus import (
     riff,
     webp_header,
 )
-from tests.sentences import assert_readable
-from tests.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, WHOLE_WAV, wav_header, wav_of
+from tests.support.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, WHOLE_WAV, wav_header, wav_of
 
 CODECS = {
     table["kind"]: KINDS["format"][table["kind"]].model_validate(table)

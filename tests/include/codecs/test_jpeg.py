@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from include.codecs.jpeg import JpegCodec
-from tests.corpus import SCAN, WHOLE_JPEG, flipped, saved, slope
+from tests.support.corpus import SCAN, WHOLE_JPEG, flipped, saved, slope
 
 GRAY = JpegCodec(height=16, width=24)
 COLOUR = JpegCodec(height=16, width=24, channels=3)

@@ -11,9 +11,9 @@ import zlib
 import numpy as np
 import pytest
 
-from include.codecs.image import MAX_PIXELS
-from include.state import PROJECT_ROOT
-from tests.corpus import (
+from include.codecs._image import MAX_PIXELS
+from include.storage.state import PROJECT_ROOT
+from tests.support.corpus import (
     ANY_PNG,
     BAD_VALUES,
     FLAC,
@@ -30,7 +30,7 @@ from tests.corpus import (
     png_header,
     png_of,
 )
-from tests.sounds import RATE, sound_file, wav_header, wav_of
+from tests.support.sounds import RATE, sound_file, wav_header, wav_of
 
 MIB = 2**20
 SILENCE = np.zeros(600 * RATE, np.int16)
@@ -64,7 +64,7 @@ RESIZED = {
 MEASURE = """
 import base64, json, pathlib, sys
 import numpy as np
-from include.pipeline import KINDS
+from include.definition.pipeline import KINDS
 
 def kib(name):
     return int(pathlib.Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from include.codecs.npy import NpyCodec
-from tests.corpus import NUMBERS, WHOLE_NPY, npy, npy_with
+from tests.support.corpus import NUMBERS, WHOLE_NPY, npy, npy_with
 
 FLOATS = NpyCodec(shape=(2, 3), dtype="float32")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from include.codecs.png import SIGNATURE, PngCodec
-from tests.corpus import WHOLE_PNG, chunk, png_header, png_of, saved, slope
+from tests.support.corpus import WHOLE_PNG, chunk, png_header, png_of, saved, slope
 
 GRAY = PngCodec(height=8, width=6)
 COLOUR = PngCodec(height=5, width=7, channels=3)

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from include.codecs.audio import MAX_CHANNELS, MAX_FRAMES, WORTH_A_THREAD
+from include.codecs._audio import MAX_CHANNELS, MAX_FRAMES, WORTH_A_THREAD
 from include.codecs.flac import FlacCodec
 from include.codecs.mp3 import Mp3Codec
 from include.codecs.ogg import OggCodec
 from include.codecs.pcm import PcmCodec
 from include.codecs.wav import WavCodec
-from include.pipeline import KINDS
-from tests.corpus import FLAC, OGG, WAV, flipped
-from tests.sentences import assert_readable
-from tests.sounds import RATE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, sound_file, tone
+from include.definition.pipeline import KINDS
+from tests.support.assertions import assert_readable
+from tests.support.corpus import FLAC, OGG, WAV, flipped
+from tests.support.sounds import RATE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, sound_file, tone
 
 SECOND = WavCodec(sample_rate=RATE, seconds=1)
 KINDS_OF_FILE = ["audio.wav", "audio.flac", "audio.ogg", "audio.mp3"]

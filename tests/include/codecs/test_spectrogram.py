@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from include.codecs.spectrogram import LogMel
-from tests.sounds import tone
+from include.codecs._spectrogram import LogMel
+from tests.support.sounds import tone
 
 RATE = 16_000
 
@@ -81,5 +81,5 @@ def test_a_sound_has_the_same_spectrogram_in_any_batch(monkeypatch):
     alone = np.concatenate([settings.of(sample[None], RATE) for sample in samples])
 
     np.testing.assert_allclose(settings.of(samples, RATE), alone, atol=1e-5)
-    monkeypatch.setattr("include.codecs.spectrogram.TRANSFORMED", 2000)
+    monkeypatch.setattr("include.codecs._spectrogram.TRANSFORMED", 2000)
     np.testing.assert_allclose(settings.of(samples, RATE), alone, atol=1e-5)

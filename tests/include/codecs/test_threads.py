@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from include.codecs import threads
+from include.codecs import _threads as threads
+from include.codecs._threads import MOST_THREADS, allow_threads, available_threads, for_each
 from include.codecs.jpeg import JpegCodec
-from include.codecs.threads import MOST_THREADS, allow_threads, available_threads, for_each
-from include.state import PROJECT_ROOT
-from tests.corpus import saved
+from include.storage.state import PROJECT_ROOT
+from tests.support.corpus import saved
 
 COLOUR = JpegCodec(height=128, width=128, channels=3)
 
@@ -95,7 +95,7 @@ def test_without_a_setting_there_is_a_thread_for_each_processor():
 def test_the_first_images_of_a_process_come_out_of_several_threads(name):
     """A decoder is imported before threads use it."""
     program = f"""
-from include.codecs.threads import allow_threads
+from include.codecs._threads import allow_threads
 from include.codecs.{name} import {name.title()}Codec as ImageCodec
 allow_threads(8)
 decoded = ImageCodec(height=128, width=128, channels=3, resize='pad').decode([open(0, 'rb').read()] * 32)

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from include.codecs.webp import WebpCodec
-from tests.corpus import LOSSY_FRAME, LOSSY_WEBP, WHOLE_WEBP, riff, saved, see_through, slope, webp_header
+from tests.support.corpus import LOSSY_FRAME, LOSSY_WEBP, WHOLE_WEBP, riff, saved, see_through, slope, webp_header
 
 COLOUR = WebpCodec(height=8, width=6)
 

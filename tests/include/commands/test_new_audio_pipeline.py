@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.include.commands.making import made, refused
-from tests.places import LocalPlace
-from tests.sounds import sound_file, tone
+from tests.support.command_line import made, refused
+from tests.support.folders import LocalPlace
+from tests.support.sounds import sound_file, tone
 
 PITCHES = {"high": 880, "low": 220}
 FORMATS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}

@@ -7,10 +7,10 @@ import base64
 import pytest
 from PIL import Image
 
-from tests.corpus import saved, slope
-from tests.include.commands.making import made, refused, run
-from tests.places import LocalPlace, MemoryPlace
-from tests.tables import ENDINGS, table
+from tests.support.command_line import made, refused, run
+from tests.support.corpus import saved, slope
+from tests.support.folders import LocalPlace, MemoryPlace
+from tests.support.tables import ENDINGS, table
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from include.commands.text_survey import LONGEST
-from tests.include.commands.making import made, refused
-from tests.places import LocalPlace
-from tests.tables import ENDINGS, table
+from tests.support.command_line import made, refused
+from tests.support.folders import LocalPlace
+from tests.support.tables import ENDINGS, table
 
 TEXTS = {"praise": "A good film, très bon.", "blame": "A bad film, 映画."}
 

@@ -15,22 +15,22 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from include.__main__ import app
+from include.definition.pipeline import Pipeline, load_pipeline
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
-from include.pipeline import Pipeline, load_pipeline
 from include.prediction.predictor import Predictor, load_predictor
 from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
 from include.registry.promotion import promote
 from include.registry.tracking import migrate, open_registry
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 from include.training.job import TrainingJob
 from include.training.loop import train
-from include.training.tracked import train_version
-from tests.corpus import saved
-from tests.places import LocalPlace
-from tests.tiny import IDENTITY
+from include.training.versioned import train_version
+from tests.support.corpus import saved
+from tests.support.folders import LocalPlace
+from tests.support.tiny_pipelines import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

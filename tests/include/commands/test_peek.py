@@ -12,19 +12,19 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from include.__main__ import app
-from include.commands import kafka_found, record_view
-from include.commands.kafka_found import NoKafka, find_kafka, find_registry
+from include.commands import kafka_access, record_view
+from include.commands.kafka_access import NoKafka, find_kafka, find_registry
 from include.commands.record_view import escaped, half_blocks, readable
+from include.definition.pipeline import load_pipeline
 from include.kafka.topics import ensure_topics
-from include.pipeline import load_pipeline
-from tests.corpus import saved, slope
-from tests.include.prediction.publishing import ask, no_sample, publish, request
-from tests.producing import Plain, abort, commit, produce
-from tests.registry_server import USER, running_registry
-from tests.sentences import assert_readable
-from tests.sounds import sound_file, tone
-from tests.tiny import tiny_predictor
-from tests.unreadable_headers import produce_unreadable_header
+from tests.support.assertions import assert_readable
+from tests.support.corpus import saved, slope
+from tests.support.producers import Plain, abort, commit, produce
+from tests.support.publishing import ask, no_sample, publish, request
+from tests.support.registry_server import USER, running_registry
+from tests.support.sounds import sound_file, tone
+from tests.support.tiny_pipelines import tiny_predictor
+from tests.support.unreadable_headers import produce_unreadable_header
 
 FORMATS = {
     "image": 'kind = "image.png"\nheight = 12\nwidth = 16\nchannels = 3',
@@ -205,7 +205,7 @@ def test_a_topic_that_is_missing_and_a_broker_that_is_away(new_file, peek, tmp_p
     ran = peek(load_pipeline("never_made"))
     assert ran.exit_code == 1
     assert_readable(ValueError(ran.stderr.strip()), "never_made.samples", "does not exist")
-    monkeypatch.setattr(kafka_found, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(kafka_access, "TIMEOUT_S", 1.0)
     ran = CliRunner().invoke(app, ["peek", pipeline.name, "--bootstrap-servers", no_broker.bootstrap_servers])
     assert ran.exit_code == 1
     assert_readable(ValueError(ran.stderr.strip()), no_broker.bootstrap_servers)
@@ -285,7 +285,7 @@ def test_any_time_is_told(milliseconds, told):
 
 
 def test_kafka_is_found_where_the_local_broker_runs(new_file, broker, monkeypatch):
-    monkeypatch.setattr(kafka_found, "default_data_dir", lambda: broker.data_dir)
+    monkeypatch.setattr(kafka_access, "default_data_dir", lambda: broker.data_dir)
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", JSON)
     assert find_kafka(new_file("array"), None).bootstrap_servers == broker.bootstrap_servers
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.codecs.base import Unfit
-from include.envelopes.base import LONGEST_FIELD_BYTES, Opened
+from include.envelopes.base import LONGEST_FIELD_BYTES, EnvelopeContent
 from include.envelopes.json_object import JsonEnvelope
-from tests.opening import assert_opened_or_refused
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.envelope_contract import assert_opened_or_refused
 
 ENVELOPE = JsonEnvelope(content="image", content_is="base64", id="id", group="meta.camera")
 OPEN = ENVELOPE.open_with(None, "label")
@@ -26,13 +26,15 @@ def opened(**changed):
 
 
 def test_fields_are_found_by_their_names():
-    assert opened() == Opened(b"\xff\x00pixels", b"17", b"c1", "cat")
+    assert opened() == EnvelopeContent(b"\xff\x00pixels", b"17", b"c1", "cat")
 
 
 def test_text_is_its_own_content():
     envelope = JsonEnvelope(content="text")
 
-    assert envelope.open_with(None, None)('{"text": "schön", "more": [1e400]}'.encode()) == Opened("schön".encode())
+    assert envelope.open_with(None, None)('{"text": "schön", "more": [1e400]}'.encode()) == EnvelopeContent(
+        "schön".encode()
+    )
 
 
 @pytest.mark.parametrize(

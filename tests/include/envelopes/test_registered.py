@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from include.codecs.base import Unfit
 from include.envelopes.avro import AvroEnvelope, NoSuchSchema
-from include.envelopes.base import Opened
+from include.envelopes.base import EnvelopeContent
 from include.envelopes.json_schema import JsonSchemaEnvelope
 from include.kafka.schema_registry import RegistryAway, RegistryRefused, SchemaRegistry, registry_at
-from tests.opening import assert_opened_or_refused
-from tests.registry_server import USER, running_registry
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.envelope_contract import assert_opened_or_refused
+from tests.support.registry_server import USER, running_registry
 
 IMAGE, ID = {"name": "image", "type": "bytes"}, {"name": "id", "type": "long"}
 LABEL = {"name": "label", "type": ["null", "string"], "default": None}
@@ -91,13 +91,13 @@ def id_of(value):
 def test_avro_gives_what_its_fields_hold(write, opening):
     value = write({"image": PIXELS, "id": 7, "label": "cat"}, avro_schema(IMAGE, ID, LABEL))
 
-    assert opening(AVRO)(value) == Opened(PIXELS, b"7", None, "cat")
+    assert opening(AVRO)(value) == EnvelopeContent(PIXELS, b"7", None, "cat")
 
 
 def test_json_gives_what_its_fields_hold(write, opening):
     value = write({"image": "/wBwaXhlbHM=", "id": 7, "label": "cat"}, JSON_SCHEMA)
 
-    assert opening(JSON)(value) == Opened(PIXELS, b"7", None, "cat")
+    assert opening(JSON)(value) == EnvelopeContent(PIXELS, b"7", None, "cat")
 
 
 def test_a_field_that_is_added_changes_nothing(write, opening):
@@ -181,7 +181,7 @@ def test_a_value_that_is_deeper_than_the_stack_ends_no_process(write, opening):
     value = write({"image": PIXELS, "id": 7, "tree": {"next": {"next": None}}}, avro_schema(IMAGE, ID, tree))
     opened = opening(AVRO, None)
 
-    assert opened(value) == Opened(PIXELS, b"7")
+    assert opened(value) == EnvelopeContent(PIXELS, b"7")
     with pytest.raises(Unfit) as refused:
         opened(value[:-3] + b"\x02" * 1_000_000 + b"\0")
 

@@ -8,22 +8,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from include.exactly_once import ledger
+from include.exactly_once.progress import read_progress
 from include.export.export import STEP, ExportLost, export_predictions
-from include.export.place import ExportRefused, ExportUnreachable, Place
-from include.kafka import ledger
+from include.export.folder import ExportFolder, ExportRefused, ExportUnreachable
 from include.kafka.errors import RangeUnavailable
-from include.kafka.progress import read_progress
+from include.kafka.headers import Address
 from include.kafka.ranges import freeze_ranges
-from include.kafka.record import Address
 from include.kafka.topics import ensure_topics
+from include.prediction.json_record import prediction_value
 from include.prediction.read import read_predictions
-from include.prediction.record import prediction_value
 from tests.faults.administrator import delete_records
-from tests.killable import _shared_workers, export_job, kill_at
-from tests.producing import NOW_MS, Plain, abort, commit, produce
-from tests.s3 import answering
-from tests.sentences import assert_readable
-from tests.tiny import IDENTITY, sample_id
+from tests.support.assertions import assert_readable
+from tests.support.attempts import _shared_workers, export_job, kill_at
+from tests.support.producers import NOW_MS, Plain, abort, commit, produce
+from tests.support.s3 import answering
+from tests.support.tiny_pipelines import IDENTITY, sample_id
 
 DAY_MS = 24 * 3600 * 1000
 TODAY = datetime.fromtimestamp(NOW_MS / 1000, UTC).date()
@@ -55,7 +55,7 @@ def exported(folder):
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(str(tmp_path / "export"))
+    return ExportFolder(str(tmp_path / "export"))
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_an_object_storage_holds_the_same_files(kafka, new_pipeline, bucket):
     publish(kafka, pipeline, range(4, 9))
     filesystem = bucket.filesystem()
 
-    export(kafka, pipeline, Place(f"{bucket.path}/out", filesystem), rows=5)
+    export(kafka, pipeline, ExportFolder(f"{bucket.path}/out", filesystem), rows=5)
 
     assert sorted(pd.read_parquet(f"{bucket.name}/out", filesystem=filesystem.fs)["offset"]) == list(range(9))
     folders = [entry["name"] for entry in filesystem.ls(f"{bucket.name}/out", detail=True)]
@@ -242,7 +242,7 @@ def test_a_folder_that_can_t_be_made_is_refused(kafka, new_pipeline, tmp_path):
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(ExportRefused) as refusal:
-        export(kafka, pipeline, Place(str(tmp_path / "file")))
+        export(kafka, pipeline, ExportFolder(str(tmp_path / "file")))
 
     assert_readable(refusal.value, tmp_path / "file", "path of [export]")
 
@@ -256,7 +256,7 @@ def test_a_storage_in_trouble_is_told_in_a_sentence(kafka, new_pipeline, bucket,
     publish(kafka, pipeline, range(4))
 
     with answering(status, code) as endpoint, pytest.raises(kind) as error:
-        export(kafka, pipeline, Place(bucket.path, bucket.filesystem(endpoint_override=endpoint)))
+        export(kafka, pipeline, ExportFolder(bucket.path, bucket.filesystem(endpoint_override=endpoint)))
 
     assert_readable(error.value, bucket.path)
 
@@ -266,13 +266,13 @@ def test_a_missing_bucket_is_refused(kafka, new_pipeline, bucket):
     publish(kafka, pipeline, range(4))
 
     with pytest.raises(ExportRefused) as refusal:
-        export(kafka, pipeline, Place("s3://no-such-bucket/out", bucket.filesystem()))
+        export(kafka, pipeline, ExportFolder("s3://no-such-bucket/out", bucket.filesystem()))
 
     assert_readable(refusal.value, "s3://no-such-bucket/out", "make the bucket")
 
 
 def test_a_url_without_a_connection_is_refused():
     with pytest.raises(ExportRefused) as refusal:
-        Place("s3://bucket/out")
+        ExportFolder("s3://bucket/out")
 
     assert_readable(refusal.value, "s3://bucket/out", "connection in [export]")

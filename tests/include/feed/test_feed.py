@@ -15,8 +15,8 @@ from include.feed.manifest import Manifest, Split
 from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecreated
 from include.kafka.ranges import freeze_ranges
 from tests.include.kafka.test_ranges import recreate, remove_before
-from tests.producing import Plain, open_transaction, produce, produce_in
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.producers import Plain, open_transaction, produce, produce_in
 
 LABELS = ("a", "b", "c")
 CODEC = RawCodec(shape=(2,), dtype="int32")

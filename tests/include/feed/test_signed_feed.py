@@ -15,8 +15,8 @@ from include.feed.manifest import Manifest, Split
 from include.kafka.ranges import freeze_ranges
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.reading import records
-from tests.producing import Plain, produce
-from tests.signed import KEYS, RETIRED, SECRET, TAMPERED, signed, with_header
+from tests.support.producers import Plain, produce
+from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signed, with_header
 
 CODEC = RawCodec(shape=(2,), dtype="int32")
 LABELS = ("a", "b", "c")

@@ -14,7 +14,7 @@ from include.codecs.raw import RawCodec
 from include.feed.feed import Feed
 from include.feed.manifest import Manifest, Split
 from include.kafka.ranges import freeze_ranges
-from tests.producing import Plain, produce
+from tests.support.producers import Plain, produce
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

@@ -13,6 +13,7 @@ import pytest
 
 from include.codecs.raw import RawCodec
 from include.errors import Stopped
+from include.exactly_once.transaction import TransactionalWriter
 from include.ingest import batch as batches
 from include.ingest.batch import (
     BatchRefused,
@@ -24,13 +25,12 @@ from include.ingest.batch import (
 from include.ingest.chunk import is_request
 from include.kafka.errors import BrokerUnavailable, TopicMissing
 from include.kafka.signing import InvalidSigningKeys
-from include.kafka.transaction import TransactionalWriter
-from tests.killable import ingest_job, kill_at
-from tests.producing import NOW_MS, Plain
-from tests.sentences import assert_readable
-from tests.signed import KEYS, signature
-from tests.tiny import SCHEMA, Numbers, letter, numbers, sample_id, tiny_pipeline
-from tests.topics import committed_records, written
+from tests.support.assertions import assert_readable
+from tests.support.attempts import ingest_job, kill_at
+from tests.support.consumers import committed_records, written
+from tests.support.producers import NOW_MS, Plain
+from tests.support.signed_records import KEYS, signature
+from tests.support.tiny_pipelines import SCHEMA, Numbers, letter, numbers, sample_id, tiny_pipeline
 
 
 def ingest(kafka, pipeline, batch="2026-01-01", *, records=40, run="run-1", **arguments):

@@ -7,12 +7,12 @@ import pytest
 from include.ingest import chunk
 from include.ingest.batch import BatchRefused, SourceExhausted, ingest_batch
 from include.sources.base import SourceChanged, SourceRefused
-from tests.corpus import saved as image_file
-from tests.corpus import slope
-from tests.killable import ingest_job, kill_at
-from tests.places import LocalPlace
-from tests.sentences import assert_readable
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.attempts import ingest_job, kill_at
+from tests.support.consumers import committed_records
+from tests.support.corpus import saved as image_file
+from tests.support.corpus import slope
+from tests.support.folders import LocalPlace
 
 WIDTH, HEIGHT = 24, 16
 FORMAT = {"kind": "image.jpeg", "height": HEIGHT, "width": WIDTH, "channels": 3}
@@ -212,7 +212,7 @@ def test_a_killed_batch_is_sent_once_though_the_folder_grows(kafka, new_folder_p
 
 
 def test_a_batch_is_sent_in_parts_that_fit_into_memory(kafka, new_folder_pipeline, monkeypatch):
-    monkeypatch.setattr("include.sources.files.READ_BYTES", 3000)
+    monkeypatch.setattr("include.sources._files.READ_BYTES", 3000)
     pipeline = new_folder_pipeline()
 
     assert ingest(kafka, pipeline).sent_now == 30

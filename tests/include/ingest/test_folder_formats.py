@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from include.ingest.batch import ingest_batch
-from tests.corpus import saved, slope
-from tests.places import LocalPlace
-from tests.sounds import RATE, sound_file, tone
-from tests.topics import committed_records
+from tests.support.consumers import committed_records
+from tests.support.corpus import saved, slope
+from tests.support.folders import LocalPlace
+from tests.support.sounds import RATE, sound_file, tone
 
 SOUND = {"sample_rate": RATE, "seconds": 0.05}
 FILES = {

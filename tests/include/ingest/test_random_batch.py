@@ -9,9 +9,9 @@ import pytest
 
 from include.ingest.batch import ingest_batch
 from include.sources.base import SourceRefused
-from tests.killable import ingest_job, kill_at
-from tests.sentences import assert_readable
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.attempts import ingest_job, kill_at
+from tests.support.consumers import committed_records
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 
 from include.ingest.batch import ingest_batch
 from include.sources.base import SourceChanged, SourceRefused
-from tests.corpus import saved, slope
-from tests.killable import ingest_job, kill_at
-from tests.places import LocalPlace
-from tests.sentences import assert_readable
-from tests.tables import ENDINGS, table
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.attempts import ingest_job, kill_at
+from tests.support.consumers import committed_records
+from tests.support.corpus import saved, slope
+from tests.support.folders import LocalPlace
+from tests.support.tables import ENDINGS, table
 
 ROWS = [{"key": f"row-{number:02}", "letter": "abc"[number % 3], "text": f"text {number}"} for number in range(30)]
 TEXT = {"kind": "text.utf8", "length": 10}

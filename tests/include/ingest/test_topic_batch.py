@@ -10,10 +10,10 @@ from include.kafka.errors import RangeUnavailable
 from include.sources.base import SourceChanged, SourceRefused
 from tests.faults.administrator import delete_records
 from tests.include.kafka.test_ranges import recreate
-from tests.killable import ingest_job, kill_at
-from tests.producing import Plain, abort, commit, produce
-from tests.sentences import assert_readable
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.attempts import ingest_job, kill_at
+from tests.support.consumers import committed_records
+from tests.support.producers import Plain, abort, commit, produce
 
 LABELS = ["a", "b", "c"]
 

@@ -8,14 +8,14 @@ import time
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from include.kafka import ledger
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
-from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import available_offsets, freeze_ranges
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics
-from include.kafka.transaction import TransactionalWriter
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import freeze_ranges
 from tests.include.kafka.test_ranges import remove_before
 from tests.include.kafka.test_reader import numbered
-from tests.producing import NOW_MS, Plain, abort, commit, open_transaction, produce, produce_in
+from tests.support.producers import NOW_MS, Plain, abort, commit, open_transaction, produce, produce_in
 
 
 def newest(kafka, topic, number, **arguments):

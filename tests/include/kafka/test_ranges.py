@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicMissing, TopicRecreated
 from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges
 from include.kafka.topics import TopicSpec, describe_topic, ensure_topics
-from tests.producing import Plain, commit, open_transaction, produce, produce_in
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.producers import Plain, commit, open_transaction, produce, produce_in
 
 
 def remove_before(kafka, topic, offset, partition=0):

@@ -13,9 +13,9 @@ from include.kafka.errors import RangeUnavailable, ReaderStalled
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range, read_ranges
 from tests.include.kafka.test_ranges import remove_before
-from tests.producing import NOW_MS, Plain, abort, commit, open_transaction, produce, produce_in
-from tests.sentences import assert_readable
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.consumers import committed_records
+from tests.support.producers import NOW_MS, Plain, abort, commit, open_transaction, produce, produce_in
 
 
 def numbered(*numbers):

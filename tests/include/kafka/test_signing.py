@@ -9,9 +9,9 @@ from confluent_kafka import Message
 
 from include.kafka.connection import KafkaConnection
 from include.kafka.signing import InvalidSigningKeys, SigningKeys, signing_keys
-from tests.producing import Plain
-from tests.sentences import assert_readable
-from tests.signed import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
+from tests.support.assertions import assert_readable
+from tests.support.producers import Plain
+from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
 
 SAMPLE = Plain(b"value", b"id-1", [("schema", b"tensor.raw/1"), ("label", b"a"), ("group", b"voice-1")])
 REQUEST = Plain(b"value", b"id-1", [("schema", b"tensor.raw/1")])

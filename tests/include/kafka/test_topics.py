@@ -9,10 +9,10 @@ from threading import Barrier
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
+from include.exactly_once.ledger import ledger_topic
 from include.kafka.errors import TopicCompacted, TopicMissing
-from include.kafka.ledger import ledger_topic
 from include.kafka.topics import TopicSpec, describe_topic, describe_topics, ensure_topics, refuse_compacted
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 
 def settings_of(kafka, topic):

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.kafka.dead_letters import ADDRESS
-from include.kafka.record import Address
+from include.kafka.headers import Address
 from include.local.audit import audit, end_offsets
 from include.local.errors import StackError
-from include.prediction.record import prediction_value
-from tests.producing import Plain, abort, commit
-from tests.tiny import IDENTITY, tiny_pipeline
+from include.prediction.json_record import prediction_value
+from tests.support.producers import Plain, abort, commit
+from tests.support.tiny_pipelines import IDENTITY, tiny_pipeline
 
 if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
     from include.local.audit import Audit
-    from include.pipeline import Pipeline
 
 REQUESTS = 5
 

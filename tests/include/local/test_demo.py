@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from include.definition.pipeline import PIPELINES
 from include.local.audit import Audit
 from include.local.demo import PipelineResult, demo_pipelines
 from include.local.display import print_summary
 from include.local.errors import StackError
 from include.local.runs import Run
-from include.pipeline import PIPELINES
 from include.registry.versions import Version
-from tests.tiny import tiny_pipeline
+from tests.support.tiny_pipelines import tiny_pipeline
 
 CHAMPION = Version("tiny", 1, "run", "digest", "manifest", "job", "accuracy", 0.99)
 INGESTED = Run("tiny.ingest", "one", "manual", "success", None, None, ())

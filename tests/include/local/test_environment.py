@@ -9,7 +9,7 @@ import pytest
 
 from include.local.environment import Layout, stack_settings
 from include.local.ports import Ports
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 
 PORTS = Ports(api=8081, worker_log=8793, trigger_log=8794)
 

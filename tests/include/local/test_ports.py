@@ -8,8 +8,8 @@ import pytest
 
 from include.local.errors import StackError
 from include.local.ports import API_PORT, TRIGGER_LOG_PORT, WORKER_LOG_PORT, choose_ports, is_free, random_ports
-from tests.include.local.listening import listening
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.listening import listening
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - what Airflow's log servers do

@@ -13,9 +13,9 @@ import pytest
 
 from include.local.errors import StackError
 from include.local.processes import end_all, find, has_ended, mark, survivors
-from include.local.record import ProcessMark
-from include.state import PROJECT_ROOT
-from tests.processes import ended, wait_for
+from include.local.stack_file import ProcessMark
+from include.storage.state import PROJECT_ROOT
+from tests.support.processes import ended, wait_for
 
 # A parent whose child renames itself and leaves the process group, as Airflow's tasks do, and then says its pid.
 FAMILY = """

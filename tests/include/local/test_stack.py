@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from include.definition.pipeline import load_pipeline
 from include.local import stack as local
 from include.local.airflow import USERNAME, read_password
 from include.local.api import AirflowApi
@@ -19,13 +20,12 @@ from include.local.environment import Layout
 from include.local.errors import StackError
 from include.local.ports import API_PORT, is_free, random_ports
 from include.local.processes import find
-from include.local.record import StackRecord
 from include.local.stack import running_stack
-from include.pipeline import load_pipeline
-from include.state import PROJECT_ROOT
-from tests.include.local.listening import listening
-from tests.processes import ended, wait_for
-from tests.sentences import assert_readable
+from include.local.stack_file import StackRecord
+from include.storage.state import PROJECT_ROOT
+from tests.support.assertions import assert_readable
+from tests.support.listening import listening
+from tests.support.processes import ended, wait_for
 
 OWNER = """
 import sys, threading

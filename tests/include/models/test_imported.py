@@ -10,10 +10,10 @@ import torch
 
 from include.models.convnet import ConvNet
 from include.models.imported import ImportedModel
-from include.models.network import WrongNetwork, build_network
+from include.network.build import WrongNetwork, build_network
 from include.targets.classification import Classification
 from include.targets.regression import Regression
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import torch
 from include.codecs.utf8 import Utf8Codec
 from include.models.ngrams import NO_NGRAM, Ngrams, hashed_ngrams
 from include.training.device import prepare_device
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 MANY = 2**24
 

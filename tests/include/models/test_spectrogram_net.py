@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from include.models.spectrogram import SpectrogramNet
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 
 def network_for(*shape):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.prediction.predictor import Predictor
-from tests.tiny import tiny_predictor
+from tests.support.tiny_pipelines import tiny_predictor
 
 
 @pytest.fixture(scope="session")

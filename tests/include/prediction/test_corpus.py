@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from include.kafka.ranges import freeze_ranges
-from tests.corpus import (
+from tests.support.corpus import (
     BAD_VALUES,
     BASE64,
     FLAC,
@@ -28,10 +28,10 @@ from tests.corpus import (
     WHOLE_NPY,
     WHOLE_PNG,
 )
-from tests.include.prediction.publishing import dead_letters, headers_of, predictions, publish, request
-from tests.producing import NOW_MS, Plain, produce
-from tests.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_WAV
-from tests.tiny import SCHEMA
+from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.publishing import dead_letters, headers_of, predictions, publish, request
+from tests.support.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_WAV
+from tests.support.tiny_pipelines import SCHEMA
 
 FORMATS = {
     WHOLE_PNG: PNG,

@@ -11,7 +11,9 @@ import torch
 
 from include.kafka.ranges import freeze_ranges
 from include.prediction.forward import NetworkFailed
-from tests.include.prediction.publishing import (
+from tests.support.memory import peak_memory
+from tests.support.producers import produce
+from tests.support.publishing import (
     ask,
     dead_letters,
     headers_of,
@@ -20,10 +22,8 @@ from tests.include.prediction.publishing import (
     publish,
     request,
 )
-from tests.memory import peak_memory
-from tests.producing import produce
-from tests.tiny import SCHEMA, numbers, sample_id
-from tests.unreadable_headers import produce_unreadable_header
+from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id
+from tests.support.unreadable_headers import produce_unreadable_header
 
 ZEROS = bytes(3_000_000)
 

@@ -7,14 +7,16 @@ from functools import partial
 
 import pytest
 
-from include.kafka import ledger
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
 from include.kafka.errors import Fenced
-from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import OffsetRange
 from include.kafka.topics import ensure_topics
 from include.prediction.division import part_of
 from include.prediction.publish import STEP
-from tests.include.prediction.publishing import (
+from tests.support.assertions import assert_readable
+from tests.support.attempts import kill_at, predict_job
+from tests.support.publishing import (
     ask,
     dead_letters,
     no_sample,
@@ -24,9 +26,7 @@ from tests.include.prediction.publishing import (
     publish,
     request,
 )
-from tests.killable import kill_at, predict_job
-from tests.sentences import assert_readable
-from tests.tiny import sample_id, tiny_pipeline
+from tests.support.tiny_pipelines import sample_id, tiny_pipeline
 
 PARTITIONS = 4
 REQUESTS = 25

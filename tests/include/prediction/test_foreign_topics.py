@@ -11,25 +11,25 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from include.artifact.model import load_model
+from include.definition.pipeline import read_pipeline
 from include.kafka.ranges import freeze_ranges
 from include.kafka.schema_registry import RegistryAway, registry_at
 from include.kafka.topics import ensure_topics
-from include.pipeline import read_pipeline
 from include.prediction.predictor import Predictor
 from include.prediction.publish import publish_predictions
-from include.registry.artifact import load_model
-from include.replay.choice import Choice
 from include.replay.replay import NotOurTopic, replay_dead_letters
+from include.replay.selection import Selection
 from include.training.job import TrainingJob
 from include.training.launch import run_training
-from tests.foreign import ARTICLE, fill_with_kafka_python, foreign_pipeline, read_with_kafka_python
-from tests.include.prediction.publishing import dead_letters, headers_of, predictions, publish
-from tests.killable import kill_at, predict_job
-from tests.producing import Plain, produce
-from tests.registry_server import USER, running_registry
-from tests.sentences import assert_readable
-from tests.tiny import IDENTITY, letter, numbers
-from tests.topics import committed_records
+from tests.support.assertions import assert_readable
+from tests.support.attempts import kill_at, predict_job
+from tests.support.consumers import committed_records
+from tests.support.external_topics import ARTICLE, fill_with_kafka_python, foreign_pipeline, read_with_kafka_python
+from tests.support.producers import Plain, produce
+from tests.support.publishing import dead_letters, headers_of, predictions, publish
+from tests.support.registry_server import USER, running_registry
+from tests.support.tiny_pipelines import IDENTITY, letter, numbers
 
 IMAGES = 60
 
@@ -139,7 +139,7 @@ def test_dead_letters_of_a_topic_of_others_are_not_replayed(kafka, theirs):
     pipeline = theirs()
 
     with pytest.raises(NotOurTopic) as refused:
-        replay_dead_letters(kafka, pipeline, Choice(), run="run")
+        replay_dead_letters(kafka, pipeline, Selection(), run="run")
 
     assert_readable(refused.value, pipeline.name, pipeline.requests_topic)
     assert committed_records(kafka, pipeline.requests_topic) == []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from include.prediction.forward import NetworkFailed, forward
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 SAMPLES = 37
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from include.errors import Stopped
-from include.kafka import ledger
-from include.kafka.transaction import TransactionalWriter
-from include.prediction.hold import Held, hold_key
+from include.exactly_once import ledger
+from include.exactly_once.transaction import TransactionalWriter
+from include.prediction.hold import StepHeld, hold_key
 from include.prediction.limits import TooManyRejected
 from include.prediction.publish import STEP
-from tests.include.prediction.publishing import (
+from tests.support.assertions import assert_readable
+from tests.support.publishing import (
     ask,
     dead_letters,
     group_offset,
@@ -23,8 +24,7 @@ from tests.include.prediction.publishing import (
     publish,
     request,
 )
-from tests.sentences import assert_readable
-from tests.tiny import sample_id
+from tests.support.tiny_pipelines import sample_id
 
 
 def test_too_large_a_share_of_dead_letters_stops_the_step(kafka, new_pipeline, predictor):
@@ -119,7 +119,7 @@ def test_a_held_step_publishes_nothing_more(kafka, held, predictor, run, partiti
     pipeline, _ = held
     ranges = ask(kafka, pipeline, request(30))
 
-    with pytest.raises(Held) as refusal:
+    with pytest.raises(StepHeld) as refusal:
         publish(kafka, pipeline, [ranges[number] for number in partitions], predictor, run=run)
 
     assert_readable(refusal.value, pipeline.name, "run-1", "[4, 8) of partition 1", "6 records in a row", "wrong-size")
@@ -159,7 +159,7 @@ def test_after_an_acknowledged_hold_the_limits_are_those_of_before(kafka, held, 
     assert publish(kafka, pipeline, few, predictor, run="run-3").rejected == 5
     with pytest.raises(TooManyRejected):
         publish(kafka, pipeline, ask(kafka, pipeline, no_sample(36), partition=1), predictor, run="run-4")
-    with pytest.raises(Held, match="since run-4"):
+    with pytest.raises(StepHeld, match="since run-4"):
         publish(kafka, pipeline, few, predictor, run="run-5")
 
 
@@ -205,7 +205,7 @@ def test_a_hold_is_taken_back_together_with_the_first_chunk(kafka, held, predict
         with pytest.raises(ZeroDivisionError):
             publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
 
-    with pytest.raises(Held):
+    with pytest.raises(StepHeld):
         publish(kafka, pipeline, ranges, predictor, run="run-3")
     assert publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True).rejected == 16
 
@@ -233,7 +233,7 @@ def test_a_run_can_t_acknowledge_what_it_has_met_itself(kafka, held, predictor):
     """Cleared with the box ticked, or another task of a run that found no hold: nobody has looked at it yet."""
     pipeline, ranges = held
 
-    with pytest.raises(Held):
+    with pytest.raises(StepHeld):
         publish(kafka, pipeline, ranges, predictor, run="run-1", acknowledge=True)
 
 
@@ -245,7 +245,7 @@ def test_of_two_tasks_that_meet_a_limit_at_once_the_later_one_is_told_and_one_ac
     with TransactionalWriter(kafka, f"test-{pipeline.name}") as writer, writer.transaction():
         ledger.record(writer, hold_key(kafka, pipeline.name, STEP), entry)
 
-    with pytest.raises(Held, match=r"\[0, 8\) of partition 2"):
+    with pytest.raises(StepHeld, match=r"\[0, 8\) of partition 2"):
         publish(kafka, pipeline, ranges, predictor)
     assert publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True).rejected == 16
 

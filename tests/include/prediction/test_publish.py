@@ -7,12 +7,16 @@ import json
 import pytest
 
 from include.errors import Stopped
+from include.exactly_once.progress import read_progress
 from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecreated
-from include.kafka.progress import read_progress
 from include.kafka.ranges import freeze_ranges
 from include.prediction.publish import STEP
 from tests.include.kafka.test_ranges import remove_before
-from tests.include.prediction.publishing import (
+from tests.support.assertions import assert_readable
+from tests.support.attempts import kill_at, predict_job
+from tests.support.consumers import committed_records, written
+from tests.support.producers import NOW_MS, abort, commit, produce
+from tests.support.publishing import (
     ask,
     dead_letters,
     group_offset,
@@ -23,11 +27,7 @@ from tests.include.prediction.publishing import (
     publish,
     request,
 )
-from tests.killable import kill_at, predict_job
-from tests.producing import NOW_MS, abort, commit, produce
-from tests.sentences import assert_readable
-from tests.tiny import IDENTITY, certainty, letter, numbers, sample_id
-from tests.topics import committed_records, written
+from tests.support.tiny_pipelines import IDENTITY, certainty, letter, numbers, sample_id
 
 
 def test_every_request_is_predicted_once(kafka, new_pipeline, predictor):

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from include.kafka.errors import TopicMissing
-from include.kafka.record import Address
+from include.kafka.headers import Address
+from include.prediction.json_record import prediction_value
 from include.prediction.read import DTYPES, InvalidPeriod, read_predictions
-from include.prediction.record import prediction_value
-from tests.include.prediction.publishing import ask, predictions, publish, request
-from tests.producing import NOW_MS, Plain, abort, commit, produce
-from tests.sentences import assert_readable
-from tests.tiny import IDENTITY, certainty, letter, numbers, sample_id, tiny_pipeline
+from tests.support.assertions import assert_readable
+from tests.support.producers import NOW_MS, Plain, abort, commit, produce
+from tests.support.publishing import ask, predictions, publish, request
+from tests.support.tiny_pipelines import IDENTITY, certainty, letter, numbers, sample_id, tiny_pipeline
 
 NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
 

@@ -10,10 +10,10 @@ import pytest
 from include.kafka.ranges import freeze_ranges
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.prediction.publish import publish_predictions
-from tests.producing import Plain, produce
-from tests.signed import KEYS, RETIRED, SECRET, TAMPERED, signed, with_header
-from tests.tiny import SCHEMA, numbers, sample_id, tiny_predictor
-from tests.topics import committed_records
+from tests.support.consumers import committed_records
+from tests.support.producers import Plain, produce
+from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signed, with_header
+from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_predictor
 
 
 def request(number):

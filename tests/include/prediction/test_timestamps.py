@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.include.prediction.publishing import ask, dead_letters, headers_of, predictions, publish, request
-from tests.producing import NOW_MS
-from tests.topics import committed_records
+from tests.support.consumers import committed_records
+from tests.support.producers import NOW_MS
+from tests.support.publishing import ask, dead_letters, headers_of, predictions, publish, request
 
 HOUR_MS = 3_600_000
 YEAR_9999_MS = 253_402_300_799_000

@@ -10,9 +10,9 @@ from include.feed.feed import Feed
 from include.feed.manifest import Manifest
 from include.kafka.ranges import freeze_ranges
 from include.training.job import TrainingJob
-from tests.foreign import foreign_pipeline
-from tests.producing import NOW_MS, Plain, produce
-from tests.tiny import LETTERS
+from tests.support.external_topics import foreign_pipeline
+from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.tiny_pipelines import LETTERS
 
 CODEC = RawCodec(shape=(4,), dtype="float32")
 

@@ -7,34 +7,34 @@ import tracemalloc
 
 import pytest
 
-from include.kafka.record import UNREADABLE
-from include.reading.reading import HeaderLabels, Reading
-from include.reading.records import RecordReader, Told
+from include.kafka.headers import UNREADABLE
+from include.reading.layout import HeaderLabels, RecordLayout
+from include.reading.records import LabelOrRefusal, RecordReader
 
 OWN = (("schema", b"tensor.raw/1"), ("label", b"b"))
 
 
 def reader(**reading):
-    return RecordReader(Reading.model_validate(reading), "tensor.raw/1")
+    return RecordReader(RecordLayout.model_validate(reading), "tensor.raw/1")
 
 
 def test_headers_tell_label_and_group():
-    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)] == (Told("b"), b"writer-3")
+    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)] == (LabelOrRefusal("b"), b"writer-3")
 
 
 def test_another_header_may_have_the_label():
-    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")] == (Told("a"), None)
+    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")] == (LabelOrRefusal("a"), None)
 
 
 @pytest.mark.parametrize("headers", [OWN, (("label", b"b"), ("group", b"1"), ("group", b"2"))], ids=["own", "not ours"])
 def test_of_bare_records_the_label_s_header_alone_is_looked_at(headers):
-    assert reader(envelope={"kind": "bare"})[headers] == (Told("b"), None)
+    assert reader(envelope={"kind": "bare"})[headers] == (LabelOrRefusal("b"), None)
 
 
 def test_where_no_header_is_wanted_none_has_to_be_readable():
     labels = {"kind": "topic", "topic": "labels"}
 
-    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),] == (Told(), None)
+    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),] == (LabelOrRefusal(), None)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.artifact.result import TrainingResult, write_result
 from include.registry.runs import open_run
 from include.registry.tracking import Registry, open_registry
 from include.registry.versions import Version, register_version
 from include.training.loop import train
-from include.training.result import TrainingResult, write_result
-from tests.handwriting import PARTITIONS, fill, job_over
-from tests.migrated import put_database
+from tests.support.digit_trainings import PARTITIONS, fill, job_over
+from tests.support.mlflow_database import put_database
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

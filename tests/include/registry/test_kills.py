@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.registry.artifact import load_model
+from include.artifact.model import load_model
 from include.registry.promotion import promote
 from include.registry.runs import open_run
 from include.registry.tracking import Registry, open_registry
 from include.registry.versions import champion, download, register_version, version
-from include.state import PROJECT_ROOT
-from tests.migrated import put_database
+from include.storage.state import PROJECT_ROOT
+from tests.support.mlflow_database import put_database
 
 if TYPE_CHECKING:
+    from include.artifact.result import TrainingResult
     from include.kafka.connection import KafkaConnection
     from include.training.job import TrainingJob
-    from include.training.result import TrainingResult
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ from include.registry.runs import open_run
 from include.registry.tracking import open_registry
 from include.registry.versions import register_version, set_champion
 from include.training.job import TrainingJob
-from include.training.result import read_result
+from include.artifact.result import read_result
 
 def kill(when, method, number):
     original, calls = getattr(MlflowClient, method), []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.artifact.result import TrainingResult, write_result
 from include.errors import Stopped
 from include.feed.manifest import Split
 from include.registry.promotion import NotComparable, promote
@@ -18,8 +19,7 @@ from include.registry.runs import open_run
 from include.registry.tracking import Registry
 from include.registry.versions import Version, champion, register_version, set_champion
 from include.training.loop import train
-from include.training.result import TrainingResult, write_result
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.artifact.result import TrainingResult, write_result
 from include.registry.promotion import promote
 from include.registry.runs import open_run
 from include.registry.versions import champion, register_version
 from include.training.loop import train
-from include.training.result import TrainingResult, write_result
-from tests.handwriting import PARTITIONS, fill, handwriting, job_over
+from tests.support.digit_trainings import PARTITIONS, fill, handwriting, job_over
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

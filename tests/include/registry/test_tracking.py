@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from include.commands.registry import app
 from include.registry.tracking import NotMigrated, Registry, UnknownTracking, check_tracking, migrate, open_registry
-from include.state import PROJECT_ROOT
-from tests.sentences import assert_readable
+from include.storage.state import PROJECT_ROOT
+from tests.support.assertions import assert_readable
 
 
 def execute(path: Path, statement: str) -> list[tuple[object, ...]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.artifact.model import WrongModel, load_model
 from include.registry import runs
-from include.registry.artifact import WrongModel, load_model
 from include.registry.runs import CURVES, open_run
 from include.registry.tracking import Registry, RegistryUnavailable, open_registry
 from include.registry.versions import (
@@ -22,11 +22,11 @@ from include.registry.versions import (
     set_champion,
     version,
 )
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
+    from include.artifact.result import TrainingResult
     from include.training.job import TrainingJob
-    from include.training.result import TrainingResult
 
 Register = Callable[["TrainingResult", str], Version]
 

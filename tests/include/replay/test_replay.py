@@ -11,24 +11,24 @@ from datetime import UTC, datetime
 import pytest
 
 from include.errors import Stopped
-from include.kafka import ledger
+from include.exactly_once import ledger
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import BrokerUnavailable
-from include.kafka.ledger import LedgerKey
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import describe_topic
-from include.kafka.transaction import TransactionalWriter
 from include.prediction.publish import publish_predictions
 from include.replay import replay as replays
-from include.replay.choice import Choice
 from include.replay.replay import STEP, replay_dead_letters
+from include.replay.selection import Selection
 from tests.include.kafka.test_ranges import recreate
-from tests.killable import kill_at, replay_job
-from tests.memory import peak_memory
-from tests.producing import NOW_MS, Plain, abort, produce
-from tests.sentences import assert_readable
-from tests.tiny import SCHEMA, numbers, sample_id, tiny_predictor
-from tests.topics import committed_records, written
-from tests.unreadable_headers import produce_unreadable_header
+from tests.support.assertions import assert_readable
+from tests.support.attempts import kill_at, replay_job
+from tests.support.consumers import committed_records, written
+from tests.support.memory import peak_memory
+from tests.support.producers import NOW_MS, Plain, abort, produce
+from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_predictor
+from tests.support.unreadable_headers import produce_unreadable_header
 
 
 def letter(number, reason="wrong-size", *, headers=(), **changed):
@@ -53,7 +53,7 @@ def bury(kafka, pipeline, *letters, partition=0):
 
 
 def replay(kafka, pipeline, *, run="run-1", stopped=lambda: False, metrics=None, **choice):
-    return replay_dead_letters(kafka, pipeline, Choice(**choice), run=run, stopped=stopped, metrics=metrics)
+    return replay_dead_letters(kafka, pipeline, Selection(**choice), run=run, stopped=stopped, metrics=metrics)
 
 
 def requests(kafka, pipeline):

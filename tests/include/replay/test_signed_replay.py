@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
-from include.replay.choice import Choice
 from include.replay.replay import replay_dead_letters
-from tests.producing import Plain, produce
-from tests.signed import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
-from tests.tiny import SCHEMA, numbers
-from tests.topics import committed_records
+from include.replay.selection import Selection
+from tests.support.consumers import committed_records
+from tests.support.producers import Plain, produce
+from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
+from tests.support.tiny_pipelines import SCHEMA, numbers
 
 REQUEST = Plain(numbers(1).tobytes(), b"id-1", [("schema", SCHEMA)])
 
@@ -27,7 +27,7 @@ def signing(new_pipeline):
 
 
 def replay(kafka, pipeline, keys=KEYS):
-    return replay_dead_letters(replace(kafka, signing=keys), pipeline, Choice(), run="run-1")
+    return replay_dead_letters(replace(kafka, signing=keys), pipeline, Selection(), run="run-1")
 
 
 def requests(kafka, pipeline):

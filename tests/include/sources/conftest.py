@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.places import LocalPlace, MemoryPlace, Place
+from tests.support.folders import LocalPlace, MemoryPlace, Place
 
 
 @pytest.fixture(params=["local", "memory"])

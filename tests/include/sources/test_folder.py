@@ -11,12 +11,12 @@ import pytest
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from pydantic import ValidationError
 
-from include.sources import base, files
+from include.sources import base
 from include.sources import folder as folders
 from include.sources.base import SourceChanged, SourceRefused
 from include.sources.folder import FolderSource
-from tests.places import DAY
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.folders import DAY
 
 
 def folder(place, **settings):
@@ -114,7 +114,7 @@ def test_a_name_that_looks_like_a_pattern_is_a_name(place):
 
 
 def test_what_is_read_at_once_is_bounded(pets, monkeypatch):
-    monkeypatch.setattr(files, "READ_BYTES", len(b"first") + len(b"second"))
+    monkeypatch.setattr(_files, "READ_BYTES", len(b"first") + len(b"second"))
     source = folder(pets)
 
     assert names(source) == ["dog/b.jpg", "cat/c.jpg"]
@@ -122,7 +122,7 @@ def test_what_is_read_at_once_is_bounded(pets, monkeypatch):
 
 
 def test_a_file_larger_than_the_bound_is_read_alone(pets, monkeypatch):
-    monkeypatch.setattr(files, "READ_BYTES", 1)
+    monkeypatch.setattr(_files, "READ_BYTES", 1)
 
     assert names(folder(pets)) == ["dog/b.jpg"]
 

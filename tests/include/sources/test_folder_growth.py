@@ -8,7 +8,7 @@ import pytest
 from include.sources.base import SourceChanged
 from include.sources.digits import DigitsSource
 from include.sources.folder import FolderSource
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 SENT = 3
 

@@ -13,8 +13,8 @@ import pytest
 
 from include.sources.base import SourceChanged, SourceRefused
 from include.sources.languages import LOCALES, LanguagesSource, Message, own_texts
-from include.state import PROJECT_ROOT
-from tests.sentences import assert_readable
+from include.storage.state import PROJECT_ROOT
+from tests.support.assertions import assert_readable
 
 SOURCE = LanguagesSource()
 SAMPLES = SOURCE.read(0, SOURCE.count())

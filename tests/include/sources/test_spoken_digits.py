@@ -12,7 +12,7 @@ import pytest
 from include.sources import spoken_digits
 from include.sources.base import SourceRefused
 from include.sources.spoken_digits import ACCENTS, PITCHES, RATES, VOICES, SpokenDigitsSource, Utterance, speak
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 SOURCE = SpokenDigitsSource()
 

@@ -18,9 +18,9 @@ from include.sources import table as tables
 from include.sources.base import SourceChanged, SourceRefused, fingerprint
 from include.sources.folder import FolderSource
 from include.sources.table import TableSource
-from tests.places import LocalPlace
-from tests.sentences import assert_readable
-from tests.tables import ENDINGS, table
+from tests.support.assertions import assert_readable
+from tests.support.folders import LocalPlace
+from tests.support.tables import ENDINGS, table
 
 SENTENCES = [
     {"key": f"s{number}", "language": ("de", "en", "fr")[number % 3], "text": text, "translator": f"t{number % 2}"}
@@ -128,7 +128,7 @@ def test_what_is_read_at_once_is_bounded(write, monkeypatch):
 def test_a_table_that_changed_lately_does_not_count_yet(place, ending):
     import time
 
-    from tests.places import DAY
+    from tests.support.folders import DAY
 
     place.write(f"t.{ending}", table(ending, SENTENCES), second=time.time() - DAY)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.handwriting import PARTITIONS, fill
+from tests.support.digit_trainings import PARTITIONS, fill
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from include.durable import ASIDE
+from include.storage.atomic import ASIDE
 from include.training.checkpoint import Checkpoint, OtherJob, load_checkpoint, save_checkpoint
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 JOB = "a" * 64
 MAPS = Path("/proc/self/maps")

@@ -13,8 +13,8 @@ from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.training.incremental import BLOCK, incremental_ranges
 from include.training.job import TrainingJob
 from include.training.loop import train
-from tests.handwriting import fill, handwriting, job_over
-from tests.resuming import bits, trained_in_pieces
+from tests.support.digit_trainings import fill, handwriting, job_over
+from tests.support.resumed_trainings import bits, trained_in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import pytest
 
 from include.kafka.ranges import OffsetRange
 from include.training.job import TrainingJob
-from tests.tiny import tiny_pipeline
+from tests.support.tiny_pipelines import tiny_pipeline
 
 RANGES = [OffsetRange("tiny.samples", "topic-id", 0, 0, 100)]
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from include.artifact.model import load_model
+from include.artifact.result import write_result
 from include.models.imported import ImportedModel
-from include.models.network import WrongNetwork, build_network
+from include.network.build import WrongNetwork, build_network
 from include.prediction.forward import forward
-from include.registry.artifact import load_model
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 from include.targets.classification import Classification
 from include.training.loop import train
-from include.training.result import write_result
 from include.training.start import freeze_layers
-from tests.handwriting import job_over
-from tests.resuming import bits, trained_in_pieces
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import job_over
+from tests.support.resumed_trainings import bits, trained_in_pieces
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from include.definition.pipeline import load_pipeline
 from include.feed.feed import Feed
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
-from include.pipeline import load_pipeline
 from include.training.job import TrainingJob
 from include.training.loop import train
 

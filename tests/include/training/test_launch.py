@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from include.artifact.result import TrainingResult, read_result
 from include.errors import PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 from include.training.launch import TrainerDied, run_training
 from include.training.lease import lease
 from include.training.loop import CHECKPOINTS
-from include.training.result import TrainingResult, read_result
 from include.training.worker import work
-from tests.handwriting import Events, job_over, weights
-from tests.processes import ended, wait_for
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import Events, job_over, weights
+from tests.support.processes import ended, wait_for
 
 if TYPE_CHECKING:
     from include.training.job import TrainingJob

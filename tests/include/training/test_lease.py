@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from include.errors import Stopped
-from include.state import PROJECT_ROOT
+from include.storage.state import PROJECT_ROOT
 from include.training.lease import LeaseTaken, lease
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
 
 HOLDER = """
 import sys

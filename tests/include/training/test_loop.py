@@ -13,17 +13,17 @@ from torch import nn
 from include.augmentations.image import Erase, Light, Noise, Shift, Turn
 from include.codecs.raw import RawCodec
 from include.errors import PermanentError
+from include.feed.cached import CachedBatches
 from include.feed.feed import Feed
-from include.feed.held_out import HeldOut
 from include.models.base import ModelDefinition
+from include.training.checks import NoSamples, TooManyRefused
 from include.training.job import TrainingJob
 from include.training.loop import CHECKPOINTS, Trained, train
 from include.training.loss import LossNotFinite
-from include.training.refusals import NoSamples, TooManyRefused
-from tests.handwriting import Events, handwriting, job_over
-from tests.producing import Plain, produce
-from tests.resuming import bits, trained_in_pieces
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import Events, handwriting, job_over
+from tests.support.producers import Plain, produce
+from tests.support.resumed_trainings import bits, trained_in_pieces
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -218,7 +218,7 @@ def test_held_out_samples_are_read_once_where_they_fit(
         begun.append(True)
         return Feed(kafka, job.manifest, job.format, batch_size=16, side="held_out", shuffle=False)
 
-    held_out = HeldOut(feed, kept_bytes=kept_bytes)
+    held_out = CachedBatches(feed, kept_bytes=kept_bytes)
     rounds = [torch.cat([labels for _, labels in held_out]) for _ in range(3)]
     assert len(begun) == reads
     assert torch.equal(rounds[0], rounds[1])

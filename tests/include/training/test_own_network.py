@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from include.artifact.model import UntrustedModel, load_model
+from include.artifact.result import write_result
 from include.models.imported import ImportedModel
-from include.registry.artifact import UntrustedModel, load_model
+from include.training.checks import BatchTooSmall
 from include.training.loop import train
-from include.training.refusals import BatchTooSmall
-from include.training.result import write_result
-from tests.handwriting import job_over
-from tests.resuming import bits, trained_in_pieces
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import job_over
+from tests.support.resumed_trainings import bits, trained_in_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,15 +15,15 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from include.definition.tables import TopicLayout
 from include.envelopes.avro import AvroEnvelope
 from include.errors import MillraceError, PermanentError
 from include.kafka.schema_registry import SchemaRegistry, registry_at
-from include.reading.reading import FieldLabels
-from include.settings import TopicLayout
+from include.reading.layout import FieldLabels
 from include.training.launch import run_training
-from tests.handwriting import PARTITIONS, Events, handwriting, job_over
-from tests.producing import Plain, produce
-from tests.registry_server import USER, RegistryServer, running_registry
+from tests.support.digit_trainings import PARTITIONS, Events, handwriting, job_over
+from tests.support.producers import Plain, produce
+from tests.support.registry_server import USER, RegistryServer, running_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

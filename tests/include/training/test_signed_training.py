@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from include.definition.tables import Signing
 from include.errors import PermanentError, Stopped
-from include.settings import Signing
 from include.training.launch import run_training
 from include.training.loop import CHECKPOINTS
-from tests.handwriting import PARTITIONS, Events, handwriting, job_over
-from tests.producing import Plain, produce
-from tests.sentences import assert_readable
-from tests.signed import KEYS, RETIRED, SECRET, signed
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import PARTITIONS, Events, handwriting, job_over
+from tests.support.producers import Plain, produce
+from tests.support.signed_records import KEYS, RETIRED, SECRET, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.definition.pipeline import PIPELINES, Pipeline, read_pipeline
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
-from include.pipeline import PIPELINES, Pipeline, read_pipeline
 from include.sources.spoken_digits import VOICES
 from include.training.job import TrainingJob
 from include.training.loop import train

@@ -14,9 +14,9 @@ from torch import nn
 
 from include.training.loop import Trained, train
 from include.training.start import Start, StartChanged, WrongFreeze, WrongStart, freeze_layers, load_start
-from tests.handwriting import job_over
-from tests.resuming import bits, trained_in_pieces
-from tests.sentences import assert_readable
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import job_over
+from tests.support.resumed_trainings import bits, trained_in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable

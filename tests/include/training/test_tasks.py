@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from include.artifact.model import load_model
+from include.artifact.result import write_result
+from include.definition.pipeline import Pipeline
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
-from include.pipeline import Pipeline
 from include.prediction.predictor import Predictor
 from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
-from include.registry.artifact import load_model
+from include.training.checks import NoSamples
 from include.training.loop import Trained, train
-from include.training.refusals import NoSamples
-from include.training.result import write_result
-from tests.handwriting import fill, handwriting, job_over
-from tests.resuming import bits, trained_in_pieces
-from tests.sentences import assert_readable
-from tests.tiny import IDENTITY
+from tests.support.assertions import assert_readable
+from tests.support.digit_trainings import fill, handwriting, job_over
+from tests.support.resumed_trainings import bits, trained_in_pieces
+from tests.support.tiny_pipelines import IDENTITY
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

@@ -1,0 +1,1 @@
+"""A model as files: card, weights, figures and digests."""

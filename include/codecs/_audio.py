@@ -1,0 +1,167 @@
+"""What the sound formats share: one rate and length of a mono waveform, and the spectrogram that a network gets."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from include.codecs._spectrogram import LogMel
+from include.codecs._threads import available_threads, for_each
+from include.codecs.base import Codec, DecodedBatch, Refusal, Unfit, check_sample
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
+MAX_CHANNELS = 8
+# A FLAC file of 1 MB can claim days of silence. What claims more frames than this, and more than the format takes, is
+# told apart from a sound that is merely longer than the format's.
+MAX_FRAMES = 16_000_000
+# Shorter samples take less time to decode than threads take turns in: libsndfile asks Python for each part of a file.
+WORTH_A_THREAD = 65_536
+# As of arrays: no topic takes larger records.
+MAX_NUMBERS = 64 * 2**20
+
+
+class Window(NamedTuple):
+    """Which frames of a record become the sample: from `start` on, `frames` at most."""
+
+    start: int
+    frames: int
+
+
+class AudioCodec(Codec):
+    """Mono sound of `sample_rate` and one length, held as int16 (1, samples); inputs are its log-mel spectrogram.
+
+    Channels are averaged and other rates resampled (soxr, high quality). A longer sound is cut and a shorter one padded
+    with silence: at both ends, or with `align = "start"` behind it. What lies behind the part that is kept is not
+    decoded. Numbers beyond full scale, which only float formats have, are clipped.
+
+    Args:
+        seconds, samples: the length, one of the two.
+    """
+
+    sample_rate: Annotated[int, Field(ge=LOWEST_RATE, le=HIGHEST_RATE)]
+    seconds: Annotated[float, Field(gt=0, le=3600)] | None = None
+    samples: Annotated[int, Field(ge=1, le=MAX_NUMBERS)] | None = None
+    align: Literal["center", "start"] = "center"
+    spectrogram: LogMel = LogMel()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.seconds is None) == (self.samples is None):
+            raise ValueError("name the length of a sample by one of seconds and samples")
+        if not 1 <= self.length <= MAX_NUMBERS:
+            raise ValueError(
+                f"a sample has 1 to {MAX_NUMBERS} numbers, since no record is larger, and not {self.length}"
+            )
+        self.spectrogram.corners(self.sample_rate)
+        if math.prod(self.input_shape) > MAX_NUMBERS:
+            raise ValueError(f"a spectrogram of shape {self.input_shape} has more than {MAX_NUMBERS} numbers")
+        return self
+
+    @property
+    def length(self) -> int:
+        """Samples of the waveform."""
+        return self.samples if self.samples is not None else round((self.seconds or 0) * self.sample_rate)
+
+    @property
+    def schema_name(self) -> str:
+        return f"{self.kind}/1"
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return (1, self.length)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.spectrogram.shape(self.length)
+
+    @abstractmethod
+    def write(self, wave: np.ndarray[Any, Any]) -> bytes:
+        """int16 (samples,) of `sample_rate` as a record's value."""
+
+    @abstractmethod
+    def read(self, value: bytes) -> tuple[np.ndarray[Any, Any], int]:
+        """The frames of the record's `window`, float32 (frames, channels) of full scale 1.0, and their rate in Hz.
+
+        Raises:
+            Unfit: the value is no sound of this format.
+        """
+
+    @abstractmethod
+    def duration(self, value: bytes) -> float:
+        """Seconds of a record that was decoded, all of it."""
+
+    def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
+        check_sample(sample, self.sample_shape, "int16")
+        return self.write(sample[0])
+
+    def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
+        import numpy as np
+
+        samples = np.zeros((len(values), *self.sample_shape), np.int16)
+        outcomes: list[Refusal | None] = [None] * len(values)
+
+        def decode_one(position: int) -> None:
+            outcomes[position] = self._refusal(position, values[position], samples[position, 0])
+
+        self.load_decoder()
+        for_each(decode_one, len(values), threads=available_threads() if self.length >= WORTH_A_THREAD else 1)
+        refusals = [refusal for refusal in outcomes if refusal is not None]
+        kept = [position for position, refusal in enumerate(outcomes) if refusal is None]
+        return DecodedBatch(samples[kept] if refusals else samples, np.asarray(kept, np.int64), refusals)
+
+    def load_decoder(self) -> None:
+        """Import what decodes: half of it is there for a thread beside the one that imports it."""
+        import soxr  # noqa: F401
+
+    def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The log-mel spectrograms, see `LogMel`."""
+        return self.spectrogram.of(samples, self.sample_rate)
+
+    def window(self, rate: int, channels: int, frames: int) -> Window:
+        """The part of a record that is decoded, by what its header claims.
+
+        Raises:
+            Unfit: it claims what no decoder should be given.
+        """
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise Unfit("wrong-rate", f"The sound has {rate} samples a second, and {LOWEST_RATE} to {HIGHEST_RATE} do.")
+        if channels > MAX_CHANNELS:
+            raise Unfit("too-many-channels", f"The sound has {channels} channels and at most {MAX_CHANNELS} are mixed.")
+        taken = math.ceil(self.length * rate / self.sample_rate)
+        limit = max(MAX_FRAMES, taken)
+        if frames > limit:
+            raise Unfit("too-many-frames", f"The sound claims {frames} frames and at most {limit} are decoded.")
+        if frames < 1:
+            raise Unfit("no-frames", "The sound has no frames.")
+        start = max(0, frames - taken) // 2 if self.align == "center" else 0
+        return Window(start, min(frames, taken))
+
+    def _refusal(self, position: int, value: bytes | None, sample: np.ndarray[Any, Any]) -> Refusal | None:
+        """Why the value is no sound of this format; where it is one, it is written into zeros, int16 (length,)."""
+        if not value:
+            return Refusal(position, "empty", "The record has no value and a sound was expected.")
+        try:
+            self._fill(sample, *self.read(value))
+        except Unfit as unfit:
+            return Refusal(position, unfit.reason, str(unfit))
+        return None
+
+    def _fill(self, sample: np.ndarray[Any, Any], frames: np.ndarray[Any, Any], rate: int) -> None:
+        import numpy as np
+        import soxr
+
+        if not np.isfinite(frames).all():
+            raise Unfit("not-finite", "The sound holds NaN or infinity.")
+        wave = frames.clip(-1, 1).mean(axis=1, dtype=np.float32)
+        if rate != self.sample_rate:
+            wave = soxr.resample(wave, rate, self.sample_rate)
+        wave = wave[: self.length]
+        start = (self.length - len(wave)) // 2 if self.align == "center" else 0
+        sample[start : start + len(wave)] = np.rint(wave * 2**15).clip(-(2**15), 2**15 - 1)

@@ -1,0 +1,263 @@
+"""What the image formats share: samples of one size, and a decoder that is given only what was looked at before."""
+
+from __future__ import annotations
+
+import io
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from include.codecs._conform import Resize, in_channels, resized, upright
+from include.codecs._exif import SIDEWAYS
+from include.codecs._threads import available_threads, for_each
+from include.codecs.base import Codec, DecodedBatch, Refusal, Unfit, check_sample
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+Found = TypeVar("Found")
+
+MODES = {1: "L", 3: "RGB"}
+
+# A file of 18 kB can claim 90 million pixels. What claims more than this, and more than the format has, is told apart
+# from an image that merely has another size.
+MAX_PIXELS = 16_000_000
+# Pillow keeps each row apart: a column of pixels takes thirty times as much memory as they do in a square.
+LONGEST_SIDE = 65_535
+
+# Bytes of a value: smaller ones take less time to decode than threads need to take turns.
+WORTH_A_THREAD = 2048
+# Numbers of a sample: a batch of larger ones is in no cache.
+LARGE_SAMPLE = 32 * 1024
+
+
+class DamagedFile(ValueError):
+    """The file is not whole; the text says where, without a full stop."""
+
+
+class Picture(NamedTuple):
+    """An image file that is whole as far as its structure tells, with no pixel decoded.
+
+    Attributes:
+        width, height: as it is stored, before it is turned.
+        orientation: EXIF's, see `include.codecs._exif`.
+        mode: Pillow's name of its channels, empty where only a decoder tells.
+        content: the file without its metadata. Pillow parses metadata and inflates it, warns about it and stumbles over
+            it, and no pixel depends on it.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    mode: str
+    content: bytes
+
+    @property
+    def turned_size(self) -> tuple[int, int]:
+        """Width and height the right way up."""
+        return (self.height, self.width) if self.orientation in SIDEWAYS else (self.width, self.height)
+
+
+class ImageCodec(Codec):
+    """8-bit grayscale or RGB images of `height` x `width` pixels, held as uint8 (channels, height, width).
+
+    Attributes:
+        resize: how images of other sizes become samples, see `include.codecs._conform`; without it they are refused.
+        colours: `convert` takes images of any colours, a palette's, transparent ones, CMYK and 16 bits too; without it
+            those of other channels are refused.
+        mean, std: one number a channel, of pixels from 0 to 1: inputs are `(pixel - mean) / std`.
+    """
+
+    height: Annotated[int, Field(ge=1, le=8192)]
+    width: Annotated[int, Field(ge=1, le=8192)]
+    channels: Literal[1, 3] = 1
+    resize: Resize | None = None
+    colours: Literal["convert"] | None = None
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1)], ...] | None = None
+
+    # Pillow's name of the format and settings of its encoder.
+    pillow_format: ClassVar[str]
+    pillow_settings: ClassVar[dict[str, Any]] = {}
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_a_channel(cls, value: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        channels = info.data.get("channels", 1)
+        if value is not None and len(value) != channels:
+            raise ValueError(f"{len(value)} numbers for {channels} channels: give one for each")
+        return value
+
+    @model_validator(mode="after")
+    def _normalised(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: give both, or neither for pixels from 0 to 1")
+        return self
+
+    @property
+    def schema_name(self) -> str:
+        return f"{self.kind}/1"
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return (self.channels, self.height, self.width)
+
+    @classmethod
+    @abstractmethod
+    def look_into(cls, value: bytes) -> Picture:
+        """Follow the file's structure from its first byte to its end.
+
+        Raises:
+            Damaged: it is cut short, breaks its checksums, or is another kind of file.
+            Unfit: it is whole and can't be a sample of any format.
+        """
+
+    def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
+        from PIL import Image
+
+        check_sample(sample, self.sample_shape, "uint8")
+        pixels = sample[0] if self.channels == 1 else sample.transpose(1, 2, 0)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format=self.pillow_format, **self.pillow_settings)
+        return buffer.getvalue()
+
+    def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
+        import numpy as np
+
+        self._load_decoder()
+        # All are looked at before the threads begin: they would wait for each other at the interpreter's lock.
+        looked = [self._attempt(position, value, partial(self._look, value)) for position, value in enumerate(values)]
+        samples = self._room(len(values))
+        refusals = [found if isinstance(found, Refusal) else None for found in looked]
+
+        def decode_one(position: int) -> None:
+            picture = looked[position]
+            if isinstance(picture, Picture):
+                pixels = samples[position].transpose(1, 2, 0)
+                work = partial(self.read_into, pixels, picture)
+                refusals[position] = self._attempt(position, values[position], work)
+
+        size = sum(len(value or b"") for value in values)
+        threads = available_threads() if size >= WORTH_A_THREAD * len(values) else 1
+        for_each(decode_one, len(values), threads=threads)
+        kept = [position for position, refusal in enumerate(refusals) if refusal is None]
+        if len(kept) < len(values):
+            for place, position in enumerate(kept):
+                samples[place] = samples[position]
+        return DecodedBatch(
+            samples[: len(kept)],
+            np.asarray(kept, np.int64),
+            [refusal for refusal in refusals if refusal is not None],
+        )
+
+    def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Pixels 0 to 255 as 0.0 to 1.0, less `mean` and in units of `std` where the format has them."""
+        import numpy as np
+
+        inputs = np.empty(samples.shape, np.float32)
+        mean, std = (np.reshape(values, (-1, 1, 1)) for values in (self.mean or (0.0,), self.std or (1.0,)))
+        factor, lower = (1 / 255 / std).astype(np.float32), (mean / std).astype(np.float32)
+
+        def convert(part: int | slice) -> None:
+            numbers = inputs[part]
+            np.copyto(numbers, samples[part])
+            numbers *= factor
+            if self.mean is not None:
+                numbers -= lower
+
+        if math.prod(self.sample_shape) < LARGE_SAMPLE:
+            convert(slice(None))
+        else:
+            # One image after the other: its numbers are still in the processor's cache when they are scaled.
+            for_each(convert, len(samples), threads=available_threads())
+        return inputs
+
+    def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
+        """Decode a picture whose size was looked at; overridden where there is a faster decoder than Pillow's.
+
+        Args:
+            pixels: uint8 (height, width, channels), all of which is written to.
+
+        Raises:
+            Unfit: its mode is not the format's.
+            Exception: whatever a decoder raises for a file that is damaged.
+        """
+        import PIL.Image
+
+        if picture.mode:
+            self._check_mode(picture.mode)
+        try:
+            with PIL.Image.open(io.BytesIO(picture.content), formats=[self.pillow_format]) as image:
+                self._check_mode(image.mode)
+                self._fill(pixels, image, picture.orientation)
+        except PIL.UnidentifiedImageError as error:
+            raise DamagedFile("its header is not one that Pillow decodes") from error
+
+    def _load_decoder(self) -> None:
+        """Let Pillow import what it decodes with, once: imports that threads do at once may meet half of a module."""
+        import PIL.Image
+
+        PIL.Image.preinit()
+        if self.pillow_format not in PIL.Image.OPEN:
+            PIL.Image.init()
+
+    def _fill(self, pixels: np.ndarray[Any, Any], image: Image, orientation: int) -> None:
+        """Make a decoded picture a sample, and write it into `pixels`."""
+        import numpy as np
+
+        if self.colours:
+            image = in_channels(image, MODES[self.channels])
+        image = upright(image, orientation)
+        if self.resize and image.size != (self.width, self.height):
+            image = resized(image, self.width, self.height, self.resize)
+        decoded = np.asarray(image)
+        pixels[:] = decoded[:, :, None] if decoded.ndim == 2 else decoded
+
+    def _room(self, count: int) -> np.ndarray[Any, Any]:
+        """Room for so many samples; each one's pixels lie together, which is how decoders write them."""
+        import numpy as np
+
+        if self.channels == 1:
+            return np.empty((count, *self.sample_shape), np.uint8)
+        return np.empty((count, self.height, self.width, self.channels), np.uint8).transpose(0, 3, 1, 2)
+
+    def _look(self, value: bytes | None) -> Picture:
+        """The file as a picture that this format's decoder may be given."""
+        if not value:
+            raise Unfit("empty", f"The record has no value and a {self.pillow_format} image was expected.")
+        picture = self.look_into(value)
+        self._check_size(picture)
+        return picture
+
+    def _attempt(self, position: int, value: bytes | None, work: Callable[[], Found]) -> Found | Refusal:
+        """What `work` makes of the value, or why that is no image of this format."""
+        try:
+            return work()
+        except MemoryError:
+            raise
+        except Unfit as unfit:
+            return Refusal(position, unfit.reason, str(unfit))
+        except Exception as damage:  # noqa: BLE001 - decoders fail in many ways
+            error = f"{len(value or b'')} bytes are not a whole {self.pillow_format} image: {damage}."
+            return Refusal(position, "undecodable", error)
+
+    def _check_size(self, picture: Picture) -> None:
+        width, height = picture.turned_size
+        size = f"{width}x{height} pixels"
+        limit = max(MAX_PIXELS, self.width * self.height)
+        if width * height > limit or max(width, height) > LONGEST_SIDE:
+            raise Unfit(
+                "too-many-pixels",
+                f"The image claims {size} and at most {limit}, and {LONGEST_SIDE} in a row or column, are decoded.",
+            )
+        if not width * height or (self.resize is None and (width, height) != (self.width, self.height)):
+            raise Unfit("wrong-size", f"The image has {size}, the format {self.width}x{self.height}.")
+
+    def _check_mode(self, mode: str) -> None:
+        if self.colours is None and mode != MODES[self.channels]:
+            raise Unfit("wrong-channels", f"The image's mode is {mode} and the format has {MODES[self.channels]}.")

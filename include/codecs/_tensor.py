@@ -1,0 +1,105 @@
+"""What the array formats share: one dtype and shape, and numbers that a network can take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from include.codecs.base import Codec, DecodedBatch, Refusal, readable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# No topic takes larger records; without a limit, a typing error in a shape is an array that no machine can hold.
+MAX_NUMBERS = 64 * 2**20
+
+
+class TensorCodec(Codec):
+    """Arrays of one `dtype` and `shape`; inputs are `samples * scale` in float32.
+
+    Args:
+        channels_last: pictures lie as (height, width, channels), and a network gets them as (channels, height, width).
+    """
+
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=32)]
+    dtype: Literal["uint8", "int16", "int32", "float32", "float64"] = "uint8"
+    # Within these limits no integer becomes an infinity.
+    scale: Annotated[float, Field(ge=-1e20, le=1e20)] = 1.0
+
+    # Left out where it says nothing, so that what was trained before it was there keeps its digest.
+    channels_last: Annotated[bool, Field(exclude_if=lambda last: not last)] = False
+
+    @field_validator("shape")
+    @classmethod
+    def _fits_a_record(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if math.prod(value) > MAX_NUMBERS:
+            raise ValueError(f"a shape has at most {MAX_NUMBERS} numbers, since no record is larger")
+        return value
+
+    @property
+    def schema_name(self) -> str:
+        return f"{self.kind}/1"
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.shape[-1], *self.shape[:-1]) if self.channels_last else self.shape
+
+    @property
+    def wire_dtype(self) -> np.dtype[Any]:
+        """The dtype as records hold it: little-endian."""
+        import numpy as np
+
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample's numbers."""
+        return self.wire_dtype.itemsize * math.prod(self.shape)
+
+    def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs: np.ndarray[Any, Any] = np.multiply(
+                samples, np.float32(self.scale), dtype=np.float32, casting="unsafe"
+            )
+        return np.ascontiguousarray(np.moveaxis(inputs, -1, 1)) if self.channels_last else inputs
+
+    @property
+    def _takes(self) -> str:
+        return f"{self.dtype} of shape {self.shape} takes {self.sample_bytes}"
+
+    def _decode_each(
+        self, values: Sequence[bytes | None], numbers: Callable[[bytes], bytes | memoryview], expected: str
+    ) -> DecodedBatch:
+        """Decode values out of which `numbers` takes the array's bytes; see `include.codecs.base.readable`."""
+        refusals: list[Refusal] = []
+        whole: list[bytes | memoryview] = []
+        positions: list[int] = []
+        for position, content in readable(values, numbers, expected, refusals):
+            whole.append(content)
+            positions.append(position)
+        return self._decoded(whole, positions, refusals)
+
+    def _decoded(
+        self, whole: Sequence[bytes | memoryview], positions: Sequence[int], refusals: list[Refusal]
+    ) -> DecodedBatch:
+        """The samples whose `sample_bytes` bytes, little-endian and in C order, are `whole`; adds to `refusals`."""
+        import numpy as np
+
+        samples = np.frombuffer(b"".join(whole), self.wire_dtype).reshape(len(whole), *self.shape)
+        kept = np.asarray(positions, np.int64)
+        if not self.dtype.startswith("float"):
+            return DecodedBatch(samples, kept, refusals)
+        # A float64 can be finite and still beyond the float32 that a network takes.
+        finite = np.isfinite(self.to_inputs(samples)).all(axis=tuple(range(1, samples.ndim)))
+        error = "The array holds NaN, infinity or a number beyond float32 inputs."
+        refusals += [Refusal(int(position), "not-finite", error) for position in kept[~finite]]
+        return DecodedBatch(samples[finite], kept[finite], refusals)

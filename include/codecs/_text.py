@@ -1,0 +1,96 @@
+"""What the text formats share: UTF-8 of a bounded length, as the bytes that a byte-level network reads."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from include.codecs.base import Codec, DecodedBatch, Refusal, Unfit, check_sample, readable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PADDING = b"\0"
+
+
+class TextCodec(Codec):
+    """At most `length` bytes of UTF-8, held as uint8 (length,) with zeros behind the text."""
+
+    # No topic takes larger records.
+    length: Annotated[int, Field(ge=1, le=64 * 2**20)]
+
+    @property
+    def schema_name(self) -> str:
+        return f"{self.kind}/1"
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    @abstractmethod
+    def wrap(self, text: str) -> bytes:
+        """The record's value that holds this text."""
+
+    @abstractmethod
+    def unwrap(self, value: bytes) -> bytes:
+        """What should be UTF-8 text.
+
+        Raises:
+            Unfit: the value does not hold any.
+        """
+
+    def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
+        """See `Codec.encode`; zeros alone become the empty text, which is no sample.
+
+        Raises:
+            ValueError: shape or dtype do not fit the format, or the bytes are no text.
+        """
+        check_sample(sample, self.sample_shape, "uint8")
+        text = sample.tobytes().rstrip(PADDING)
+        if PADDING in text:
+            raise ValueError(f"A sample with a zero before its last character is no text of {self.kind}.")
+        return self.wrap(text.decode())
+
+    def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
+        import numpy as np
+
+        refusals: list[Refusal] = []
+        padded: list[bytes] = []
+        positions: list[int] = []
+        for position, text in readable(values, self._padded, "text", refusals):
+            padded.append(text)
+            positions.append(position)
+        samples = np.frombuffer(b"".join(padded), np.uint8).reshape(len(padded), self.length)
+        return DecodedBatch(samples, np.asarray(positions, np.int64), refusals)
+
+    def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The bytes' numbers, 0.0 to 255.0; a network that embeds them casts them back."""
+        import numpy as np
+
+        return samples.astype(np.float32)
+
+    def _padded(self, value: bytes) -> bytes:
+        """The text and the zeros behind it, `length` bytes.
+
+        Raises:
+            Unfit: there is no text that fits.
+        """
+        text = self.unwrap(value)
+        if not text:
+            raise Unfit("empty", "The record's text is empty.")
+        if len(text) > self.length:
+            raise Unfit("too-long", f"The text has {len(text)} bytes and the format at most {self.length}.")
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise not_utf8(error, text) from error
+        if PADDING in text:
+            raise Unfit("holds-nul", f"Byte {text.index(PADDING)} of the text is a NUL, which is the format's padding.")
+        return text.ljust(self.length, PADDING)
+
+
+def not_utf8(error: UnicodeDecodeError, value: bytes) -> Unfit:
+    return Unfit("invalid-utf8", f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}.")

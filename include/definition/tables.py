@@ -1,0 +1,203 @@
+"""The tables of a pipeline's file that belong to no kind: what is set by numbers, times and names alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from croniter import croniter
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from include.augmentations.base import Augmentation
+from include.definition.model_reference import CHAMPION, StartName
+from include.kafka.topics import TopicName
+from include.kinds import Config, find_kinds, one_of
+from include.models.imported import ImportedName
+from include.targets.base import Target, Task
+from include.targets.regression import RegressionLoss
+from include.targets.tasks import SEPARATOR, target_of
+
+AUGMENTATIONS: dict[str, Any] = find_kinds("include.augmentations", Augmentation)
+
+if TYPE_CHECKING:
+    AnyAugmentation = Augmentation
+else:
+    AnyAugmentation = one_of(AUGMENTATIONS)
+
+
+class TopicLayout(Config):
+    """How a pipeline's topics are laid out, and which ones are somebody else's.
+
+    Args:
+        samples, requests: existing topics that others fill; they are never created, changed or written to.
+    """
+
+    samples: TopicName | None = None
+    requests: TopicName | None = None
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
+    replication: Annotated[int, Field(ge=1, le=32)] = 1
+    retention_hours: Annotated[int, Field(ge=1)] = 24 * 7
+    max_record_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+
+
+def _five_fields(value: str) -> str:
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError("a schedule is a cron expression of five fields, such as '0 * * * *' for every hour")
+    return value
+
+
+Schedule = Annotated[str, AfterValidator(_five_fields)]
+
+
+class Ingest(Config):
+    """How a batch is taken from the source."""
+
+    schedule: Schedule = "0 * * * *"
+    records: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    requests_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class Training(Config):
+    """How a model is trained; the split's salt must stay what it is for models to be comparable.
+
+    Args:
+        task: what the text of a label means, see include.targets.
+        labels: the classes, the labels that a sample may have, or the numbers.
+        separator: between the names of several labels.
+        start_from: a version or a file of weights, see include.training.start.
+        freeze: patterns of the parameters that stay as they are, `0.*` for instance.
+        incremental: learn only from what has come since the champion's training, and about `replay_share` of older
+            samples beside it, see include.training.incremental.
+        loss: of a regression, `mse` unless another is named.
+        normalise: whether a regression's network learns its numbers with mean 0 and deviation 1; it does unless told.
+    """
+
+    task: Task = "classification"
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    separator: Annotated[str, Field(min_length=1)] = SEPARATOR
+    start_from: StartName | None = None
+    freeze: tuple[str, ...] = ()
+    incremental: bool = False
+    replay_share: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    loss: RegressionLoss | None = None
+    normalise: bool | None = None
+    schedule: Schedule | None = None
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    split_salt: str = "millrace"
+    min_new_samples: Annotated[int, Field(ge=1)] = 1000
+    window: Annotated[int, Field(ge=1)] = 65_536
+    checkpoint_batches: Annotated[int, Field(ge=1)] = 200
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
+    augment: tuple[AnyAugmentation, ...] = ()
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({label for label in value if value.count(label) > 1})
+        if twice:
+            raise ValueError(f"label {twice[0]!r} is named twice")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _several(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(value) < 2 and info.data.get("task") == "classification":
+            raise ValueError("a classification chooses among at least 2 items; name another class, or set task")
+        return value
+
+    @field_validator("incremental")
+    @classmethod
+    def _from_the_champion(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("start_from") != CHAMPION:
+            raise ValueError(f'what is new is what the champion has not learnt; set start_from = "{CHAMPION}"')
+        return value
+
+    @field_validator("replay_share")
+    @classmethod
+    def _of_incremental(cls, value: float, info: ValidationInfo) -> float:
+        if not info.data.get("incremental"):
+            raise ValueError("only incremental = true has this key; remove it, or set that")
+        return value
+
+    @field_validator("loss", "normalise")
+    @classmethod
+    def _of_regression(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("task") != "regression":
+            raise ValueError('only task = "regression" has this key; remove it')
+        return value
+
+    def target(self) -> Target:
+        """What the task makes of the labels."""
+        return target_of(self.task, self.labels, separator=self.separator)
+
+    @property
+    def normalised(self) -> bool | None:
+        """Whether numbers are normalised; None where there are no numbers."""
+        if self.task != "regression":
+            return None
+        return self.normalise is not False
+
+
+class Promotion(Config):
+    """When a challenger becomes champion: at least `floor`, and better than the champion of the day.
+
+    The floor is of accuracy, micro-F1 or R², by the task. R² may be negative, and a model that is worse than always
+    answering the mean is no champion.
+
+    Args:
+        earlier_models: the `module:name` kinds that `[model]` had before, whose versions may still be loaded.
+    """
+
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.8
+    earlier_models: tuple[ImportedName, ...] = ()
+
+
+class Prediction(Config):
+    """How predictions are published, by so many tasks at once; more than partitions would find nothing to do."""
+
+    schedule: Schedule | None = None
+    tasks: Annotated[int, Field(ge=1, le=64)] = 1
+    chunk_samples: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_rejected_in_a_row: Annotated[int, Field(ge=1)] = 1000
+    max_replays: Annotated[int, Field(ge=1, le=1000)] = 3
+
+
+class Export(Config):
+    """Where predictions are written as Parquet files; without this table they are not.
+
+    Args:
+        path: a folder: local, relative to the project where it is not absolute, or the URL of an object storage.
+        connection: the Airflow connection of the storage; a local path needs none.
+        rows: how many predictions a file has at most; so many are in memory at once.
+    """
+
+    path: Annotated[str, Field(min_length=1)]
+    connection: Annotated[str, Field(min_length=1)] | None = None
+    schedule: Schedule = "30 * * * *"
+    rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+
+
+class Signing(Config):
+    """With this table records are signed, and what is not signed by a known key is refused; see include.kafka.signing.
+
+    The Airflow connection has the key's id as login, the secret as password, and in its extra under `retired_secrets`
+    by id those that still verify.
+    """
+
+    connection: Annotated[str, Field(min_length=1)]
+
+
+class Registry(Config):
+    """The Schema Registry that records of others are read with; see `include.kafka.schema_registry.registry_at`.
+
+    The Airflow connection has its URL as host, and login and password where it wants them.
+    """
+
+    connection: Annotated[str, Field(min_length=1)]

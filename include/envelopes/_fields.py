@@ -1,0 +1,116 @@
+"""What the envelopes with fields share: content, id, group and label picked out of an object by their names."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from include.codecs.base import Unfit
+from include.envelopes.base import LONGEST_FIELD_BYTES, Envelope, EnvelopeContent, Open
+from include.strict_json import Number
+
+FieldName = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=1000)]
+
+
+class FieldEnvelope(Envelope):
+    """An object of fields; `a.b` is field `b` of the object in field `a`.
+
+    Args:
+        content: the field that holds what the format's codec decodes.
+        content_is: whether a content that is text is the sample's own UTF-8, or base64 of its bytes.
+        id: the field that names the sample; without it the record's key does, or its address.
+        group: the field whose samples stay together on one side of a held-out split; without it the id.
+    """
+
+    content: FieldName
+    content_is: Literal["text", "base64"] = "text"
+    id: FieldName | None = None
+    group: FieldName | None = None
+
+    @property
+    def has_fields(self) -> bool:
+        return True
+
+    def picking(self, read: Callable[[bytes], Any], label: str | None) -> Open:
+        """What opens values that `read` makes an object of; see `Envelope.open_with`."""
+
+        def opened(value: bytes | None) -> EnvelopeContent:
+            if not value:
+                raise Unfit("empty", "The record has no value and an object of fields was expected.")
+            found = read(value)
+            return EnvelopeContent(
+                content=self._content(_at(found, self.content)),
+                id=None if self.id is None else _required(found, self.id),
+                group=None if self.group is None else _required(found, self.group),
+                label=None if label is None else text_field(found, label),
+            )
+
+        return opened
+
+    def _content(self, content: Any) -> bytes:
+        if content is None:
+            raise _missing(self.content)
+        if isinstance(content, bytes):
+            return content
+        if not isinstance(content, str) or isinstance(content, Number):
+            raise Unfit("wrong-type", f"Field {self.content!r} is no text and holds no bytes.")
+        if self.content_is == "text":
+            return _encoded(self.content, content)
+        try:
+            return binascii.a2b_base64(content, strict_mode=True)
+        except ValueError as error:
+            raise Unfit("invalid-base64", f"Field {self.content!r} is no base64: {error}.") from error
+
+
+def text_field(found: Any, path: str) -> str | None:
+    """The text of a field, of a number or a truth value as JSON writes it; None where it is null or not there.
+
+    Raises:
+        Unfit: it is of another type, or longer than is read.
+    """
+    value = _at(found, path)
+    if value is None:
+        return None
+    if isinstance(value, bool | int | float):
+        value = json.dumps(value)
+    if isinstance(value, UUID):
+        value = str(value)
+    if not isinstance(value, str):
+        raise Unfit("wrong-type", f"Field {path!r} is a {type(value).__name__} and a text or number was expected.")
+    size = len(_encoded(path, value))
+    if size > LONGEST_FIELD_BYTES:
+        raise Unfit("field-too-long", f"Field {path!r} has {size} bytes, {LONGEST_FIELD_BYTES} at most are read.")
+    return str(value)
+
+
+def _at(found: Any, path: str) -> Any:
+    for name in path.split("."):
+        if not isinstance(found, dict):
+            raise Unfit("wrong-type", f"There is no object that could have field {name!r} of {path!r}.")
+        found = found.get(name)
+        if found is None:
+            return None
+    return found
+
+
+def _required(found: Any, path: str) -> bytes:
+    text = text_field(found, path)
+    if not text:
+        raise _missing(path)
+    return text.encode()
+
+
+def _encoded(path: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise Unfit("invalid-utf8", f"Field {path!r} has half a surrogate pair at {error.start}.") from error
+
+
+def _missing(path: str) -> Unfit:
+    return Unfit("missing-field", f"Field {path!r} is not there, null or empty.")

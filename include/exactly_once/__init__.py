@@ -1,0 +1,1 @@
+"""Exactly once: transactions, the ledger and the progress of each step."""

@@ -1,0 +1,267 @@
+"""The transactional writer: results, ledger and offsets become visible together, or not at all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from include.errors import Stopped
+from include.kafka.errors import BrokerUnavailable, Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
+from include.kafka.topics import topic_setting
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+    from include.kafka.connection import KafkaConnection
+    from include.kafka.headers import OutgoingRecord
+
+log = logging.getLogger(__name__)
+
+BATCH_BYTES = 1_000_000
+# What a client's own timeout is given beyond itself before it is taken to be forgotten.
+GRACE_S = 1.0
+
+
+class TransactionalWriter:
+    """One producer under one transactional id; entering it fences every earlier owner of that id.
+
+    Args:
+        transactional_id: `<environment>.<pipeline>.<step>.<input topic>.<partition>` or `….<batch>`, never with a try
+            number, a host or a number of groups: any retry, however the work is divided, must fence its own zombie.
+        topics: what will be written to; their limits on a record's size become those of the producer's batches, for the
+            broker refuses a batch by the same limit. A topic that is not named should take batches of 1 MB.
+        transaction_timeout_s: seconds after which the broker aborts an open transaction.
+        stopped: looked at before each commit; True aborts instead.
+
+    Raises, from any method:
+        Stopped: `stopped` said so, and nothing of the open transaction will ever be seen.
+        Fenced: a newer owner has taken over.
+        TransactionFailed: aborted, or the outcome is unknown. The writer must not be used again.
+        BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        transactional_id: str,
+        *,
+        topics: Iterable[str] = (),
+        transaction_timeout_s: float = 60.0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.connection = connection
+        self.transactional_id = transactional_id
+        self._topics = tuple(topics)
+        self._transaction_timeout_s = transaction_timeout_s
+        self._stopped = stopped
+        self._limits: dict[str, int] = {}
+        self._failed: str | None = None
+
+    def __enter__(self) -> TransactionalWriter:
+        from confluent_kafka import KafkaException
+
+        limits = [BATCH_BYTES, *(self.record_limit(topic) for topic in self._topics)]
+        milliseconds = int(self._transaction_timeout_s * 1000)
+        self._producer: Producer = self.connection.producer(
+            **{
+                "message.max.bytes": max(limits),
+                "batch.size": min(limits),
+                "transactional.id": self.transactional_id,
+                "transaction.timeout.ms": milliseconds,
+                "delivery.timeout.ms": milliseconds,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                # Every failed delivery is looked at; those that succeed are counted by the commit, which fails without
+                # them, and cost no callback each.
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_delivery,
+            }
+        )
+        try:
+            self._producer.init_transactions(self.connection.timeout_s)
+        except KafkaException as error:
+            raise self._explain(error, "taking over") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Not closed but let go: `close` would abort once more, without a limit of time, wait for a broker that is away,
+        # and raise in place of what has been raised already.
+        del self._producer
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block produces, or abort all of it when the block raises."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            raise self._explain(error, "beginning a transaction") from error
+        try:
+            yield
+            self._settle()
+        except BaseException:
+            self._abort()
+            raise
+        self._commit()
+
+    def produce(self, record: OutgoingRecord) -> None:
+        """Queue one record in the open transaction; it blocks while librdkafka's queue is full."""
+        topic, key, value, headers, timestamp_ms, partition = record
+        deadline = 0.0
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, headers=list(headers), timestamp=timestamp_ms)
+            except BufferError as error:
+                deadline = deadline or time.monotonic() + self.connection.timeout_s
+                if time.monotonic() > deadline:
+                    raise TransactionFailed(
+                        f"The queue of {self.transactional_id} did not drain within {self.connection.timeout_s:g} s: "
+                        "the broker takes records too slowly; check it and try again."
+                    ) from error
+                self._producer.poll(0.05)
+            # Looked up only when something was raised: an import would be paid for with every record.
+            except _kafka_exception() as error:
+                raise self._explain(error, f"producing to {topic}") from error
+            else:
+                return
+
+    def send_offsets(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
+        """Commit group offsets with the transaction, so that Kafka's own tools show the lag."""
+        from confluent_kafka import KafkaException
+
+        timeout_s = self.connection.timeout_s
+        send = partial(
+            self._producer.send_offsets_to_transaction, offsets, consumer.consumer_group_metadata(), timeout_s
+        )
+        try:
+            # While a group has no coordinator the client forgets the timeout that it is given (librdkafka issue 5456).
+            _in_time(send, timeout_s + GRACE_S)
+        except KafkaException as error:
+            raise self._explain(error, "sending offsets") from error
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"No Kafka broker at {self.connection.bootstrap_servers} took the group offsets of "
+                f"{self.transactional_id} within {timeout_s:g} s: check that the cluster has a coordinator for the "
+                "group; the next attempt reads the ledger and goes on from what was committed."
+            ) from error
+
+    def record_limit(self, topic: str) -> int:
+        """The largest record that a topic takes, in bytes (its `max.message.bytes`)."""
+        if topic not in self._limits:
+            self._limits[topic] = int(topic_setting(self.connection, topic, "max.message.bytes"))
+        return self._limits[topic]
+
+    def check_size(self, record: OutgoingRecord) -> None:
+        """Refuse a record that the broker would refuse together with its whole transaction.
+
+        Raises:
+            RecordTooLarge: with the size, the limit and the setting to raise.
+        """
+        limit = self._limits.get(record.topic) or self.record_limit(record.topic)
+        if record.size_bound > limit:
+            key = (record.key or b"")[:100]
+            raise RecordTooLarge(
+                f"A record of {record.size_bound} bytes (key {key!r}) is larger than the {limit} bytes that "
+                f"{record.topic} takes: raise the topic's max.message.bytes or send smaller samples."
+            )
+
+    def _settle(self) -> None:
+        """Wait for the deliveries here and not in the commit, so that a stop that comes meanwhile is noticed.
+
+        What has not been delivered when the time is up makes the commit fail.
+        """
+        from confluent_kafka import KafkaException
+
+        # A fatal error, of being fenced say, is raised by whichever call serves the callbacks, and by the bindings as a
+        # SystemError where there is more than one to serve: the commit tells what it is.
+        with suppress(KafkaException, SystemError):
+            self._producer.flush(self._transaction_timeout_s)
+        if self._stopped():
+            raise Stopped(
+                f"Stopped before a transaction of {self.transactional_id} was committed, which is aborted; the next "
+                "attempt goes on from the one before."
+            )
+
+    def _commit(self) -> None:
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.commit_transaction(max(self.connection.timeout_s, self._transaction_timeout_s))
+        except KafkaException as error:
+            if error.args[0].txn_requires_abort():
+                self._abort()
+            raise self._explain(error, "committing") from error
+
+    def _abort(self) -> None:
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.abort_transaction(self.connection.timeout_s)
+        except KafkaException as error:
+            # The next owner's init_transactions aborts it, at the latest the broker's timeout does.
+            log.warning("Aborting a transaction of %s failed: %s", self.transactional_id, error.args[0].str())
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._failed is None:
+            self._failed = f"{message.topic()}: {error.str()}"
+
+    def _explain(self, error: KafkaException, action: str) -> Exception:
+        from confluent_kafka import KafkaError
+
+        cause = error.args[0]
+        if cause.code() in (
+            KafkaError._FENCED,
+            KafkaError.PRODUCER_FENCED,
+            KafkaError.INVALID_PRODUCER_EPOCH,
+            KafkaError.INVALID_PRODUCER_ID_MAPPING,
+            KafkaError.TRANSACTION_COORDINATOR_FENCED,
+        ):
+            return Fenced(
+                f"Another run has taken over {self.transactional_id} while this one was {action}, so this one stops "
+                "and has published nothing of its open transaction: look for a second run of the same step."
+            )
+        explained = self.connection.explain(error, f"{action} for {self.transactional_id}")
+        if not isinstance(explained, KafkaRefused) and not cause.fatal():
+            return explained
+        first_failure = f"; first failed delivery: {self._failed}" if self._failed else ""
+        return TransactionFailed(
+            f"A transaction of {self.transactional_id} failed while {action} ({cause.str()}{first_failure}): the next "
+            "attempt reads the ledger and goes on from what was committed."
+        )
+
+
+def _in_time(call: Callable[[], object], seconds: float) -> None:
+    """Make a call in a thread that is left alone when time is up; it ends with the process at the latest.
+
+    Raises:
+        TimeoutError: the call goes on.
+    """
+    outcome: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    threading.Thread(target=run, name="kafka-call", daemon=True).start()
+    outcome.result(seconds)
+
+
+def _kafka_exception() -> type[KafkaException]:
+    from confluent_kafka import KafkaException
+
+    return KafkaException

@@ -1,0 +1,127 @@
+"""Where an export goes: a local folder or an object storage, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from include.errors import MillraceError, PermanentError
+from include.storage.atomic import explained_if_full
+from include.storage.state import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+
+class ExportRefused(PermanentError):
+    """The place of an export can't be used as it stands."""
+
+
+class ExportUnreachable(MillraceError):
+    """The storage of an export did not answer; it may at the next attempt."""
+
+
+class ExportFolder:
+    """A folder of any fsspec filesystem.
+
+    Args:
+        path: a local path, relative to the project where it is not absolute, or a URL.
+        filesystem: what holds it; the local disk without one.
+
+    Raises, from any method:
+        ExportRefused: it is missing, or may not be read or written.
+        ExportUnreachable: it did not answer.
+        DiskFull: there is no room.
+    """
+
+    def __init__(self, path: str, filesystem: AbstractFileSystem | None = None) -> None:
+        from fsspec.implementations.local import LocalFileSystem
+
+        if filesystem is None and "://" in path.removeprefix("file://"):
+            raise ExportRefused(
+                f"The export's path {path} is no local one: name the Airflow connection of its storage by connection "
+                "in [export]."
+            )
+        self.path = path
+        self._filesystem = filesystem or LocalFileSystem()
+        self._local = isinstance(self._filesystem, LocalFileSystem)
+        if self._local and "://" not in path:
+            path = str(PROJECT_ROOT / Path(path).expanduser())
+        self._root = str(self._filesystem._strip_protocol(path)).rstrip("/")
+
+    def has(self, name: str) -> bool:
+        with self._explained():
+            return bool(self._filesystem.exists(f"{self._root}/{name}"))
+
+    def names(self, beginning: str) -> list[str]:
+        """The files in the folders below that begin so."""
+        with self._explained():
+            self._filesystem.invalidate_cache()
+            found: list[str] = []
+            for folder in self._entries(self._root):
+                if folder["type"] == "directory":
+                    files = (str(entry["name"]).rpartition("/")[2] for entry in self._entries(folder["name"]))
+                    found.extend(name for name in files if name.startswith(beginning))
+        return found
+
+    def put(self, name: str, content: bytes) -> None:
+        """Make or replace a file; whoever reads the folder never sees a part of it."""
+        target = f"{self._root}/{name}"
+        with self._explained():
+            if self._local:
+                _put_aside_first(Path(target), content)
+            else:
+                # Of an object the protocol says the same.
+                self._filesystem.pipe_file(target, content)
+
+    def _entries(self, folder: str) -> list[dict[str, str]]:
+        try:
+            entries: list[dict[str, str]] = self._filesystem.ls(folder, detail=True)
+        except FileNotFoundError:
+            return []
+        return entries
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            where = f"The export's path {self.path}"
+            if isinstance(error, PermissionError):
+                raise ExportRefused(
+                    f"{where} may not be read or written ({reason}): give this process the right to, or correct "
+                    "connection of [export]."
+                ) from error
+            if isinstance(error, FileNotFoundError | NotADirectoryError | FileExistsError):
+                raise ExportRefused(
+                    f"{where} can't hold files ({reason}): correct path of [export], or make the bucket."
+                ) from error
+            raise ExportUnreachable(f"{where} can't be used ({reason}): look at it.") from error
+
+
+def _put_aside_first(target: Path, content: bytes) -> None:
+    with explained_if_full(target, size=len(content)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Its name tells readers of the folder to pass over it.
+        aside = target.parent / f".{target.name}-{uuid4().hex}"
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                aside.rename(target)
+            except FileNotFoundError:
+                # Another attempt has put the same file there and removed this one as left by a killed attempt.
+                if not target.exists():
+                    raise
+        finally:
+            aside.unlink(missing_ok=True)
+    # What killed attempts left of this file.
+    for leftover in target.parent.glob(f".{target.name}-*"):
+        leftover.unlink(missing_ok=True)

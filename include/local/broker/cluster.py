@@ -1,0 +1,146 @@
+"""The nodes of one data folder, started and stopped together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from include.local.broker.cluster_file import ClusterRecord
+from include.local.broker.errors import BrokerError
+from include.local.broker.jars import LOCK, verified_classpath
+from include.local.broker.java import find_java
+from include.local.broker.node import Node, Runtime
+from include.local.broker.properties import node_properties
+from include.local.broker.readiness import wait_until_ready
+from include.storage.locks import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+LOCK_TIMEOUT_S = 180.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Cluster:
+    """The cluster of one data folder, running or not."""
+
+    data_dir: Path
+    record: ClusterRecord
+    nodes: tuple[Node, ...]
+    _starter_thread: ThreadPoolExecutor | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, data_dir: Path) -> Cluster | None:
+        """Return the cluster that a data folder holds, None where none was ever made.
+
+        Raises:
+            BrokerError: its record cannot be read.
+        """
+        data_dir = data_dir.expanduser().resolve()
+        record = ClusterRecord.load(data_dir)
+        return cls.of(data_dir, record) if record else None
+
+    @classmethod
+    def of(cls, data_dir: Path, record: ClusterRecord) -> Cluster:
+        """Return the cluster of a record and its data folder (absolute)."""
+        return cls(data_dir, record, tuple(Node(node, data_dir / f"node-{node.id}") for node in record.nodes))
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """All nodes as clients take them: `host:port`, joined by commas."""
+        return ",".join(node.address for node in self.nodes)
+
+    def running(self) -> list[Node]:
+        """Return the nodes that have a process."""
+        return [node for node in self.nodes if node.process() is not None]
+
+    def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> list[Node]:
+        """Stop all nodes cleanly and return those that ran; one that takes longer than the timeout is killed."""
+        with locked(self.data_dir, timeout_s=LOCK_TIMEOUT_S):
+            stopped = self.running()
+            for node in stopped:
+                node.terminate()
+            deadline = time.monotonic() + timeout_s
+            for node in stopped:
+                node.stop(timeout_s=max(0.0, deadline - time.monotonic()))
+        self._end_starter_thread()
+        return stopped
+
+    def _end_starter_thread(self) -> None:
+        if self._starter_thread is not None:
+            self._starter_thread.shutdown()
+            self._starter_thread = None
+
+    def kill(self) -> None:
+        """SIGKILL all nodes."""
+        for node in self.nodes:
+            node.kill()
+
+    def start(
+        self,
+        *,
+        tie: bool,
+        properties: Mapping[str, str | int | bool],
+        timeout_s: float,
+        lock: Path = LOCK,
+        on_step: Callable[[str], None] = log.info,
+    ) -> None:
+        """Start the nodes that have no process and wait until all are ready; the caller holds the folder's lock.
+
+        Args:
+            tie: have the nodes die with this process.
+            properties: broker properties over the defaults.
+            timeout_s: for the nodes to become ready, in seconds.
+            lock: the jars' lock file.
+            on_step: told in a few words when something slow begins.
+
+        Raises:
+            BrokerError: a jar is not the locked one, or a node does not come up; nothing that was started here is left.
+        """
+        absent = [node for node in self.nodes if node.process() is None]
+        settings = {node.id: node_properties(self.record, node.record, properties) for node in absent}
+        runtime = Runtime(find_java().executable, os.pathsep.join(map(str, verified_classpath(lock, on_step=on_step))))
+        if tie:
+            # The kernel ends a tied broker with the *thread* that started it, so that thread lives as long as we do.
+            self._starter_thread = ThreadPoolExecutor(1, thread_name_prefix="broker-starter")
+
+        def spawn(node: Node) -> None:
+            if self._starter_thread is not None:
+                self._starter_thread.submit(node.spawn, runtime, tie=True).result()
+            else:
+                node.spawn(runtime, tie=False)
+            self.record.save(self.data_dir)
+
+        def start_again(node: Node) -> None:
+            if node.process() is not None:
+                raise BrokerError(
+                    f"Node {node.id} (pid {node.pid}) runs already: stop or kill it before it is started."
+                )
+            if tie and self._starter_thread is None:
+                raise BrokerError(f"Node {node.id} cannot be started: the cluster of {self.data_dir} has been stopped.")
+            spawn(node)
+            wait_until_ready([node], registered={node.id}, timeout_s=timeout_s)
+
+        for node in self.nodes:
+            node.starter = start_again
+        try:
+            on_step(f"Starting {len(absent)} of {len(self.nodes)} nodes on {self.bootstrap_servers}")
+            with ThreadPoolExecutor(len(self.nodes)) as pool:
+                list(pool.map(lambda node: node.prepare(runtime, self.record.cluster_id, settings[node.id]), absent))
+            for node in absent:
+                spawn(node)
+            wait_until_ready(self.nodes, registered={node.id for node in self.nodes}, timeout_s=timeout_s)
+        except BaseException:
+            for node in absent:
+                node.kill()
+            self._end_starter_thread()
+            raise

@@ -1,0 +1,69 @@
+"""What a data folder remembers of its cluster: identity, ports, and the processes that were started."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from include.local.broker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILENAME = "cluster.json"
+
+
+class NodeRecord(BaseModel):
+    """One node: id from 1, its ports, and its last process (a pid means nothing without its time of creation)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int = Field(ge=1)
+    port: int
+    controller_port: int
+    pid: int | None = None
+    created: float | None = Field(default=None, description="seconds since the epoch, as psutil tells it")
+
+
+class ClusterRecord(BaseModel):
+    """The content of a data folder's `cluster.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cluster_id: str
+    nodes: list[NodeRecord] = Field(min_length=1)
+
+    @classmethod
+    def load(cls, data_dir: Path) -> ClusterRecord | None:
+        """Return the record of a data folder, None where no cluster was ever made there.
+
+        Raises:
+            BrokerError: the file is there and cannot be read as a record.
+        """
+        path = data_dir / FILENAME
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise BrokerError(
+                f"{path} is not a broker's record ({reason}): restore it, or delete the data folder {data_dir} if its "
+                "topics may go."
+            ) from error
+
+    def save(self, data_dir: Path) -> None:
+        """Write the record; a reader sees the old one or the new one, never a part."""
+        aside = data_dir / f".{FILENAME}.new"
+        aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        aside.replace(data_dir / FILENAME)
+
+
+def new_cluster_id() -> str:
+    """Return a random cluster id in Kafka's own form: 16 bytes, URL-safe base64, not starting with a dash."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text

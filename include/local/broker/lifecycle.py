@@ -1,0 +1,95 @@
+"""The two ways to run the embedded broker: within a `with` block, or in the background until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from include.local.broker.cluster import LOCK_TIMEOUT_S, START_TIMEOUT_S, Cluster
+from include.local.broker.errors import BrokerError
+from include.local.broker.jars import LOCK
+from include.local.broker.prepare import open_cluster
+from include.local.broker.readiness import wait_until_ready
+from include.storage.locks import locked
+from include.storage.state import state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+def default_data_dir() -> Path:
+    """Return the data folder of the project's own broker: `broker` among the state."""
+    return state_dir() / "broker"
+
+
+@contextmanager
+def running_cluster(
+    data_dir: Path | None = None,
+    *,
+    nodes: int | None = None,
+    port: int | None = None,
+    properties: Mapping[str, str | int | bool] | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+    lock: Path = LOCK,
+    on_step: Callable[[str], None] = log.info,
+) -> Iterator[Cluster]:
+    """Run an embedded cluster within a `with` block; its nodes die with this process, however that ends (on Linux).
+
+    Args:
+        data_dir: where its data lie, or are made; the project's own by default.
+        nodes: 1 or 3; by default as the data were made, else 1.
+        port: the first node's, the others follow; by default that of the last start if it is free, else a free one.
+        properties: broker properties over the defaults.
+        timeout_s: for the nodes to become ready, in seconds.
+        lock: the jars' lock file.
+        on_step: told in a few words when something slow begins.
+
+    Raises:
+        BrokerError: it runs already, a port is in use, a jar is not the locked one, or a node does not come up.
+    """
+    with locked(_resolved(data_dir), timeout_s=LOCK_TIMEOUT_S):
+        cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
+        if running := cluster.running():
+            raise BrokerError(
+                f"The broker of {cluster.data_dir} runs already (pid {running[0].pid}, {cluster.bootstrap_servers}): "
+                "stop it with `python -m include broker stop`, or use another data folder."
+            )
+        cluster.start(tie=True, properties=properties or {}, timeout_s=timeout_s, lock=lock, on_step=on_step)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def start_in_background(
+    data_dir: Path | None = None,
+    *,
+    nodes: int | None = None,
+    port: int | None = None,
+    properties: Mapping[str, str | int | bool] | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+    on_step: Callable[[str], None] = log.info,
+) -> tuple[Cluster, bool]:
+    """Start a cluster that goes on when this process ends; arguments as for `running_cluster`.
+
+    Returns:
+        The cluster, all its nodes ready, and whether anything had to be started.
+
+    Raises:
+        BrokerError: as for `running_cluster`, or it runs already with another size or port.
+    """
+    with locked(_resolved(data_dir), timeout_s=LOCK_TIMEOUT_S):
+        cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
+        if len(cluster.running()) == len(cluster.nodes):
+            wait_until_ready(cluster.nodes, registered={node.id for node in cluster.nodes}, timeout_s=timeout_s)
+            return cluster, False
+        cluster.start(tie=False, properties=properties or {}, timeout_s=timeout_s, on_step=on_step)
+        return cluster, True
+
+
+def _resolved(data_dir: Path | None) -> Path:
+    return (data_dir or default_data_dir()).expanduser().resolve()

@@ -1,0 +1,299 @@
+"""One broker process: started, found again, signalled and stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from include.local.broker import die_with_parent
+from include.local.broker.errors import BrokerError
+from include.local.broker.ports import HOST
+from include.local.broker.properties import write_properties
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from include.local.broker.cluster_file import NodeRecord
+
+_LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
+_MAIN_CLASS = "kafka.Kafka"
+_POLL_S = 0.02
+_TAIL_LINES = 15
+_TAIL_BYTES = 65_536
+_ERROR = re.compile(r"\b(ERROR|FATAL|[Ee]rror|\w+Exception|\w+Error)\b")
+_STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
+_FORMAT_TIMEOUT_S = 120
+
+# A process's time of creation is kept relative to the boot, so a clock that is set moves it a little.
+_CREATED_TOLERANCE_S = 5.0
+
+_JVM = (
+    "-Xms64m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}",
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs a node: the Java executable, and the jars as Java's class path."""
+
+    java: Path
+    classpath: str
+
+
+@dataclass(slots=True)
+class Node:
+    """One node of an embedded cluster, its files under `directory` (absolute)."""
+
+    record: NodeRecord
+    directory: Path
+    starter: Callable[[Node], None] | None = field(default=None, repr=False)
+    _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _log_start: int = 0
+
+    @property
+    def id(self) -> int:
+        """The node's id in Kafka, from 1."""
+        return self.record.id
+
+    @property
+    def address(self) -> str:
+        """`host:port` of this node alone."""
+        return f"{HOST}:{self.record.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None when no process of this node runs."""
+        process = self.process()
+        return process.pid if process else None
+
+    @property
+    def properties_file(self) -> Path:
+        """The node's settings; its path in a command line also tells a process apart from all others."""
+        return self.directory / "server.properties"
+
+    @property
+    def log_dir(self) -> Path:
+        """Kafka's own folder: topics' logs and metadata."""
+        return self.directory / "data"
+
+    @property
+    def log_file(self) -> Path:
+        """What the broker logs; what the JVM itself says is in `output_file`."""
+        return self.directory / "server.log"
+
+    @property
+    def output_file(self) -> Path:
+        """Standard output and error of the last process."""
+        return self.directory / "output.log"
+
+    def process(self) -> psutil.Process | None:
+        """Return this node's running process, whoever started it, None if there is none.
+
+        A child of this process is known for sure, others by the recorded pid. An owner that was killed before it wrote
+        the pid down is made good by looking through all processes for the node's settings file.
+        """
+        if self._child is not None and self.exit_status() is None:
+            return psutil.Process(self._child.pid)
+        if self.record.pid is not None and self.record.created is not None:
+            try:
+                process = psutil.Process(self.record.pid)
+                if abs(process.create_time() - self.record.created) < _CREATED_TOLERANCE_S and self._is_mine(process):
+                    return process
+            except psutil.Error:
+                pass
+        return next((process for process in psutil.process_iter() if self._is_mine(process)), None)
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        try:
+            command = process.cmdline()  # a zombie has none, and an editor may have the settings file in its own
+            return _MAIN_CLASS in command and str(self.properties_file) in command
+        except psutil.Error:
+            return False
+
+    def prepare(self, runtime: Runtime, cluster_id: str, properties: Mapping[str, str]) -> None:
+        """Write the node's settings and, where it has no storage yet, make that with Kafka's own tool.
+
+        The storage is made aside and moved into place, so that one that was killed halfway does not count.
+
+        Raises:
+            BrokerError: the tool failed, or there are data that it would have to replace.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_properties(self.properties_file, {**properties, "log.dirs": str(self.log_dir)})
+        self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
+        if (self.log_dir / "meta.properties").exists():
+            return
+        if self.log_dir.exists() and any(self.log_dir.iterdir()):
+            raise BrokerError(
+                f"{self.log_dir} holds data but no meta.properties, which tells whose they are: restore that file, or "
+                "delete the folder if its topics may go."
+            )
+        aside, settings = self.directory / "data.new", self.directory / "format.properties"
+        shutil.rmtree(aside, ignore_errors=True)
+        write_properties(settings, {**properties, "log.dirs": str(aside)})
+        command = [*self._java(runtime), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)]
+        try:
+            with self.output_file.open("wb") as output:
+                subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    timeout=_FORMAT_TIMEOUT_S,
+                    check=True,
+                )
+        except (subprocess.SubprocessError, OSError) as error:
+            how = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
+            raise BrokerError(f"The storage of node {self.id} could not be made ({how}).\n{self.log_tail()}") from error
+        aside.rename(self.log_dir)
+
+    def _java(self, runtime: Runtime) -> list[str]:
+        # Native libraries are unpacked to the temporary folder and stay there after a SIGKILL: keep them with the node.
+        scratch = self.directory / "tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        own = (f"-Dmillrace.log={self.log_file}", f"-Djava.io.tmpdir={scratch}", "-cp", runtime.classpath)
+        return [str(runtime.java), *_JVM, *own]
+
+    def spawn(self, runtime: Runtime, *, tie: bool) -> None:
+        """Start the process, in a session of its own, and note it in the record (which the caller saves).
+
+        Args:
+            runtime: Java and the jars.
+            tie: have the kernel kill the broker when the calling thread ends.
+        """
+        self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
+        command = [*self._java(runtime), _MAIN_CLASS, str(self.properties_file)]
+        if tie:
+            command = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command]
+        with self.output_file.open("wb") as output:
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.directory,
+                start_new_session=True,
+            )
+        self.record.pid = self._child.pid
+        try:
+            self.record.created = psutil.Process(self._child.pid).create_time()
+        except psutil.NoSuchProcess:
+            self.record.created = None  # it ended at once; whoever waits for it will tell
+
+    def start(self) -> None:
+        """Start this node again after `kill` or `stop`, and wait until it takes part in its cluster.
+
+        Raises:
+            BrokerError: it runs already, its cluster was not started here, or the start fails.
+        """
+        if self.starter is None:
+            raise BrokerError(
+                f"Node {self.id} cannot be started alone: start the cluster of {self.directory.parent} first."
+            )
+        self.starter(self)
+
+    def exit_status(self) -> int | None:
+        """Return how the process that this object started ended (negative: by that signal), and reap it; else None."""
+        return self._child.poll() if self._child is not None else None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        self._signal_and_wait(signal.SIGKILL, timeout_s=10)
+
+    def terminate(self) -> None:
+        """Ask for a clean stop (SIGTERM, and SIGCONT for a paused one) without waiting for it."""
+        if process := self.process():
+            _send(process, signal.SIGTERM)
+            _send(process, signal.SIGCONT)
+
+    def stop(self, *, timeout_s: float = 30) -> None:
+        """Stop cleanly and wait; a node that has not ended after `timeout_s` is killed, and a warning logged."""
+        if process := self.process():
+            self.terminate()
+            if not self._gone(process, timeout_s):
+                log.warning(
+                    "Node %d (pid %d) did not stop within %.0f s and was killed.", self.id, process.pid, timeout_s
+                )
+                self.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP: the process keeps its sockets and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: undo `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self.process()
+        if process is None:
+            raise BrokerError(f"Node {self.id} of {self.directory.parent} does not run: start it before {number.name}.")
+        _send(process, number)
+
+    def _signal_and_wait(self, number: signal.Signals, *, timeout_s: float) -> None:
+        if process := self.process():
+            _send(process, number)
+            if not self._gone(process, timeout_s):
+                raise BrokerError(
+                    f"Node {self.id} (pid {process.pid}) is still there {timeout_s:.0f} s after {number.name}: "
+                    "look at what holds it (`ps -l`), then try again."
+                )
+
+    def _gone(self, process: psutil.Process, timeout_s: float) -> bool:
+        # Not process.wait(): where nobody reaps orphans (many containers), an ended broker stays as a zombie.
+        deadline = time.monotonic() + timeout_s
+        while self._lives(process):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _lives(self, process: psutil.Process) -> bool:
+        if self._child is not None and self._child.pid == process.pid:
+            return self.exit_status() is None
+        return self._is_mine(process)
+
+    def log_tail(self) -> str:
+        """Return the end of what the last start wrote, its lines on errors if there are any, with the files' names."""
+        parts = [_tail(self.output_file, 0), _tail(self.log_file, self._log_start)]
+        return "\n".join(part for part in parts if part) or f"Nothing was written to {self.log_file}."
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+def _tail(path: Path, start: int) -> str:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            # A log that is shorter than it was has been rolled over since.
+            file.seek(max(start if start <= size else 0, size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    # After its error a broker logs how it shuts down, at length; and a stack trace hides its own headings.
+    telling = [line for line in lines if _ERROR.search(line) and not _STACK_FRAME.match(line)]
+    shown = (telling or lines)[-_TAIL_LINES:]
+    return "\n".join([f"The end of {path}:", *(f"  {line}" for line in shown)]) if shown else ""

@@ -1,0 +1,94 @@
+"""The settings of a node: small, quick to start, and safe for data where a laptop's broker can be."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from include.local.broker.errors import BrokerError
+from include.local.broker.ports import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from include.local.broker.cluster_file import ClusterRecord, NodeRecord
+
+# What a caller may not change, because the cluster's own book-keeping depends on it.
+OWN = frozenset(
+    {
+        "process.roles",
+        "node.id",
+        "controller.quorum.voters",
+        "controller.listener.names",
+        "listeners",
+        "advertised.listeners",
+        "listener.security.protocol.map",
+        "inter.broker.listener.name",
+        "log.dirs",
+    }
+)
+
+
+def node_properties(cluster: ClusterRecord, node: NodeRecord, extra: Mapping[str, str | int | bool]) -> dict[str, str]:
+    """Return the properties of one node (all but `log.dirs`), `extra` laid over the defaults.
+
+    Raises:
+        BrokerError: `extra` names one of `OWN`.
+    """
+    if refused := sorted(OWN & extra.keys()):
+        raise BrokerError(
+            f"The property {refused[0]}={extra[refused[0]]} cannot be set, because the embedded broker sets it itself: "
+            "leave it out; number of nodes, port and data folder have arguments of their own."
+        )
+    copies = min(3, len(cluster.nodes))
+    in_sync = min(2, copies)
+    voters = ",".join(f"{voter.id}@{HOST}:{voter.controller_port}" for voter in cluster.nodes)
+    defaults: dict[str, str | int | bool] = {
+        "auto.create.topics.enable": False,
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        "share.coordinator.state.topic.num.partitions": 4,
+        "group.initial.rebalance.delay.ms": 0,
+        # A starting or stopping node waits for heartbeats: at Kafka's 2 s they are most of its time.
+        "broker.heartbeat.interval.ms": 500,
+        # After a SIGKILL a node is let in again when its dead session has expired, by default 9 s later.
+        "broker.session.timeout.ms": 3000,
+        # The cleaner takes this much heap at once, 128 MiB by default; 4 MiB hold 150,000 keys a pass.
+        "log.cleaner.dedupe.buffer.size": 4 * 1024 * 1024,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+    }
+    own: dict[str, str | int | bool] = {
+        "process.roles": "broker,controller",
+        "node.id": node.id,
+        "controller.quorum.voters": voters,
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{HOST}:{node.port},CONTROLLER://{HOST}:{node.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{node.port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+    return {key: _text(value) for key, value in {**defaults, **extra, **own}.items()}
+
+
+def write_properties(path: Path, properties: Mapping[str, str]) -> None:
+    """Write a Java properties file."""
+    lines = (f"{key}={_escaped(value)}\n" for key, value in properties.items())
+    path.write_text("".join(lines), encoding="ascii")
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _escaped(value: str) -> str:
+    """Escape backslashes, line ends and all but ASCII, for which Java's properties and JSON have the same escapes."""
+    return json.dumps(value)[1:-1]

@@ -1,0 +1,91 @@
+"""When a node is ready: it answers metadata and admin requests, which is later than its port being open."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from include.local.broker.errors import BrokerError
+from include.local.broker.ports import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from include.local.broker.node import Node
+
+_POLL_S = 0.05
+_REQUEST_S = 2.0
+
+
+def wait_until_ready(nodes: Sequence[Node], *, registered: set[int], timeout_s: float) -> None:
+    """Return when each of `nodes` answers for itself and sees all `registered` nodes and a controller.
+
+    Args:
+        nodes: the nodes to ask.
+        registered: ids that each of them must list.
+        timeout_s: for all together, in seconds.
+
+    Raises:
+        BrokerError: a node ended, or time is up; with the end of the node's log.
+    """
+    deadline = time.monotonic() + timeout_s
+    for node in nodes:
+        problem = "nothing listens on its port"
+        while (found := why_not_ready(node, registered=registered)) is not None:
+            problem = found
+            if node.process() is None:
+                raise BrokerError(
+                    f"Node {node.id} of the embedded broker ended while it started ({_told(node.exit_status())}): mend "
+                    f"what its log tells, and start again.\n{node.log_tail()}"
+                )
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"Node {node.id} of the embedded broker was not ready within {timeout_s:.0f} s ({problem}): look "
+                    f"at its log, or allow more time.\n{node.log_tail()}"
+                )
+            time.sleep(_POLL_S)
+
+
+def why_not_ready(node: Node, *, registered: set[int]) -> str | None:
+    """Ask one node once; None when it is ready, else what is missing, in a few words."""
+    try:
+        socket.create_connection((HOST, node.record.port), timeout=_REQUEST_S).close()
+    except OSError as error:
+        return f"{node.address} does not accept connections: {error}"
+
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+    # Only emergencies: a broker that is still starting is no news.
+    settings: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": node.address,
+        "log_level": 0,
+        "socket.timeout.ms": int(_REQUEST_S * 1000),
+    }
+    with AdminClient(settings) as admin:
+        try:
+            metadata = admin.list_topics(timeout=_REQUEST_S)
+            if missing := registered - set(metadata.brokers):
+                return f"{node.address} does not see node {min(missing)} yet"
+            if metadata.controller_id < 0:
+                return f"{node.address} knows no controller yet"
+            # Validated by the controller against all live brokers, and not made.
+            probe = NewTopic("millrace.readiness", num_partitions=1, replication_factor=len(registered))
+            answers = [
+                *admin.create_topics([probe], validate_only=True, request_timeout=_REQUEST_S).values(),
+                *admin.describe_configs(
+                    [ConfigResource(ResourceType.BROKER, str(node.id))], request_timeout=_REQUEST_S
+                ).values(),
+            ]
+            for answer in answers:
+                answer.result(timeout=2 * _REQUEST_S)
+        except (KafkaException, TimeoutError) as error:
+            return f"{node.address} does not answer: {error}"
+    return None
+
+
+def _told(status: int | None) -> str:
+    if status is None:
+        return "its exit status is not known"
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"

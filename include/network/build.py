@@ -1,0 +1,110 @@
+"""Building a network, and finding out with zeros whether it does what the pipeline asks for before it learns."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from include.errors import PermanentError
+from include.models.base import loss_function, own_metrics
+from include.network.keras import is_keras, keras_network, seeded_as_torch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from include.models.base import ModelDefinition
+    from include.targets.base import Target
+
+# One sample would not tell a network that mixes up samples and outputs.
+SAMPLES = 2
+OWN_NAMES = ("loss", "samples")
+# MLflow takes few more, and would refuse the others when the training is done.
+METRIC_NAME = re.compile(r"[^\W_][\w.-]*")
+
+
+class WrongNetwork(PermanentError):
+    """The `[model]` table makes no network that fits the pipeline's format and labels."""
+
+
+def build_network(model: ModelDefinition, input_shape: tuple[int, ...], target: Target, *, file: str) -> nn.Module:
+    """The network in evaluation mode, on the CPU, with parameters that are made at its first call.
+
+    Torch's generator is left as the building itself left it.
+
+    Args:
+        file: name of the pipeline's file, for the refusal.
+
+    Raises:
+        WrongNetwork: it can't be built, is none, does not take the inputs, or has not one output a label.
+    """
+    import torch
+    from torch import nn
+
+    outputs = len(target.labels)
+    try:
+        with seeded_as_torch():
+            network = model.build(input_shape, outputs)
+    except ValueError as error:
+        raise WrongNetwork(f"In {file} the model does not fit: {error}") from error
+    kind = f"In {file} [model] kind = {model.kind!r}"
+    if not isinstance(network, nn.Module):
+        keras = "; a Keras model is one with KERAS_BACKEND=torch in the environment" if is_keras(network) else ""
+        raise WrongNetwork(
+            f"{kind} makes a {type(network).__module__}.{type(network).__name__} and no torch.nn.Module{keras}: return "
+            "the network."
+        )
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), seeded_as_torch():
+        try:
+            network = keras_network(network, input_shape) if is_keras(network) else network
+            found = network.eval()(torch.zeros(SAMPLES, *input_shape))
+        except Exception as error:
+            told = " ".join(f"{type(error).__name__}: {error}"[:300].split())
+            raise WrongNetwork(
+                f"{kind} does not take inputs of shape {input_shape}, those of [format] ({told}): correct the network, "
+                "or choose another."
+            ) from error
+        _check_outputs(found, outputs, kind)
+        _check_methods(network, found, target, kind)
+    return network
+
+
+def _check_outputs(found: object, outputs: int, kind: str) -> None:
+    import torch
+
+    wanted = f"({SAMPLES}, {outputs}), one number for each of training.labels"
+    if not isinstance(found, torch.Tensor) or not found.is_floating_point():
+        told = f"{found.dtype} numbers" if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+        raise WrongNetwork(f"{kind} answers with {told}: let it return a float32 tensor of shape {wanted}.")
+    if tuple(found.shape) != (SAMPLES, outputs):
+        raise WrongNetwork(
+            f"{kind} answers {SAMPLES} samples with a tensor of shape {tuple(found.shape)}, which should be {wanted}: "
+            "correct its last layer, or the labels."
+        )
+
+
+def _check_methods(network: nn.Module, found: torch.Tensor, target: Target, kind: str) -> None:
+    """Call what the network has of its own, so that its first epoch does not end in vain."""
+    import numpy as np
+    import torch
+
+    # Keras answers on a GPU where there is one.
+    truth = torch.from_numpy(np.zeros((SAMPLES, *target.shape), target.dtype)).to(found.device)
+    try:
+        loss = loss_function(network, target)(found, truth)
+        metrics = own_metrics(network, target.restored(found), truth)
+        named = {name: float(value) for name, value in metrics.items()}
+        scalar = isinstance(loss, torch.Tensor) and loss.ndim == 0
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}"[:300].split())
+        raise WrongNetwork(f"{kind} fails in loss_of or metrics_of ({told}): correct the method.") from error
+    if not scalar:
+        raise WrongNetwork(f"{kind} has a loss_of that returns no scalar tensor: return the mean over the batch.")
+    if unfit := [name for name in named if not METRIC_NAME.fullmatch(name)]:
+        raise WrongNetwork(
+            f"{kind} has a metric of its own named {unfit[0]!r}: name it with letters, digits, _, - and full "
+            "stops, one of the first two at its beginning."
+        )
+    taken = {*OWN_NAMES, *target.tally(found.device).metrics()}
+    if twice := sorted(taken.intersection(named)):
+        raise WrongNetwork(f"{kind} has a metric of its own named {twice[0]!r}, which there is: give it another name.")

@@ -1,0 +1,48 @@
+"""The prediction record: the JSON that other applications read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from include.kafka.headers import MODEL, Address
+from include.targets.base import Answer
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model has predicted: enough to find it, its weights and the samples it learnt from."""
+
+    name: str
+    version: int
+    digest: str
+    manifest: str
+
+    @property
+    def header(self) -> tuple[str, bytes]:
+        """`model: <name>/<version>`, for consumers that filter without parsing."""
+        return MODEL, f"{self.name}/{self.version}".encode()
+
+
+def prediction_value(
+    sample_id: str, answer: Answer, model: ModelIdentity, address: Address, timestamp_ms: int
+) -> bytes:
+    """The record's value: one JSON object in UTF-8, flat but for what an answer has by name.
+
+    A classification answers with `label` and `score`, its softmax probability, 0 to 1; see include.targets for the
+    others. topic, partition, offset, index and timestamp are the request's own. The timestamp is in milliseconds since
+    the epoch, and null where it is negative: Kafka stores any negative number that a producer sends, and -1 where there
+    is none.
+    """
+    fields: dict[str, Any] = {
+        "id": sample_id,
+        **answer,
+        "model": model.name,
+        "version": model.version,
+        "digest": model.digest,
+        "manifest": model.manifest,
+        **address.to_dict(),
+        "timestamp": timestamp_ms if timestamp_ms >= 0 else None,
+    }
+    return json.dumps(fields, allow_nan=False).encode()

@@ -1,0 +1,65 @@
+"""How the records of a topic are read: their envelope, and where the labels stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from include.envelopes._fields import FieldName
+from include.envelopes.base import Envelope
+from include.envelopes.plain import OwnEnvelope
+from include.kafka.headers import LABEL
+from include.kafka.topics import TopicName
+from include.kinds import Config, find_kinds, one_of
+
+ENVELOPES = find_kinds("include.envelopes", Envelope)
+
+if TYPE_CHECKING:
+    AnyEnvelope = Envelope
+else:
+    AnyEnvelope = one_of(ENVELOPES)
+
+
+class HeaderLabels(Config):
+    """The label is the content of a header."""
+
+    kind: Literal["header"] = "header"
+    name: Annotated[str, Field(min_length=1, max_length=1000)] = LABEL
+
+
+class FieldLabels(Config):
+    """The label is a field of the record's envelope."""
+
+    kind: Literal["field"] = "field"
+    name: FieldName
+
+
+class TopicLabels(Config):
+    """Late labels: records of another topic, with the sample's id as key and the label as value.
+
+    Of an id the newest label counts; a record without a value takes it back.
+
+    Args:
+        topic: the topic's name.
+        field: the value is a JSON object and this field of it the label; without it the whole value is.
+    """
+
+    kind: Literal["topic"] = "topic"
+    topic: TopicName
+    field: FieldName | None = None
+
+
+LABELS = {"field": FieldLabels, "header": HeaderLabels, "topic": TopicLabels}
+
+if TYPE_CHECKING:
+    AnyLabels = HeaderLabels | FieldLabels | TopicLabels
+else:
+    AnyLabels = one_of(LABELS)
+
+
+class RecordLayout(Config):
+    """How a record is read; the default is Millrace's own record."""
+
+    envelope: AnyEnvelope = OwnEnvelope()
+    labels: AnyLabels = HeaderLabels()

@@ -1,0 +1,44 @@
+"""Which dead letters a run replays: by reason, by the time of their death, and how many at most."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
+
+from include.kinds import Config
+
+MAX_NUMBER = 100_000
+DEFAULT_NUMBER = 1000
+
+
+class Selection(Config):
+    """What was asked for; by default the first `DEFAULT_NUMBER` dead letters that can be replayed.
+
+    Args:
+        reasons: reason codes; empty for all.
+        since, until: when the record became a dead letter, `until` exclusive; None for no limit.
+        number: how many a run replays at most.
+    """
+
+    reasons: tuple[str, ...] = ()
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    number: Annotated[int, Field(ge=1, le=MAX_NUMBER)] = DEFAULT_NUMBER
+
+    @field_validator("until")
+    @classmethod
+    def _behind_since(cls, value: datetime | None, others: ValidationInfo) -> datetime | None:
+        since = others.data.get("since")
+        if value is not None and since is not None and value <= since:
+            raise ValueError(f"the time must be after since, {since.isoformat()}")
+        return value
+
+    def takes(self, reason: str, died_ms: int) -> bool:
+        """Whether it speaks of a dead letter of this reason and time, in milliseconds since the epoch."""
+        return (
+            (not self.reasons or reason in self.reasons)
+            and (self.since is None or self.since.timestamp() * 1000 <= died_ms)
+            and (self.until is None or died_ms < self.until.timestamp() * 1000)
+        )

@@ -1,0 +1,174 @@
+"""What the sources over files share: any fsspec filesystem, and an order in which new files come last.
+
+An order by name would let a new file come between those that were sent, where no position ever reaches it. So files are
+in the order of their time of change, then of their path, and a file counts when it has not changed for `settle_s`
+seconds: neither a file that is still written is in a batch, nor one that other writers bring out of order.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, PrivateAttr
+
+from include.sources._listing import File, files_below
+from include.sources.base import READ_BYTES, Source, SourceChanged, SourceRefused, SourceUnreachable
+from include.storage.state import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+log = logging.getLogger(__name__)
+
+
+class FileSource(Source):
+    """Files below `path`: a local path, relative to the project where it is not absolute, or a URL that fsspec knows.
+
+    Names, sizes and times of all of them are in memory while a batch is sent, about 280 bytes a file; contents never
+    are, see `contents`.
+
+    Args:
+        suffixes: how names end that count, in small or capital letters; all files where it is empty. Files and folders
+            whose name begins with a full stop never count.
+        settle_s: seconds for which a file must not have changed.
+        connection: the Airflow connection of an object storage; `on` takes the filesystem that is made of it.
+    """
+
+    path: Annotated[str, Field(min_length=1)]
+    suffixes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    settle_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 10
+    connection: Annotated[str, Field(min_length=1)] | None = None
+
+    _given: AbstractFileSystem | None = PrivateAttr(None)
+    _files: list[File] | None = PrivateAttr(None)
+    _folder: str = PrivateAttr("")
+
+    def on(self, filesystem: AbstractFileSystem) -> Self:
+        """This source on a filesystem that was made with credentials, which no pipeline file holds."""
+        source = self.open()
+        source._given = filesystem
+        return source
+
+    def open(self) -> Self:
+        source = self.model_copy()
+        source._files = None
+        return source
+
+    def files(self) -> list[File]:
+        """What there is, in the order of positions; listed once, see `open`.
+
+        Raises:
+            SourceRefused: there is no such folder, no file that counts, or one whose name can't be told.
+        """
+        if self._files is None:
+            filesystem, root = self._root()
+            with self.explained(self.path):
+                filesystem.invalidate_cache()
+                self._folder = root.rpartition("/")[0] if filesystem.isfile(root) else root
+                found = files_below(filesystem, root, self._folder)
+                self._files = sorted(file for file in found if self._counts(file))
+            if not self._files:
+                ends = f" that ends with {' or '.join(self.suffixes)}" if self.suffixes else ""
+                raise SourceRefused(
+                    f"Folder {self.path} holds no file{ends}: correct path or suffixes of [source], or fill it."
+                )
+        return self._files
+
+    def settled(self) -> list[File]:
+        """The files that count yet: those that did not change lately, which come first."""
+        files = self.files()
+        now = time.time()
+        settled = [file for file in files if file.changed <= now - self.settle_s]
+        if len(settled) < len(files):
+            log.info(
+                "%d files of %s are left for a later batch: %s changed less than settle_s = %g s ago, or is dated in "
+                "the future.",
+                len(files) - len(settled),
+                self.path,
+                files[len(settled)].name,
+                self.settle_s,
+            )
+        return settled
+
+    def contents(self, files: Sequence[File]) -> list[bytes]:
+        """The whole content of the first files, as many as `READ_BYTES` hold and one at least.
+
+        Raises:
+            SourceChanged: one of them is gone.
+        """
+        taken, size = 0, 0
+        for file in files:
+            size += file.size
+            if taken and size > READ_BYTES:
+                break
+            taken += 1
+        paths = [self.path_of(file) for file in files[:taken]]
+        # Not `cat`, which takes a name with brackets for a pattern. A filesystem on the network fetches them together.
+        contents: list[bytes | Exception] = self.filesystem().cat_ranges(paths, None, None)
+        read: list[bytes] = []
+        for path, content in zip(paths, contents, strict=True):
+            with self.explained(path, gone=SourceChanged):
+                if isinstance(content, Exception):
+                    raise content
+            read.append(content)
+        return read
+
+    def filesystem(self) -> AbstractFileSystem:
+        return self._root()[0]
+
+    def path_of(self, file: File) -> str:
+        """Where the filesystem has a file of `files()`."""
+        return f"{self._folder}/{file.name}"
+
+    @contextmanager
+    def explained(self, path: str, *, gone: type[SourceRefused | SourceChanged] = SourceRefused) -> Iterator[None]:
+        """Turn what a filesystem raises into one sentence."""
+        try:
+            yield
+        except OSError as error:
+            where = f"Path {error.filename or path}"
+            if isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise gone(
+                    f"{where} does not exist or is no folder: correct path of [source], or restore it."
+                ) from error
+            if isinstance(error, PermissionError):
+                raise SourceRefused(
+                    f"{where} may not be read ({error.strerror or error}): give this process the right to, or correct "
+                    "the connection of [source]."
+                ) from error
+            raise SourceUnreachable(f"{where} can't be read ({error.strerror or error}): look at it.") from error
+
+    def _root(self) -> tuple[AbstractFileSystem, str]:
+        import fsspec
+
+        if self._given is not None:
+            return self._given, str(self._given._strip_protocol(self.path)).rstrip("/")
+        if self.connection is not None:
+            raise SourceRefused(
+                f"Path {self.path} is reached by the Airflow connection {self.connection!r}, which only a task has: "
+                "run the pipeline's ingest DAG, or hand the filesystem to the source's method on()."
+            )
+        path = self.path if "://" in self.path or self.path.startswith("~") else str(PROJECT_ROOT / self.path)
+        try:
+            filesystem, root = fsspec.url_to_fs(path)
+        except (ImportError, ValueError) as error:
+            raise SourceRefused(
+                f"No filesystem is known for path = {self.path!r} of [source] ({error}): correct the path, or name the "
+                "Airflow connection of an object storage by connection in [source]."
+            ) from error
+        return filesystem, str(root).rstrip("/")
+
+    def _counts(self, file: File) -> bool:
+        if any(part.startswith(".") for part in file.name.split("/")):
+            return False
+        if self.suffixes and not file.name.lower().endswith(tuple(suffix.lower() for suffix in self.suffixes)):
+            return False
+        try:
+            file.name.encode()
+        except UnicodeEncodeError as error:
+            raise SourceRefused(f"The name of {file.name!r} in {self.path} is not UTF-8: rename the file.") from error
+        return True

@@ -1,0 +1,95 @@
+"""What a run may refuse before it is no longer the training that was asked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from include.artifact.model import SideReport
+from include.errors import PermanentError
+
+if TYPE_CHECKING:
+    from include.feed.feed import FeedReport
+    from include.training.job import TrainingJob
+
+log = logging.getLogger(__name__)
+
+
+TRAINING, HELD_OUT = "training", "held-out"
+
+
+class NoSamples(PermanentError):
+    """A side of the split has no samples."""
+
+
+class TooFewSamples(PermanentError):
+    """There are fewer training samples than a batch has, or all of them are of one class."""
+
+
+class BatchTooSmall(PermanentError):
+    """The network can't be trained on the one sample that a batch has."""
+
+
+class TooManyRefused(PermanentError):
+    """A larger share of the records than `max_rejected_share` is no sample."""
+
+
+def side_report(report: FeedReport) -> SideReport:
+    """A whole epoch's report, as the model card has it."""
+    return SideReport(
+        total=report.total,
+        samples=dict(sorted(report.samples.items())),
+        refused=dict(sorted(report.refused.items())),
+        unlabelled=report.unlabelled,
+        examples=tuple(report.examples),
+    )
+
+
+def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
+    """Refuse a side that is empty or was refused in large part, and training samples from which nothing can be learnt.
+
+    That another label has no samples is a warning.
+
+    Args:
+        side: `TRAINING` or `HELD_OUT`.
+
+    Raises:
+        NoSamples, TooManyRefused, TooFewSamples: with the counts and what to do.
+    """
+    samples, refused = report.total, sum(report.refused.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in report.refused.items())
+    examples = f"; for example {report.examples[0]}" if report.examples else ""
+    if not samples:
+        offsets = sum(item.offsets for item in job.manifest.ranges)
+        share = job.manifest.split.held_out
+        raise NoSamples(
+            f"No {side} sample was found in {offsets} offsets of {job.pipeline} ({refused} records refused"
+            f"{': ' + reasons if reasons else ''}, {report.unlabelled} without a label; {share:g} of the groups are "
+            f"held out{examples}): ingest more samples, or correct their headers, and freeze new ranges."
+        )
+    if refused > job.max_rejected_share * (samples + refused):
+        raise TooManyRefused(
+            f"Of {samples + refused} {side} records {refused} are no samples of {job.pipeline} ({reasons}{examples}), "
+            f"a larger share than {job.max_rejected_share:g}: correct their producer, or raise "
+            "training.max_rejected_share."
+        )
+    if side == TRAINING:
+        _check_enough(job, report)
+    missing = [label for label in job.manifest.labels if label not in report.samples]
+    if missing:
+        log.warning("There is no %s sample of %s.", side, ", ".join(missing))
+
+
+def _check_enough(job: TrainingJob, report: SideReport) -> None:
+    file = f"{job.pipeline}.toml"
+    if report.total < job.batch_size:
+        raise TooFewSamples(
+            f"There are {report.total} training samples of {job.pipeline} and a batch of {file} has {job.batch_size}: "
+            "ingest more samples, or lower training.batch_size."
+        )
+    if job.manifest.task == "classification" and len(report.samples) == 1:
+        raise TooFewSamples(
+            f"All {report.total} training samples of {job.pipeline} are of the class {next(iter(report.samples))!r} "
+            f"and training.labels of {file} names {len(job.manifest.labels)}: ingest samples of the others, or correct "
+            "their labels."
+        )

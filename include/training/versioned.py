@@ -1,0 +1,147 @@
+"""A training that becomes a model version: the trainer's process on one side, MLflow on the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.artifact.result import TrainingResult
+from include.errors import MillraceError, Stopped
+from include.registry.runs import HELD_OUT, Status, TrackedRun, open_run
+from include.registry.tracking import RegistryUnavailable, check_tracking, open_registry
+from include.registry.versions import Version, register_version
+from include.storage.atomic import DiskFull
+from include.training.job import run_directory
+from include.training.launch import run_training
+from include.training.lease import lease
+from include.training.start import start_weights
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+    from include.training.job import TrainingJob
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    """A finished run and the version that was made of it."""
+
+    result: TrainingResult
+    version: Version
+
+
+def train_version(
+    job: TrainingJob,
+    connection: KafkaConnection,
+    *,
+    run: str,
+    stopped: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> TrainedVersion:
+    """Train the job in a process of its own, log it to MLflow while it goes on, and register its model version.
+
+    An attempt that is repeated continues the same MLflow run, logs no epoch twice, and registers once.
+
+    Args:
+        run: the workflow run's id; with the job it names the run's directory and its MLflow run.
+        stopped, on_progress: see `run_training`.
+
+    Raises:
+        NotMigrated, UnknownTracking, RegistryUnavailable: see `include.registry.tracking`; the first two before
+            anything is begun.
+        NoSuchVersion, WrongModel, WrongStart: what the job starts from is not there.
+        Stopped, PermanentError, MillraceError: see `run_training`.
+    """
+    check_tracking()
+    directory = run_directory(job, run)
+    tracker = _Tracker(job, run)
+
+    def on_answer(answer: dict[str, Any]) -> None:
+        tracker.take(answer)
+        on_progress(answer)
+
+    try:
+        start = None if job.start is None else start_weights(job.start)
+        result = run_training(job, connection, directory, run=run, start=start, stopped=stopped, on_progress=on_answer)
+        # Held for the case that an attempt which was given up for dead is still alive.
+        with lease(directory, stopped=stopped):
+            version = _register(tracker.run, job, result, stopped)
+        tracker.run.end("FINISHED")
+    except Stopped:
+        tracker.abandon("KILLED")
+        raise
+    except BaseException:
+        tracker.abandon("FAILED")
+        raise
+    return TrainedVersion(result, version)
+
+
+def _register(run: TrackedRun, job: TrainingJob, result: TrainingResult, stopped: Callable[[], bool]) -> Version:
+    if stopped():
+        raise Stopped("Stopped after the training and before its version was made: the next attempt makes it.")
+    return register_version(run, job, result)
+
+
+class _Tracker:
+    """Passes the trainer's answers on to MLflow, which is imported while the trainer imports torch."""
+
+    def __init__(self, job: TrainingJob, run: str) -> None:
+        self._job = job
+        self._name = run
+        self._run: TrackedRun | None = None
+
+    @property
+    def run(self) -> TrackedRun:
+        if self._run is None:
+            self._run = open_run(open_registry(), self._job, self._name)
+        return self._run
+
+    def take(self, answer: dict[str, Any]) -> None:
+        event = answer["event"]
+        if event == "process":
+            log.info("The trainer is process %d; MLflow run %s.", answer["pid"], self.run.id)
+        elif event == "started":
+            begun = "goes on" if answer["resumed"] else "begins"
+            log.info("Training %s in epoch %d on %s.", begun, answer["epoch"], answer["device"])
+        elif event == "epoch":
+            log.info(
+                "Epoch %d of %d: loss %.4f, %s, %.0f samples/s.",
+                answer["epoch"],
+                answer["epochs"],
+                answer["train_loss"],
+                ", ".join(
+                    f"held-out {name.removeprefix(HELD_OUT)} {value:.4f}"
+                    for name, value in answer.items()
+                    if name.startswith(HELD_OUT)
+                ),
+                answer["samples_per_second"],
+            )
+            self._log_epoch(answer)
+        elif event == "batches":
+            log.info(
+                "Epoch %d of %d, batch %d: loss %.4f, %.0f samples/s.",
+                answer["epoch"],
+                answer["epochs"],
+                answer["batch"],
+                answer["train_loss"],
+                answer["samples_per_second"],
+            )
+
+    def _log_epoch(self, answer: dict[str, Any]) -> None:
+        try:
+            self.run.log_epochs([answer])
+        except (RegistryUnavailable, DiskFull) as error:
+            # All epochs come with the result; a registry that is away for a minute is no reason to lose an hour.
+            log.warning("Epoch %d is logged later: %s", answer["epoch"], error)
+
+    def abandon(self, status: Status) -> None:
+        """Close the run as far as possible: what ended the training is the error that counts."""
+        if self._run is None:
+            return
+        try:
+            self._run.end(status)
+        except MillraceError as error:
+            log.warning("%s", error)

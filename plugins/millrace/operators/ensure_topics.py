@@ -1,0 +1,38 @@
+"""Create a pipeline's own topics, and see that those of others are there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from include.exactly_once.lost_ledger import refuse_new_ledger
+from include.kafka.topics import ensure_topics, refuse_missing, topic_setting
+from millrace.operators.base import PipelineOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.definition.pipeline import Pipeline
+    from include.kafka.connection import KafkaConnection
+
+
+class EnsureTopicsOperator(PipelineOperator):
+    """Create the pipeline's topics and the ledger where they are missing; existing ones stay as they are.
+
+    Topics that others fill are never created: where one is missing, nothing is made at all.
+
+    A ledger that is missing though the pipeline has published is refused: an empty one would have it done again.
+
+    Returns `{"topics": {name: "created" | "exists"}}`.
+    """
+
+    def run_step(
+        self,
+        context: Context,  # noqa: ARG002
+        pipeline: Pipeline,
+        connection: KafkaConnection,
+    ) -> dict[str, Any]:
+        refuse_missing(connection, pipeline.foreign_topics)
+        refuse_new_ledger(connection, (pipeline.predictions_topic, pipeline.dead_letters_topic))
+        requests = pipeline.topics.requests
+        largest = 0 if requests is None else int(topic_setting(connection, requests, "max.message.bytes"))
+        return {"topics": ensure_topics(connection, pipeline.topic_specs(largest))}

@@ -1,0 +1,59 @@
+"""A step that goes on, one piece of work after the other, while others disturb it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from random import Random
+
+from tests.faults.attempts import succeed
+from tests.faults.workloads import Work
+from tests.support.attempts import Workers
+
+# Within it every piece has to end, its retries and their pauses included.
+PIECE_TIMEOUT_S = 240.0
+
+
+class Flow:
+    """Pieces of one work in a thread of its own.
+
+    Attributes:
+        finished: the monotonic times at which pieces were finished.
+        retried: what failed attempts said before a retry mended it.
+    """
+
+    def __init__(self, workers: Workers, work: Work, draws: Random) -> None:
+        self.work = work
+        self.finished: list[float] = []
+        self.retried: list[str] = []
+        self._workers, self._draws = workers, draws
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+
+    def begin(self) -> None:
+        """Go on with the next piece."""
+        self._stop.clear()
+        # A daemon: when this process is interrupted, nobody waits for a step that waits for a broker.
+        self._thread = threading.Thread(target=self._go_on, name=self.work.name, daemon=True)
+        self._thread.start()
+
+    def _go_on(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.retried += succeed(self._workers, self.work.jobs(len(self.finished), self._draws))
+                self.finished.append(time.monotonic())
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits for this flow
+            self._failure = error
+
+    def finishes(self, pieces: int) -> bool:
+        """Whether so many pieces are finished; what has ended the flow is raised."""
+        if self._failure is not None:
+            raise self._failure
+        return len(self.finished) >= pieces
+
+    def end(self) -> None:
+        """Wait for the piece that it is at."""
+        self._stop.set()
+        self._thread.join(PIECE_TIMEOUT_S)
+        assert not self._thread.is_alive(), f"{self.work.name} did not end within {PIECE_TIMEOUT_S:g} s"
+        self.finishes(0)

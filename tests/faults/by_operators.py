@@ -1,0 +1,134 @@
+"""A pipeline whose steps are taken by its operators, in this process: what the DAGs do, without a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.definition.pipeline import PIPELINES, load_pipeline
+from include.errors import PermanentError
+from include.kafka.headers import write_headers
+from include.kafka.ranges import OffsetRange
+from include.prediction.predictor import Predictor
+from include.prediction.publish import PublishReport, publish_predictions
+from include.targets.classification import Classification
+from millrace.operators import EnsureTopicsOperator, FreezeRangesOperator, ProduceBatchOperator
+from tests.faults.witness import count as counted
+from tests.faults.witness import key_of, lost_and_duplicated, request_of
+from tests.plugins.conftest import Run, context_of
+from tests.support.assertions import assert_readable
+from tests.support.consumers import committed_records
+from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.tiny_pipelines import IDENTITY
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+
+PARTITIONS = 2
+INTERVAL = datetime(2026, 1, 1, tzinfo=UTC)
+
+Step = Literal["train", "predict"]
+
+
+class Operated:
+    """The bundled pipeline under another name, half of its samples as requests, and its topics.
+
+    Args:
+        pipelines: the folder that `MILLRACE_PIPELINES` names.
+    """
+
+    def __init__(self, kafka: KafkaConnection, pipelines: Path, name: str) -> None:
+        replaced = {"partitions": str(PARTITIONS), "requests_share": "0.5", "min_new_samples": "1"}
+        lines = (PIPELINES / "digits.toml").read_text(encoding="utf-8").splitlines()
+        for key, value in replaced.items():
+            lines = [f"{key} = {value}" if line.startswith(f"{key} =") else line for line in lines]
+        (pipelines / f"{name}.toml").write_text("\n".join(lines), encoding="utf-8")
+        self.kafka = kafka
+        self.pipeline = load_pipeline(name)
+        self._runs = count()
+        network = self.pipeline.model.build(self.pipeline.format.sample_shape, len(self.pipeline.training.labels))
+        self._predictor = Predictor(network.eval(), Classification(self.pipeline.training.labels), IDENTITY)
+        self.ensure_topics()
+
+    @property
+    def group(self) -> str:
+        """The consumer group that shows prediction's lag."""
+        return f"{self.kafka.environment}.{self.pipeline.name}.predict"
+
+    def ensure_topics(self) -> None:
+        EnsureTopicsOperator(task_id="t", pipeline=self.pipeline.name).execute(self._context("ingest"))
+
+    def ingest(self, *, records: int = 100, run: Run | None = None) -> dict[str, Any]:
+        """A batch of its own, or that of a run."""
+        operator = ProduceBatchOperator(task_id="t", pipeline=self.pipeline.name, records=records)
+        return operator.execute(self._context("ingest") if run is None else context_of(run))
+
+    def ask(self, requests: int, *, age_ms: int = 0) -> None:
+        """Write requests to the first partition as another application would, always under the same keys."""
+        headers = write_headers(self.pipeline.format.schema_name)
+        produce(
+            self.kafka,
+            self.pipeline.requests_topic,
+            [
+                Plain(self.pipeline.format.encode(sample.content), sample.id.encode(), headers, NOW_MS - age_ms)
+                for sample in self.pipeline.source.read(0, requests)
+            ],
+        )
+
+    def scheduled(self, name: str) -> Run:
+        """A run of ingest for a data interval that is always the same."""
+        return Run(f"{self.pipeline.name}.ingest", name, "scheduled", INTERVAL)
+
+    def freeze(self, step: Step, *, accept_lost: bool = False) -> list[OffsetRange]:
+        operator = FreezeRangesOperator(task_id="t", pipeline=self.pipeline.name, step=step, accept_lost=accept_lost)
+        return [OffsetRange.from_dict(item) for item in operator.execute(self._context(step))["ranges"]]
+
+    def publish(self, ranges: list[OffsetRange], *, accept_lost: bool = False) -> PublishReport:
+        return publish_predictions(
+            self.kafka, self.pipeline, ranges, self._predictor, run="week", accept_lost=accept_lost
+        )
+
+    def predict(self, *, accept_lost: bool = False) -> PublishReport:
+        """What a run of the predict DAG does."""
+        return self.publish(self.freeze("predict", accept_lost=accept_lost), accept_lost=accept_lost)
+
+    def requests(self) -> list[str]:
+        """The addresses of the requests that are there now."""
+        return [
+            f"{record.topic()}/{record.partition()}/{record.offset()}/0"
+            for record in committed_records(self.kafka, self.pipeline.requests_topic)
+        ]
+
+    def predicted(self, requests: list[str]) -> tuple[int, int]:
+        """What of the requests is not predicted, and what more than once."""
+        return lost_and_duplicated(requests, counted(self.kafka, self.pipeline.predictions_topic, request_of))
+
+    def sent(self, samples: int) -> tuple[int, int]:
+        """What of the source's first samples is in neither topic, and what more than once."""
+        topics = (self.pipeline.samples_topic, self.pipeline.requests_topic)
+        found = [counted(self.kafka, topic, key_of) for topic in topics]
+        return lost_and_duplicated((f"digit-{number:04d}" for number in range(samples)), found[0] + found[1])
+
+    def _context(self, workflow: str) -> Any:
+        return context_of(Run(f"{self.pipeline.name}.{workflow}", f"run-{next(self._runs)}"))
+
+
+def refused(action: Callable[[], object], kind: type[PermanentError], *named: object) -> None:
+    """Fail unless an operator, or the library below it, refuses in one sentence that names things, for good."""
+    with pytest.raises((AirflowFailException, PermanentError)) as refusal:
+        action()
+    error = refusal.value.__cause__ if isinstance(refusal.value, AirflowFailException) else refusal.value
+    assert isinstance(error, kind), repr(error)
+    assert_readable(error, *named)
+
+
+def skipped(action: Callable[[], object], text: str) -> None:
+    """Fail unless an operator skips, and says why."""
+    with pytest.raises(AirflowSkipException, match=text):
+        action()

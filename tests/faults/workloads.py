@@ -1,0 +1,198 @@
+"""What the suite disturbs: the three steps, each with as many pieces of work as it takes, and what must come of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from include.artifact.result import read_result
+from include.exactly_once import ledger
+from include.kafka.ranges import OffsetRange, freeze_ranges
+from include.kafka.topics import TopicSpec, ensure_topics
+from include.training.launch import run_training
+from tests.faults.witness import Identity, Witness, key_of, request_of
+from tests.support.attempts import Job, ingest_job, predict_job, train_job
+from tests.support.digit_trainings import PARTITIONS as TRAINING_PARTITIONS
+from tests.support.digit_trainings import fill, job_over, weights
+from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_pipeline
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+
+# Every so many-th request is no sample and has to become a dead letter.
+NO_SAMPLE_EVERY = 7
+IMAGES = 400
+
+
+class Work(ABC):
+    """One step over many pieces of work: batches, slices of the requests, or trainings.
+
+    Attributes:
+        name: of the step, as a row names it.
+        witnessed: the topics that nothing may be lost or duplicated in, and what tells their records apart.
+    """
+
+    name: str
+    witnessed: Mapping[str, Identity]
+
+    @abstractmethod
+    def jobs(self, piece: int, draws: Random) -> list[Job]:
+        """The jobs of one attempt at a piece, to be run side by side; each attempt may divide it otherwise."""
+
+    @abstractmethod
+    def verdict(self, witness: Witness, pieces: int) -> tuple[int, int]:
+        """What is lost and what duplicated when the first `pieces` pieces have been finished and no other begun."""
+
+
+class Ingest(Work):
+    """Batches of the tiny pipeline, one after the other.
+
+    Args:
+        topics: the pipeline's `[topics]`.
+        chunk: samples of a transaction.
+        pace_s: seconds that a worker waits before each of them.
+    """
+
+    name = "ingest"
+
+    def __init__(
+        self, kafka: KafkaConnection, name: str, *, records: int, chunk: int, pace_s: float = 0, **topics: Any
+    ) -> None:
+        self._kafka, self._records, self._chunk, self._pace_s = kafka, records, chunk, pace_s
+        self._pipeline = tiny_pipeline(name, total=1_000_000, topics={"partitions": 2, **topics})
+        ensure_topics(kafka, self._pipeline.topic_specs())
+        self.witnessed = {self._pipeline.samples_topic: key_of, self._pipeline.requests_topic: key_of}
+
+    def jobs(self, piece: int, draws: Random) -> list[Job]:  # noqa: ARG002 - a batch has one worker
+        job = ingest_job(
+            self._kafka,
+            self._pipeline,
+            f"batch-{piece}",
+            records=self._records,
+            chunk=self._chunk,
+            pace_s=self._pace_s,
+        )
+        return [job]
+
+    def verdict(self, witness: Witness, pieces: int) -> tuple[int, int]:
+        wanted = [sample_id(number) for number in range(pieces * self._records)]
+        return witness.verdict({tuple(self.witnessed): wanted})
+
+
+class Prediction(Work):
+    """Slices of a topic of requests that is filled beforehand.
+
+    An attempt takes its partitions in any order, by one worker or by one for each.
+
+    Args:
+        pieces: how many there are at most.
+        requests: of a piece, in each partition.
+        control: see `tests.support.attempts.predict_job`.
+    """
+
+    name = "prediction"
+
+    def __init__(
+        self,
+        kafka: KafkaConnection,
+        name: str,
+        *,
+        pieces: int,
+        requests: int,
+        chunk: int,
+        pace_s: float = 0,
+        control: bool = False,
+        **topics: Any,
+    ) -> None:
+        self._kafka, self._requests, self._pace_s, self._control = kafka, requests, pace_s, control
+        self._pipeline = tiny_pipeline(
+            name, topics={"partitions": 2, **topics}, prediction={"chunk_samples": chunk, "max_rejected_share": 1.0}
+        )
+        ensure_topics(kafka, self._pipeline.topic_specs())
+        self.witnessed = {self._pipeline.predictions_topic: request_of, self._pipeline.dead_letters_topic: request_of}
+        for partition in range(2):
+            produce(
+                kafka,
+                self._pipeline.requests_topic,
+                (_request(partition, number) for number in range(pieces * requests)),
+                partition=partition,
+            )
+        self._all = freeze_ranges(kafka, self._pipeline.requests_topic)
+
+    def jobs(self, piece: int, draws: Random) -> list[Job]:
+        start, end = piece * self._requests, (piece + 1) * self._requests
+        assert end <= self._all[0].end, f"there are {self._all[0].end} requests a partition, piece {piece} needs {end}"
+        slices = [replace(item, start=start, end=end) for item in self._all]
+        draws.shuffle(slices)
+        divided = [[item] for item in slices] if draws.random() < 0.5 else [slices]
+        return [self._job(ranges) for ranges in divided]
+
+    def _job(self, ranges: list[OffsetRange]) -> Job:
+        return predict_job(self._kafka, self._pipeline, ranges, pace_s=self._pace_s, control=self._control)
+
+    def verdict(self, witness: Witness, pieces: int) -> tuple[int, int]:
+        asked = [(item, offset) for item in self._all for offset in range(pieces * self._requests)]
+        wanted: dict[bool, list[str]] = {True: [], False: []}
+        for item, offset in asked:
+            wanted[_is_sample(offset)].append(f"{item.topic}/{item.partition}/{offset}/0")
+        return witness.verdict(
+            {(self._pipeline.predictions_topic,): wanted[True], (self._pipeline.dead_letters_topic,): wanted[False]}
+        )
+
+
+class Training(Work):
+    """The same training of a second again and again, each time in a run of its own.
+
+    Args:
+        folder: for the runs.
+        fresh: see `tests.support.attempts.train_job`.
+    """
+
+    name = "training"
+
+    def __init__(
+        self,
+        kafka: KafkaConnection,
+        name: str,
+        folder: Path,
+        *,
+        epochs: int = 8,
+        fresh: bool = False,
+        replication: int = 1,
+    ) -> None:
+        self._kafka, self._folder, self._fresh = kafka, folder, fresh
+        ensure_topics(kafka, [TopicSpec(name, TRAINING_PARTITIONS, replication), ledger.ledger_topic(replication)])
+        fill(kafka, name, IMAGES)
+        self._topic = name
+        self.witnessed = {name: key_of}
+        self._job = job_over(kafka, name, epochs=epochs, checkpoint_batches=2)
+        # Never disturbed, and by an interpreter of its own, as outside tests.
+        self._reference = weights(run_training(self._job, kafka, folder / "reference", run="faults").model_directory)
+
+    def jobs(self, piece: int, draws: Random) -> list[Job]:  # noqa: ARG002 - a run has one worker
+        return [train_job(self._kafka, self._job, self._folder / str(piece), fresh=self._fresh)]
+
+    def verdict(self, witness: Witness, pieces: int) -> tuple[int, int]:
+        """Weights that differ from those of the undisturbed run count as lost."""
+        results = [read_result(self._folder / str(piece), self._job) for piece in range(pieces)]
+        same = sum(1 for result in results if result and weights(result.model_directory) == self._reference)
+        lost, duplicated = witness.verdict({(self._topic,): [f"digit-{number:04d}" for number in range(IMAGES)]})
+        return lost + pieces - same, duplicated
+
+
+def _is_sample(number: int) -> bool:
+    return number % NO_SAMPLE_EVERY != NO_SAMPLE_EVERY // 2
+
+
+def _request(partition: int, number: int) -> Plain:
+    return Plain(
+        key=f"request-{partition}-{number}".encode(),
+        value=numbers(number).tobytes() if _is_sample(number) else b"no sample",
+        headers=[("schema", SCHEMA)],
+        timestamp_ms=NOW_MS + number,
+    )

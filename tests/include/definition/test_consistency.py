@@ -1,0 +1,110 @@
+"""A file's tables fit each other: who fills which topic, how its records are read, and when anybody looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.definition.pipeline import InvalidPipeline, Pipeline, read_pipeline
+from tests.support.external_topics import ARTICLE
+
+SOURCE = '[source]\nkind = "digits"\n'
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text):
+        (tmp_path / "theirs.toml").write_text(text)
+        return read_pipeline(tmp_path / "theirs.toml")
+
+    return read
+
+
+def test_a_pipeline_may_live_from_topics_of_others_alone(read):
+    pipeline = read(ARTICLE)
+
+    assert isinstance(pipeline, Pipeline), pipeline
+    assert (pipeline.samples_topic, pipeline.requests_topic) == ("image_topic", "image_topic")
+    assert pipeline.foreign_topics == ("image_topic", "image_labels")
+    own = {spec.name for spec in pipeline.topic_specs()}
+    assert own == {"theirs.predictions", "theirs.dead-letters", "millrace.ledger"}
+
+
+def test_the_dead_letters_of_others_requests_have_room_for_the_largest(read):
+    specs = {spec.name: spec for spec in read(ARTICLE).topic_specs(10_000_000)}
+
+    assert int(specs["theirs.dead-letters"].config["max.message.bytes"]) > 10_000_000
+
+
+def test_requests_alone_may_be_somebody_else_s(read):
+    text = ARTICLE.replace('samples = "image_topic"\n', "").replace('schedule = "0 2 * * *"\n', "")
+    text = text.replace('[labels]\nkind = "topic"\ntopic = "image_labels"\n', "")
+
+    pipeline = read(f"{text}{SOURCE}[ingest]\nrequests_share = 0\n")
+
+    assert isinstance(pipeline, Pipeline), pipeline
+    assert pipeline.record_layout("theirs.samples").envelope.kind == "millrace"
+    assert pipeline.record_layout("image_topic").envelope.kind == "bare"
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "told"),
+    [
+        ('samples = "image_topic"\n', "", ["source: field required", "samples under [topics]"]),
+        ("[model]", f"{SOURCE}[model]", ["topics.samples = 'image_topic'", "[source]"]),
+        ("[model]", "[ingest]\nrecords = 10\n[model]", ["ingest", "no [source]"]),
+        ('schedule = "0 2 * * *"', "", ["training.schedule: field required", "0 * * * *"]),
+        ('schedule = "*/10 * * * *"', "", ["prediction.schedule: field required"]),
+        ('"0 2 * * *"', '"daily"', ["training.schedule = 'daily'", "five fields"]),
+        ('topic = "image_labels"', 'topic = "image_topic"', ["labels.topic = 'image_topic'", "name one of labels"]),
+        ('topic = "image_labels"', 'topic = "millrace.ledger"', ["labels.topic = 'millrace.ledger'", "name theirs"]),
+        ('topic = "image_labels"', 'topic = "image labels"', ["labels.topic = 'image labels'", "pattern"]),
+        ('topic = "image_labels"', "", ["labels.topic", "required"]),
+        (
+            'kind = "topic"\ntopic = "image_labels"',
+            'kind = "field"\nname = "digit"',
+            ["labels.name = 'digit'"],
+        ),
+        ('kind = "topic"\ntopic', "topic", ["labels.kind", "required", "field, header, topic"]),
+        ('requests = "image_topic"', 'requests = "theirs.predictions"', ["topics.requests = 'theirs.predictions'"]),
+        ('requests = "image_topic"', 'requests = ".."', ["topics.requests = '..'"]),
+        ('kind = "bare"', 'kind = "xml"', ["envelope.kind = 'xml'", "bare", "json", "millrace"]),
+        ('kind = "bare"', 'kind = "json"', ["envelope.content", "required"]),
+        ('kind = "bare"', 'kind = "json"\ncontent = "a..b"', ["envelope.content = 'a..b'", "pattern"]),
+        ("[model]", '[signing]\nconnection = "keys"\n[model]', ["labels.topic = 'image_labels'", "[signing]"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_does_not_fit_is_told_with_what_to_do(read, replaced, by, told):
+    assert ARTICLE.count(replaced) == 1, replaced
+
+    invalid = read(ARTICLE.replace(replaced, by))
+
+    assert isinstance(invalid, InvalidPipeline), "it is valid"
+    (fault,) = invalid.faults
+    for part in told:
+        assert part.lower() in fault.lower(), fault
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ("", []),
+        ("[envelope]\nkind = 'bare'", ["envelope", "[topics] names none"]),
+        ("[labels]\nkind = 'header'\nname = 'class'", ["labels", "topics.samples names none"]),
+        ("[prediction]\nschedule = '0 * * * *'", ["prediction.schedule", "remove the key"]),
+        (
+            "[topics]\nrequests = 't'\n[prediction]\nschedule = '0 * * * *'",
+            ["ingest.requests_share = 0.1", "set 0"],
+        ),
+    ],
+    ids=["nothing", "envelope", "labels", "schedule", "sharing"],
+)
+def test_where_millrace_fills_the_topics_nothing_is_said_of_others(read, tables, told):
+    plain = 'description = "d"\n[format]\nkind = "text.utf8"\nlength = 9\n[model]\nkind = "convnet"\n'
+
+    found = read(f'{plain}[training]\nlabels = ["a", "b"]\n{SOURCE}{tables}\n')
+
+    faults = found.faults if isinstance(found, InvalidPipeline) else ()
+    assert len(faults) == bool(told), faults
+    for part in told:
+        assert part in faults[0]

@@ -1,0 +1,121 @@
+"""A step's position in a topic is kept in the ledger, and belongs to one incarnation of that topic."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.exactly_once.ledger import ledger_topic
+from include.exactly_once.progress import (
+    count_records,
+    position_in,
+    progress_entry,
+    read_progress,
+    record_progress,
+    refuse_truncated,
+)
+from include.kafka.connection import KafkaConnection
+from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
+from include.kafka.ranges import OffsetRange, freeze_ranges
+from include.kafka.topics import ensure_topics
+from tests.support.assertions import assert_readable
+from tests.support.consumers import committed_records
+from tests.support.producers import Plain, abort, commit, produce
+
+ITEM = OffsetRange("shoes", "id-of-shoes", 2, 10, 20)
+
+
+@pytest.mark.parametrize(("position", "expected"), [(10, 10), (15, 15), (20, 20)])
+def test_work_goes_on_at_the_position(position, expected):
+    assert position_in(ITEM, progress_entry(ITEM, position, "run")) == expected
+
+
+def test_a_position_behind_a_range_is_brought_to_its_end():
+    assert position_in(ITEM, progress_entry(ITEM, 25, "run")) == 20
+
+
+def test_offsets_that_were_removed_before_the_work_are_told_and_can_be_accepted():
+    entry = progress_entry(ITEM, 3, "run")
+
+    with pytest.raises(RangeUnavailable, match="worked through to offset 3 and its range begins at 10"):
+        position_in(ITEM, entry)
+    assert position_in(ITEM, entry, accept_lost=True) == 10
+
+
+def test_a_position_in_another_incarnation_is_refused():
+    entry = progress_entry(OffsetRange("shoes", "id-of-old-shoes", 2, 0, 20), 20, "run")
+
+    with pytest.raises(TopicRecreated) as refusal:
+        position_in(ITEM, entry)
+
+    assert_readable(refusal.value, "shoes", "id-of-shoes", "id-of-old-shoes", "partition 2", "offset 20")
+
+
+def test_the_leader_epoch_is_kept_where_it_is_known():
+    assert progress_entry(ITEM, 12, "run", leader_epoch=4)["leader_epoch"] == 4
+    assert "leader_epoch" not in progress_entry(ITEM, 12, "run")
+
+
+@pytest.fixture
+def ranges(kafka, new_topic):
+    topic = new_topic(partitions=3)
+    ensure_topics(kafka, [ledger_topic()])
+    produce(kafka, topic, [Plain()] * 4, partition=0)
+    produce(kafka, topic, [Plain()] * 2, partition=2)
+    return freeze_ranges(kafka, topic)
+
+
+def test_a_log_that_ends_before_the_position_is_refused(kafka, ranges):
+    """Or the next records would be taken for done."""
+    item = ranges[0]
+
+    with pytest.raises(LogTruncated) as refusal:
+        refuse_truncated(kafka, item, progress_entry(item, item.end + 1, "run"))
+
+    assert_readable(refusal.value, item.topic, "partition 0", f"offset {item.end + 1}", f"[0, {item.end})")
+
+
+def test_a_position_that_a_later_run_has_reached_is_no_loss(kafka, ranges):
+    produce(kafka, ranges[0].topic, [Plain()] * 3)
+
+    refuse_truncated(kafka, ranges[0], progress_entry(ranges[0], ranges[0].end + 3, "a later run"))
+
+
+def test_progress_is_found_again_by_partition(kafka, new_name, ranges):
+    pipeline = new_name()
+    record_progress(kafka, pipeline, "train", ranges[:2], "run 1")
+
+    found = read_progress(kafka, pipeline, "train", ranges)
+
+    assert found == {
+        item.partition: {"topic_id": item.topic_id, "position": item.end, "run": "run 1"} for item in ranges[:2]
+    }
+
+
+def test_progress_of_another_step_or_environment_is_another(kafka, new_name, ranges):
+    pipeline = new_name()
+    record_progress(kafka, pipeline, "train", ranges, "run 1")
+    production = KafkaConnection(kafka.settings, timeout_s=10, environment="production")
+
+    assert read_progress(kafka, pipeline, "predict", ranges) == {}
+    assert read_progress(production, pipeline, "train", ranges) == {}
+
+
+def test_records_are_counted_and_not_offsets(kafka, new_topic):
+    topic = new_topic()
+    commit(kafka, topic, [Plain()] * 3)
+    abort(kafka, topic, [Plain()] * 50)
+    commit(kafka, topic, [Plain()] * 4)
+    committed_records(kafka, topic)
+    item = freeze_ranges(kafka, topic)[0]
+    assert item.offsets == 3 + 1 + 50 + 1 + 4 + 1
+
+    assert count_records(kafka, "test", [item], enough=1000) == 7
+
+
+def test_counting_ends_when_there_are_enough(kafka, new_topic):
+    topic = new_topic(partitions=2)
+    produce(kafka, topic, [Plain()] * 10, partition=0)
+    first, _ = freeze_ranges(kafka, topic)
+    never_ends = OffsetRange(topic, first.topic_id, 1, 0, 10)
+
+    assert count_records(kafka, "test", [first, never_ends], enough=10) >= 10

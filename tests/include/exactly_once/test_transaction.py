@@ -1,0 +1,331 @@
+"""Everything in a transaction becomes visible together, or nothing does, and only its newest owner may commit."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from include.errors import Stopped
+from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.connection import KafkaConnection
+from include.kafka.dead_letters import EXTRA_BYTES
+from include.kafka.errors import BrokerUnavailable, Fenced, RecordTooLarge, TopicMissing, TransactionFailed
+from include.kafka.headers import OutgoingRecord
+from include.kafka.topics import TopicSpec, ensure_topics
+from include.local.broker import running_cluster
+from tests.support.assertions import assert_readable
+from tests.support.consumers import committed_records, written
+from tests.support.producers import NOW_MS
+
+
+def values(kafka, topic):
+    return [record.value() for record in committed_records(kafka, topic)]
+
+
+def write(writer, *records):
+    """One transaction of the writer."""
+    with writer.transaction():
+        for record in records:
+            writer.produce(record)
+
+
+def fail(writer, *records, meanwhile=lambda: None):
+    """A transaction that fails of itself when its records lie in the log."""
+    with writer.transaction():
+        for record in records:
+            writer.produce(record)
+        writer._producer.flush(10)
+        meanwhile()
+        raise ZeroDivisionError
+
+
+def test_a_transaction_is_visible_when_its_block_ends(kafka, new_topic):
+    topic = new_topic()
+
+    with TransactionalWriter(kafka, topic) as writer, writer.transaction():
+        writer.produce(OutgoingRecord(topic, b"key", b"one", [("header", b"content")], timestamp_ms=NOW_MS))
+        writer.produce(OutgoingRecord(topic, b"key", b"two"))
+
+    one, two = committed_records(kafka, topic)
+    assert (one.key(), one.value(), one.headers(), one.timestamp()[1]) == (
+        b"key",
+        b"one",
+        [("header", b"content")],
+        NOW_MS,
+    )
+    assert two.value() == b"two"
+
+
+def test_several_topics_become_visible_together(kafka, new_topic):
+    left, right = new_topic(), new_topic(partitions=2)
+
+    with TransactionalWriter(kafka, left) as writer:
+        write(writer, OutgoingRecord(left, None, b"1"), OutgoingRecord(right, None, b"2", partition=1))
+        with pytest.raises(ZeroDivisionError):
+            fail(writer, OutgoingRecord(left, None, b"3"), OutgoingRecord(right, None, b"4", partition=1))
+
+    assert values(kafka, left) == [b"1"]
+    assert values(kafka, right) == [b"2"]
+
+
+def test_a_stop_that_comes_before_the_commit_takes_back_what_lies_in_the_log(kafka, new_topic):
+    topic = new_topic()
+    stop = []
+
+    with TransactionalWriter(kafka, topic, stopped=lambda: bool(stop)) as writer:
+        write(writer, OutgoingRecord(topic, None, b"before"))
+        stop.append(True)
+        with pytest.raises(Stopped) as stopped:
+            write(writer, OutgoingRecord(topic, None, b"after"))
+
+    assert_readable(stopped.value, topic)
+    assert values(kafka, topic) == [b"before"]
+
+
+def test_an_exception_in_the_block_takes_back_what_lies_in_the_log(kafka, new_topic):
+    topic = new_topic()
+
+    with TransactionalWriter(kafka, topic) as writer, pytest.raises(ZeroDivisionError):
+        fail(writer, OutgoingRecord(topic, None, b"value"))
+
+    assert values(kafka, topic) == []
+    assert written(kafka, topic, [0]) == {0: 2}, "the record and the marker that takes it back"
+
+
+def test_a_writer_commits_again_after_an_abort(kafka, new_topic):
+    topic = new_topic()
+
+    with TransactionalWriter(kafka, topic) as writer:
+        with pytest.raises(ZeroDivisionError):
+            fail(writer, OutgoingRecord(topic, None, b"aborted"))
+        write(writer, OutgoingRecord(topic, None, b"committed"))
+
+    assert values(kafka, topic) == [b"committed"]
+
+
+def test_a_second_owner_fences_the_first(kafka, new_topic):
+    topic = new_topic()
+
+    def be_overtaken():
+        with TransactionalWriter(kafka, topic) as zombie, zombie.transaction():
+            zombie.produce(OutgoingRecord(topic, None, b"of the zombie"))
+            zombie._producer.flush(10)
+            with TransactionalWriter(kafka, topic) as owner:
+                write(owner, OutgoingRecord(topic, None, b"of the owner"))
+
+    with pytest.raises(Fenced) as refusal:
+        be_overtaken()
+
+    assert_readable(refusal.value, topic)
+    assert values(kafka, topic) == [b"of the owner"]
+
+
+def test_an_owner_that_fails_says_why_though_it_is_fenced(kafka, new_topic):
+    """What was raised first is what a person reads, however the clean-up goes."""
+    topic = new_topic()
+
+    def overtake():
+        with TransactionalWriter(kafka, topic):
+            pass
+
+    def fail_overtaken():
+        with TransactionalWriter(kafka, topic) as zombie:
+            fail(zombie, OutgoingRecord(topic, None, b"value"), meanwhile=overtake)
+
+    with pytest.raises(ZeroDivisionError):
+        fail_overtaken()
+
+    assert values(kafka, topic) == []
+
+
+def test_an_owner_that_was_fenced_never_commits(kafka, new_topic):
+    topic = new_topic()
+
+    with TransactionalWriter(kafka, topic) as zombie:
+        with TransactionalWriter(kafka, topic):
+            pass
+        for _ in range(2):
+            with pytest.raises((Fenced, TransactionFailed)) as refusal:
+                write(zombie, OutgoingRecord(topic, None, b"value"))
+            assert_readable(refusal.value, topic)
+
+    assert values(kafka, topic) == []
+
+
+def test_other_ids_do_not_fence_each_other(kafka, new_topic):
+    topic = new_topic()
+
+    with (
+        TransactionalWriter(kafka, f"{topic}.0") as left,
+        TransactionalWriter(kafka, f"{topic}.1") as right,
+        left.transaction(),
+        right.transaction(),
+    ):
+        left.produce(OutgoingRecord(topic, None, b"left"))
+        right.produce(OutgoingRecord(topic, None, b"right"))
+
+    assert sorted(values(kafka, topic)) == [b"left", b"right"]
+
+
+def test_an_oversize_record_is_refused_before_it_is_sent(kafka, new_topic):
+    topic = new_topic(max_message_bytes=2000)
+
+    with TransactionalWriter(kafka, topic) as writer:
+        record = OutgoingRecord(topic, b"number 17", b"x" * 2000)
+        with pytest.raises(RecordTooLarge) as refusal:
+            writer.check_size(record)
+
+    assert_readable(refusal.value, topic, "number 17", f"{record.size_bound} bytes", "2000 bytes", "max.message.bytes")
+    assert written(kafka, topic, [0]) == {}
+
+
+def test_an_oversize_key_is_not_told_in_full(kafka, new_topic):
+    topic = new_topic(max_message_bytes=2000)
+
+    with TransactionalWriter(kafka, topic) as writer, pytest.raises(RecordTooLarge) as refusal:
+        writer.check_size(OutgoingRecord(topic, b"k" * 100_000, b"value"))
+
+    assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("limit", [1024, 65_536, 3_000_000])
+def test_a_record_of_the_largest_size_is_taken(kafka, new_topic, limit):
+    """The bound has to hold for content that does not compress, above all beyond librdkafka's own limit of 1 MB."""
+    topic = new_topic(max_message_bytes=limit)
+    headers = [("schema", b"tensor.raw/1"), ("label", b"a")]
+    without_value = OutgoingRecord(topic, b"key", b"", headers).size_bound
+    record = OutgoingRecord(topic, b"key", os.urandom(limit - without_value), headers)
+    assert record.size_bound == limit
+
+    with TransactionalWriter(kafka, topic, topics=[topic]) as writer:
+        writer.check_size(record)
+        with writer.transaction():
+            writer.produce(record)
+
+    assert values(kafka, topic) == [record.value]
+
+
+def test_many_records_for_a_topic_of_small_batches_are_taken(kafka, new_topic):
+    """The broker holds a batch to the limit of a record, and a client's batches are 1 MB unless it is told."""
+    topic = new_topic(max_message_bytes=20_000)
+
+    with TransactionalWriter(kafka, topic, topics=[topic]) as writer, writer.transaction():
+        for _ in range(200):
+            writer.produce(OutgoingRecord(topic, None, os.urandom(784)))
+
+    assert len(values(kafka, topic)) == 200
+
+
+def test_a_dead_letter_topic_takes_what_its_source_took(kafka, new_topic):
+    source, larger = new_topic(max_message_bytes=1_048_576), new_topic(max_message_bytes=1_048_576 + EXTRA_BYTES)
+    value = os.urandom(1_048_576 - 1000)
+
+    with TransactionalWriter(kafka, source, topics=[source, larger]) as writer, writer.transaction():
+        writer.produce(OutgoingRecord(source, None, value))
+        writer.produce(OutgoingRecord(larger, None, value, [("dead-letter-error", b"x" * 1024)]))
+
+    assert values(kafka, source) == values(kafka, larger) == [value]
+
+
+def test_a_missing_topic_is_told_before_anything_is_written(kafka, new_name):
+    topic = new_name()
+
+    with pytest.raises(TopicMissing) as refusal, TransactionalWriter(kafka, topic, topics=[topic]):
+        pass
+
+    assert_readable(refusal.value, topic)
+
+
+def test_a_topic_that_is_missing_fails_the_commit(kafka, new_topic, new_name):
+    """A record that was not delivered takes the whole transaction with it, however many others were."""
+    there, missing = new_topic(), new_name()
+    impatient = KafkaConnection({**kafka.settings, "topic.metadata.propagation.max.ms": 500}, timeout_s=10)
+
+    with TransactionalWriter(impatient, there) as writer, pytest.raises(TransactionFailed) as refusal:
+        write(writer, OutgoingRecord(there, None, b"value"), OutgoingRecord(missing, None, b"value"))
+
+    assert_readable(refusal.value, there, missing)
+    assert values(kafka, there) == []
+
+
+@pytest.fixture
+def pause(broker):
+    """Lets the broker stand still, as a machine does that swaps; it goes on when the test ends."""
+    yield broker.nodes[0].pause
+    broker.nodes[0].resume()
+
+
+def test_a_broker_that_does_not_answer_the_commit_is_no_success(kafka, broker, pause, new_topic):
+    impatient = KafkaConnection(kafka.settings, timeout_s=1)
+    topic = new_topic()
+
+    def lose_the_broker():
+        with TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer:
+            pause()
+            write(writer, OutgoingRecord(topic, None, b"value"))
+
+    with pytest.raises((BrokerUnavailable, TransactionFailed)) as refusal:
+        lose_the_broker()
+
+    assert_readable(refusal.value, topic)
+    broker.nodes[0].resume()
+    with TransactionalWriter(kafka, topic):
+        assert values(kafka, topic) == [], "the next owner takes back what the last one left"
+
+
+def test_a_failure_while_the_broker_is_away_ends_in_time(kafka, pause, new_topic):
+    """Aborting has to wait for the broker, and must not wait for ever."""
+    impatient = KafkaConnection(kafka.settings, timeout_s=1)
+    topic = new_topic()
+    paused_at = []
+
+    def stand_still():
+        paused_at.append(time.monotonic())
+        pause()
+
+    def fail_without_broker():
+        with TransactionalWriter(impatient, topic, transaction_timeout_s=1) as writer:
+            fail(writer, OutgoingRecord(topic, None, b"value"), meanwhile=stand_still)
+
+    with pytest.raises(ZeroDivisionError):
+        fail_without_broker()
+
+    assert time.monotonic() - paused_at[0] < 5
+
+
+def test_group_offsets_are_committed_with_the_transaction(kafka, new_topic, new_name):
+    topic, group = new_topic(), new_name()
+
+    def group_offset():
+        consumer = Consumer({**kafka.settings, "group.id": group})
+        try:
+            return consumer.committed([TopicPartition(topic, 0)], timeout=10)[0].offset
+        finally:
+            consumer.close()
+
+    with TransactionalWriter(kafka, topic) as writer, kafka.consumer(group) as consumer:
+        with pytest.raises(ZeroDivisionError):
+            fail(writer, meanwhile=lambda: writer.send_offsets(consumer, [TopicPartition(topic, 0, 41)]))
+        assert group_offset() < 0
+        with writer.transaction():
+            writer.send_offsets(consumer, [TopicPartition(topic, 0, 42)])
+
+    assert group_offset() == 42
+
+
+def test_group_offsets_that_no_broker_takes_are_given_up_in_time(tmp_path):
+    """The client itself waits for a group's coordinator for ever, whatever timeout it was given."""
+    impossible = {"offsets.topic.replication.factor": 3}
+    with running_cluster(tmp_path, nodes=1, properties=impossible) as cluster:
+        impatient = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=3)
+        ensure_topics(impatient, [TopicSpec("topic")])
+        with impatient.consumer("group") as consumer, TransactionalWriter(impatient, "writer") as writer:
+            began = time.monotonic()
+            with pytest.raises(BrokerUnavailable) as refusal, writer.transaction():
+                writer.send_offsets(consumer, [TopicPartition("topic", 0, 1)])
+            assert time.monotonic() - began < 3 + 2
+
+    assert_readable(refusal.value, "writer", "3 s", cluster.bootstrap_servers)

@@ -1,0 +1,127 @@
+"""Directories that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from include.errors import PermanentError
+from include.storage.atomic import (
+    ASIDE,
+    DiskFull,
+    explained_if_full,
+    files_digest,
+    remove_leftovers,
+    require_room,
+    whole_directory,
+)
+from include.storage.state import PROJECT_ROOT
+from tests.support.assertions import assert_readable
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from include.storage.atomic import whole_directory
+with whole_directory(Path(sys.argv[1])) as aside:
+    (aside / "file").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_it_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "made" / "target"
+    with whole_directory(target) as aside:
+        (aside / "inner").mkdir()
+        (aside / "inner" / "file").write_text("whole")
+        assert not target.exists()
+    assert (target / "inner" / "file").read_text() == "whole"
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), whole_directory(tmp_path / "target"):
+        raise OSError("disk full")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["disk", "quota", "told by a library"],
+)
+def test_a_full_disk_is_one_sentence_with_what_is_needed_and_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    def write_a_part() -> None:
+        with whole_directory(tmp_path / "target", size=10**18) as aside:
+            (aside / "file").write_text("a part")
+            raise error
+
+    with pytest.raises(DiskFull) as refused:
+        write_a_part()
+    assert not isinstance(refused.value, PermanentError)
+    assert_readable(refused.value, tmp_path / "target", 10**18, "are free")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_takes_more_than_its_bytes_is_not_said_to_fit(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DiskFull, match=r"needs more than the \d+ bytes that are free"),
+        explained_if_full(tmp_path, size=1),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_another_error_passes_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), explained_if_full(tmp_path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_room_is_asked_for_before_anything_is_written(tmp_path: Path) -> None:
+    require_room(tmp_path / "target", [1, 2, 3])
+    with pytest.raises(DiskFull) as refused:
+        require_room(tmp_path / "not" / "made" / "yet", [10**18, 1])
+    assert_readable(refused.value, tmp_path / "not" / "made" / "yet", "are free")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_was_killed_leaves_only_what_can_be_told_apart(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(target)], cwd=PROJECT_ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not target.exists()
+    assert [path.name.startswith(ASIDE) for path in tmp_path.iterdir()] == [True]
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with whole_directory(target) as aside:
+        (aside / "file").write_text("first")
+    with pytest.raises(FileExistsError, match="exists already"), whole_directory(target) as aside:
+        (aside / "file").write_text("second")
+    assert (target / "file").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_digest_binds_names_contents_and_their_order(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("2")
+    before = files_digest(tmp_path, ("a", "b"))
+    assert before != files_digest(tmp_path, ("b", "a"))
+    (tmp_path / "a").write_text("2")
+    (tmp_path / "b").write_text("1")
+    assert before != files_digest(tmp_path, ("a", "b"))
+
+
+def test_a_missing_file_has_no_digest(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files_digest(tmp_path, ("a",))

@@ -1,0 +1,31 @@
+"""`new-pipeline` as a person runs it: what it writes and says, or why it refuses."""
+
+from __future__ import annotations
+
+from typer.testing import CliRunner
+
+from include.__main__ import app
+from include.definition.pipeline import Pipeline, read_pipeline
+from tests.support.assertions import assert_readable
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["new-pipeline", *arguments])
+
+
+def made(pipelines, *arguments, name="flowers"):
+    """The pipeline of the file that was written, and what was said."""
+    ran = run(name, *arguments)
+    assert ran.exit_code == 0, ran.output
+    pipeline = read_pipeline(pipelines / f"{name}.toml")
+    assert isinstance(pipeline, Pipeline), pipeline
+    return pipeline, ran.output
+
+
+def refused(pipelines, *arguments, names, name="flowers"):
+    before = sorted(pipelines.iterdir()) if pipelines.is_dir() else []
+    ran = run(name, *arguments)
+    assert ran.exit_code == 1, ran.output
+    assert_readable(ValueError(ran.stderr.strip()), *names)
+    assert ran.stdout == ""
+    assert sorted(pipelines.iterdir() if pipelines.is_dir() else []) == before

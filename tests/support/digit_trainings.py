@@ -1,0 +1,79 @@
+"""Small trainings on real handwriting: a topic of labelled images, and jobs over it that take a second."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.definition.pipeline import PIPELINES, Pipeline, read_pipeline
+from include.kafka.headers import write_headers
+from include.kafka.ranges import freeze_ranges
+from include.models.convnet import ConvNet
+from include.training.job import TrainingJob
+from tests.support.producers import Plain, produce
+
+if TYPE_CHECKING:
+    from include.kafka.connection import KafkaConnection
+    from include.sources.base import SourceSample
+
+PARTITIONS = 2
+
+
+def handwriting() -> Pipeline:
+    """The bundled pipeline with a smaller network."""
+    pipeline = read_pipeline(PIPELINES / "digits.toml")
+    assert isinstance(pipeline, Pipeline), pipeline
+    return pipeline.model_copy(update={"model": ConvNet(channels=(8,), hidden=32, dropout=0.1)})
+
+
+def fill(
+    kafka: KafkaConnection,
+    topic: str,
+    samples: int,
+    label: Callable[[SourceSample], str | None] = attrgetter("label"),
+    start: int = 0,
+) -> None:
+    """Write images of the set, labelled as it is or by `label`, over the partitions of a topic."""
+    pipeline = handwriting()
+    records = [
+        Plain(
+            key=sample.id.encode(),
+            value=pipeline.format.encode(sample.content),
+            headers=write_headers(pipeline.format.schema_name, label=label(sample)),
+        )
+        for sample in pipeline.source.read(start, samples)
+    ]
+    for partition in range(PARTITIONS):
+        produce(kafka, topic, itertools.islice(records, partition, None, PARTITIONS), partition=partition)
+
+
+def job_over(kafka: KafkaConnection, topic: str, pipeline: Pipeline | None = None, **replaced: Any) -> TrainingJob:
+    """A job over all that the topic holds: 4 epochs of about 10 batches, unless `replaced`."""
+    job = TrainingJob.of(pipeline or handwriting(), freeze_ranges(kafka, topic))
+    return job.model_copy(update={"epochs": 4, "batch_size": 32, "learning_rate": 0.02, "threads": 1, **replaced})
+
+
+def weights(model_directory: Path) -> bytes:
+    return (model_directory / "weights.safetensors").read_bytes()
+
+
+class Events(list[dict[str, Any]]):
+    """Progress as it was told; `on` calls back at the first event of a name."""
+
+    def __init__(self, **on: Callable[[], object]) -> None:
+        super().__init__()
+        self._on = on
+
+    def __call__(self, answer: dict[str, Any]) -> None:
+        self.append(answer)
+        if callback := self._on.pop(answer["event"], None):
+            callback()
+
+    def named(self, name: str) -> Iterator[dict[str, Any]]:
+        return (event for event in self if event["event"] == name)
+
+    def first(self, name: str) -> dict[str, Any]:
+        return next(self.named(name))

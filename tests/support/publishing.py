@@ -1,0 +1,79 @@
+"""Requests to predict, and what the topics hold when they were published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from include.exactly_once import ledger
+from include.exactly_once.progress import progress_key
+from include.kafka.ranges import OffsetRange, freeze_ranges
+from include.prediction.limits import PublishReport
+from include.prediction.publish import STEP, publish_predictions
+from tests.support.consumers import committed_records
+from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id
+
+if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
+    from include.kafka.connection import KafkaConnection
+    from include.prediction.predictor import Predictor
+
+
+def request(number: int, **changed: Any) -> Plain:
+    plain = Plain(
+        key=sample_id(number).encode(),
+        value=numbers(number).tobytes(),
+        headers=[("schema", SCHEMA)],
+        timestamp_ms=NOW_MS + number,
+    )
+    return replace(plain, **changed)
+
+
+def no_sample(number: int) -> Plain:
+    return request(number, value=b"123")
+
+
+def ask(kafka: KafkaConnection, pipeline: Pipeline, *requests: Plain, partition: int = 0) -> list[OffsetRange]:
+    """Write requests, and freeze what is in the topic."""
+    produce(kafka, pipeline.requests_topic, requests, partition=partition)
+    return freeze_ranges(kafka, pipeline.requests_topic)
+
+
+def publish(
+    kafka: KafkaConnection, pipeline: Pipeline, ranges: Sequence[OffsetRange], predictor: Predictor, **arguments: Any
+) -> PublishReport:
+    return publish_predictions(kafka, pipeline, ranges, predictor, **{"run": "run-1", **arguments})
+
+
+def predictions(kafka: KafkaConnection, pipeline: Pipeline) -> list[dict[str, Any]]:
+    return [json.loads(record.value() or b"") for record in committed_records(kafka, pipeline.predictions_topic)]
+
+
+def predicted_ids(kafka: KafkaConnection, pipeline: Pipeline) -> list[str]:
+    return sorted(prediction["id"] for prediction in predictions(kafka, pipeline))
+
+
+def dead_letters(kafka: KafkaConnection, pipeline: Pipeline) -> list[Message]:
+    return committed_records(kafka, pipeline.dead_letters_topic)
+
+
+def headers_of(record: Message) -> dict[str, bytes | None]:
+    return dict(record.headers() or [])  # type: ignore[arg-type]
+
+
+def position_of(kafka: KafkaConnection, pipeline: Pipeline, item: OffsetRange) -> int | None:
+    entry = ledger.read(kafka, [progress_key(kafka, pipeline.name, STEP, item)])
+    return next((found["position"] for found in entry.values()), None)
+
+
+def group_offset(kafka: KafkaConnection, pipeline: Pipeline, partition: int = 0) -> int:
+    consumer = Consumer({**kafka.settings, "group.id": f"test.{pipeline.name}.predict"})
+    try:
+        return consumer.committed([TopicPartition(pipeline.requests_topic, partition)], timeout=10)[0].offset
+    finally:
+        consumer.close()

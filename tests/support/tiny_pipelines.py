@@ -1,0 +1,93 @@
+"""A pipeline small enough to reckon by hand: four numbers in, the letter of the largest of the first three out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from include.definition.pipeline import Pipeline
+from include.prediction.json_record import ModelIdentity
+from include.sources.base import Source, SourceSample
+from include.targets.classification import Classification
+
+if TYPE_CHECKING:
+    from include.prediction.predictor import Predictor
+
+LETTERS = ("a", "b", "c")
+SCHEMA = b"tensor.raw/1"
+IDENTITY = ModelIdentity(name="tiny", version=7, digest="d" * 64, manifest="0123456789abcdef")
+
+
+class Numbers(Source):
+    """`total` samples of shape (4,) and dtype float32; another `shift` gives other contents for the same ids."""
+
+    kind: Literal["numbers"] = "numbers"
+    total: int = 100
+    shift: int = 0
+
+    def count(self) -> int:
+        return self.total
+
+    def read(self, start: int, count: int) -> list[SourceSample]:
+        return [
+            SourceSample(sample_id(position), numbers(position + self.shift), letter(numbers(position + self.shift)))
+            for position in range(start, min(start + count, self.total))
+        ]
+
+
+def sample_id(position: int) -> str:
+    return f"number-{position:04d}"
+
+
+def numbers(position: int) -> np.ndarray[Any, Any]:
+    """Sample `position`: float32 of shape (4,)."""
+    return np.random.default_rng(position).normal(size=4).astype(np.float32)
+
+
+def letter(sample: np.ndarray[Any, Any]) -> str:
+    """The label that `tiny_predictor` has to find."""
+    return LETTERS[int(sample[:3].argmax())]
+
+
+def certainty(sample: np.ndarray[Any, Any]) -> float:
+    """The softmax probability of that label, reckoned without torch."""
+    powers = np.exp(sample[:3].astype(np.float64))
+    return float(powers.max() / powers.sum())
+
+
+def tiny_pipeline(name: str, *, total: int = 100, shift: int = 0, **tables: Any) -> Pipeline:
+    """A pipeline over `Numbers`, unless `tables` has another source; one partition a topic by default.
+
+    Args:
+        tables: replace or add tables of its file.
+    """
+    values = {
+        "name": name,
+        "description": "Which of three numbers is the largest?",
+        "format": {"kind": "tensor.raw", "shape": [4], "dtype": "float32"},
+        "source": {"kind": "digits"},
+        "model": {"kind": "convnet"},
+        "topics": {"partitions": 1},
+        "ingest": {"requests_share": 0.2},
+        "training": {"labels": list(LETTERS)},
+        **tables,
+    }
+    if tables.get("source", {}) is None:  # others fill its topics
+        del values["ingest"]
+    pipeline = Pipeline.model_validate(values)
+    return pipeline if "source" in tables else pipeline.model_copy(update={"source": Numbers(total=total, shift=shift)})
+
+
+def tiny_predictor() -> Predictor:
+    """A network whose outputs are the first three numbers themselves."""
+    import torch
+    from torch import nn
+
+    from include.prediction.predictor import Predictor
+
+    layer = nn.Linear(4, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(3, 4))
+        layer.bias.zero_()
+    return Predictor(nn.Sequential(nn.Flatten(), layer), Classification(LETTERS), IDENTITY)

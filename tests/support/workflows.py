@@ -1,0 +1,62 @@
+"""The three workflows of every bundled pipeline, run once by the real scheduler from a clean home."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from include.definition.pipeline import PIPELINES
+from include.local.stack import Stack
+
+BUNDLED = sorted(path.stem for path in PIPELINES.glob("*.toml"))
+TIMEOUT_S = 400
+WORKFLOWS = ("predict", "train", "ingest")
+
+
+def successes(stack: Stack, pipeline: str, workflow: str, task: str) -> list[dict[str, Any]]:
+    """The results of the runs in which the task did its work, oldest first; a skipped task has none."""
+    dag_id = f"{pipeline}.{workflow}"
+    results = []
+    for run in stack.api.runs(dag_id):
+        states = {item["task_id"]: item["state"] for item in stack.api.tasks(dag_id, run["dag_run_id"])}
+        if states.get(task) == "success":
+            results.append(stack.api.result(dag_id, run["dag_run_id"], task))
+    return results
+
+
+def idle(stack: Stack) -> bool:
+    """No run is queued or running; a failed one ends the waiting with its log."""
+    for pipeline in BUNDLED:
+        for workflow in WORKFLOWS:
+            for run in stack.api.runs(f"{pipeline}.{workflow}"):
+                if run["state"] == "failed":
+                    pytest.fail(f"{run['dag_id']} {run['dag_run_id']} failed, see {stack.log_dir}")
+                if run["state"] != "success":
+                    return False
+    return True
+
+
+def run_workflows(stack: Stack) -> None:
+    """Return when of every pipeline two batches came in, a model was promoted, and the requests were predicted."""
+    for pipeline in BUNDLED:
+        for workflow in WORKFLOWS:
+            stack.api.unpause(f"{pipeline}.{workflow}")
+        stack.api.trigger(f"{pipeline}.ingest")
+    for pipeline in BUNDLED:
+        # Unpausing starts one more run of ingest by itself, for the last whole interval.
+        stack.api.wait_until(
+            lambda name=pipeline: len(successes(stack, name, "ingest", "produce_batch")) >= 2,
+            timeout_s=TIMEOUT_S,
+            what=f"two batches of {pipeline} came in",
+        )
+    for pipeline in BUNDLED:
+        stack.api.wait_until(
+            lambda name=pipeline: (
+                successes(stack, name, "train", "promote_model")
+                and successes(stack, name, "predict", "publish_predictions")
+            ),
+            timeout_s=TIMEOUT_S,
+            what=f"a model of {pipeline} was promoted and requests were predicted",
+        )
+    stack.api.wait_until(lambda: idle(stack), timeout_s=TIMEOUT_S, what="all runs ended")
