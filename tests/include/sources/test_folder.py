@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from pydantic import ValidationError
 
-from include.sources import base
+from include.sources import _files, base
 from include.sources import folder as folders
 from include.sources.base import SourceChanged, SourceRefused
 from include.sources.folder import FolderSource
