@@ -25,7 +25,7 @@ endif
 LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
 
-.PHONY: help install demo up down status test test-tensorflow lint format bench faults lock clean
+.PHONY: help install demo up down status test test-tensorflow lint format hooks bench faults lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,15 +50,19 @@ test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, those with the real broker and
 test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
 	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)
 
-lint: $(DEV_INSTALLED) ## style, types and the direction of imports
+lint: $(DEV_INSTALLED) ## style, spelling, types and the direction of imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/codespell
 	@$(BIN)/mypy include plugins
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/plugins $(BIN)/lint-imports --no-logo
 
 format: $(DEV_INSTALLED) ## let ruff write the code as `make lint` wants it
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+hooks: $(DEV_INSTALLED) ## let git run `make lint`'s checks on what a commit changes
+	@$(BIN)/pre-commit install
 
 bench: $(INSTALLED) ## the figures, each beside its limit measured in the same run
 	@$(BIN)/python benchmarks/run.py $(ARGS)
