@@ -41,9 +41,9 @@ FLUSH_S = 60
 
 
 def halt_at(point: str, number: int, send: Callable[[], None]) -> None:
-    """Let this process call `tell` and halt when it comes to a point, for ever or until `WAKE` reaches it.
+    """Let this process call `send` and halt when it comes to a point, for ever or until `WAKE` reaches it.
 
-    `during commit` does not halt: the kill that follows the telling meets the commit on its way.
+    `during commit` halts only behind the commit: the kill meets the commit on its way, or comes right after it.
 
     Args:
         number: in which transaction of this process, or at which rename of this kind, counted from 1.
@@ -51,11 +51,11 @@ def halt_at(point: str, number: int, send: Callable[[], None]) -> None:
 
     woken = threading.Event()
 
-    def halt() -> None:
+    def halt(meanwhile: Callable[[], None] = lambda: None) -> None:
         signal.signal(WAKE, lambda *_: woken.set())
         send()
-        if point != "during commit":
-            woken.wait()
+        meanwhile()
+        woken.wait()
 
     if point.endswith("rename"):
         _halt_at_rename(point, number, halt)
@@ -63,16 +63,18 @@ def halt_at(point: str, number: int, send: Callable[[], None]) -> None:
         _halt_in_transaction(point, number, halt)
 
 
-def _halt_in_transaction(point: str, number: int, halt: Callable[[], None]) -> None:
+def _halt_in_transaction(point: str, number: int, halt: Callable[..., None]) -> None:
     transaction, produce = TransactionalWriter.transaction, TransactionalWriter.produce
     record, commit = ledger.record, TransactionalWriter._commit
     begun, produced = 0, False
 
-    def reached(name: str, writer: TransactionalWriter) -> None:
-        if name == point and begun == number:
+    def reached(name: str, writer: TransactionalWriter, *meanwhile: Callable[[], None]) -> bool:
+        here = name == point and begun == number
+        if here:
             # Until the flush the records may still lie in this process alone, and dying with them proves nothing.
             writer._producer.flush(FLUSH_S)
-            halt()
+            halt(*meanwhile)
+        return here
 
     @contextmanager
     def halting_transaction(writer: TransactionalWriter) -> Iterator[None]:
@@ -99,8 +101,8 @@ def _halt_in_transaction(point: str, number: int, halt: Callable[[], None]) -> N
 
     def halting_commit(writer: TransactionalWriter) -> None:
         reached("before commit", writer)
-        reached("during commit", writer)
-        commit(writer)
+        if not reached("during commit", writer, lambda: commit(writer)):
+            commit(writer)
         reached("after commit", writer)
 
     TransactionalWriter.transaction = halting_transaction  # type: ignore[method-assign, assignment]
