@@ -22,8 +22,11 @@ from tests.support.processes import wait_for
 SILENCE_S = 8.0
 MAJORITY_GONE_S = 20.0
 DOWN_S = 5.0
-# Pieces of prediction that are laid in for a whole run.
-PIECES = 300
+# Pieces of prediction that are laid in for a whole run; one takes 1.2 s or more, so they last for 20 minutes.
+PIECES = 1000
+# For a node's start on a machine that does much else.
+START_S = 180.0
+ELECTION_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def run(setting: Setting) -> list[Row]:
 
 def _disturb(setting: Setting, workers: Workers, *, nodes: int) -> Iterator[Row]:
     folder, draws = setting.folder / f"nodes-{nodes}", setting.random(f"faults of {nodes} nodes")
-    with running_cluster(folder / "brokers", nodes=nodes) as cluster:
+    with running_cluster(folder / "brokers", nodes=nodes, timeout_s=START_S) as cluster:
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
         works: list[Work] = [
             Ingest(kafka, "ingest", records=400, chunk=20, pace_s=0.1, replication=nodes),
@@ -158,9 +161,17 @@ def _one_by_one(disturb: Callable[[Node], None], nodes: Iterable[Node]) -> None:
 
 def active_controller(cluster: Cluster) -> Node:
     """The node that leads the quorum of controllers; the one that brokers tell their clients is any of them."""
-    states = [
-        json.loads((node.log_dir / "__cluster_metadata-0" / "quorum-state").read_text(encoding="utf-8"))
-        for node in cluster.nodes
-    ]
-    leader = max(states, key=lambda state: int(state["leaderEpoch"]))["leaderId"]
-    return next(node for node in cluster.nodes if node.id == leader)
+    leaders: list[Node] = []
+
+    def is_elected() -> bool:
+        states = [
+            json.loads((node.log_dir / "__cluster_metadata-0" / "quorum-state").read_text(encoding="utf-8"))
+            for node in cluster.nodes
+        ]
+        # During an election the newest epoch has no leader yet, whose id is then -1.
+        leader = max(states, key=lambda state: int(state["leaderEpoch"]))["leaderId"]
+        leaders.extend(node for node in cluster.nodes if node.id == leader)
+        return bool(leaders)
+
+    wait_for(is_elected, "the controllers to have a leader", timeout_s=ELECTION_S)
+    return leaders[0]
