@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from include.kafka.topics import describe_topics
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
     from include.kafka.topics import TopicSpec
 
-TIMEOUT_S = 30
+TIMEOUT_S = 90
 
 
 def delete_topic(kafka: KafkaConnection, topic: str) -> None:
@@ -53,7 +53,9 @@ def group_offsets(kafka: KafkaConnection, group: str) -> dict[int, int]:
         asked = [ConsumerGroupTopicPartitions(group)]
         try:
             found = admin.list_consumer_group_offsets(asked)[group].result(TIMEOUT_S).topic_partitions
-        except KafkaException:
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise
             return {}
     return {place.partition: place.offset for place in found if place.offset >= 0}
 
