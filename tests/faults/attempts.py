@@ -9,7 +9,7 @@ from tests.support.attempts import Attempt, Job, Workers
 # As in millrace.workflow: three retries, the first after ten seconds, each pause twice the one before.
 RETRIES = 3
 DELAY_S = 10.0
-ATTEMPT_TIMEOUT_S = 300.0
+ATTEMPT_TIMEOUT_S = 600.0
 
 
 def succeed(workers: Workers, jobs: list[Job], *, delay_s: float = DELAY_S) -> list[str]:

@@ -10,8 +10,8 @@ from tests.faults.attempts import succeed
 from tests.faults.workloads import Work
 from tests.support.attempts import Workers
 
-# Within it every piece has to end, its retries and their pauses included.
-PIECE_TIMEOUT_S = 240.0
+# Within it every piece has to end: four attempts and 70 s of pauses between them, on a machine that does much else.
+PIECE_TIMEOUT_S = 900.0
 
 
 class Flow:

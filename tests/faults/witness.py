@@ -17,7 +17,8 @@ from include.kafka.dead_letters import ADDRESS
 from tests.support.consumers import committed_records
 
 POLL_S = 0.2
-CATCH_UP_S = 30.0
+# A reader may lag behind on a loaded machine, and reconnects up to ten seconds after a broker is back.
+CATCH_UP_S = 180.0
 
 # What tells a record apart from all others of its topic, whoever wrote it.
 Identity = Callable[[Message], str]

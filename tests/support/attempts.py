@@ -40,8 +40,9 @@ __all__ = [
 # Whom a kill hits: the task's process alone, its whole group, or the trainer that it has started.
 Target = Literal["task", "group", "trainer"]
 
-TIMEOUT_S = 120.0
-START_TIMEOUT_S = 120.0
+# For a machine that does much else.
+TIMEOUT_S = 300.0
+START_TIMEOUT_S = 300.0
 
 
 class Attempt:

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
-TIMEOUT_S = 30
+TIMEOUT_S = 90
 
 
 def change_topic(kafka: KafkaConnection, topic: str, setting: str, value: str) -> None:

@@ -10,7 +10,7 @@ import psutil
 POLL_S = 0.02
 
 
-def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 90.0) -> None:
     """Return as soon as the condition holds; AssertionError when it does not within `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
