@@ -22,7 +22,7 @@ from include.exactly_once.progress import position_in, progress_entry, progress_
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
-from include.metrics import NoMetrics
+from include.metrics import Counters, NoMetrics
 from include.prediction.read import LEFT_OUT, predictions_table
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def export_predictions(
                         _write(connection, pipeline, place, writer, item, piece, run, done)
         finally:
             log.info("This attempt wrote %d rows in %d files to %s.", done.rows, done.files, place.path)
-            (metrics or NoMetrics()).count(f"{pipeline.name}.exported", done.rows)
+            (metrics or NoMetrics()).count(Counters.EXPORTED, done.rows, pipeline=pipeline.name)
     return done
 
 

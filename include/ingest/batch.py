@@ -18,7 +18,7 @@ from include.ingest.topic import readable
 from include.kafka.errors import Fenced, RecordTooLarge
 from include.kafka.headers import OutgoingRecord, write_headers
 from include.kafka.signing import signing_keys
-from include.metrics import NoMetrics
+from include.metrics import Counters, NoMetrics
 from include.sources.base import SourceChanged, fingerprint
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def ingest_batch(
     if not sent_now:
         log.info("Batch %s is in the topics already, sent by run %s; nothing was sent.", batch_id, batch.run)
     metrics = metrics or NoMetrics()
-    metrics.count(f"{pipeline.name}.ingested", sent_now)
-    metrics.count(f"{pipeline.name}.refused", batch.refused - begun.refused)
+    metrics.count(Counters.INGESTED, sent_now, pipeline=pipeline.name)
+    metrics.count(Counters.REFUSED, batch.refused - begun.refused, pipeline=pipeline.name)
     if not _in_topics(batch):
         raise BatchRefused(
             f"All {batch.refused} samples of batch {batch_id} of {pipeline.name} were left out, as larger than the "

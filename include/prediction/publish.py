@@ -14,7 +14,7 @@ from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import UNKNOWN_EPOCH
 from include.kafka.signing import signing_keys
-from include.metrics import NoMetrics
+from include.metrics import Counters, NoMetrics
 from include.prediction import hold
 from include.prediction.answer import answer
 from include.prediction.chunks import READ_AHEAD, RequestChunk, read_chunks
@@ -115,8 +115,8 @@ def publish_predictions(
     finally:
         log.info("This attempt published: %s.", published)
         metrics = metrics or NoMetrics()
-        metrics.count(f"{pipeline.name}.predictions", published.predictions)
-        metrics.count(f"{pipeline.name}.dead_letters", published.rejected)
+        metrics.count(Counters.PREDICTIONS, published.predictions, pipeline=pipeline.name)
+        metrics.count(Counters.DEAD_LETTERS, published.rejected, pipeline=pipeline.name)
     return published
 
 

@@ -18,7 +18,7 @@ from include.kafka.headers import Address, Headers, OutgoingRecord, address_of, 
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
 from include.kafka.signing import signing_keys
-from include.metrics import NoMetrics
+from include.metrics import Counters, NoMetrics
 from include.replay.restore import reason_of, restore
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def replay_dead_letters(
         done.stay_dead.total(),
         dict(done.stay_dead),
     )
-    (metrics or NoMetrics()).count(f"{pipeline.name}.replayed", done.replayed_now)
+    (metrics or NoMetrics()).count(Counters.REPLAYED, done.replayed_now, pipeline=pipeline.name)
     return done
 
 

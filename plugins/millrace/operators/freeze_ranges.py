@@ -12,6 +12,7 @@ from include.exactly_once.progress import count_records, position_in, read_progr
 from include.kafka.errors import LogTruncated, TopicRecreated
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import refuse_compacted
+from include.metrics import Gauges
 from include.reading.late import LateLabels, count_labelled, read_labels
 from include.reading.layout import TopicLabels
 from include.reading.records import record_reader
@@ -86,7 +87,8 @@ class FreezeRangesOperator(PipelineOperator):
             late = self._labels(connection, pipeline, group, labels, label_ranges)
             with record_reader(connection, pipeline.record_layout(topic), pipeline.format.schema_name) as reader:
                 count = count_labelled(connection, group, reader, ranges, reached, late, enough=max(wanted, 1))
-        self.metrics.gauge(f"{pipeline.name}.{self.step}.backlog_offsets", sum(item.offsets for item in new))
+        offsets = sum(item.offsets for item in new)
+        self.metrics.gauge(Gauges.BACKLOG_OFFSETS, offsets, pipeline=pipeline.name, step=self.step)
         if count < wanted or not any(item.offsets for item in ranges):
             raise NothingToDo(
                 f"Topic {topic} has {count} new samples and this step waits for {max(wanted, 1)}: nothing to do yet."

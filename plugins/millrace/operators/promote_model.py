@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo
+from include.metrics import Gauges
 from millrace.assets import model_asset
 from millrace.operators.base import PipelineOperator
 
@@ -53,7 +54,7 @@ class PromoteModelOperator(PipelineOperator):
         if not decision.promoted:
             raise NothingToDo(decision.reason)
         self.log.info("%s", decision.reason)
-        self.metrics.gauge(f"{pipeline.name}.champion_version", decision.version)
+        self.metrics.gauge(Gauges.CHAMPION_VERSION, decision.version, pipeline=pipeline.name)
         result = decision.to_dict()
         self.attach_to_event(
             context, model_asset(pipeline).name, {"version": decision.version, decision.metric: decision.score}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import PermanentError
 from include.exactly_once.progress import record_progress
 from include.kafka.ranges import OffsetRange
+from include.metrics import Counters, Gauges
 from millrace.operators.base import PipelineOperator, faults_of, run_id
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class TrainModelOperator(PipelineOperator):
         record_progress(connection, pipeline.name, "train", learnt.values(), run)
         outcome = trained.result.outcome
         samples = outcome.train.total
-        self.metrics.gauge(f"{pipeline.name}.train.held_out_{outcome.metric}", trained.result.score)
-        self.metrics.count(f"{pipeline.name}.train.samples", samples)
+        self.metrics.gauge(Gauges.HELD_OUT_SCORE, trained.result.score, pipeline=pipeline.name, score=outcome.metric)
+        self.metrics.count(Counters.TRAIN_SAMPLES, samples, pipeline=pipeline.name)
         return {
             "version": trained.version.number,
             outcome.metric: trained.result.score,

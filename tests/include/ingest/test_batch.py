@@ -29,6 +29,7 @@ from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
 from tests.support.consumers import committed_records, written
 from tests.support.producers import NOW_MS, Plain
+from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.signed_records import KEYS, signature
 from tests.support.tiny_pipelines import SCHEMA, Numbers, letter, numbers, sample_id, tiny_pipeline
 
@@ -476,12 +477,8 @@ def test_a_batch_s_zombie_cannot_send(kafka, new_pipeline, monkeypatch):
 
 def test_what_was_sent_is_counted(kafka, new_pipeline):
     pipeline = new_pipeline()
-    counted = []
+    metrics = RecordedMetrics()
 
-    class Metrics:
-        def count(self, name, value):
-            counted.append((name, value))
+    ingest(kafka, pipeline, metrics=metrics)
 
-    ingest(kafka, pipeline, metrics=Metrics())
-
-    assert counted == [(f"{pipeline.name}.ingested", 40), (f"{pipeline.name}.refused", 0)]
+    assert metrics.counted == {f"{pipeline.name}.ingested": 40, f"{pipeline.name}.refused": 0}

@@ -27,6 +27,7 @@ from tests.support.publishing import (
     publish,
     request,
 )
+from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.tiny_pipelines import IDENTITY, certainty, letter, numbers, sample_id
 
 
@@ -314,15 +315,11 @@ def test_without_a_broker_nothing_is_a_success(no_broker, kafka, new_pipeline, p
 def test_what_was_published_is_counted(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, request(0), no_sample(1), request(2))
-    counted = {}
+    metrics = RecordedMetrics()
 
-    class Metrics:
-        def count(self, name, value):
-            counted[name] = value
+    publish(kafka, pipeline, ranges, predictor, metrics=metrics)
 
-    publish(kafka, pipeline, ranges, predictor, metrics=Metrics())
-
-    assert counted == {f"{pipeline.name}.predictions": 2, f"{pipeline.name}.dead_letters": 1}
+    assert metrics.counted == {f"{pipeline.name}.predictions": 2, f"{pipeline.name}.dead_letters": 1}
 
 
 def test_the_identity_s_header_filters_by_model_and_version():

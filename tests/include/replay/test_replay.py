@@ -27,6 +27,7 @@ from tests.support.attempts import kill_at, replay_job
 from tests.support.consumers import committed_records, written
 from tests.support.memory import peak_memory
 from tests.support.producers import NOW_MS, Plain, abort, produce
+from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_predictor
 from tests.support.unreadable_headers import produce_unreadable_header
 
@@ -381,15 +382,11 @@ def test_an_entry_that_was_taken_back_lets_its_dead_letter_be_replayed_again(kaf
 def test_what_was_replayed_is_counted(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0), letter(1))
-    counted = []
+    metrics = RecordedMetrics()
 
-    class Metrics:
-        def count(self, name, value):
-            counted.append((name, value))
+    replay(kafka, pipeline, metrics=metrics)
 
-    replay(kafka, pipeline, metrics=Metrics())
-
-    assert counted == [(f"{pipeline.name}.replayed", 2)]
+    assert metrics.counted == {f"{pipeline.name}.replayed": 2}
 
 
 def test_without_a_broker_nothing_is_a_success(no_broker, new_pipeline):
