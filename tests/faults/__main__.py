@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: inflict every fault, print what came of it, fail where a record was lost or doubled."""
+"""`python -m tests.faults`: inflict every fault, print the results, and fail if a record was lost or duplicated."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 
 def main(
     seed: Annotated[
-        int | None, typer.Option(help="Draws the same faults again; by default a new one.", show_default=False)
+        int | None, typer.Option(help="Draws the same faults again; random by default.", show_default=False)
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -45,7 +45,7 @@ def main(
         typer.Option(help="Write the rows there; a whole run that passes writes docs/faults.json.", show_default=False),
     ] = None,
 ) -> None:
-    """Kill, stop and starve Millrace's steps and brokers, and count what other applications see of it."""
+    """Kill, stop and starve Millrace's steps and brokers, and count what consumers lose or see twice."""
     if unknown := sorted(set(only or ()) - set(SCENARIOS)):
         raise typer.BadParameter(
             f"{unknown[0]!r} is no scenario; there are {', '.join(SCENARIOS)}", param_hint="--only"
@@ -70,9 +70,7 @@ def main(
 
 
 def _scenario(name: str, seed: int, *, short: bool) -> list[Row] | None:
-    """A scenario's rows, none where this machine can't inflict its faults; None where it did not come to its end, and
-    then its folder is kept for who looks into it.
-    """
+    """A scenario's rows: empty if this machine can't inflict its faults, None if it failed; its folder is kept then."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"millrace-faults-{name}-"))
     kept = False
@@ -89,7 +87,7 @@ def _scenario(name: str, seed: int, *, short: bool) -> list[Row] | None:
         except SkipTest as reason:
             console.print(f"{name} was skipped: {reason}", style="yellow", highlight=False)
             return []
-        except Exception:  # noqa: BLE001 - the other scenarios have their say too
+        except Exception:  # noqa: BLE001 - the other scenarios still run
             kept = True
             console.print(f"{name} failed; brokers' and workers' logs are in {folder}.", style="red", highlight=False)
             console.print(traceback.format_exc(), markup=False, highlight=False)

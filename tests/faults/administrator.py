@@ -1,4 +1,4 @@
-"""What a cluster's administrator, or time, does to topics and groups while nobody looks."""
+"""What an administrator, or retention, does to topics and consumer groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def delete_topic(kafka: KafkaConnection, topic: str) -> None:
 
 
 def make_topic(kafka: KafkaConnection, spec: TopicSpec) -> None:
-    """Make a topic with an administrator's tools."""
+    """Create a topic with the admin client."""
     topic = NewTopic(spec.name, spec.partitions, spec.replication, config=dict(spec.config))
     with _admin(kafka) as admin:
         admin.create_topics([topic])[spec.name].result(TIMEOUT_S)
@@ -48,7 +48,7 @@ def delete_records(kafka: KafkaConnection, topic: str, partition: int, before: i
 
 
 def group_offsets(kafka: KafkaConnection, group: str) -> dict[int, int]:
-    """The offsets that a group has by partition; none where it is not known any more."""
+    """A group's committed offsets by partition; empty if the broker does not know the group."""
     with _admin(kafka) as admin:
         asked = [ConsumerGroupTopicPartitions(group)]
         try:
@@ -61,7 +61,7 @@ def group_offsets(kafka: KafkaConnection, group: str) -> dict[int, int]:
 
 
 def delete_group(kafka: KafkaConnection, group: str) -> None:
-    """Forget a group's offsets at once, as a broker does after `offsets.retention.minutes`."""
+    """Delete a group's offsets at once, as a broker does after `offsets.retention.minutes`."""
     with _admin(kafka) as admin:
         admin.delete_consumer_groups([group])[group].result(TIMEOUT_S)
 

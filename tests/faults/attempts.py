@@ -1,4 +1,4 @@
-"""One attempt after the other until a step has succeeded, as Airflow makes them."""
+"""Retry a step until it succeeds, as Airflow does."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import time
 
 from tests.support.attempts import Attempt, Job, Workers
 
-# As in millrace.workflow: three retries, the first after ten seconds, each pause twice the one before.
+# As in millrace.workflow: three retries, the first after ten seconds; each delay doubles.
 RETRIES = 3
 DELAY_S = 10.0
 ATTEMPT_TIMEOUT_S = 600.0
 
 
 def succeed(workers: Workers, jobs: list[Job], *, delay_s: float = DELAY_S) -> list[str]:
-    """Run the jobs of a step side by side, each again while it fails with what a retry can mend.
+    """Run the jobs of a step in parallel, and retry each that fails with a temporary error.
 
     Returns:
-        What failed attempts said.
+        The error messages of failed attempts.
 
     Raises:
-        AssertionError: it does not come to an end without a person.
+        AssertionError: a job failed permanently, or has no retry left.
     """
     attempts = [workers.start(job) for job in jobs]
     return [

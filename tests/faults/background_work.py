@@ -1,4 +1,4 @@
-"""A step that goes on, one piece of work after the other, while others disturb it."""
+"""A step that works through its pieces in the background while faults are inflicted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.attempts import Workers
 PIECE_TIMEOUT_S = 900.0
 
 
-class Flow:
-    """Pieces of one work in a thread of its own.
+class BackgroundWork:
+    """A thread that works through the pieces of one workload.
 
     Attributes:
-        finished: the monotonic times at which pieces were finished.
-        retried: what failed attempts said before a retry mended it.
+        finished: monotonic times at which pieces were finished.
+        retried: error messages of attempts that a retry followed.
     """
 
     def __init__(self, workers: Workers, work: Work, draws: Random) -> None:
@@ -31,9 +31,9 @@ class Flow:
         self._failure: BaseException | None = None
 
     def begin(self) -> None:
-        """Go on with the next piece."""
+        """Start with the next piece."""
         self._stop.clear()
-        # A daemon: when this process is interrupted, nobody waits for a step that waits for a broker.
+        # A daemon thread, so that an interrupted suite does not wait for a step that waits for a broker.
         self._thread = threading.Thread(target=self._go_on, name=self.work.name, daemon=True)
         self._thread.start()
 
@@ -42,17 +42,17 @@ class Flow:
             while not self._stop.is_set():
                 self.retried += succeed(self._workers, self.work.jobs(len(self.finished), self._draws))
                 self.finished.append(time.monotonic())
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits for this flow
+        except BaseException as error:  # noqa: BLE001 - `finishes` and `end` raise it
             self._failure = error
 
     def finishes(self, pieces: int) -> bool:
-        """Whether so many pieces are finished; what has ended the flow is raised."""
+        """Whether so many pieces are finished; raises the error that ended the thread."""
         if self._failure is not None:
             raise self._failure
         return len(self.finished) >= pieces
 
     def end(self) -> None:
-        """Wait for the piece that it is at."""
+        """Wait until the current piece is finished, and stop."""
         self._stop.set()
         self._thread.join(PIECE_TIMEOUT_S)
         assert not self._thread.is_alive(), f"{self.work.name} did not end within {PIECE_TIMEOUT_S:g} s"

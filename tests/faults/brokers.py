@@ -1,4 +1,4 @@
-"""Brokers that are killed, restarted and stopped under the steps; see `run`."""
+"""Kill, restart and suspend brokers while the steps run; see `run`."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from random import Random
 
 from include.kafka.connection import KafkaConnection
 from include.local.broker import Cluster, Node, running_cluster
-from tests.faults.background_work import PIECE_TIMEOUT_S, Flow
+from tests.faults.background_work import PIECE_TIMEOUT_S, BackgroundWork
 from tests.faults.rows import Row, Setting, middle
 from tests.faults.witness import Witness
 from tests.faults.workloads import Ingest, Prediction, Training, Work
 from tests.support.attempts import Workers
 from tests.support.processes import wait_for
 
-# Longer than the three seconds after which a silent node of the embedded cluster is taken for dead.
+# Longer than the session timeout of the embedded cluster, three seconds.
 SILENCE_S = 8.0
 MAJORITY_GONE_S = 20.0
 DOWN_S = 5.0
-# Pieces of prediction that are laid in for a whole run; one takes 1.2 s or more, so they last for 20 minutes.
+# Pieces of prediction for a whole run. A piece takes 1.2 s or more, so these last for 20 minutes.
 PIECES = 1000
-# For a node's start on a machine that does much else.
+# Seconds for a node to start on a loaded machine.
 START_S = 180.0
 ELECTION_S = 60.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to brokers, and how many of them it hits one after the other."""
+    """A function that disturbs brokers, and how many of them it hits one after the other."""
 
     inflict: Callable[[], None]
     times: int = 1
 
 
 def run(setting: Setting) -> list[Row]:
-    """Disturb one node, then three, while ingest, prediction and training go on side by side.
+    """Disturb one node, then three, while ingest, prediction and training run in parallel.
 
-    An attempt at a step may fail with what a retry can mend, and is retried as Airflow would. A fault's seconds to
-    recover are those from its beginning until the last of the three steps that it found running has succeeded.
+    An attempt that fails with a temporary error is retried as Airflow would. The seconds to recover run from the start
+    of the fault until each of the three steps has finished the piece that the fault interrupted.
     """
     with Workers(setting.folder / "workers.log") as workers:
         rows = list(_disturb(setting, workers, nodes=1))
@@ -59,7 +59,7 @@ def _disturb(setting: Setting, workers: Workers, *, nodes: int) -> Iterator[Row]
             Prediction(kafka, "predict", pieces=PIECES, requests=60, chunk=5, pace_s=0.1, replication=nodes),
             Training(kafka, "train", folder, epochs=16, replication=nodes),
         ]
-        flows = [Flow(workers, work, setting.random(f"{work.name} on {nodes} nodes")) for work in works]
+        flows = [BackgroundWork(workers, work, setting.random(f"{work.name} on {nodes} nodes")) for work in works]
         witnessed = {topic: identity for work in works for topic, identity in work.witnessed.items()}
         known = (0, 0)
         with Witness(kafka, witnessed) as witness:
@@ -81,8 +81,8 @@ def _disturb(setting: Setting, workers: Workers, *, nodes: int) -> Iterator[Row]
                 setting.say(f"{flow.work.name} was retried after: {text}")
 
 
-def _recovered(flows: list[Flow], faults: list[Fault], draws: Random) -> list[float]:
-    """Inflict the faults one after the other, each when the one before it is recovered from; the seconds of each."""
+def _recovered(flows: list[BackgroundWork], faults: list[Fault], draws: Random) -> list[float]:
+    """Inflict the faults in turn, each after recovery from the one before; returns the seconds each recovery took."""
     seconds = []
     for flow in flows:
         flow.begin()
@@ -100,7 +100,7 @@ def _recovered(flows: list[Flow], faults: list[Fault], draws: Random) -> list[fl
 
 
 def _faults(cluster: Cluster, draws: Random, *, short: bool) -> dict[str, list[Fault]]:
-    """What is done, by the rows' names."""
+    """The faults by the name of their row."""
     nodes = draws.sample(cluster.nodes, len(cluster.nodes))
 
     def kill(*some: Node) -> Fault:
@@ -160,7 +160,7 @@ def _one_by_one(disturb: Callable[[Node], None], nodes: Iterable[Node]) -> None:
 
 
 def active_controller(cluster: Cluster) -> Node:
-    """The node that leads the quorum of controllers; the one that brokers tell their clients is any of them."""
+    """The node that leads the controller quorum; the controller in a broker's metadata may be any node."""
     leaders: list[Node] = []
 
     def is_elected() -> bool:

@@ -1,4 +1,4 @@
-"""A pipeline whose steps are taken by its operators, in this process: what the DAGs do, without a scheduler."""
+"""A pipeline whose operators run in this process: what the DAGs do, without a scheduler."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ INTERVAL = datetime(2026, 1, 1, tzinfo=UTC)
 Step = Literal["train", "predict"]
 
 
-class Operated:
-    """The bundled pipeline under another name, half of its samples as requests, and its topics.
+class OperatorPipeline:
+    """The bundled pipeline under another name, with its topics; half of its samples are requests.
 
     Args:
         pipelines: the folder that `MILLRACE_PIPELINES` names.
@@ -58,19 +58,19 @@ class Operated:
 
     @property
     def group(self) -> str:
-        """The consumer group that shows prediction's lag."""
+        """The consumer group of prediction."""
         return f"{self.kafka.environment}.{self.pipeline.name}.predict"
 
     def ensure_topics(self) -> None:
         EnsureTopicsOperator(task_id="t", pipeline=self.pipeline.name).execute(self._context("ingest"))
 
     def ingest(self, *, records: int = 100, run: Run | None = None) -> dict[str, Any]:
-        """A batch of its own, or that of a run."""
+        """Ingest a new batch, or the batch of `run`."""
         operator = ProduceBatchOperator(task_id="t", pipeline=self.pipeline.name, records=records)
         return operator.execute(self._context("ingest") if run is None else context_of(run))
 
     def ask(self, requests: int, *, age_ms: int = 0) -> None:
-        """Write requests to the first partition as another application would, always under the same keys."""
+        """Write requests to partition 0 as another application would, always with the same keys."""
         headers = write_headers(self.pipeline.format.schema_name)
         produce(
             self.kafka,
@@ -82,7 +82,7 @@ class Operated:
         )
 
     def scheduled(self, name: str) -> Run:
-        """A run of ingest for a data interval that is always the same."""
+        """A scheduled run of ingest, always for the same data interval."""
         return Run(f"{self.pipeline.name}.ingest", name, "scheduled", INTERVAL)
 
     def freeze(self, step: Step, *, accept_lost: bool = False) -> list[OffsetRange]:
@@ -95,22 +95,22 @@ class Operated:
         )
 
     def predict(self, *, accept_lost: bool = False) -> PublishReport:
-        """What a run of the predict DAG does."""
+        """Freeze and publish, as a run of the predict DAG does."""
         return self.publish(self.freeze("predict", accept_lost=accept_lost), accept_lost=accept_lost)
 
     def requests(self) -> list[str]:
-        """The addresses of the requests that are there now."""
+        """The addresses of the requests in the topic now."""
         return [
             f"{record.topic()}/{record.partition()}/{record.offset()}/0"
             for record in committed_records(self.kafka, self.pipeline.requests_topic)
         ]
 
     def predicted(self, requests: list[str]) -> tuple[int, int]:
-        """What of the requests is not predicted, and what more than once."""
+        """How many of the requests have no prediction, and how many have several."""
         return lost_and_duplicated(requests, counted(self.kafka, self.pipeline.predictions_topic, request_of))
 
     def sent(self, samples: int) -> tuple[int, int]:
-        """What of the source's first samples is in neither topic, and what more than once."""
+        """How many of the source's first samples are in neither topic, and how many are there twice."""
         topics = (self.pipeline.samples_topic, self.pipeline.requests_topic)
         found = [counted(self.kafka, topic, key_of) for topic in topics]
         return lost_and_duplicated((f"digit-{number:04d}" for number in range(samples)), found[0] + found[1])
@@ -120,7 +120,7 @@ class Operated:
 
 
 def refused(action: Callable[[], object], kind: type[PermanentError], *named: object) -> None:
-    """Fail unless an operator, or the library below it, refuses in one sentence that names things, for good."""
+    """Fail unless the action raises a permanent error of this kind, in one sentence that names all of `named`."""
     with pytest.raises((AirflowFailException, PermanentError)) as refusal:
         action()
     error = refusal.value.__cause__ if isinstance(refusal.value, AirflowFailException) else refusal.value
@@ -129,6 +129,6 @@ def refused(action: Callable[[], object], kind: type[PermanentError], *named: ob
 
 
 def skipped(action: Callable[[], object], text: str) -> None:
-    """Fail unless an operator skips, and says why."""
+    """Fail unless the action skips with a message that matches `text`."""
     with pytest.raises(AirflowSkipException, match=text):
         action()

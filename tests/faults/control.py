@@ -1,4 +1,4 @@
-"""The negative control: the kills that prediction endures, on a worker that commits its position after producing."""
+"""The negative control: the same kills on a worker that commits its position after producing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.faults.rows import Row, Setting
 
 
 def run(setting: Setting) -> list[Row]:
-    """Kill a worker without transactions as `tests.faults.kills` does: it must be seen to duplicate."""
+    """Kill a worker without transactions as `tests.faults.kills` does; the counts must show duplicates."""
     draws, tally = setting.random("control"), Tally()
     points = transaction_points(draws, 3 if setting.short else 9)
     kills = points + random_instants(draws, 2 if setting.short else 10, TASK)

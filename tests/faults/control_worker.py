@@ -1,4 +1,4 @@
-"""A worker without transactions: the negative control, which the suite must catch at duplicating."""
+"""A worker without transactions: the negative control, whose duplicates the suite must find."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from confluent_kafka import Producer
 
 
-class AfterwardsProducer:
-    """An idempotent producer with the face of a transactional one: results go out at once, and the position in the
-    ledger follows when they have arrived.
+class NonTransactionalProducer:
+    """An idempotent producer with the interface of a transactional one.
+
+    Results are sent at once, and the position in the ledger after their delivery.
     """
 
     def __init__(self, producer: Producer) -> None:
@@ -21,7 +22,7 @@ class AfterwardsProducer:
         self._positions: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def init_transactions(self, _timeout: float) -> None:
-        """There is nobody to fence."""
+        """Nothing to do: without transactions nothing is fenced."""
 
     def begin_transaction(self) -> None:
         self._positions.clear()
@@ -33,7 +34,7 @@ class AfterwardsProducer:
             self._producer.produce(topic, *arguments, **keywords)
 
     def send_offsets_to_transaction(self, *_arguments: Any) -> None:
-        """The ledger's position is the one that counts."""
+        """Nothing to do: prediction resumes from the ledger's position."""
 
     def commit_transaction(self, timeout: float) -> None:
         self.flush(timeout)
@@ -49,12 +50,12 @@ class AfterwardsProducer:
         return self._producer.poll(timeout)
 
 
-def commit_afterwards() -> None:
-    """Give this process such producers wherever it would take transactional ones."""
+def disable_transactions() -> None:
+    """Replace the transactional producers of this process by `NonTransactionalProducer`."""
     transactional = KafkaConnection.producer
 
-    def producer(connection: KafkaConnection, **settings: Any) -> AfterwardsProducer:
+    def producer(connection: KafkaConnection, **settings: Any) -> NonTransactionalProducer:
         without = {name: value for name, value in settings.items() if not name.startswith("transaction")}
-        return AfterwardsProducer(transactional(connection, **without))
+        return NonTransactionalProducer(transactional(connection, **without))
 
     KafkaConnection.producer = producer  # type: ignore[method-assign, assignment]

@@ -1,4 +1,4 @@
-"""A full disk under everything that Millrace writes: one sentence, nothing half-written, and a retry that ends well."""
+"""A full disk under every file that Millrace writes: one error sentence, no partial file, and a retry that succeeds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ IMAGES = 200
 
 
 def run(setting: Setting) -> list[Row]:
-    """Fill a small disk to the byte before each write, look at what is refused and left, make room, and try again.
+    """Fill a small disk before each write, check the error and what is left on disk, make room, and try again.
 
     Raises:
         unittest.SkipTest: this process may not mount a disk of its own.
@@ -58,7 +58,7 @@ def run(setting: Setting) -> list[Row]:
         fill(kafka, TOPIC, IMAGES)
         trainings = _Trainings(kafka, disk, setting.folder / "runs", train_here if setting.short else run_training)
         rows = [trainings.checkpoints(), trainings.results()]
-        registered = _Registered(disk, setting.folder, trainings.job, trainings.whole)
+        registered = _RegisteredRun(disk, setting.folder, trainings.job, trainings.whole)
         rows += [registered.artifacts(), registered.database(), registered.models()]
         if not setting.short:
             rows.append(registered.training(kafka))
@@ -87,7 +87,7 @@ class _Disk:
         self._filler.unlink(missing_ok=True)
 
     def leftovers(self) -> list[Path]:
-        """What somebody has begun to write and not finished."""
+        """Temporary files of unfinished writes."""
         return [path for path in self.path.rglob("*") if path.name.startswith((ASIDE, ".artifact.uploading"))]
 
 
@@ -106,7 +106,7 @@ def _small_disk(path: Path) -> Iterator[_Disk]:
 
 
 def _refused(action: Callable[[], object], place: Path) -> None:
-    """Fail unless `action` is refused in one sentence that names a path below `place`, and may be tried again."""
+    """Fail unless `action` raises a temporary error whose one sentence names a path below `place`."""
     with pytest.raises(MillraceError) as refused:
         action()
     assert not isinstance(refused.value, PermanentError)
@@ -114,15 +114,15 @@ def _refused(action: Callable[[], object], place: Path) -> None:
 
 
 def _pages(*paths: Path) -> int:
-    """What files take up, in bytes."""
+    """The size of files on disk, in bytes."""
     return sum(-(-path.stat().st_size // PAGE) * PAGE for path in paths)
 
 
 class _Trainings:
-    """Runs whose directories lie on the small disk, each beside one that was never interrupted.
+    """Runs on the small disk, each compared with a run that was never interrupted.
 
     Args:
-        train: `run_training`, or what does the same.
+        train: `run_training`, or a function with its signature.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class _Trainings:
         self.whole = self._train(self.job, kafka, elsewhere / "whole")
 
     def checkpoints(self) -> Row:
-        """No room for the tensors, for a part of them, for the state beside them, for the digest of both."""
+        """No room for half of the tensors, for the state, for the tensors, or for the digest."""
         directory = self._disk.path / "checkpoints-full"
         self._begin(self.job, directory, "checkpoint")
         kept = max((directory / CHECKPOINTS).iterdir(), key=lambda path: int(path.name))
@@ -151,8 +151,8 @@ class _Trainings:
         return self._ends_well("checkpoint directory", self.job, directory, self.whole, len(points))
 
     def results(self) -> Row:
-        """No room for the weights, for the card beside them, for the result's own file."""
-        # No checkpoint but the one that the stop writes.
+        """No room for the weights, for the model card, or for the result file."""
+        # The only checkpoint is the one that the stop writes.
         job = job_over(self._kafka, TOPIC, epochs=1, batch_size=1, checkpoint_batches=10_000)
         whole = self._train(job, self._kafka, self._elsewhere / "whole-result")
         directory = self._disk.path / "results-full"
@@ -169,8 +169,7 @@ class _Trainings:
     def _begin(self, job: TrainingJob, directory: Path, event: str) -> None:
         """Train until the first event of that name, and stop with a checkpoint.
 
-        In this process, where the training cannot go on before it has heard of the stop: a trainer of its own may be
-        finished by then.
+        In this process, where the loop checks for the stop before its next batch: a trainer process could finish first.
         """
         stop: list[bool] = []
         events = Events(**{event: lambda: stop.append(True)})
@@ -189,8 +188,8 @@ class _Trainings:
         return Row(f"full disk: {what}", times, lost=int(not same), duplicated=0, recovered_s=middle([recovered]))
 
 
-class _Registered:
-    """A finished run, and MLflow's database, its artifacts and the models' copies, each on the small disk in turn."""
+class _RegisteredRun:
+    """A finished run, with MLflow's database, its artifacts or the model cache on the small disk."""
 
     def __init__(self, disk: _Disk, folder: Path, job: TrainingJob, result: TrainingResult) -> None:
         self._disk = disk
@@ -242,7 +241,7 @@ class _Registered:
         return row
 
     def models(self) -> Row:
-        """No room for the copy of a version that predicts."""
+        """No room in the model cache for a version that prediction loads."""
         points = [0, _pages(self._result.model_directory / "weights.safetensors")]
         with self._state("models") as run:
             version = self._register(run)
@@ -258,7 +257,7 @@ class _Registered:
         return Row("full disk: models' copies", len(points), lost=int(not same), duplicated=0, recovered_s=recovered)
 
     def training(self, kafka: KafkaConnection) -> Row:
-        """No room in MLflow's database from the first epoch to the last: the training is not lost."""
+        """No room in MLflow's database during the whole training: the trained model is kept."""
         database = self._disk.path / "filled.db"
         with self._state("training", database=database) as run:
 
@@ -279,7 +278,7 @@ class _Registered:
 
     @contextmanager
     def _state(self, name: str, *, state: Path | None = None, database: Path | None = None) -> Iterator[TrackedRun]:
-        """A run in an MLflow of its own, whose state folder or database may lie on the small disk."""
+        """A run in a new MLflow, whose state folder or database may be on the small disk."""
         folder = self._folder / name
         put_database(folder)
         made = folder / "mlflow" / "mlflow.db"

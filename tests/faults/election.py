@@ -1,4 +1,4 @@
-"""An unclean election: a replica that missed records becomes leader, and offsets mean other records than they did."""
+"""An unclean election: a replica that missed records becomes leader, and its offsets are given to other records."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from tests.support.processes import wait_for
 
 TOPIC = "elected"
 KEPT, LOST = 10, 10
-# For an election, and for a node to start, on a machine that does much else.
+# For an election, or for a node to start, on a loaded machine.
 TIMEOUT_S = 180
 
 
 def run(setting: Setting) -> list[Row]:
-    """Lose the tail of a log that was worked through, look at it while it is shorter and after it has grown again."""
+    """Lose the tail of a processed log, and check that it is refused while it is shorter and after it has grown."""
     with running_cluster(setting.folder / "cluster", nodes=3, timeout_s=TIMEOUT_S) as cluster:
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
         leader, follower, _ = cluster.nodes
         _make_topic(kafka, [leader.id, follower.id])
-        # Both replicas have these, so that either of the two may lead by the time the follower is killed.
+        # Both replicas have these, so it does not matter which of the two leads when the follower is killed.
         _produce(kafka, KEPT, acks="all")
         follower.kill()
         _produce(kafka, LOST)
-        # Until the dead follower is out of the in-sync replicas, no reader is shown what it lacks.
-        decided = "the leader alone to decide"
+        # Consumers see these records once the dead follower has left the in-sync replicas.
+        decided = "the follower to leave the in-sync replicas"
         wait_for(lambda: freeze_ranges(kafka, TOPIC)[0].end >= KEPT + LOST, decided, timeout_s=TIMEOUT_S)
         worked_through = freeze_ranges(kafka, TOPIC)[0]
         epoch = _read(kafka, worked_through)
         entry = progress_entry(worked_through, worked_through.end, "a run", leader_epoch=epoch)
 
-        setting.say("the leader is killed, and the replica that missed records is all there is")
+        setting.say("the leader is killed, and only the replica that missed records is left")
         leader.kill()
         follower.start()
         _produce(kafka, 1)

@@ -1,7 +1,7 @@
-"""`python -m tests.faults.forkserver FD`: has imported all that a step needs and forks a process for each one.
+"""`python -m tests.faults.forkserver FD`: imports what the steps need, and forks a process for each job.
 
-A new interpreter takes seconds to import torch, a fork none. Forks are safe as long as the forking process has one
-thread and no Kafka client, which it looks to before it says that it is ready.
+A new interpreter takes seconds to import torch; a fork needs none. Forking is safe while this process has one thread
+and no Kafka client, which it checks before it reports that it is ready.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ THREADS = Path("/proc/self/task")
 
 
 def serve(control: Connection) -> None:
-    """Fork for every job that comes until the other end is closed; nothing that was forked survives that."""
+    """Fork a process for every job until the other end closes, and kill those that still run then."""
     children: set[int] = set()
     try:
         while True:
@@ -41,12 +41,12 @@ def serve(control: Connection) -> None:
                 os.waitpid(request["reap"], 0)
                 children.discard(request["reap"])
                 continue
-            told = Connection(recv_handle(control), readable=False)
+            events = Connection(recv_handle(control), readable=False)
             pid = os.fork()
             if pid == 0:
                 control.close()
-                _run(request, told)
-            told.close()
+                _run(request, events)
+            events.close()
             children.add(pid)
             control.send_bytes(json.dumps(pid).encode())
     except EOFError:
@@ -57,20 +57,20 @@ def serve(control: Connection) -> None:
                 os.killpg(pid, signal.SIGKILL)
 
 
-def _run(job: dict[str, Any], told: Connection) -> NoReturn:
-    """What a fork does; it leaves as Airflow's tasks do, without what an interpreter does at its end."""
+def _run(job: dict[str, Any], events: Connection) -> NoReturn:
+    """Run a job in a fork, and exit as Airflow's tasks do, without the interpreter's cleanup."""
 
     def send(event: str, **values: Any) -> None:
-        told.send_bytes(json.dumps({"event": event, **values}).encode())
+        events.send_bytes(json.dumps({"event": event, **values}).encode())
 
     try:
-        # A group of its own, as a task of Airflow has.
+        # A process group of its own, as an Airflow task has.
         os.setsid()
         send("begun")
         send("done", **run_step(job, send))
     except MillraceError as error:
         send("failed", kind=type(error).__name__, permanent=isinstance(error, PermanentError), text=str(error))
-    except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
+    except BaseException:  # noqa: BLE001 - the parent gets every error
         send("failed", kind="unexpected", permanent=True, text=traceback.format_exc())
     finally:
         logging.shutdown()
@@ -78,12 +78,12 @@ def _run(job: dict[str, Any], told: Connection) -> NoReturn:
 
 
 def main() -> None:
-    """Serve the connection whose descriptor is the only argument."""
+    """Serve the connection whose file descriptor is the only argument."""
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     threads = [(task / "comm").read_text().strip() for task in THREADS.iterdir()] if THREADS.is_dir() else []
     if len(threads) > 1:
-        raise RuntimeError(f"The fork server has the threads {threads} and its forks would have one of them.")
+        raise RuntimeError(f"The fork server has the threads {threads}, and a fork would have only one of them.")
     with Connection(int(sys.argv[1])) as control:
         control.send_bytes(b"ready")
         serve(control)

@@ -23,13 +23,13 @@ from tests.support.processes import wait_for
 SEEDS = 3
 TASK: tuple[Target, ...] = ("task", "group")
 TARGETS: tuple[Target, ...] = (*TASK, "trainer")
-# Where an attempt hangs that others take for dead.
+# Where an attempt hangs until another attempt has replaced it.
 HALTS: tuple[Point, ...] = ("after begin", "after produce", "before commit")
-# How it fails then; the second where it was still planning, whose id all batches of a pipeline share.
+# How it fails then; the second error if it was still planning, whose id all batches of a pipeline share.
 FENCED = ("Fenced", "PlannedTogether")
 # How often a retry is killed again.
 AGAIN = 0.3
-# Kills that come too late, in a row: then they are badly aimed and prove nothing.
+# So many late kills in a row are badly aimed and prove nothing.
 MISSES = 10
 # Aim for less than what an undisturbed attempt took, because the next one may be faster.
 FASTER = 0.9
@@ -37,10 +37,10 @@ FASTER = 0.9
 
 @dataclass(frozen=True)
 class Kill:
-    """When an attempt is killed, at a point or after a time, and whom it hits.
+    """A SIGKILL of an attempt, at a point or after a time.
 
     Attributes:
-        number: see `tests.faults.points.halt_at`; a retry has less to do and is killed at the first.
+        number: see `tests.faults.points.halt_at`; a retry has less work and is killed at the first.
         after: as a share of the time that a piece of work takes undisturbed.
     """
 
@@ -52,7 +52,7 @@ class Kill:
 
 @dataclass
 class Tally:
-    """What comes of one kind of kill, over all seeds: the seconds that each one cost, and the counts."""
+    """The results of one kind of kill over all seeds: seconds to recover for each, and the counts."""
 
     recovered: list[float] = field(default_factory=list)
     lost: int = 0
@@ -70,8 +70,8 @@ class Tally:
 def run(setting: Setting) -> list[Row]:
     """Kill each step, and retry it until it succeeds; a retry may be killed again.
 
-    Every kill that counts has met a process at its work. A retry of prediction may divide its partitions otherwise.
-    Training is killed in three ways: the task's process alone, its whole group, and the trainer that it has started.
+    Only kills of a process that still worked are counted. A retry of prediction may divide the partitions differently.
+    Three targets are killed in training: the task's process, its process group, and its trainer process.
     """
     tallies: dict[str, Tally] = defaultdict(Tally)
     with ground(setting) as (kafka, workers):
@@ -105,12 +105,12 @@ def prediction(kafka: KafkaConnection, name: str, *, pieces: int, control: bool 
 
 
 def enough_for(kills: list[Kill]) -> int:
-    """Pieces of work: two to measure, one a kill, and those whose kill comes too late."""
+    """Pieces of work: two to measure, one for each kill, and some for kills that come too late."""
     return 2 + 3 * len(kills)
 
 
 def _plans(setting: Setting, kafka: KafkaConnection) -> Iterator[tuple[str, Work, list[Kill]]]:
-    """What is killed in one seed, each with its row's name."""
+    """The workloads and kills of one seed, with the name of their row."""
     short, seed, folder = setting.short, setting.seed, setting.folder / str(setting.seed)
     draws = setting.random("plans")
 
@@ -135,7 +135,7 @@ def _plans(setting: Setting, kafka: KafkaConnection) -> Iterator[tuple[str, Work
 
 
 def random_instants(draws: Random, number: int, targets: tuple[Target, ...]) -> list[Kill]:
-    """Kills that are spread over a step's whole time, one at a random instant of each part of it."""
+    """Kills spread over the duration of a step: one at a random instant in each of `number` equal parts."""
     afters = [(part + draws.random()) / number for part in range(number)]
     kills = [Kill(targets[part % len(targets)], after=after) for part, after in enumerate(afters)]
     draws.shuffle(kills)
@@ -143,7 +143,7 @@ def random_instants(draws: Random, number: int, targets: tuple[Target, ...]) -> 
 
 
 def transaction_points(draws: Random, number: int) -> list[Kill]:
-    """Kills at the points of one of an attempt's first three transactions."""
+    """Kills at named points of one of the first three transactions of an attempt."""
     return [
         Kill(draws.choice(TASK), point, draws.randint(1, 3))
         for point in draws.sample(get_args(TransactionPoint), number)
@@ -151,7 +151,7 @@ def transaction_points(draws: Random, number: int) -> list[Kill]:
 
 
 def rename_points(draws: Random, number: int) -> list[Kill]:
-    """Kills around the renames that make checkpoint and result whole, of all three targets."""
+    """Kills around the renames that complete a checkpoint or a result, of all three targets."""
     everything = [(point, target) for target in TARGETS for point in get_args(TrainingPoint)]
     chosen = draws.sample(everything, number)
     return [Kill(target, point, draws.randint(1, 12) if "checkpoint" in point else 1) for point, target in chosen]
@@ -160,7 +160,7 @@ def rename_points(draws: Random, number: int) -> list[Kill]:
 def endure(
     kafka: KafkaConnection, workers: Workers, work: Work, kills: list[Kill], draws: Random, tally: Tally
 ) -> None:
-    """Inflict the kills on one piece of work after the other, while a witness reads; then count."""
+    """Inflict the kills on one piece of work after the other while a witness reads, then count."""
     with Witness(kafka, work.witnessed) as witness:
         undisturbed_s = min(_seconds(workers, work.jobs(piece, draws)) for piece in range(2))
         pieces, waiting, misses = 2, deque(kills), 0
@@ -173,7 +173,7 @@ def endure(
                 assert misses < MISSES, f"{misses} kills in a row came after the end: {waiting[0]}"
                 if victim is None:
                     if not struck:
-                        # Nothing disturbed the whole piece: the machine is faster now than when it was measured.
+                        # The whole piece ran undisturbed, in less time than was measured before.
                         undisturbed_s = FASTER * min(undisturbed_s, time.monotonic() - began)
                     break
                 struck.append(victim)
@@ -188,20 +188,20 @@ def endure(
 
 
 def _seconds(workers: Workers, jobs: list[Job]) -> float:
-    """How long a step takes that nobody disturbs."""
+    """How long a step takes without faults."""
     began = time.monotonic()
     succeed(workers, jobs, delay_s=0)
     return time.monotonic() - began
 
 
 def strike(workers: Workers, jobs: list[Job], kill: Kill, undisturbed_s: float, *, again: bool) -> Attempt | None:
-    """Make an attempt and kill the first of its jobs; the others end before this returns.
+    """Start an attempt and kill the first of its jobs; the others end before this returns.
 
     Args:
-        again: it is a retry.
+        again: the attempt is a retry.
 
     Returns:
-        What was killed; None when the kill came after the end of the work.
+        The killed job; None if the kill came after the end of its work.
     """
     halt = None if kill.point is None else (kill.point, 1 if again else kill.number)
     victim = workers.start(jobs[0], halt=halt)
@@ -214,18 +214,18 @@ def strike(workers: Workers, jobs: list[Job], kill: Kill, undisturbed_s: float, 
     for attempt in (victim, *others):
         attempt.end()
     assert all(other.succeeded for other in others), (
-        f"what was not killed failed: {[other.failure for other in others]}"
+        f"a job that was not killed failed: {[other.failure for other in others]}"
     )
-    # A trainer that was killed is told of by its task, which goes on; nothing else may end an attempt but the kill.
-    told = kill.target == "trainer" and victim.failed_with("TrainerDied")
-    assert victim.failure is None or told, f"it failed before it was killed: {victim.failure}"
+    # The task of a killed trainer survives it and reports its death. No other failure is expected.
+    reported = kill.target == "trainer" and victim.failed_with("TrainerDied")
+    assert victim.failure is None or reported, f"it failed before it was killed: {victim.failure}"
     return None if victim.succeeded else victim
 
 
 def wake(
     kafka: KafkaConnection, workers: Workers, work: Work, points: Sequence[Point], draws: Random, tally: Tally
 ) -> None:
-    """Let attempts halt as if their machine hung, let others finish their work, and wake them: they are fenced."""
+    """Halt an attempt as if its machine hung, let a second one finish the work, and wake the first: it is fenced."""
     with Witness(kafka, work.witnessed) as witness:
         for piece, point in enumerate(points):
             zombie = workers.start(work.jobs(piece, draws)[0], halt=(point, draws.randint(1, 3)))
@@ -234,5 +234,5 @@ def wake(
             zombie.wake()
             zombie.end()
             fenced = any(map(zombie.failed_with, FENCED))
-            assert fenced, f"it was to be fenced after its halt {point}: {zombie.events}"
+            assert fenced, f"it was not fenced after its halt {point}: {zombie.events}"
         tally.judge(work, witness, len(points))

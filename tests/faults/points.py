@@ -1,4 +1,4 @@
-"""Named points of a step, at which its process tells that it is there and waits to be killed."""
+"""Named points of a step at which its process sends an event and waits to be killed."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ FLUSH_S = 60
 
 
 def halt_at(point: str, number: int, send: Callable[[], None]) -> None:
-    """Let this process call `send` and halt when it comes to a point, for ever or until `WAKE` reaches it.
+    """Make this process call `send` and halt when it reaches a point, until it gets the signal `WAKE`.
 
-    `during commit` halts only behind the commit: the kill meets the commit on its way, or comes right after it.
+    At `during commit` it halts after the commit, so that the kill comes during the commit or right after it.
 
     Args:
-        number: in which transaction of this process, or at which rename of this kind, counted from 1.
+        number: of the transaction of this process, or of the rename of this kind, counted from 1.
     """
 
     woken = threading.Event()
@@ -71,7 +71,7 @@ def _halt_in_transaction(point: str, number: int, halt: Callable[..., None]) -> 
     def reached(name: str, writer: TransactionalWriter, *meanwhile: Callable[[], None]) -> bool:
         here = name == point and begun == number
         if here:
-            # Until the flush the records may still lie in this process alone, and dying with them proves nothing.
+            # Before the flush the records may be in this process only, and its death would prove nothing.
             writer._producer.flush(FLUSH_S)
             halt(*meanwhile)
         return here
@@ -129,5 +129,5 @@ def _halt_at_rename(point: str, number: int, halt: Callable[[], None]) -> None:
             halt()
         return moved
 
-    assert RESULT == "result", "the point is named after it"
+    assert RESULT == "result", "the name of the point"
     Path.rename = halting_rename  # type: ignore[method-assign, assignment]

@@ -1,4 +1,4 @@
-"""What the suite prints and writes: a row for each fault, and the setting that a scenario runs in."""
+"""The results of the suite, a row for each kind of fault, and the setting that a scenario runs in."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from typing import Any
 
 from rich.table import Table
 
-# Where a page shows the table.
+# The lines around the table on its page.
 BEGIN = "<!-- faults: written by `make faults` from docs/faults.json -->"
 END = "<!-- end of faults -->"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of fault, however often it was inflicted.
+    """One kind of fault, inflicted once or several times.
 
     Attributes:
-        fault: what was done to what, in words: "prediction: SIGKILL before the commit".
-        times: how often.
-        lost: records that should be there for a read_committed reader and are not; weights that differ count as one.
-        duplicated: records that any reader has seen more than once.
-        recovered_s: median seconds from the fault to the end of the step that it hit; None where nothing has to recover
-            (a refusal is what is asked for).
-        control: a worker built wrongly on purpose, which has to duplicate, or the suite could not see it.
+        fault: the step and the fault: "prediction: SIGKILL before the commit".
+        times: how often it was inflicted.
+        lost: expected records that a read_committed consumer did not get; weights that differ count as one.
+        duplicated: records that a consumer got more than once.
+        recovered_s: median seconds from the fault to the end of the step; None where an error is the expected result.
+        control: the worker is wrong on purpose and has to duplicate records, which shows that the suite finds them.
     """
 
     fault: str
@@ -45,13 +44,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a scenario gets: where to work, what to draw from, how long it may be.
+    """The folder, the seed and the length of a scenario.
 
     Attributes:
-        folder: empty, of this scenario alone; removed afterwards.
-        seed: printed by the suite; everything random is drawn from `random()`, so that a seed replays its faults.
+        folder: empty, used by this scenario only; removed afterwards.
+        seed: everything random is drawn from `random()`, so the printed seed replays the faults.
         short: the version that `make test` runs.
-        say: tells a person how far it is.
+        say: reports progress.
     """
 
     folder: Path
@@ -60,7 +59,7 @@ class Setting:
     say: Callable[[str], None]
 
     def random(self, name: str) -> Random:
-        """A generator of its own for each named part, so that one part's draws do not move another's."""
+        """A generator for each named part, so that the draws of one part do not change those of another."""
         return Random(f"{self.seed}/{name}")  # noqa: S311 - repeatable on purpose
 
 
@@ -83,14 +82,14 @@ def table(rows: Iterable[Row]) -> Table:
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    """The rows as a JSON list of objects with the five columns of the table; a control says so in its `fault`."""
+    """Write the rows as a JSON list of objects with the five columns of the table."""
     columns = ("fault", "times", "lost", "duplicated", "recovered_s")
     shown = [{name: getattr(row, name) for name in columns} for row in rows]
     path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
 
 
 def markdown(figures: Iterable[dict[str, Any]]) -> str:
-    """What `write` has written, as a table for the docs."""
+    """The rows in the JSON of `write`, as a Markdown table."""
     lines = ["| fault | times | lost | duplicated | seconds to recover |", "|---|--:|--:|--:|--:|"]
     for row in figures:
         recovered = "-" if row["recovered_s"] is None else f"{row['recovered_s']:.1f}"
@@ -99,7 +98,7 @@ def markdown(figures: Iterable[dict[str, Any]]) -> str:
 
 
 def show(page: Path, figures: Iterable[dict[str, Any]]) -> None:
-    """Put the table between the page's two marks."""
+    """Replace the table on a page, between `BEGIN` and `END`."""
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     page.write_text(f"{before}{BEGIN}\n\n{markdown(figures)}\n\n{END}{after}", encoding="utf-8")

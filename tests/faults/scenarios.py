@@ -13,7 +13,7 @@ SHORT = ("kills", "control", "brokers", "stuck", "disk", "week")
 
 
 def run_scenario(name: str, setting: Setting) -> list[Row]:
-    """Run one scenario; its module is imported only now, for some of them import a good deal."""
+    """Run one scenario; its module is imported here because some import torch or Airflow."""
     rows: list[Row] = import_module(f"tests.faults.{name}").run(setting)
-    assert rows, f"{name} has inflicted nothing"
+    assert rows, f"{name} inflicted no fault"
     return rows

@@ -1,4 +1,4 @@
-"""The task of each DAG that does the work, with enough of it to be hit for certain, and what must come of it."""
+"""The working task of each DAG, with enough work to be hit with certainty, and its expected results."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 NAME = "faults"
 PARTITIONS = 2
 BATCH = 590
-# For a task to begin its work on a machine that does much else.
+# For a task to begin its work on a loaded machine.
 BUSY_S = 300.0
 
-# What takes long enough to be hit: many epochs, many small transactions. Its ingest has no run but those asked for:
-# the first interval that the schedule would end on its own is over in 2032.
+# Many epochs and many small transactions take long enough to be hit. Only the suite triggers its ingest: the first data
+# interval of its schedule ends in 2032.
 PIPELINE = f"""
 description = "Is killed again and again."
 [topics]
@@ -74,7 +74,7 @@ chunk_samples = 1
 
 @dataclass(frozen=True)
 class Scene:
-    """A stack, its one pipeline, and who watches its topics all the time."""
+    """A stack, its pipeline, and the witness of its topics."""
 
     stack: Stack
     kafka: KafkaConnection
@@ -82,13 +82,13 @@ class Scene:
     witness: Witness
 
     def committed(self, *topics: str) -> int:
-        """How many records are decided, whatever is still open."""
+        """How many records are committed; open transactions are not waited for."""
         ranges = [item for topic in topics for item in freeze_ranges(self.kafka, topic, settle_s=0)]
         return count_records(self.kafka, "faults", ranges, enough=sys.maxsize)
 
 
 class DagTask(ABC):
-    """The task of a DAG that does its work."""
+    """The task that does the work of a DAG."""
 
     workflow: str
     task_id: str
@@ -103,7 +103,7 @@ class DagTask(ABC):
         return f"{NAME}.{self.workflow}"
 
     def begin(self) -> AirflowTask:
-        """Ask for a run of the DAG; there is work for it."""
+        """Trigger a run of the DAG, and make sure that it has work."""
         self.runs += 1
         run_id = self.scene.stack.api.trigger(self.dag_id, dict(self.conf))
         return AirflowTask(self.scene.stack, self.dag_id, run_id, self.task_id)
@@ -112,23 +112,23 @@ class DagTask(ABC):
     def wait_until_busy(self, process: psutil.Process) -> None:
         """Wait until the task's process is in the middle of its work."""
 
-    def let_go_on(self) -> None:  # noqa: B027 - most have nothing to remove
-        """Remove what keeps the task in the middle of its work, where something does."""
+    def let_go_on(self) -> None:  # noqa: B027 - only ingest is held
+        """Let a task that is held in the middle of its work go on."""
 
     @abstractmethod
     def done(self) -> int:
-        """What others can see of the work by now, as one number."""
+        """How many results other applications can see by now."""
 
     @abstractmethod
     def verdict(self) -> tuple[int, int]:
-        """What is lost and what is there more than once, when every run has succeeded."""
+        """How many results are lost and duplicated, once every run has succeeded."""
 
 
 class Ingest(DagTask):
-    """A batch, hit when the first of its records is in the log.
+    """A batch, hit when its first samples are in the log and its transaction is open.
 
-    Its transaction would be open for some hundredths of a second: the requests topic, which asks for more replicas than
-    there are, keeps it open, and the producer at its tries, until `let_go_on`.
+    Undisturbed, the transaction takes some hundredths of a second. The requests topic requires more in-sync replicas
+    than there are, so that the producer keeps retrying and the transaction stays open until `let_go_on`.
     """
 
     workflow = "ingest"
@@ -153,7 +153,7 @@ class Ingest(DagTask):
         change_topic(self.scene.kafka, self.scene.pipeline.requests_topic, "min.insync.replicas", str(number))
 
     def _written(self) -> int:
-        """Offsets of the samples topic that are taken, by records of open transactions too."""
+        """The sum of the end offsets of the samples topic, records of open transactions included."""
         return sum(written(self.scene.kafka, self.scene.pipeline.samples_topic, list(range(PARTITIONS))).values())
 
     def done(self) -> int:
@@ -165,7 +165,7 @@ class Ingest(DagTask):
 
 
 class Training(DagTask):
-    """A training, hit when it has written a checkpoint; all of its runs have the same samples and settings."""
+    """A training, hit when it has written a checkpoint; all runs have the same samples and settings."""
 
     workflow = "train"
     task_id = "train_model"
@@ -177,7 +177,7 @@ class Training(DagTask):
 
     def wait_until_busy(self, process: psutil.Process) -> None:
         runs = self.scene.stack.layout.state / "runs"
-        # A run that has ended keeps none.
+        # A finished run removes its checkpoints.
         wait_for(lambda: any(runs.glob(f"**/{CHECKPOINTS}/[0-9]*")), "a checkpoint", timeout_s=BUSY_S)
         assert process.children(), "the task has no trainer"
 
@@ -185,7 +185,7 @@ class Training(DagTask):
         return len(self._versions())
 
     def verdict(self) -> tuple[int, int]:
-        """Each run has one version, with the weights of a training that was never interrupted."""
+        """Each run must have one version, with the weights of an uninterrupted training."""
         registry, versions = open_registry(), self._versions()
         models = [download(registry, version(registry, NAME, number)) for number in versions]
         card = load_model(models[0], version(registry, NAME, versions[0]).digest).card
@@ -203,10 +203,10 @@ class Training(DagTask):
 
 
 class Prediction(DagTask):
-    """Requests, each in a transaction of its own, hit when some of them are answered.
+    """Requests, each in a transaction of its own, hit when some have predictions.
 
     Args:
-        asked: how many there are for each run.
+        asked: the number of requests of each run.
     """
 
     workflow = "predict"
@@ -229,7 +229,7 @@ class Prediction(DagTask):
         self._before = self.done()
         return super().begin()
 
-    def wait_until_busy(self, process: psutil.Process) -> None:  # noqa: ARG002 - the topic tells
+    def wait_until_busy(self, process: psutil.Process) -> None:  # noqa: ARG002 - the topic shows it
         wait_for(lambda: self.done() > self._before, "the first predictions", timeout_s=BUSY_S)
 
     def done(self) -> int:

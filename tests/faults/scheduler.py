@@ -1,4 +1,4 @@
-"""Airflow's own tasks are killed, orphaned and marked failed, and its own retries and clears finish them."""
+"""Kill, orphan and mark as failed the tasks of a real Airflow, whose own retries and clears finish them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tests.faults.tasks import (
 from tests.faults.witness import Witness, key_of, request_of
 from tests.support.processes import wait_for
 
-# For a run with its retries, on a machine that does much else.
+# For a run with its retries on a loaded machine.
 RUN_S = 900.0
 
-# The scheduler learns from missing heartbeats that a task's supervisor is gone; a minute's wait would prove no more.
+# The scheduler detects a dead supervisor by missing heartbeats. Its usual minute would prove no more.
 HASTE = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -41,7 +41,7 @@ Mark = Callable[[AirflowTask], None]
 
 
 def run(setting: Setting) -> list[Row]:
-    """Hit the working task of each DAG in every way, one DAG after the other, and count what came of all of it."""
+    """Hit the working task of each DAG in every way, one DAG after the other, and count the results."""
     pipelines = setting.folder / "pipelines"
     pipelines.mkdir()
     (pipelines / f"{NAME}.toml").write_text(PIPELINE, encoding="utf-8")
@@ -58,7 +58,7 @@ def run(setting: Setting) -> list[Row]:
         with Witness(kafka, {**keyed, **addressed}) as witness:
             scene = Scene(stack, kafka, pipeline, witness)
             training = Training(scene, setting.folder / "reference")
-            # An orphan has to be at work still when the retry fences it, almost a minute later.
+            # An orphan must still work when the retry fences it, almost a minute later.
             prediction = Prediction(scene, asked=(500, 4000, 500))
             return [
                 *_hit(Ingest(scene), [kill_process, kill_process], AirflowTask.mark_failed, setting.say),
@@ -85,7 +85,7 @@ def _hit(work: DagTask, kills: list[Kill], mark: Mark, say: Callable[[str], None
 
 
 def _kill(work: DagTask, kill: Kill) -> float:
-    """Seconds from the kill to the success that Airflow's own retry brings."""
+    """Kill a task; returns the seconds until Airflow's retry has succeeded."""
     task = work.begin()
     process = task.process()
     work.wait_until_busy(process)
@@ -114,11 +114,11 @@ def _succeeds(task: AirflowTask, began: float, family: list[psutil.Process]) -> 
 
 
 def _mark_failed(work: DagTask, mark: Mark) -> tuple[int, float]:
-    """What was committed though the task was marked failed, and the seconds in which a clear makes up for it."""
+    """Mark a task as failed; returns the results it still committed, and the seconds until a clear has succeeded."""
     task = work.begin()
     process = task.process()
     work.wait_until_busy(process)
-    # Airflow asks a task to end within some seconds; what it commits until then it was still wanted for.
+    # Airflow sends SIGTERM within some seconds. Results committed before it are legitimate.
     with frozen(process):
         family = [process, *process.children(recursive=True)]
         mark(task)

@@ -1,4 +1,4 @@
-"""Servers that accept connections and then keep silent, as a broker does whose machine hangs."""
+"""Servers that accept connections and never answer, like a broker on a machine that hangs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TIMEOUT_S = 10
 
 @contextmanager
 def silent_server(broker: tuple[str, int] | None = None) -> Iterator[str]:
-    """Its address, `host:port`; every connection is held open and unanswered until the block ends.
+    """Yields the server's address, `host:port`; connections stay open and unanswered until the block ends.
 
     Args:
-        broker: a real one that answers the first request of each connection, which asks for the versions it speaks.
+        broker: address of a real broker that answers the first request of each connection, `ApiVersions`.
     """
     held: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -41,20 +41,20 @@ def _accept(server: socket.socket, broker: tuple[str, int] | None, held: list[so
         held.append(connection)
         if broker is not None:
             connection.settimeout(TIMEOUT_S)
-            # A client may be gone before it has asked anything.
+            # A client may disconnect before its first request.
             with suppress(OSError):
                 _relay_one(connection, broker)
 
 
 def _relay_one(client: socket.socket, broker: tuple[str, int]) -> None:
-    """Let the broker answer one request."""
+    """Relay one request and its answer."""
     with socket.create_connection(broker, timeout=TIMEOUT_S) as upstream:
         upstream.sendall(_frame(client))
         client.sendall(_frame(upstream))
 
 
 def _frame(source: socket.socket) -> bytes:
-    """One message of Kafka's protocol: its length in four bytes and as many more."""
+    """One message of Kafka's protocol: four bytes of length, and as many bytes of content."""
     length = source.recv(4, socket.MSG_WAITALL)
     if len(length) < 4:
         raise ConnectionError("The connection ended before a message.")

@@ -1,4 +1,4 @@
-"""The steps of Millrace as the fault suite runs them: each in a process of its own, described by a dict of JSON."""
+"""The steps of Millrace as the fault suite runs them: one process for each job, described by a JSON object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from include.definition.pipeline import KINDS
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
-from tests.faults.control_worker import commit_afterwards
+from tests.faults.control_worker import disable_transactions
 from tests.faults.points import halt_at
 from tests.support.tiny_pipelines import Numbers, tiny_pipeline, tiny_predictor
 
@@ -52,10 +52,10 @@ def predict_job(
     """
     shared = _shared("predict", kafka, pipeline, pace_s)
     tables = {"prediction": pipeline.prediction.model_dump()}
-    if pipeline.source is None:  # others fill its topics
-        told = {"topics", "envelope", "labels", "training"}
-        # What the file does not say stays unsaid: some keys are refused where they mean nothing.
-        tables |= {"source": None, **pipeline.model_dump(mode="json", include=told, exclude_unset=True)}
+    if pipeline.source is None:  # its topics are external
+        named = {"topics", "envelope", "labels", "training"}
+        # Keys that are not set stay so: some are refused where they have no meaning.
+        tables |= {"source": None, **pipeline.model_dump(mode="json", include=named, exclude_unset=True)}
     return {**shared, "tables": tables, "ranges": [item.to_dict() for item in ranges], "control": control}
 
 
@@ -135,7 +135,7 @@ def _predict(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     from include.prediction.publish import publish_predictions
 
     if job["control"]:
-        commit_afterwards()
+        disable_transactions()
     _halt(job, send)
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job["tables"])
     ranges = [OffsetRange.from_dict(item) for item in job["ranges"]]
@@ -186,7 +186,7 @@ def _halt(job: Job, send: Tell) -> None:
 
 
 def _pace(job: Job, send: Tell) -> Callable[[], bool]:
-    """The steps look at `stopped` before each chunk and each commit: here it makes them slow, and never stops them."""
+    """A `stopped` that steps call before each chunk and commit: it slows them down and never stops them."""
 
     def stopped() -> bool:
         send("chunk")
@@ -197,24 +197,24 @@ def _pace(job: Job, send: Tell) -> Callable[[], bool]:
 
 
 def _fork_trainers(halt: Job | None) -> None:
-    """Let this process's next child be a fork of it that becomes the trainer without a new interpreter."""
+    """Make the next child of this process a fork that becomes the trainer, without a new interpreter."""
     subprocess.Popen = functools.partial(  # type: ignore[misc, assignment]
         subprocess.Popen, preexec_fn=functools.partial(_become_trainer, halt)
     )
 
 
 def _become_trainer(halt: Job | None) -> None:
-    """Runs where a child of `Popen` has its pipes already and is about to execute its program, which it never does."""
+    """Runs in a child of `Popen` after its pipes are set up, in place of its program."""
     from include.training import worker
 
     status = worker.FAILED
     try:
-        # Among them the pipe whose end tells `Popen` that the program runs.
+        # Among them the pipe whose closing shows `Popen` that the program runs.
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         if halt:
-            told = json.dumps({"event": "halted"})
-            halt_at(halt["point"], halt["number"], lambda: print(told, file=answers, flush=True))
+            halted = json.dumps({"event": "halted"})
+            halt_at(halt["point"], halt["number"], lambda: print(halted, file=answers, flush=True))
         status = worker.main()
     finally:
         os._exit(status)

@@ -1,4 +1,4 @@
-"""Brokers that accept and never answer, under every call that Millrace makes of them; see `run`."""
+"""Brokers that accept connections and never answer, under every kind of call; see `run`."""
 
 from __future__ import annotations
 
@@ -31,37 +31,36 @@ from tests.support.producers import Plain, produce
 from tests.support.tiny_pipelines import tiny_pipeline, tiny_predictor
 
 TIMEOUT_S = 2.0
-# An attempt may fail, try to abort, and let go of its clients, each within a request's time, and a loaded machine gets
-# three times as long. That is still less than the client's own defaults (30 and 60 s), by which a call would end that
-# does not pass its timeout on.
+# An attempt may fail, abort its transaction and close its clients, each within one timeout; a loaded machine may take
+# three times as long. A call that ignores its timeout ends by the client's defaults, 30 or 60 s, and exceeds the bound.
 BOUND_S = 12.5 * TIMEOUT_S
-# Calls that a loaded machine refuses for their short timeout before the broker falls silent are made again.
+# A call that times out on a loaded machine before the broker falls silent is repeated.
 TRIES = 3
-# Several times what one fetch brings.
+# Several times as much as one fetch returns.
 RECORDS = 500
 VALUE = bytes(10_000)
-# One more than librdkafka queues, so that producing itself has to wait.
+# One more than fits librdkafka's queue, so that producing has to wait.
 QUEUED = 100_001
 
 Call = Callable[[], object]
 
 
 def run(setting: Setting) -> list[Row]:
-    """Make every call of a silent broker: each refuses in one sentence within a small multiple of the timeout.
+    """Make every call to a silent broker: each raises a one-sentence error within a small multiple of the timeout.
 
-    A call that hangs, or succeeds, counts as lost. The same calls succeed on a broker that answers.
+    A call that hangs or succeeds counts as lost. The same calls succeed on a broker that answers.
     """
     with running_cluster(setting.folder / "broker") as cluster:
         [node] = cluster.nodes
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=TIMEOUT_S)
-        # None of its requests is a sample, which must not hold it.
+        # Its requests are no samples; the limits must not hold the step.
         unlimited = {"max_rejected_share": 1.0, "max_rejected_in_a_row": 10 * RECORDS}
         pipeline = tiny_pipeline("stuck", prediction=unlimited)
         patient = KafkaConnection(kafka.settings)
         ensure_topics(patient, pipeline.topic_specs())
         produce(kafka, pipeline.requests_topic, [Plain(VALUE)] * RECORDS)
         [item] = freeze_ranges(patient, pipeline.requests_topic)
-        # First of a broker that answers: none fails for another reason, and none pays for imports while it is timed.
+        # On a broker that answers: no call fails for another reason, and no import counts towards the bound.
         for call in _all_calls(patient, pipeline, item).values():
             call()
         with silent_server() as address:
@@ -71,7 +70,7 @@ def run(setting: Setting) -> list[Row]:
             host, _, port = node.address.rpartition(":")
             with silent_server(broker=(host, int(port))) as address:
                 calls = _all_calls(_hasty(address), pipeline, item)
-                row = _row(setting, "a broker that tells its versions and then nothing", calls, at_once=len(calls))
+                row = _row(setting, "a broker that answers `ApiVersions` and then nothing", calls, at_once=len(calls))
                 rows.append(row)
         calls = {name: partial(_midway, node, partial(call, kafka, pipeline, item)) for name, call in MIDWAY.items()}
         answers = partial(_transaction, patient, pipeline, lambda _: None)
@@ -82,10 +81,10 @@ def run(setting: Setting) -> list[Row]:
 def _row(
     setting: Setting, silence: str, calls: Mapping[str, Call], *, at_once: int = 1, before: Call = lambda: None
 ) -> Row:
-    """Make the calls, so many at once.
+    """Make the calls, `at_once` in parallel.
 
     Args:
-        before: waits, before each of them, until the broker works again.
+        before: called before each of them, waits until the broker works again.
     """
     setting.say(f"{silence}, under {len(calls)} calls")
 
@@ -101,19 +100,19 @@ def _row(
 
 
 def _fault(name: str, call: Call) -> str | None:
-    """What is wrong with how a call ends; None where it refuses as it should."""
+    """What is wrong with the end of a call; None if it raises the expected error."""
     ended: list[BaseException | None] = []
 
     def make() -> None:
         try:
             call()
-        except BaseException as error:  # noqa: BLE001 - looked at below
+        except BaseException as error:  # noqa: BLE001 - checked below
             ended.append(error)
         else:
             ended.append(None)
 
     began = time.monotonic()
-    # A thread, for one that hangs must not take the suite with it.
+    # In a thread, because a call that hangs must not block the suite.
     thread = threading.Thread(target=make, name=name, daemon=True)
     thread.start()
     thread.join(BOUND_S)
@@ -152,7 +151,7 @@ def _all_calls(kafka: KafkaConnection, pipeline: Pipeline, item: OffsetRange) ->
 
 
 def _midway(node: Node, call: Callable[[Call], None]) -> None:
-    """Make a call that lets the node fall silent; the node answers again when the call has ended."""
+    """Make a call that suspends the node midway, and resume the node when the call has ended."""
     for _ in range(TRIES):
         silences: list[Node] = []
 
@@ -168,7 +167,7 @@ def _midway(node: Node, call: Callable[[Call], None]) -> None:
         finally:
             if silences:
                 node.resume()
-    raise AssertionError(f"{TRIES} times the call was refused before the broker fell silent")
+    raise AssertionError(f"the call failed {TRIES} times before the broker fell silent")
 
 
 def _reading(kafka: KafkaConnection, _pipeline: Pipeline, item: OffsetRange, fall_silent: Call) -> None:
@@ -215,14 +214,14 @@ def _sending_offsets(kafka: KafkaConnection, pipeline: Pipeline, item: OffsetRan
         _transaction(kafka, pipeline, send)
 
 
-class _Given(MillraceError):
-    """Raised where the step fails for a reason of its own, so that its transaction is aborted."""
+class _StepError(MillraceError):
+    """An error of the step itself, which aborts its transaction."""
 
 
 def _aborting(kafka: KafkaConnection, pipeline: Pipeline, _item: OffsetRange, fall_silent: Call) -> None:
     def fail(_: TransactionalWriter) -> None:
         fall_silent()
-        raise _Given("The step failed for a reason of its own.")
+        raise _StepError("The step failed for a reason of its own.")
 
     _transaction(kafka, pipeline, fail)
 

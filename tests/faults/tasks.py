@@ -1,4 +1,4 @@
-"""The processes of a running Airflow task: found, killed, frozen and seen to be gone."""
+"""The processes of a running Airflow task: find, kill, suspend and wait for them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from include.local.stack import Stack
 from tests.support.processes import ended, wait_for
 
 START_S = 300
-# Airflow's supervisor asks every five seconds whether its task is still wanted, and kills it five seconds later; a
-# loaded machine takes longer.
+# Airflow's supervisor checks every five seconds whether its task may go on, and sends SIGKILL five seconds after
+# SIGTERM; a loaded machine takes longer.
 STOP_S = 180
 
 
 @dataclass(frozen=True)
 class AirflowTask:
-    """One task of one run, through all of its tries."""
+    """One task of one run, with all of its tries."""
 
     stack: Stack
     dag_id: str
@@ -33,18 +33,18 @@ class AirflowTask:
     task_id: str
 
     def look(self) -> dict[str, Any]:
-        """What Airflow says of it: `id` (of this try), `state`, `try_number`, ..."""
+        """The task instance in Airflow's API: `id` (of this try), `state`, `try_number`, ..."""
         tasks = self.stack.api.tasks(self.dag_id, self.run_id)
         return next(task for task in tasks if task["task_id"] == self.task_id)
 
     def process(self) -> psutil.Process:
-        """Wait until it runs; the process that executes the operator, leader of a group of its own."""
+        """Wait for the process that executes the operator; it leads a process group."""
         found: list[psutil.Process] = []
 
         def runs() -> bool:
             task = self.look()
             assert task["state"] not in ("success", "failed", "skipped"), f"{self} ended before it could be hit: {task}"
-            # As Airflow's task runner calls itself; its parent, who supervises it, has the task's name in its title.
+            # The title of Airflow's task runner; that of its parent, the supervisor, names the task.
             title = f"airflow worker -- {task['id']}"
             found.extend(process for process in psutil.process_iter() if _title(process) == title)
             return bool(found)
@@ -53,16 +53,16 @@ class AirflowTask:
         return found[0]
 
     def mark_failed(self) -> None:
-        """What the button of Airflow's UI does."""
+        """Mark the task as failed, as Airflow's UI does."""
         path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{self.task_id}"
         self.stack.api.patch(path, {"new_state": "failed"})
 
     def mark_run_failed(self) -> None:
-        """The same for the whole run."""
+        """Mark the whole run as failed, as Airflow's UI does."""
         self.stack.api.patch(f"/dags/{self.dag_id}/dagRuns/{self.run_id}", {"state": "failed"})
 
     def clear(self) -> None:
-        """Have it, and what comes after it, run again."""
+        """Clear the task and those downstream, so that they run again."""
         request = {
             "dry_run": False,
             "dag_run_id": self.run_id,
@@ -76,7 +76,7 @@ class AirflowTask:
             try:
                 self.stack.api.post(f"/dags/{self.dag_id}/clearTaskInstances", request)
             except ApiError as error:
-                # On SQLite, Airflow refuses one request in many while a task writes, and has done nothing then.
+                # On SQLite, Airflow refuses some requests while a task writes, and rolls them back.
                 if error.status is None or error.status < httpx.codes.INTERNAL_SERVER_ERROR:
                     raise
                 return False
@@ -86,18 +86,18 @@ class AirflowTask:
 
 
 def kill_process(process: psutil.Process) -> None:
-    """The task's process alone."""
+    """Kill the task's process only."""
     process.kill()
 
 
 def kill_group(process: psutil.Process) -> None:
-    """It and whatever it has started."""
+    """Kill the task's process group, its children included."""
     assert os.getpgid(process.pid) == process.pid, "the task leads no group of its own"
     os.killpg(process.pid, signal.SIGKILL)
 
 
 def kill_supervisor(process: psutil.Process) -> None:
-    """Airflow's process that started it and waits for it: the task goes on as an orphan until it notices."""
+    """Kill the task's supervisor: the task goes on as an orphan."""
     parent = process.parent()
     assert parent is not None
     assert _title(parent).startswith("airflow worker -- LocalExecutor"), _title(parent)
@@ -106,22 +106,22 @@ def kill_supervisor(process: psutil.Process) -> None:
 
 @contextmanager
 def frozen(process: psutil.Process) -> Iterator[None]:
-    """Nothing of the process moves within the block."""
+    """Suspend the process within the block."""
     process.suspend()
     try:
         yield
     finally:
-        # Airflow kills it after some seconds, frozen or not.
+        # Airflow may have killed it by now.
         with suppress(psutil.NoSuchProcess):
             process.resume()
 
 
 def wait_for_sigterm(process: psutil.Process) -> None:
-    """Wait until a frozen process has been asked to end."""
+    """Wait until a suspended process has a SIGTERM pending."""
     status = Path(f"/proc/{process.pid}/status")
 
     def asked() -> bool:
-        if ended(process.pid):  # Airflow's second signal was faster than this process
+        if ended(process.pid):  # by the SIGKILL that follows
             return True
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         pending = int(lines["SigPnd"], 16) | int(lines["ShdPnd"], 16)
@@ -131,7 +131,7 @@ def wait_for_sigterm(process: psutil.Process) -> None:
 
 
 def wait_until_gone(processes: list[psutil.Process], *, timeout_s: float = STOP_S) -> None:
-    """Wait until none of them is left."""
+    """Wait until all of them have ended."""
     pids = [process.pid for process in processes]
     wait_for(lambda: all(map(ended, pids)), f"processes {pids} to be gone", timeout_s=timeout_s)
 

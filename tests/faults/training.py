@@ -1,4 +1,4 @@
-"""A training in this process, for faults that a trainer of its own would only make slower."""
+"""A training in this process, for faults that need no trainer process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def train_here(
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> TrainingResult:
-    """What `run_training` has a process of its own do, which takes seconds to import torch."""
+    """Train as `run_training` does, without the trainer process, which takes seconds to import torch."""
     connection = {"settings": dict(kafka.settings), "timeout_s": kafka.timeout_s}
     request = {"directory": str(directory), "job": job.model_dump(mode="json"), "connection": connection}
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()

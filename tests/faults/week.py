@@ -1,4 +1,4 @@
-"""An unattended week in the middle of a pipeline: what was there expires, is cut, compacted, widened and made again."""
+"""An unattended week of a pipeline: offsets expire, topics are cut, compacted, widened and recreated."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from include.local.broker import running_cluster
 from include.storage.state import PROJECT_ROOT
 from tests.faults.rows import Row, Setting
 
-# What takes a broker days takes this one a minute or less.
+# This broker does within a minute what takes others days.
 HASTE: dict[str, str | int | bool] = {
     "offsets.retention.minutes": 1,
     "offsets.retention.check.interval.ms": 1000,
-    # Longer than any step holds an id without using it, or a slow machine would have its own step fenced.
+    # Longer than any step keeps an id unused, even on a slow machine: an expired id fences its owner.
     "transactional.id.expiration.ms": 45_000,
     "transaction.remove.expired.transaction.cleanup.interval.ms": 1000,
     "producer.id.expiration.ms": 45_000,
@@ -27,9 +27,9 @@ HASTE: dict[str, str | int | bool] = {
 
 
 def run(setting: Setting) -> list[Row]:
-    """Let a week's events happen to pipelines that have begun, and count what their next runs do.
+    """Inflict the events of a week on pipelines that have worked before, and count what their next runs publish.
 
-    The short version deletes the group whose offsets the long one waits for to expire, which takes a minute.
+    The long version waits a minute for a group's offsets to expire; the short one deletes the group.
     """
     pipelines = setting.folder / "pipelines"
     pipelines.mkdir()
@@ -39,11 +39,11 @@ def run(setting: Setting) -> list[Row]:
             "MILLRACE_PIPELINES": str(pipelines),
             "MILLRACE_STATE": str(setting.folder / "state"),
             "AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps({"conn_type": "kafka", "extra": settings}),
-            # Airflow reads its home when it is first imported, and must not find the developer's own.
+            # Airflow reads its home when it is imported first, and must not use the developer's own.
             "AIRFLOW_HOME": os.environ.get("AIRFLOW_HOME") or str(setting.folder / "airflow"),
         }
         with patch.dict(os.environ, environment), patch.object(sys, "path", [*sys.path, str(PROJECT_ROOT / "plugins")]):
-            # Its operators import Airflow, whose log would bury the rows.
+            # It imports Airflow, whose log would hide the rows.
             from tests.faults.while_unattended import events
 
             logging.disable(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Independent witnesses of a topic: one reads all the time while faults go on, one counts when they are over."""
+"""Independent consumers of a topic: one reads during the faults, one counts afterwards."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from include.kafka.dead_letters import ADDRESS
 from tests.support.consumers import committed_records
 
 POLL_S = 0.2
-# A reader may lag behind on a loaded machine, and reconnects up to ten seconds after a broker is back.
+# A consumer may lag on a loaded machine, and reconnects up to ten seconds after a broker is back.
 CATCH_UP_S = 180.0
 
-# What tells a record apart from all others of its topic, whoever wrote it.
+# Identifies a record among all records of its topic.
 Identity = Callable[[Message], str]
 
 
 def key_of(message: Message) -> str:
-    """Samples and requests are told apart by their keys."""
+    """The identity of a sample or a request: its key."""
     return (message.key() or b"").decode("utf-8", "backslashreplace")
 
 
 def request_of(message: Message) -> str:
-    """The address of the request that a prediction or a dead letter answers."""
+    """The identity of a prediction or a dead letter: the address of its request."""
     header = dict(message.headers() or []).get(ADDRESS)
     if header is not None:
         return bytes(header).decode()
@@ -39,14 +39,13 @@ def request_of(message: Message) -> str:
 
 
 class Witness:
-    """A read_committed consumer in a thread of its own that reads topics from their first record for as long as the
-    block lasts, through whatever happens to the brokers.
+    """A read_committed consumer that reads topics from their first record in a thread, until the block ends.
 
-    It remembers every record that it was ever shown: one that is shown and later gone, or shown under two offsets,
-    is what other applications would have acted upon.
+    It keeps every record that it got: other applications would have acted on a record that disappeared later, or that
+    came with two offsets.
 
     Args:
-        topics: each with what tells its records apart; they exist already.
+        topics: existing topics, each with the identity of its records.
     """
 
     def __init__(self, kafka: KafkaConnection, topics: Mapping[str, Identity]) -> None:
@@ -70,14 +69,14 @@ class Witness:
             raise self._failure
 
     def seen(self, topic: str) -> Counter[str]:
-        """How many different records of each identity it was shown."""
+        """How many records of each identity it got, counted by offset."""
         return Counter({name: len(places) for name, places in list(self._offsets[topic].items())})
 
     def verdict(self, expected: Mapping[tuple[str, ...], Collection[str]]) -> tuple[int, int]:
-        """How many records are lost and how many duplicated, by this witness and by a count that begins now.
+        """How many records are lost and how many duplicated, by this witness and by a count that starts now.
 
         Args:
-            expected: what should be there exactly once, for each group of topics that share it.
+            expected: the identities that should be there exactly once, for each group of topics that share them.
         """
         lost = duplicated = 0
         for topics, wanted in expected.items():
@@ -85,7 +84,7 @@ class Witness:
             deadline = time.monotonic() + CATCH_UP_S
             while (seen := self._seen(topics)).keys() != counted.keys() and time.monotonic() < deadline:
                 time.sleep(POLL_S)
-            # What the witness was not shown in time counts as lost too: it is one of the readers that should see it.
+            # A record that the witness did not get in time counts as lost too.
             missing, extra = lost_and_duplicated(wanted, counted & seen, counted, seen)
             lost, duplicated = lost + missing, duplicated + extra
         return lost, duplicated
@@ -96,7 +95,7 @@ class Witness:
     def _watch(self) -> None:
         try:
             self._read()
-        except BaseException as error:  # noqa: BLE001 - raised again where the block ends
+        except BaseException as error:  # noqa: BLE001 - raised when the block ends
             self._failure = error
 
     def _read(self) -> None:
@@ -129,20 +128,20 @@ class Witness:
                     place = (message.partition() or 0, message.offset() or 0)
                     self._offsets[topic].setdefault(self._topics[topic](message), set()).add(place)
                 elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-                    raise AssertionError(f"the witness lost its place: {error.str()}")
+                    raise AssertionError(f"the offset of the witness is out of range: {error.str()}")
         finally:
             consumer.close()
 
 
 def count(kafka: KafkaConnection, topic: str, identity: Identity) -> Counter[str]:
-    """How often each record is in the topic for a read_committed reader that begins now."""
+    """How often each identity is in the topic, for a read_committed consumer that starts now."""
     return Counter(identity(message) for message in committed_records(kafka, topic))
 
 
 def lost_and_duplicated(expected: Iterable[str], *counts: Mapping[str, int]) -> tuple[int, int]:
-    """Records of `expected` that the first count lacks, and records that any count has more than once.
+    """How many of `expected` the first count lacks, and how many records a count has more than once.
 
-    A record that was not expected counts as duplicated: nobody asked for it.
+    A record that was not expected counts as duplicated.
     """
     wanted = set(expected)
     lost = sum(1 for name in wanted if not counts[0].get(name))
@@ -151,4 +150,4 @@ def lost_and_duplicated(expected: Iterable[str], *counts: Mapping[str, int]) -> 
 
 
 def _ignore_lost_brokers(_error: Any) -> None:
-    """Brokers are killed on purpose; what the witness is shown afterwards is what counts."""
+    """Brokers are killed on purpose, so their errors say nothing about the records."""

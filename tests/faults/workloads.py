@@ -1,4 +1,4 @@
-"""What the suite disturbs: the three steps, each with as many pieces of work as it takes, and what must come of it."""
+"""The steps that the suite disturbs, with as many pieces of work as needed, and the expected results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_pipeli
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
-# Every so many-th request is no sample and has to become a dead letter.
+# One request in so many is no sample and has to become a dead letter.
 NO_SAMPLE_EVERY = 7
 IMAGES = 400
 
@@ -33,8 +33,8 @@ class Work(ABC):
     """One step over many pieces of work: batches, slices of the requests, or trainings.
 
     Attributes:
-        name: of the step, as a row names it.
-        witnessed: the topics that nothing may be lost or duplicated in, and what tells their records apart.
+        name: the step's name in a row.
+        witnessed: the topics to watch for lost and duplicated records, each with the identity of its records.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Work(ABC):
 
     @abstractmethod
     def jobs(self, piece: int, draws: Random) -> list[Job]:
-        """The jobs of one attempt at a piece, to be run side by side; each attempt may divide it otherwise."""
+        """The jobs of one attempt at a piece, to run in parallel; each attempt may divide the piece differently."""
 
     @abstractmethod
     def verdict(self, witness: Witness, pieces: int) -> tuple[int, int]:
-        """What is lost and what duplicated when the first `pieces` pieces have been finished and no other begun."""
+        """How many records are lost and duplicated after the first `pieces` pieces and before any other."""
 
 
 class Ingest(Work):
@@ -55,7 +55,7 @@ class Ingest(Work):
     Args:
         topics: the pipeline's `[topics]`.
         chunk: samples of a transaction.
-        pace_s: seconds that a worker waits before each of them.
+        pace_s: seconds that a worker waits before each transaction.
     """
 
     name = "ingest"
@@ -85,9 +85,9 @@ class Ingest(Work):
 
 
 class Prediction(Work):
-    """Slices of a topic of requests that is filled beforehand.
+    """Slices of a requests topic that is filled beforehand.
 
-    An attempt takes its partitions in any order, by one worker or by one for each.
+    An attempt takes the partitions in any order, with one worker for all or one for each.
 
     Args:
         pieces: how many there are at most.
@@ -146,7 +146,7 @@ class Prediction(Work):
 
 
 class Training(Work):
-    """The same training of a second again and again, each time in a run of its own.
+    """The same training of a second, repeated in one run after the other.
 
     Args:
         folder: for the runs.
@@ -171,14 +171,14 @@ class Training(Work):
         self._topic = name
         self.witnessed = {name: key_of}
         self._job = job_over(kafka, name, epochs=epochs, checkpoint_batches=2)
-        # Never disturbed, and by an interpreter of its own, as outside tests.
+        # Never disturbed, and trained in a new interpreter, as outside of tests.
         self._reference = weights(run_training(self._job, kafka, folder / "reference", run="faults").model_directory)
 
     def jobs(self, piece: int, draws: Random) -> list[Job]:  # noqa: ARG002 - a run has one worker
         return [train_job(self._kafka, self._job, self._folder / str(piece), fresh=self._fresh)]
 
     def verdict(self, witness: Witness, pieces: int) -> tuple[int, int]:
-        """Weights that differ from those of the undisturbed run count as lost."""
+        """A run whose weights differ from those of the undisturbed run counts as lost."""
         results = [read_result(self._folder / str(piece), self._job) for piece in range(pieces)]
         same = sum(1 for result in results if result and weights(result.model_directory) == self._reference)
         lost, duplicated = witness.verdict({(self._topic,): [f"digit-{number:04d}" for number in range(IMAGES)]})

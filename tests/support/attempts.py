@@ -40,7 +40,7 @@ __all__ = [
 # Whom a kill hits: the task's process alone, its whole group, or the trainer that it has started.
 Target = Literal["task", "group", "trainer"]
 
-# For a machine that does much else.
+# Seconds on a loaded machine.
 TIMEOUT_S = 300.0
 START_TIMEOUT_S = 300.0
 
