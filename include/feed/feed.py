@@ -16,7 +16,6 @@ from include.feed.window import Part, WindowReader, row_type
 from include.kafka.headers import Address
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
-from include.kafka.signing import signing_keys
 from include.reading.late import LateLabels, read_labels
 from include.reading.layout import TopicLabels
 from include.reading.records import LabelOrRefusal, RecordReader, record_reader
@@ -200,7 +199,7 @@ class Feed:
         self.rank = rank
         self.world_size = world_size
         self.report = FeedReport()
-        self._keys = signing_keys(connection, signed=manifest.signed)
+        self._keys = connection.signing_keys(signed=manifest.signed)
         self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
         self._rows = row_type(self._target)
         self._late: LateLabels | None = None

@@ -17,7 +17,6 @@ from include.ingest.prefetch import prefetch
 from include.ingest.topic import readable
 from include.kafka.errors import Fenced, RecordTooLarge
 from include.kafka.headers import OutgoingRecord, write_headers
-from include.kafka.signing import signing_keys
 from include.metrics import Counters, NoMetrics
 from include.sources.base import SourceChanged, fingerprint
 
@@ -114,7 +113,7 @@ def ingest_batch(
     """
     pipeline = _with_source(pipeline, readable(_source(pipeline), pipeline, connection).open())
     key = _key(connection, pipeline, batch_id)
-    keys = signing_keys(connection, signed=pipeline.signed)
+    keys = connection.signing_keys(signed=pipeline.signed)
     transactional_id = f"{connection.environment}.{pipeline.name}.{STEP}.{batch_id}"
     topics = (pipeline.samples_topic, pipeline.requests_topic)
     with TransactionalWriter(connection, transactional_id, topics=topics, stopped=stopped) as writer:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
+from include.kafka.schema_registry import NoRegistry, SchemaRegistry
+from include.kafka.signing import InvalidSigningKeys, SigningKeys
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
     from confluent_kafka.admin import AdminClient
-
-    from include.kafka.schema_registry import SchemaRegistry
-    from include.kafka.signing import SigningKeys
 
 log = logging.getLogger(__name__)
 # librdkafka would write to stderr, past every handler.
@@ -60,6 +59,32 @@ class KafkaConnection:
     @property
     def bootstrap_servers(self) -> str:
         return str(self.settings.get("bootstrap.servers", ""))
+
+    def signing_keys(self, *, signed: bool) -> SigningKeys | None:
+        """The keys where records are signed, and None where they are not.
+
+        Raises:
+            InvalidSigningKeys: records are signed and the connection has no keys.
+        """
+        if signed and self.signing is None:
+            raise InvalidSigningKeys(
+                "The records are signed and the connection has no keys: name the Airflow connection that has them "
+                "under [signing] in the pipeline file."
+            )
+        return self.signing if signed else None
+
+    def schema_registry(self) -> SchemaRegistry:
+        """The Schema Registry.
+
+        Raises:
+            NoRegistry: the connection has none.
+        """
+        if self.registry is None:
+            raise NoRegistry(
+                "The records are read with a Schema Registry and the connection has none: name the Airflow connection "
+                "that has it under [registry] in the pipeline file."
+            )
+        return self.registry
 
     def _client_settings(self) -> dict[str, Any]:
         milliseconds = int(self.timeout_s * 1000)

@@ -13,8 +13,6 @@ from include.errors import MillraceError, PermanentError
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-    from include.kafka.connection import KafkaConnection
-
 SECRET_WORDS = ("password", "secret", "token", "user.info")
 TIMEOUT_S = 30
 DENIED = (401, 403)
@@ -180,17 +178,3 @@ class Schemas:
             f"The Schema Registry at {self.url} gave no schema {schema_id} ({type(error).__name__}: {told}): start "
             "it, or correct its Airflow connection; nothing of these records was used."
         )
-
-
-def registry_of(connection: KafkaConnection) -> SchemaRegistry:
-    """The connection's registry.
-
-    Raises:
-        NoRegistry: it has none.
-    """
-    if connection.registry is None:
-        raise NoRegistry(
-            "Records are read with a Schema Registry here and none was given: name the Airflow connection that has it "
-            "under [registry] in the pipeline file."
-        )
-    return connection.registry

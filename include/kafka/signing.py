@@ -32,8 +32,6 @@ from include.kafka.headers import GROUP, LABEL, SCHEMA, Headers
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from include.kafka.connection import KafkaConnection
-
 SIGNATURE = "signature"
 PREAMBLE = b"millrace-signature/1"
 ABSENT = b"\xff" * 8
@@ -114,20 +112,6 @@ class SigningKeys:
     @cached_property
     def _secrets(self) -> dict[bytes, bytes]:
         return {key_id.encode(): secret.encode() for key_id, secret in self.secrets.items()}
-
-
-def signing_keys(connection: KafkaConnection, *, signed: bool) -> SigningKeys | None:
-    """The connection's keys where records are signed, and None where they are not.
-
-    Raises:
-        InvalidSigningKeys: they are, and the connection has none.
-    """
-    if signed and connection.signing is None:
-        raise InvalidSigningKeys(
-            "Records are signed here and no key was given: name the Airflow connection that has it under [signing] in "
-            "the pipeline file."
-        )
-    return connection.signing if signed else None
 
 
 def _digest(secret: bytes, key: bytes | None, value: bytes | None, headers: Headers) -> bytes:

@@ -13,7 +13,6 @@ from include.exactly_once.progress import position_in, progress_entry, progress_
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import UNKNOWN_EPOCH
-from include.kafka.signing import signing_keys
 from include.metrics import Counters, NoMetrics
 from include.prediction import hold
 from include.prediction.answer import answer
@@ -100,7 +99,7 @@ def publish_predictions(
         NetworkFailed: see include.prediction.forward.
         TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
-    keys = signing_keys(connection, signed=pipeline.signed)
+    keys = connection.signing_keys(signed=pipeline.signed)
     reading, schema = pipeline.record_layout(pipeline.requests_topic), pipeline.format.schema_name
     published = PublishReport()
     try:

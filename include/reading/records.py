@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from include.codecs.base import Unfit
 from include.kafka.headers import Headers, address_of, headers_of, headers_size, read_headers
-from include.kafka.schema_registry import registry_of
 from include.reading.layout import FieldLabels, HeaderLabels
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def record_reader(
     if not reading.envelope.needs_registry:
         yield RecordReader(reading, schema, keys=keys, labelled=labelled)
         return
-    with registry_of(connection).client() as schemas:
+    with connection.schema_registry().client() as schemas:
         yield RecordReader(reading, schema, keys=keys, schemas=schemas, labelled=labelled)
 
 

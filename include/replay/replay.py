@@ -17,7 +17,6 @@ from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.headers import Address, Headers, OutgoingRecord, address_of, headers_of, headers_size
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import UNKNOWN_EPOCH, read_range
-from include.kafka.signing import signing_keys
 from include.metrics import Counters, NoMetrics
 from include.replay.restore import reason_of, restore
 
@@ -98,7 +97,7 @@ def replay_dead_letters(
             f"The dead letters of {pipeline.name} came from {requests}, which others fill and nothing is sent to: have "
             "those who do send the originals again."
         )
-    keys = signing_keys(connection, signed=pipeline.signed)
+    keys = connection.signing_keys(signed=pipeline.signed)
     step = f"{connection.environment}.{pipeline.name}.{STEP}"
     with (
         TransactionalWriter(connection, f"{step}.{topic}", topics=[requests], stopped=stopped) as writer,

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Message
 
 from include.kafka.connection import KafkaConnection
-from include.kafka.signing import InvalidSigningKeys, SigningKeys, signing_keys
+from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from tests.support.assertions import assert_readable
 from tests.support.producers import Plain
 from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
@@ -135,9 +135,9 @@ def test_where_records_are_signed_keys_have_to_be_there():
     without = KafkaConnection({})
     having = replace(without, signing=KEYS)
 
-    assert signing_keys(having, signed=True) is KEYS
-    assert signing_keys(having, signed=False) is None
-    assert signing_keys(without, signed=False) is None
+    assert having.signing_keys(signed=True) is KEYS
+    assert having.signing_keys(signed=False) is None
+    assert without.signing_keys(signed=False) is None
     with pytest.raises(InvalidSigningKeys) as refusal:
-        signing_keys(without, signed=True)
+        without.signing_keys(signed=True)
     assert_readable(refusal.value, "[signing]")
