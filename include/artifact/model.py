@@ -1,98 +1,29 @@
-"""A model as files: weights and a card that says what they are, bound together by one digest."""
+"""A model directory: the weights and their card, bound together by one digest."""
 
 from __future__ import annotations
 
-import datetime as dt
-import platform
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from include.definition.pipeline import AnyCodec, AnyModel
-from include.errors import PermanentError
-from include.feed.manifest import Manifest
-from include.kinds import Config
+from include.artifact.card import CARD, ModelCard, WrongModel
+from include.definition.pipeline import AnyCodec
 from include.models.imported import ImportedModel
 from include.network.build import WrongNetwork, build_network
 from include.storage.atomic import files_digest
 from include.targets.base import Target
-from include.targets.regression import Scale
-from include.targets.tasks import target_of
 
 if TYPE_CHECKING:
     from torch import nn
 
 WEIGHTS = "weights.safetensors"
-CARD = "model_card.json"
-LIBRARIES = ("torch", "safetensors", "numpy", "confluent-kafka", "pillow", "simplejpeg", "soundfile", "soxr")
-
-
-class WrongModel(PermanentError):
-    """The files are not those of the version that was asked for, or no model of this project."""
 
 
 class UntrustedModel(WrongModel):
     """A version's card names code to import that the pipeline's own file does not name."""
-
-
-class Metrics(Config):
-    """What the trained network reached on the held-out samples, beside loss and samples the metrics by name."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, float] = Field(init=False)
-
-    loss: float
-    samples: int
-
-
-class SideReport(Config):
-    """Samples by label and refused records by reason, of one side of the split; and those without a label yet.
-
-    A sample may have several labels or none: `total` is how many there are. `unlabelled` have none yet.
-    """
-
-    total: int
-    samples: dict[str, int]
-    refused: dict[str, int]
-    unlabelled: int = 0
-    examples: tuple[str, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_label_each(cls, values: Any) -> Any:
-        """Reports from before there were other tasks have no total."""
-        if isinstance(values, dict) and "total" not in values:
-            return {"total": sum(values["samples"].values()), **values}
-        return values
-
-
-class ModelCard(Config):
-    """What a person, and `load_model`, need to know of the weights beside it."""
-
-    card: Literal[1] = 1
-    pipeline: str
-    model: AnyModel
-    format: AnyCodec
-    manifest: Manifest
-    manifest_id: str
-    job: str
-    scale: Scale | None = None
-    metrics: Metrics
-    train: SideReport
-    held_out: SideReport
-    training: dict[str, Any]
-    software: dict[str, str]
-    created: dt.datetime
-
-    @property
-    def target(self) -> Target:
-        """What the outputs mean."""
-        manifest = self.manifest
-        return target_of(manifest.task, manifest.labels, separator=manifest.separator, scale=self.scale)
 
 
 @dataclass(frozen=True)
@@ -118,16 +49,6 @@ class LoadedModel:
         return self.card.manifest_id
 
 
-def software(device: str) -> dict[str, str]:
-    """The versions that decide the bits of a result."""
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "device": device,
-        **{name: version(name) for name in LIBRARIES},
-    }
-
-
 def save_model(directory: Path, network: nn.Module, card: ModelCard) -> str:
     """Write weights and card into an existing directory that nobody else sees yet; returns their digest."""
     from safetensors.torch import save_file
@@ -151,21 +72,6 @@ def model_digest(directory: Path) -> str:
         raise WrongModel(
             f"The model in {directory} is not whole ({error}): both {WEIGHTS} and {CARD} must be there, so fetch the "
             "version again or train a new one."
-        ) from error
-
-
-def read_card(directory: Path) -> ModelCard:
-    """The card of a model whose files were verified when they were fetched.
-
-    Raises:
-        WrongModel: it is none that this version of the code reads.
-    """
-    try:
-        return ModelCard.model_validate_json((directory / CARD).read_bytes())
-    except ValidationError as error:
-        raise WrongModel(
-            f"The model card in {directory} is not readable by this version of the code "
-            f"({str(error).splitlines()[0]}): train a new version."
         ) from error
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from include.artifact.model import Metrics, ModelCard, SideReport, WrongModel, model_digest, save_model
+from include.artifact.card import Metrics, ModelCard, SideReport, WrongModel
+from include.artifact.model import model_digest, save_model
+from include.errors import PermanentError
 from include.kinds import Config
 from include.storage.atomic import remove_leftovers, whole_directory
-from include.training.checkpoint import OtherJob
 
 if TYPE_CHECKING:
-    from include.training.job import TrainingJob
-    from include.training.loop import Trained
+    from torch import nn
 
 RESULT = "result"
 FILE = "result.json"
 MODEL = "model"
+
+
+class OtherJob(PermanentError):
+    """The run's directory holds files of another job."""
 
 
 class Outcome(Config):
@@ -68,56 +72,54 @@ class TrainingResult:
         return score
 
 
-def write_result(directory: Path, job: TrainingJob, run: str, trained: Trained) -> TrainingResult:
+def write_result(
+    directory: Path,
+    network: nn.Module,
+    card: ModelCard,
+    *,
+    run: str,
+    history: Sequence[dict[str, Any]],
+    confusion: Sequence[Sequence[int]] | None,
+    metric: str,
+) -> TrainingResult:
     """Put model and outcome into the run's directory, in one step; the caller holds its lease.
+
+    Args:
+        run, history, confusion, metric: see `Outcome`; the other values of the outcome are the card's.
 
     Raises:
         DiskFull: they do not fit.
     """
-    evaluation, confusion = trained.evaluation, trained.evaluation.confusion
-    metrics = Metrics(**evaluation.metrics, loss=evaluation.loss, samples=evaluation.samples)
-    card = ModelCard(
-        pipeline=job.pipeline,
-        model=job.model,
-        format=job.format,
-        manifest=job.manifest,
-        manifest_id=job.manifest.id,
-        job=job.digest,
-        scale=trained.scale,
-        metrics=metrics,
-        train=trained.train,
-        held_out=trained.held_out,
-        training=job.model_dump(mode="json", exclude={"manifest", "format", "model"}),
-        software=trained.software,
-        created=dt.datetime.now(dt.UTC),
-    )
     remove_leftovers(directory)
-    size = sum(tensor.nbytes for tensor in trained.network.state_dict().values())
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
     with whole_directory(directory / RESULT, size=size) as aside:
         (aside / MODEL).mkdir()
         outcome = Outcome(
-            job=job.digest,
+            job=card.job,
             run=run,
-            pipeline=job.pipeline,
-            manifest_id=job.manifest.id,
-            digest=save_model(aside / MODEL, trained.network, card),
-            labels=job.manifest.labels,
-            metrics=metrics,
-            train=trained.train,
-            held_out=trained.held_out,
-            history=tuple(trained.history),
-            confusion=None if confusion is None else tuple(tuple(row) for row in confusion.tolist()),
-            metric=evaluation.metric,
+            pipeline=card.pipeline,
+            manifest_id=card.manifest_id,
+            digest=save_model(aside / MODEL, network, card),
+            labels=card.manifest.labels,
+            metrics=card.metrics,
+            train=card.train,
+            held_out=card.held_out,
+            history=tuple(history),
+            confusion=None if confusion is None else tuple(tuple(row) for row in confusion),
+            metric=metric,
         )
         (aside / FILE).write_text(outcome.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return TrainingResult(outcome, directory / RESULT / MODEL)
 
 
-def read_result(directory: Path, job: TrainingJob) -> TrainingResult | None:
-    """The result of this job that the run's directory holds, its model verified; None where there is none.
+def read_result(directory: Path, job: str) -> TrainingResult | None:
+    """The result in the run's directory, its model verified; None where there is none.
+
+    Args:
+        job: digest of the job that the result must belong to.
 
     Raises:
-        WrongModel: there is one and its files were changed since.
+        WrongModel: the result is not readable, or its files were changed since.
         OtherJob: it is another job's.
     """
     path = directory / RESULT
@@ -130,9 +132,9 @@ def read_result(directory: Path, job: TrainingJob) -> TrainingResult | None:
         raise WrongModel(
             f"The result {path / FILE} is not readable ({first}): remove {path} to train again."
         ) from error
-    if outcome.job != job.digest:
+    if outcome.job != job:
         raise OtherJob(
-            f"The result {path} belongs to job {outcome.job[:12]} and this job is {job.digest[:12]}: use another run "
+            f"The result {path} belongs to job {outcome.job[:12]} and this job is {job[:12]}: use another run "
             "directory, or remove this one."
         )
     found = model_digest(path / MODEL)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.artifact.model import WrongModel, model_digest
+from include.artifact.card import WrongModel
+from include.artifact.model import model_digest
 from include.definition.model_reference import CHAMPION
 from include.errors import PermanentError
 from include.registry.runs import MODEL, TrackedRun

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import PermanentError
+from include.artifact.result import OtherJob
 from include.storage.atomic import files_digest, remove_leftovers, whole_directory
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ TENSORS = "tensors.safetensors"
 STATE = "state.json"
 DIGEST = "SHA256"
 KEPT = 2
-
-
-class OtherJob(PermanentError):
-    """What lies in the run's directory was written for another job."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from include.artifact.model import SideReport
+from include.artifact.card import SideReport
 from include.errors import PermanentError
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ def run_training(
             f"The trainer ended with {how} and without a reason: look at the log and at the machine's memory; the next "
             "attempt goes on from the last checkpoint."
         )
-    result = read_result(directory, job)
+    result = read_result(directory, job.digest)
     if result is None:
         raise TrainerDied(f"The trainer ended well but left no result in {directory}: look at the log.")
     return result

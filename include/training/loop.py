@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from include.artifact.model import SideReport, software
+from include.artifact.card import SideReport, software
 from include.augmentations.base import augmented
 from include.errors import Stopped
 from include.feed.cached import CachedBatches

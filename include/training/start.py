@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.artifact.model import WEIGHTS, read_card
+from include.artifact.card import read_card
+from include.artifact.model import WEIGHTS
 from include.definition.model_reference import CHAMPION, SUFFIX, VERSION
 from include.errors import PermanentError
 from include.kinds import Config

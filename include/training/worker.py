@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from include.artifact.model import WrongModel
-from include.artifact.result import read_result, remove_result, write_result
+from include.artifact.card import WrongModel
+from include.artifact.result import read_result, remove_result
 from include.errors import MillraceError, PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
 from include.kafka.schema_registry import SchemaRegistry
@@ -28,6 +28,7 @@ from include.training.checkpoint import remove_checkpoints
 from include.training.job import TrainingJob
 from include.training.lease import lease
 from include.training.loop import CHECKPOINTS, train
+from include.training.result import store_result
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def work(request: dict[str, Any], stopped: Callable[[], bool], send: Callable[[d
         if not _finished(directory, job):
             start = Path(request["start"]) if request.get("start") else None
             trained = train(job, connection, directory, start=start, stopped=stopped, on_progress=send)
-            write_result(directory, job, request["run"], trained)
+            store_result(directory, job, request["run"], trained)
         remove_checkpoints(directory / CHECKPOINTS)
 
 
@@ -94,7 +95,7 @@ def _connection(
 
 def _finished(directory: Path, job: TrainingJob) -> bool:
     try:
-        return read_result(directory, job) is not None
+        return read_result(directory, job.digest) is not None
     except WrongModel as error:
         log.warning("%s It is removed, and the job is trained again.", error)
         remove_result(directory)

@@ -34,6 +34,6 @@ def train_here(
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)
-    result = read_result(directory, job)
+    result = read_result(directory, job.digest)
     assert result is not None
     return result

@@ -179,7 +179,7 @@ class Training(Work):
 
     def verdict(self, witness: Witness, pieces: int) -> tuple[int, int]:
         """A run whose weights differ from those of the undisturbed run counts as lost."""
-        results = [read_result(self._folder / str(piece), self._job) for piece in range(pieces)]
+        results = [read_result(self._folder / str(piece), self._job.digest) for piece in range(pieces)]
         same = sum(1 for result in results if result and weights(result.model_directory) == self._reference)
         lost, duplicated = witness.verdict({(self._topic,): [f"digit-{number:04d}" for number in range(IMAGES)]})
         return lost + pieces - same, duplicated

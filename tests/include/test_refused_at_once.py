@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from include.artifact.model import SideReport
+from include.artifact.card import SideReport
 from include.commands.survey import survey_folder
 from include.definition.pipeline import load_pipeline
 from include.kafka.ranges import OffsetRange

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from include.artifact.model import CARD, WEIGHTS, WrongModel, load_model, model_digest
+from include.artifact.card import CARD, WrongModel
+from include.artifact.model import WEIGHTS, load_model, model_digest
 from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:

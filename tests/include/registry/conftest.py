@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.artifact.result import TrainingResult, write_result
+from include.artifact.result import TrainingResult
 from include.registry.runs import open_run
 from include.registry.tracking import Registry, open_registry
 from include.registry.versions import Version, register_version
 from include.training.loop import train
+from include.training.result import store_result
 from tests.support.digit_trainings import PARTITIONS, fill, job_over
 from tests.support.mlflow_database import put_database
 
@@ -46,7 +47,7 @@ def job(kafka: KafkaConnection, new_topic: Callable[..., str]) -> TrainingJob:
 @pytest.fixture(scope="session")
 def good(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     directory = tmp_path_factory.mktemp("good")
-    return write_result(directory, job, "good", train(job, kafka, directory))
+    return store_result(directory, job, "good", train(job, kafka, directory))
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +55,7 @@ def bad(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempP
     """Trained on the same samples with a rate at which nothing is learnt."""
     directory = tmp_path_factory.mktemp("bad")
     idle = job.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
-    return write_result(directory, job, "bad", train(idle, kafka, directory))
+    return store_result(directory, job, "bad", train(idle, kafka, directory))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.artifact.result import TrainingResult, write_result
+from include.artifact.result import TrainingResult
 from include.errors import Stopped
 from include.feed.manifest import Split
 from include.registry.promotion import NotComparable, promote
@@ -19,6 +19,7 @@ from include.registry.runs import open_run
 from include.registry.tracking import Registry
 from include.registry.versions import Version, champion, register_version, set_champion
 from include.training.loop import train
+from include.training.result import store_result
 from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def registered_with(
 ) -> Version:
     """A version that was trained under a changed manifest."""
     changed = job.model_copy(update={"manifest": replace(job.manifest, **manifest), "epochs": 1})
-    result = write_result(folder, changed, "changed", train(changed, kafka, folder))
+    result = store_result(folder, changed, "changed", train(changed, kafka, folder))
     return register_version(open_run(registry, changed, "changed"), changed, result)
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.artifact.result import TrainingResult, write_result
+from include.artifact.result import TrainingResult
 from include.registry.promotion import promote
 from include.registry.runs import open_run
 from include.registry.versions import champion, register_version
 from include.training.loop import train
+from include.training.result import store_result
 from tests.support.digit_trainings import PARTITIONS, fill, handwriting, job_over
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def made(
     def result(name: str, rate: float) -> TrainingResult:
         directory = tmp_path_factory.mktemp(name)
         asked = job.model_copy(update={"learning_rate": rate})
-        return write_result(directory, asked, name, train(asked, kafka, directory))
+        return store_result(directory, asked, name, train(asked, kafka, directory))
 
     return Made(job, result("better", 0.02), result("worse", 1e-9))
 

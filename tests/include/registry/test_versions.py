@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.artifact.model import WrongModel, load_model
+from include.artifact.card import WrongModel
+from include.artifact.model import load_model
 from include.registry import runs
 from include.registry.runs import CURVES, open_run
 from include.registry.tracking import Registry, RegistryUnavailable, open_registry

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from include.artifact.result import OtherJob
 from include.storage.atomic import ASIDE
-from include.training.checkpoint import Checkpoint, OtherJob, load_checkpoint, save_checkpoint
+from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.support.assertions import assert_readable
 
 JOB = "a" * 64

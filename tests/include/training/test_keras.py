@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from include.artifact.model import load_model
-from include.artifact.result import write_result
 from include.models.imported import ImportedModel
 from include.network.build import WrongNetwork, build_network
 from include.prediction.forward import forward
 from include.storage.state import PROJECT_ROOT
 from include.targets.classification import Classification
 from include.training.loop import train
+from include.training.result import store_result
 from include.training.start import freeze_layers
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import job_over
@@ -90,7 +90,7 @@ def test_it_learns_is_resumed_and_predicts_as_it_did(
     assert attempts > 2
     assert bits(pieces) == bits(whole)
 
-    result = write_result(tmp_path, job, "run", whole)
+    result = store_result(tmp_path, job, "run", whole)
     loaded = load_model(result.model_directory, result.digest, trusted=[model.kind])
     inputs = torch.rand(5, *job.format.input_shape)
     with torch.no_grad():

@@ -54,7 +54,7 @@ def request_for(kafka: KafkaConnection, job: TrainingJob, directory: Path, run: 
 def train_here(kafka: KafkaConnection, job: TrainingJob, directory: Path, run: str = "test") -> TrainingResult:
     """What a trainer does, without a process of its own."""
     work(request_for(kafka, job, directory, run), lambda: False, lambda _: None)
-    result = read_result(directory, job)
+    result = read_result(directory, job.digest)
     assert result is not None
     return result
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from include.artifact.model import UntrustedModel, load_model
-from include.artifact.result import write_result
 from include.models.imported import ImportedModel
 from include.training.checks import BatchTooSmall
 from include.training.loop import train
+from include.training.result import store_result
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import job_over
 from tests.support.resumed_trainings import bits, trained_in_pieces
@@ -62,7 +62,7 @@ def test_it_learns_by_its_own_loss_and_is_rebuilt_from_its_card(
     assert trained.evaluation.loss > 1000
     assert trained.history[-1]["held_out_top_3"] > trained.history[-1]["held_out_accuracy"]
 
-    result = write_result(tmp_path, job, "run", trained)
+    result = store_result(tmp_path, job, "run", trained)
     model = load_model(result.model_directory, result.digest, trusted=[KIND])
     assert model.card.model == own
     assert model.card.metrics.top_3 == trained.evaluation.metrics["top_3"]  # type: ignore[attr-defined]
@@ -120,7 +120,7 @@ def test_a_card_may_not_name_code_that_the_pipeline_s_file_does_not(
     kafka: KafkaConnection, images: str, own: ImportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_over(kafka, images, model=own, epochs=1)
-    result = write_result(tmp_path, job, "run", train(job, kafka, tmp_path))
+    result = store_result(tmp_path, job, "run", train(job, kafka, tmp_path))
     monkeypatch.delitem(sys.modules, MODULE)
     with pytest.raises(UntrustedModel) as refused:
         load_model(result.model_directory, result.digest, trusted=["another_package.nets:build"])

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from include.artifact.model import load_model
-from include.artifact.result import write_result
 from include.definition.pipeline import Pipeline
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
@@ -19,6 +18,7 @@ from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
 from include.training.checks import NoSamples
 from include.training.loop import Trained, train
+from include.training.result import store_result
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import fill, handwriting, job_over
 from tests.support.resumed_trainings import bits, trained_in_pieces
@@ -93,7 +93,7 @@ def test_a_run_in_pieces_ends_with_the_bits_of_a_whole_one(
 def test_a_loaded_model_answers_in_the_labels_own_units(
     kafka: KafkaConnection, pipeline: Pipeline, job: TrainingJob, whole: Trained, tmp_path: Path
 ) -> None:
-    result = write_result(tmp_path, job, "run", whole)
+    result = store_result(tmp_path, job, "run", whole)
     model = load_model(result.model_directory, result.digest)
     requests = freeze_ranges(kafka, pipeline.requests_topic)
     published = publish_predictions(
