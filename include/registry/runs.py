@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from include.artifact.result import TrainingResult
-    from include.training.job import TrainingJob
+    from include.feed.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,23 @@ HELD_OUT = "held_out_"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
+@dataclass(frozen=True)
+class RunIdentity:
+    """Which training an MLflow run records.
+
+    Attributes:
+        run: the workflow run's id.
+        job: digest of the training job.
+        manifest: the samples that it learns from.
+        settings: all else that the job sets, as JSON values by name.
+    """
+
+    run: str
+    job: str
+    manifest: Manifest
+    settings: Mapping[str, Any]
+
+
 @dataclass
 class TrackedRun:
     """One MLflow run; epochs that were logged by an earlier attempt are not logged again.
@@ -44,6 +61,7 @@ class TrackedRun:
     """
 
     registry: Registry
+    identity: RunIdentity
     id: str
     artifacts: Path | None = None
     _logged: set[int] = field(default_factory=set)
@@ -63,14 +81,14 @@ class TrackedRun:
                 self.registry.client.log_batch(self.id, metrics=metrics)
                 self._logged.add(epoch)
 
-    def log_result(self, job: TrainingJob, result: TrainingResult) -> None:
+    def log_result(self, result: TrainingResult) -> None:
         """Add what the run ended with: manifest, confusion matrix, and the model's files last."""
-        outcome = result.outcome
+        outcome, trained_on = result.outcome, self.identity.manifest
         self.log_epochs(outcome.history)
         with tempfile.TemporaryDirectory() as folder:
             manifest, picture = Path(folder, "manifest.json"), Path(folder, "confusion_matrix.png")
             with explained_if_full(Path(folder)):
-                manifest.write_text(json.dumps({"id": job.manifest.id, **job.manifest.to_dict()}, indent=2))
+                manifest.write_text(json.dumps({"id": trained_on.id, **trained_on.to_dict()}, indent=2))
                 if outcome.confusion is not None:
                     title = f"{outcome.metrics.samples} held-out samples, {outcome.metric} {result.score:.4f}"
                     draw_confusion(picture, outcome.confusion, outcome.labels, title)
@@ -94,11 +112,8 @@ class TrackedRun:
             self.registry.client.set_terminated(self.id, status)
 
 
-def open_run(registry: Registry, job: TrainingJob, run: str) -> TrackedRun:
-    """The MLflow run of this job in this workflow run, made with its parameters where there is none yet.
-
-    Args:
-        run: the workflow run's id.
+def open_run(registry: Registry, identity: RunIdentity) -> TrackedRun:
+    """The MLflow run of this job in this workflow run, created with its parameters where there is none yet.
 
     Raises:
         RegistryUnavailable: see `include.registry.tracking`.
@@ -107,18 +122,18 @@ def open_run(registry: Registry, job: TrainingJob, run: str) -> TrackedRun:
 
     client = registry.client
     with explained(registry, "opening the run"):
-        experiment = _experiment(registry, job.pipeline)
-        found = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job.digest}'")
+        experiment = _experiment(registry, identity.manifest.pipeline)
+        found = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{identity.job}'")
         for item in found:
-            if item.data.tags.get(RUN_TAG) == run:
+            if item.data.tags.get(RUN_TAG) == identity.run:
                 client.update_run(item.info.run_id, status="RUNNING")
                 # Every curve has a point in every epoch that was logged.
                 points = client.get_metric_history(item.info.run_id, CURVES[-1])
-                return TrackedRun(registry, item.info.run_id, _folder(item), {point.step for point in points})
-        made = client.create_run(experiment, run_name=run, tags={JOB_TAG: job.digest, RUN_TAG: run})
-        params = [Param(name, value) for name, value in _parameters(job).items()]
+                return TrackedRun(registry, identity, item.info.run_id, _folder(item), {point.step for point in points})
+        made = client.create_run(experiment, run_name=identity.run, tags={JOB_TAG: identity.job, RUN_TAG: identity.run})
+        params = [Param(name, value) for name, value in _parameters(identity).items()]
         client.log_batch(made.info.run_id, params=params)
-        return TrackedRun(registry, made.info.run_id, _folder(made))
+        return TrackedRun(registry, identity, made.info.run_id, _folder(made))
 
 
 def _folder(run: Run) -> Path | None:
@@ -144,9 +159,14 @@ def _experiment(registry: Registry, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _parameters(job: TrainingJob) -> dict[str, str]:
-    values: dict[str, Any] = job.model_dump(mode="json", exclude={"manifest"})
-    values |= {"manifest": job.manifest.id, "labels": len(job.manifest.labels), "split": vars(job.manifest.split)}
+def _parameters(identity: RunIdentity) -> dict[str, str]:
+    manifest = identity.manifest
+    values = {
+        **identity.settings,
+        "manifest": manifest.id,
+        "labels": len(manifest.labels),
+        "split": vars(manifest.split),
+    }
     flat: dict[str, str] = {}
     for name, value in values.items():
         inner = value if isinstance(value, dict) else {"": value}

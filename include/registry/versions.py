@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from include.artifact.result import TrainingResult
-    from include.training.job import TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Version:
     score: float
 
 
-def register_version(run: TrackedRun, job: TrainingJob, result: TrainingResult) -> Version:
+def register_version(run: TrackedRun, result: TrainingResult) -> Version:
     """Store what the run ended with and make its version last, or return the one that an earlier attempt made.
 
     A version's files are never written again: its digest binds them.
@@ -70,7 +69,7 @@ def register_version(run: TrackedRun, job: TrainingJob, result: TrainingResult) 
         for item in client.search_model_versions(f"run_id = '{run.id}'"):
             if item.name == name:
                 return _version(item)
-    run.log_result(job, result)
+    run.log_result(result)
     with explained(run.registry, "registering the model version"):
         try:
             client.create_registered_model(name)

@@ -17,6 +17,7 @@ from include.definition.tables import AnyAugmentation
 from include.feed.manifest import Manifest, Split
 from include.kafka.ranges import OffsetRange
 from include.kinds import Config
+from include.registry.runs import RunIdentity
 from include.storage.state import state_dir
 from include.targets.base import Target
 from include.targets.regression import RegressionLoss, Scale
@@ -107,6 +108,14 @@ class TrainingJob(Config):
     def pipeline(self) -> str:
         """The pipeline's name."""
         return self.manifest.pipeline
+
+    def run_identity(self, run: str) -> RunIdentity:
+        """What the registry knows the training by.
+
+        Args:
+            run: the workflow run's id.
+        """
+        return RunIdentity(run, self.digest, self.manifest, self.model_dump(mode="json", exclude={"manifest"}))
 
     def target(self, scale: Scale | None = None) -> Target:
         """What the task makes of the labels.

@@ -68,7 +68,7 @@ def train_version(
         result = run_training(job, connection, directory, run=run, start=start, stopped=stopped, on_progress=on_answer)
         # Held for the case that an attempt which was given up for dead is still alive.
         with lease(directory, stopped=stopped):
-            version = _register(tracker.run, job, result, stopped)
+            version = _register(tracker.run, result, stopped)
         tracker.run.end("FINISHED")
     except Stopped:
         tracker.abandon("KILLED")
@@ -79,10 +79,10 @@ def train_version(
     return TrainedVersion(result, version)
 
 
-def _register(run: TrackedRun, job: TrainingJob, result: TrainingResult, stopped: Callable[[], bool]) -> Version:
+def _register(run: TrackedRun, result: TrainingResult, stopped: Callable[[], bool]) -> Version:
     if stopped():
         raise Stopped("Stopped after the training and before its version was made: the next attempt makes it.")
-    return register_version(run, job, result)
+    return register_version(run, result)
 
 
 class _Tracker:
@@ -96,7 +96,7 @@ class _Tracker:
     @property
     def run(self) -> TrackedRun:
         if self._run is None:
-            self._run = open_run(open_registry(), self._job, self._name)
+            self._run = open_run(open_registry(), self._job.run_identity(self._name))
         return self._run
 
     def take(self, answer: dict[str, Any]) -> None:

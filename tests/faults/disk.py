@@ -200,7 +200,7 @@ class _RegisteredRun:
     def artifacts(self) -> Row:
         """No room for the manifest, the picture, the card or the weights."""
         with self._state("artifacts", state=self._disk.path) as run:
-            run.log_result(self._job, self._result)
+            run.log_result(self._result)
             names = ("manifest.json", "confusion_matrix.png", "model/model_card.json", "model/weights.safetensors")
             stored = [run.artifacts / name for name in names]
             rooms = [_pages(*stored[:position]) for position in range(len(stored))]
@@ -221,10 +221,10 @@ class _RegisteredRun:
         with self._state("database", database=database) as run:
             self._disk.leave(0)
             history = self._result.outcome.history
-            _refused(lambda: open_run(run.registry, self._job, "another"), database)
+            _refused(lambda: open_run(run.registry, self._job.run_identity("another")), database)
             _refused(lambda: run.log_epochs(history), database)
             self._disk.release()
-            run.log_result(self._job, self._result)
+            run.log_result(self._result)
             self._disk.leave(0)
             _refused(lambda: self._register(run), database)
             assert self._versions(run) == []
@@ -284,10 +284,10 @@ class _RegisteredRun:
         made = folder / "mlflow" / "mlflow.db"
         uri = f"sqlite:///{shutil.copy(made, database) if database else made}"
         with patch.dict(os.environ, MILLRACE_STATE=str(state or folder), MLFLOW_TRACKING_URI=uri):
-            yield open_run(open_registry(), self._job, "run")
+            yield open_run(open_registry(), self._job.run_identity("run"))
 
     def _register(self, run: TrackedRun) -> Version:
-        return register_version(run, self._job, self._result)
+        return register_version(run, self._result)
 
     def _versions(self, run: TrackedRun) -> list[Version]:
         found = run.registry.client.search_model_versions(f"run_id = '{run.id}'")

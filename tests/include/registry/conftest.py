@@ -61,4 +61,4 @@ def bad(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def register(registry: Registry, job: TrainingJob) -> Callable[[TrainingResult, str], Version]:
     """Registers a result under the name of a workflow run."""
-    return lambda result, run: register_version(open_run(registry, job, run), job, result)
+    return lambda result, run: register_version(open_run(registry, job.run_identity(run)), result)

@@ -79,7 +79,7 @@ def kill(when, method, number):
 def step(case):
     os.environ["MILLRACE_STATE"] = case["state"]
     registry = open_registry()
-    register = lambda name: register_version(open_run(registry, job, name), job, results[name])
+    register = lambda name: register_version(open_run(registry, job.run_identity(name)), results[name])
     if case["step"] == "register":
         kill(**case["kill"])
         register("good")
@@ -91,7 +91,7 @@ def step(case):
 
 asked = json.load(sys.stdin)
 job = TrainingJob.model_validate(asked["job"])
-results = {name: read_result(Path(folder), job) for name, folder in asked["results"].items()}
+results = {name: read_result(Path(folder), job.digest) for name, folder in asked["results"].items()}
 children = []
 for case in asked["cases"]:
     children.append(os.fork())
@@ -161,7 +161,7 @@ def test_a_version_is_complete_or_absent_and_its_retry_registers_once(
     for item in there:
         load_model(download(registry, version(registry, job.pipeline, int(item.version))), good.digest)
 
-    made = register_version(open_run(registry, job, "good"), job, good)
+    made = register_version(open_run(registry, job.run_identity("good")), good)
     load_model(download(registry, made), good.digest)
     assert made.number == 1
     assert len(registry.client.search_model_versions(f"name = '{job.pipeline}'")) == 1

@@ -125,7 +125,7 @@ def registered_with(
     """A version that was trained under a changed manifest."""
     changed = job.model_copy(update={"manifest": replace(job.manifest, **manifest), "epochs": 1})
     result = store_result(folder, changed, "changed", train(changed, kafka, folder))
-    return register_version(open_run(registry, changed, "changed"), changed, result)
+    return register_version(open_run(registry, changed.run_identity("changed")), result)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_the_task_s_own_metric_is_logged_told_and_decides(
 ) -> None:
     metric = METRICS[made.job.manifest.task]
     worse, better = (
-        register_version(open_run(registry, made.job, run), made.job, result)
+        register_version(open_run(registry, made.job.run_identity(run)), result)
         for run, result in (("worse", made.worse), ("better", made.better))
     )
     assert (better.metric, better.score) == (metric, made.better.score)

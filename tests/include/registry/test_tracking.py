@@ -85,7 +85,7 @@ from include.training.job import TrainingJob
 
 def task(job, name, begin):
     begin.wait()
-    run = open_run(open_registry(), job, name)
+    run = open_run(open_registry(), job.run_identity(name))
     run.log_epochs([{"epoch": epoch, **dict.fromkeys(CURVES, 1.0)} for epoch in range(1, 6)])
     run.end("FINISHED")
 

@@ -65,9 +65,9 @@ def test_every_epoch_is_logged_once_however_often_it_comes(
     registry: Registry, job: TrainingJob, good: TrainingResult
 ) -> None:
     history = good.outcome.history
-    first = open_run(registry, job, "run")
+    first = open_run(registry, job.run_identity("run"))
     first.log_epochs(history[:2])
-    second = open_run(registry, job, "run")
+    second = open_run(registry, job.run_identity("run"))
     second.log_epochs(history)
     second.log_epochs(history)
     assert first.id == second.id
@@ -190,7 +190,7 @@ def test_a_server_that_is_away_is_one_readable_sentence(
     for ask in (
         lambda: champion(away, "model"),
         lambda: version(away, "model", 1),
-        lambda: register_version(open_run(away, job, "run"), job, good),
+        lambda: register_version(open_run(away, job.run_identity("run")), good),
     ):
         with pytest.raises(RegistryUnavailable) as refused:
             ask()
