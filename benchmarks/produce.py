@@ -10,7 +10,8 @@ from benchmarks.samples import CODEC, LABELS, EncodedSample
 from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
+from include.feed.split import Split
 from include.ingest.batch import CHUNK_SAMPLES
 from include.kafka.connection import KafkaConnection
 from include.kafka.headers import OutgoingRecord, write_headers

@@ -12,7 +12,8 @@ from unittest.mock import patch
 from benchmarks.measure import Comparison, take_turns
 from benchmarks.samples import CODEC
 from include.feed.feed import Feed, FeedReport, Side
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
+from include.feed.split import Split
 from include.kafka.connection import KafkaConnection
 from include.models.convnet import ConvNet
 from include.training.job import TrainingJob
@@ -65,7 +66,7 @@ def compare(
         return MemoryFeed(batches, report)
 
     def from_memory() -> float:
-        with patch("include.training.feeds.Feed", memory_feed):
+        with patch("include.training.loop.Feed", memory_feed), patch("include.feed.cached.Feed", memory_feed):
             return _epoch(connection, job)
 
     _epoch(connection, _job(manifest, WARM_UP))

@@ -1,33 +1,39 @@
-"""Held-out samples that are evaluated again and again: read once, and kept where they are few."""
+"""The held-out samples of a manifest, which are evaluated again and again: read once, and kept where they are few."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from include.feed.feed import FeedReport
+from include.feed.feed import Feed, FeedReport
 
 if TYPE_CHECKING:
     import torch
 
-    from include.feed.feed import Feed
+    from include.codecs.base import Codec
+    from include.feed.manifest import Manifest
+    from include.kafka.connection import KafkaConnection
 
+EVALUATION_BATCH = 256
 KEPT_BYTES = 256 * 1024 * 1024
 
 
 class CachedBatches:
-    """Batches of the held-out side, the same at every iteration.
+    """Batches of one epoch, the same at every iteration.
 
     They are kept in memory up to `kept_bytes` of tensors; where there are more, every iteration reads the log again and
     memory is bounded by the feed.
 
     Args:
-        feed: makes a feed of the held-out side at its beginning.
+        feed: makes a feed that is at the beginning of its first epoch and does not shuffle.
+
+    Attributes:
+        report: of the last complete iteration that read the log.
     """
 
     def __init__(self, feed: Callable[[], Feed], *, kept_bytes: int = KEPT_BYTES) -> None:
         self._feed = feed
-        self._room = kept_bytes
+        self._kept_bytes = kept_bytes
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         self.report = FeedReport()
 
@@ -40,11 +46,24 @@ class CachedBatches:
         size = 0
         for inputs, labels in feed:
             size += inputs.nbytes + labels.nbytes
-            if size <= self._room:
+            if size <= self._kept_bytes:
                 kept.append((inputs, labels))
             else:
                 kept.clear()
             yield inputs, labels
         self.report = feed.report
-        if size <= self._room:
+        if size <= self._kept_bytes:
             self._kept = kept
+
+
+def held_out_batches(
+    connection: KafkaConnection, manifest: Manifest, codec: Codec, *, window: int = 65_536
+) -> CachedBatches:
+    """The samples that are never trained on, in the log's own order; see `Feed`."""
+
+    def feed() -> Feed:
+        return Feed(
+            connection, manifest, codec, batch_size=EVALUATION_BATCH, window=window, side="held_out", shuffle=False
+        )
+
+    return CachedBatches(feed)

@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING, Any
 from include.artifact.model import LoadedModel, load_model
 from include.definition.model_reference import CHAMPION
 from include.errors import PermanentError, Stopped
-from include.feed.cached import CachedBatches
-from include.feed.feed import Feed
+from include.feed.cached import CachedBatches, held_out_batches
 from include.network.evaluation import Evaluation, evaluate
 from include.registry.tracking import Registry
 from include.registry.versions import Version, champion, download, set_champion, version
 
 if TYPE_CHECKING:
-    from include.codecs.base import Codec
     from include.feed.manifest import Manifest
     from include.kafka.connection import KafkaConnection
 
 log = logging.getLogger(__name__)
-
-BATCH = 256
 
 
 class NotComparable(PermanentError):
@@ -140,12 +136,10 @@ class _HeldOutSamples:
         self._batches: dict[str, CachedBatches] = {}
 
     def evaluate(self, model: LoadedModel) -> Evaluation:
-        codec = model.codec
-        batches = self._batches.setdefault(codec.model_dump_json(), CachedBatches(lambda: self._feed(codec)))
+        batches = self._batches.setdefault(
+            model.codec.model_dump_json(), held_out_batches(self._connection, self._manifest, model.codec)
+        )
         return evaluate(model.network, batches, model.target)
-
-    def _feed(self, codec: Codec) -> Feed:
-        return Feed(self._connection, self._manifest, codec, batch_size=BATCH, side="held_out", shuffle=False)
 
 
 def _check_comparable(candidate: LoadedModel, rival: LoadedModel, challenger: Version, holder: Version) -> None:

@@ -1,19 +1,24 @@
-"""Checkpoints: each a directory that is there whole or not at all, with a SHA-256 that notices a flipped bit."""
+"""Checkpoints: what a run needs to go on bit for bit, as a directory that is there whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.artifact.result import OtherJob
 from include.storage.atomic import files_digest, remove_leftovers, whole_directory
+from include.training.device import random_states, restore_random_states
+from include.training.optimizer import optimizer_tensors, restore_optimizer
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+    from torch.optim import AdamW
 
 log = logging.getLogger(__name__)
 
@@ -108,3 +113,39 @@ def _fault(path: Path) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         return f"{type(error).__name__}: {error}"
     return None if found == expected else f"SHA-256 is {found[:12]}… and {expected[:12]}… was written"
+
+
+def run_tensors(network: nn.Module, optimizer: AdamW, device: torch.device) -> dict[str, torch.Tensor]:
+    """Weights, optimizer and random states of this moment, on the CPU."""
+    groups = {
+        "network": network.state_dict(),
+        "optimizer": optimizer_tensors(optimizer),
+        "random": random_states(device),
+    }
+    # Clones, because safetensors refuses tensors that share their memory.
+    return {
+        f"{group}.{name}": tensor.detach().cpu().contiguous().clone()
+        for group, tensors in groups.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def restore_run(
+    tensors: Mapping[str, torch.Tensor], network: nn.Module, optimizer: AdamW, device: torch.device
+) -> None:
+    """Take over what `run_tensors` gave."""
+    network.load_state_dict(_group(tensors, "network"))
+    restore_optimizer(optimizer, _group(tensors, "optimizer"))
+    restore_random_states(_group(tensors, "random"), device)
+
+
+def warn_of_other_software(then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Tell where the run was begun with versions, or on a device, that may give other bits."""
+    differing = {name: (version, now.get(name)) for name, version in then.items() if now.get(name) != version}
+    if differing:
+        log.warning("The run was begun with other software, so its bits may differ: %s.", differing)
+
+
+def _group(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

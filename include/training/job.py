@@ -14,7 +14,8 @@ from pydantic import Field
 
 from include.definition.pipeline import AnyCodec, AnyModel, Pipeline
 from include.definition.tables import AnyAugmentation
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
+from include.feed.split import Split
 from include.kafka.ranges import OffsetRange
 from include.kinds import Config
 from include.registry.runs import RunIdentity

@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from include.artifact.card import SideReport, software
 from include.augmentations.base import augmented
 from include.errors import Stopped
-from include.feed.cached import CachedBatches
+from include.feed.cached import held_out_batches
+from include.feed.feed import Feed
 from include.models.base import loss_function
 from include.network.evaluation import Evaluation, evaluate
 from include.targets.regression import Scale
-from include.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from include.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    restore_run,
+    run_tensors,
+    save_checkpoint,
+    warn_of_other_software,
+)
 from include.training.checks import HELD_OUT, TRAINING, BatchTooSmall, check_side, side_report
 from include.training.device import prepare_device
-from include.training.feeds import held_out_feed, training_feed
 from include.training.loss import EpochLoss, LossNotFinite
-from include.training.optimizer import make_optimizer, set_learning_rate
+from include.training.optimizer import expected_batches, learning_rate, make_optimizer, set_learning_rate
 from include.training.preparation import first_scale, prepare_network, put_start
-from include.training.resuming import restore_run, run_tensors, warn_of_other_software
-from include.training.schedule import expected_batches, learning_rate
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +140,8 @@ class _Loop:
         self.software = software(_device_name(self.device))
         self.network = prepare_network(job, self.device)
         self.optimizer = make_optimizer(self.network.parameters(), weight_decay=job.weight_decay)
-        self.feed = training_feed(job, connection, shuffle=True)
-        self.held_out = CachedBatches(lambda: held_out_feed(job, connection))
+        self.feed = self._training_feed(shuffle=True)
+        self.held_out = held_out_batches(connection, job.manifest, job.format, window=job.window)
         self.batch = 0
         self.loss = EpochLoss()
         self.history: list[Progress] = []
@@ -158,7 +163,7 @@ class _Loop:
     def begin(self, stopped: Callable[[], bool], start: Path | None) -> None:
         """Do what comes before the first batch."""
         put_start(self.job, self.network, start)
-        self.use_scale(first_scale(self.job, training_feed(self.job, self.connection, shuffle=False), stopped))
+        self.use_scale(first_scale(self.job, self._training_feed(shuffle=False), stopped))
 
     def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         """Learn from one batch, which is empty where all its records were refused."""
@@ -222,9 +227,16 @@ class _Loop:
             self.save()
         self.epoch_began = self.told = time.monotonic()
 
+    def _training_feed(self, *, shuffle: bool) -> Feed:
+        """The samples to learn from, at the beginning of the first epoch."""
+        job = self.job
+        return Feed(
+            self.connection, job.manifest, job.format, batch_size=job.batch_size, window=job.window, shuffle=shuffle
+        )
+
     def _counted_again(self) -> SideReport:
         """The report of a whole epoch, from reading it once more without training."""
-        feed = training_feed(self.job, self.connection, shuffle=False)
+        feed = self._training_feed(shuffle=False)
         for _ in feed:
             pass
         return side_report(feed.report)

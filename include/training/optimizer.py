@@ -1,13 +1,18 @@
-"""PyTorch's AdamW (Loshchilov and Hutter, ICLR 2019), with its state as plain tensors for safetensors."""
+"""AdamW (Loshchilov and Hutter, ICLR 2019), its state as plain tensors for safetensors, and its learning rate."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
     from torch.optim import AdamW
+
+WARM_UP = 0.2
+FIRST_SHARE = 0.1
+LAST_SHARE = 0.01
 
 
 def make_optimizer(parameters: Iterable[torch.Tensor], *, weight_decay: float) -> AdamW:
@@ -18,7 +23,7 @@ def make_optimizer(parameters: Iterable[torch.Tensor], *, weight_decay: float) -
 
 
 def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
-    """The rate of the next step: a function of the position in training, so that it needs no state of its own."""
+    """Set the rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
@@ -39,3 +44,23 @@ def restore_optimizer(optimizer: AdamW, tensors: Mapping[str, torch.Tensor]) -> 
         position, _, name = key.partition(".")
         state.setdefault(int(position), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def learning_rate(peak: float, progress: float) -> float:
+    """Linear warm-up, then half a cosine (after Smith and Topin, 2017: one cycle, for fast convergence).
+
+    A pure function of progress, so that a resumed run needs no state for it.
+
+    Args:
+        peak: the rate at the end of the warm-up.
+        progress: share of the training that is done, 0 to 1.
+    """
+    if progress < WARM_UP:
+        return peak * (FIRST_SHARE + (1 - FIRST_SHARE) * progress / WARM_UP)
+    fall = min((progress - WARM_UP) / (1 - WARM_UP), 1.0)
+    return peak * (LAST_SHARE + (1 - LAST_SHARE) * (1 + math.cos(math.pi * fall)) / 2)
+
+
+def expected_batches(offsets: int, held_out: float, batch_size: int) -> int:
+    """About how many batches an epoch has; offsets are an upper bound of records, and that is all that is known."""
+    return max(math.ceil(offsets * (1 - held_out) / batch_size), 1)

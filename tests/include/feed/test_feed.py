@@ -11,7 +11,8 @@ import pytest
 from include.codecs.png import PngCodec
 from include.codecs.raw import RawCodec
 from include.feed.feed import Feed, WrongState
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
+from include.feed.split import Split
 from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecreated
 from include.kafka.ranges import freeze_ranges
 from tests.include.kafka.test_ranges import recreate, remove_before

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
+from include.feed.split import Split
 from include.kafka.ranges import OffsetRange
 
 MANIFEST = Manifest(

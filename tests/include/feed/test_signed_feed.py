@@ -11,7 +11,8 @@ import pytest
 from include.codecs.raw import RawCodec
 from include.feed import feed as feeds
 from include.feed.feed import Feed
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
+from include.feed.split import Split
 from include.kafka.ranges import freeze_ranges
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.reading import records

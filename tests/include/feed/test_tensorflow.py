@@ -12,7 +12,8 @@ import pytest
 
 from include.codecs.raw import RawCodec
 from include.feed.feed import Feed
-from include.feed.manifest import Manifest, Split
+from include.feed.manifest import Manifest
+from include.feed.split import Split
 from include.kafka.ranges import freeze_ranges
 from tests.support.producers import Plain, produce
 

@@ -13,7 +13,7 @@ import pytest
 
 from include.artifact.result import TrainingResult
 from include.errors import Stopped
-from include.feed.manifest import Split
+from include.feed.split import Split
 from include.registry.promotion import NotComparable, promote
 from include.registry.runs import open_run
 from include.registry.tracking import Registry

@@ -1,10 +1,18 @@
-"""The optimizer's state survives a checkpoint: what follows has the same bits."""
+"""The optimizer's state survives a checkpoint bit for bit, and the learning rate follows its curve."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from include.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer, set_learning_rate
+from include.training.optimizer import (
+    expected_batches,
+    learning_rate,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    set_learning_rate,
+)
 
 
 def steps(network: torch.nn.Module, optimizer: torch.optim.AdamW, count: int) -> None:
@@ -39,3 +47,21 @@ def test_frozen_parameters_are_left_alone() -> None:
     steps(network, make_optimizer(network.parameters(), weight_decay=0.5), 2)
 
     assert torch.equal(network.bias, before)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_almost_nothing() -> None:
+    rates = [learning_rate(0.5, step / 100) for step in range(101)]
+    top = rates.index(max(rates))
+    assert rates[top] == pytest.approx(0.5)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+
+
+def test_progress_beyond_the_end_keeps_the_last_rate() -> None:
+    assert learning_rate(0.5, 1.3) == learning_rate(0.5, 1.0)
+
+
+def test_an_epoch_has_at_least_one_batch() -> None:
+    assert expected_batches(0, 0.2, 64) == 1
+    assert expected_batches(1000, 0.2, 64) == 13
