@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from include.definition.pipeline import load_pipelines
+from include.definition.files import load_pipelines
 
 
 class InvalidPipelines(Exception):

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from include.codecs.base import REASONS
-from include.definition.pipeline import KINDS, Pipeline, read_pipeline
+from include.definition.files import read_pipeline
+from include.definition.kinds import KINDS
+from include.definition.pipeline import Pipeline
 from include.envelopes.base import REASONS as ENVELOPE_REASONS
 from include.kinds import IMPORTED
 from include.storage.state import PROJECT_ROOT

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from include.definition.pipeline import AnyCodec, AnyModel
+from include.definition.kinds import AnyCodec, AnyModel
 from include.errors import PermanentError
 from include.feed.manifest import Manifest
 from include.kinds import Config

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from include.artifact.card import CARD, ModelCard, WrongModel
-from include.definition.pipeline import AnyCodec
+from include.definition.kinds import AnyCodec
 from include.models.imported import ImportedModel
 from include.network.build import WrongNetwork, build_network
 from include.storage.atomic import files_digest

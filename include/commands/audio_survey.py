@@ -13,7 +13,7 @@ from include.codecs._audio import AudioCodec
 from include.codecs._spectrogram import LogMel
 from include.commands.image_format import NoPipelineFits, counted
 from include.commands.survey import LOOKED_AT, Survey, classes_of, contents, existing, folder_of, suffix_of
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 from include.sources._listing import File
 
 KIND_OF = {

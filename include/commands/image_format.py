@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from include.codecs._image import MODES, ImageCodec
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 from include.errors import PermanentError
 
 SHOWN = 5

@@ -15,7 +15,9 @@ from include.commands.pipeline_file import pipeline_text
 from include.commands.stack import refusals, say
 from include.commands.survey import columns_of, survey_folder, survey_table
 from include.commands.text_survey import survey_text_folder, survey_text_table
-from include.definition.pipeline import KINDS, NAME, InvalidPipeline, pipelines_folder, read_pipeline
+from include.definition.files import InvalidPipeline, pipelines_folder, read_pipeline
+from include.definition.kinds import KINDS
+from include.definition.pipeline import NAME
 
 if TYPE_CHECKING:
     from include.commands.survey import Survey

@@ -15,7 +15,7 @@ from include.codecs._image import ImageCodec
 from include.commands.kafka_access import NoKafka, find_kafka, find_registry
 from include.commands.record_view import DecodedRecord, image_of, look_at, look_at_prediction, view
 from include.commands.stack import refusals, say
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.errors import PermanentError
 from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import freeze_ranges

@@ -1,8 +1,8 @@
-"""What a pipeline's file says of topics that nobody could do: each table is right, and they don't fit each other."""
+"""Cross-table checks: tables that are valid alone and contradict each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from include.exactly_once.ledger import LEDGER_TOPIC
@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
 
 
-def topic_faults(pipeline: Pipeline) -> Iterator[str]:
-    """The faults, each as `key = value: what to do`."""
-    yield from _source_faults(pipeline)
-    yield from _reading_faults(pipeline)
-    yield from _name_faults(pipeline)
-    yield from _schedule_faults(pipeline)
+def cross_table_faults(pipeline: Pipeline, invalid: Collection[str] = ()) -> Iterator[str]:
+    """The faults, each as `key = value: what to do`.
+
+    Args:
+        invalid: the keys and tables that `pipeline` lacks because they are invalid; a check that needs one of them is
+            left out.
+    """
+    for tables, check in CHECKS:
+        if tables.isdisjoint(invalid):
+            yield from check(pipeline)
 
 
 def _source_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -25,30 +29,46 @@ def _source_faults(pipeline: Pipeline) -> Iterator[str]:
     if pipeline.source is None:
         if topics.samples is None:
             yield "source: Field required; or name an existing topic that others fill with samples under [topics]"
+    elif topics.samples is not None:
+        yield f"topics.samples = {topics.samples!r}: nothing is sent to a topic of others; remove the key, or [source]"
+
+
+def _ingest_faults(pipeline: Pipeline) -> Iterator[str]:
+    requests = pipeline.topics.requests
+    if pipeline.source is None:
         if "ingest" in pipeline.model_fields_set:
             yield "ingest: there is no [source] to take batches from; remove the table"
-        return
-    if topics.samples is not None:
-        yield f"topics.samples = {topics.samples!r}: nothing is sent to a topic of others; remove the key, or [source]"
-    if topics.requests is not None and pipeline.ingest.requests_share > 0:
+    elif requests is not None and pipeline.ingest.requests_share > 0:
         yield (
             f"ingest.requests_share = {pipeline.ingest.requests_share:g}: nothing is sent to a topic of others, which "
-            f"topics.requests = {topics.requests!r} is; set 0"
+            f"topics.requests = {requests!r} is; set 0"
         )
 
 
-def _reading_faults(pipeline: Pipeline) -> Iterator[str]:
-    topics, labels, default = pipeline.topics, pipeline.labels, RecordLayout()
-    if topics.samples is None and topics.requests is None and pipeline.envelope != default.envelope:
+def _envelope_faults(pipeline: Pipeline) -> Iterator[str]:
+    topics = pipeline.topics
+    if topics.samples is None and topics.requests is None and pipeline.envelope != RecordLayout().envelope:
         yield "envelope: it says how topics of others are read, and [topics] names none; remove the table"
-    if topics.samples is None and labels != default.labels:
+
+
+def _label_faults(pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.topics.samples is None and pipeline.labels != RecordLayout().labels:
         yield "labels: they are those of a topic of others, and topics.samples names none; remove the table"
+
+
+def _registry_faults(pipeline: Pipeline) -> Iterator[str]:
     if pipeline.envelope.needs_registry and pipeline.registry is None:
         yield f"registry.connection: Field required, for the envelope's kind is {pipeline.envelope.kind!r}"
     if pipeline.registry is not None and not pipeline.envelope.needs_registry:
         yield f"registry: an envelope of kind {pipeline.envelope.kind!r} is read without one; remove the table"
-    if isinstance(labels, FieldLabels) and not pipeline.envelope.has_fields:
-        yield f"labels.name = {labels.name!r}: an envelope of kind {pipeline.envelope.kind!r} has no fields"
+
+
+def _label_field_faults(pipeline: Pipeline) -> Iterator[str]:
+    if isinstance(pipeline.labels, FieldLabels) and not pipeline.envelope.has_fields:
+        yield f"labels.name = {pipeline.labels.name!r}: an envelope of kind {pipeline.envelope.kind!r} has no fields"
+
+
+def _signing_faults(pipeline: Pipeline) -> Iterator[str]:
     if pipeline.labels_topic is not None and pipeline.signed:
         yield f"labels.topic = {pipeline.labels_topic!r}: late labels are not signed; remove [signing]"
 
@@ -67,13 +87,52 @@ def _name_faults(pipeline: Pipeline) -> Iterator[str]:
         yield f"labels.topic = {late!r}: the samples or requests have that topic; name one of labels"
 
 
-def _schedule_faults(pipeline: Pipeline) -> Iterator[str]:
-    ingested = pipeline.source is not None
-    for key, schedule, told in (
-        ("training.schedule", pipeline.training.schedule, ingested),
-        ("prediction.schedule", pipeline.prediction.schedule, ingested and pipeline.topics.requests is None),
-    ):
-        if schedule is None and not told:
-            yield f"{key}: Field required, such as '0 * * * *' for every hour: no event tells what others have sent"
-        if schedule is not None and told:
-            yield f"{key} = {schedule!r}: it runs when the ingest has sent something; remove the key"
+def _training_schedule_faults(pipeline: Pipeline) -> Iterator[str]:
+    return _schedule_faults("training.schedule", pipeline.training.schedule, event_driven=pipeline.source is not None)
+
+
+def _prediction_schedule_faults(pipeline: Pipeline) -> Iterator[str]:
+    event_driven = pipeline.source is not None and pipeline.topics.requests is None
+    return _schedule_faults("prediction.schedule", pipeline.prediction.schedule, event_driven=event_driven)
+
+
+def _schedule_faults(key: str, schedule: str | None, *, event_driven: bool) -> Iterator[str]:
+    if schedule is None and not event_driven:
+        yield (
+            f"{key}: Field required, such as '0 * * * *' for every hour: no event is raised for records of an external "
+            "topic"
+        )
+    if schedule is not None and event_driven:
+        yield f"{key} = {schedule!r}: it runs when the ingest has sent something; remove the key"
+
+
+def _augmentation_faults(pipeline: Pipeline) -> Iterator[str]:
+    for index, augmentation in enumerate(pipeline.training.augment):
+        try:
+            augmentation.check(pipeline.format.input_shape)
+        except ValueError as error:
+            yield f"training.augment.{index}: {error}"
+
+
+def _incremental_faults(pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.training.incremental and pipeline.labels_topic is not None:
+        yield (
+            "training.incremental = True: an older sample whose label arrives late would never be learnt; remove the "
+            "key, or take labels that come with the samples"
+        )
+
+
+CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] = (
+    (frozenset({"source", "topics"}), _source_faults),
+    (frozenset({"source", "topics", "ingest"}), _ingest_faults),
+    (frozenset({"topics", "envelope"}), _envelope_faults),
+    (frozenset({"topics", "labels"}), _label_faults),
+    (frozenset({"envelope", "registry"}), _registry_faults),
+    (frozenset({"envelope", "labels"}), _label_field_faults),
+    (frozenset({"labels", "signing"}), _signing_faults),
+    (frozenset({"name", "topics", "labels"}), _name_faults),
+    (frozenset({"source", "training"}), _training_schedule_faults),
+    (frozenset({"source", "topics", "prediction"}), _prediction_schedule_faults),
+    (frozenset({"format", "training"}), _augmentation_faults),
+    (frozenset({"labels", "training"}), _incremental_faults),
+)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from croniter import croniter
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from include.augmentations.base import Augmentation
+from include.definition.kinds import AnyAugmentation
 from include.definition.model_reference import CHAMPION, StartName
 from include.kafka.topics import TopicName
-from include.kinds import Config, find_kinds, one_of
+from include.kinds import Config
 from include.models.imported import ImportedName
 from include.targets.base import Target, Task
 from include.targets.regression import RegressionLoss
 from include.targets.tasks import SEPARATOR, target_of
-
-AUGMENTATIONS: dict[str, Any] = find_kinds("include.augmentations", Augmentation)
-
-if TYPE_CHECKING:
-    AnyAugmentation = Augmentation
-else:
-    AnyAugmentation = one_of(AUGMENTATIONS)
 
 
 class TopicLayout(Config):

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.definition.pipeline import load_pipelines
+from include.definition.files import load_pipelines
 from include.local.audit import Audit, Offsets, audit, end_offsets
 from include.local.environment import CONNECTION
 from include.local.errors import StackError

@@ -125,7 +125,7 @@ def read_predictions(
     from datetime import UTC, datetime, timedelta
 
     from include.kafka.connection import KafkaConnection
-    from include.definition.pipeline import load_pipeline
+    from include.definition.files import load_pipeline
     from include.prediction.read import read_predictions
 
     connection = KafkaConnection({"bootstrap.servers": "127.0.0.1:9092"})

@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from include.definition.pipeline import AnyCodec, AnyModel, Pipeline
-from include.definition.tables import AnyAugmentation
+from include.definition.kinds import AnyAugmentation, AnyCodec, AnyModel
+from include.definition.pipeline import Pipeline
 from include.feed.manifest import Manifest
 from include.feed.split import Split
 from include.kafka.ranges import OffsetRange

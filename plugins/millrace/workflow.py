@@ -8,7 +8,8 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, CronTriggerTimetable, get_parsing_context
 
-from include.definition.pipeline import InvalidPipeline, Pipeline, load_pipelines, pipelines_folder, read_pipeline
+from include.definition.files import InvalidPipeline, load_pipelines, pipelines_folder, read_pipeline
+from include.definition.pipeline import Pipeline
 from millrace.operators import EnsureTopicsOperator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.local.stack import Stack
 from tests.browser.conftest import BROWSERS, installed_browser
 from tests.support.workflows import BUNDLED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import CronDataIntervalTimetable
 
-from include.definition.pipeline import load_pipelines
+from include.definition.files import load_pipelines
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag

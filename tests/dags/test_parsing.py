@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from include.definition.pipeline import PIPELINES
+from include.definition.files import PIPELINES
 from tests.dags.conftest import DAGS, PROJECT, load_dags
 
 FILES = sorted(path.name for path in DAGS.glob("*.py"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.kafka.connection import KafkaConnection
 from include.local.stack import Stack
 from include.sources.base import Source

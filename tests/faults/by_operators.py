@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.definition.pipeline import PIPELINES, load_pipeline
+from include.definition.files import PIPELINES, load_pipeline
 from include.errors import PermanentError
 from include.kafka.headers import write_headers
 from include.kafka.ranges import OffsetRange

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import psutil
 
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import ensure_topics
 from include.local.stack import running_stack

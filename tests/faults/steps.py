@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from tests.faults.control_worker import disable_transactions

@@ -13,7 +13,7 @@ import pytest
 
 from include.artifact.card import SideReport
 from include.commands.survey import survey_folder
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.kafka.ranges import OffsetRange
 from include.models.imported import ImportedModel
 from include.network.build import build_network

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from include.definition.pipeline import PIPELINES, Pipeline, load_pipeline
+from include.definition.files import PIPELINES, load_pipeline
+from include.definition.pipeline import Pipeline
 from include.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:

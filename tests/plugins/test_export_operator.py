@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.definition.pipeline import load_pipeline, pipelines_folder
+from include.definition.files import load_pipeline, pipelines_folder
 from include.kafka.headers import Address
 from include.prediction.json_record import prediction_value
 from tests.dags.conftest import load_dags

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.definition.pipeline import Pipeline, load_pipeline
+from include.definition.files import load_pipeline
+from include.definition.pipeline import Pipeline
 from include.exactly_once.progress import record_progress
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange

@@ -10,7 +10,8 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.definition.pipeline import Pipeline, load_pipeline, pipelines_folder
+from include.definition.files import load_pipeline, pipelines_folder
+from include.definition.pipeline import Pipeline
 from include.errors import Stopped
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import BrokerUnavailable

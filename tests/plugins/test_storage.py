@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from include.definition.pipeline import load_pipeline, pipelines_folder
+from include.definition.files import load_pipeline, pipelines_folder
 from millrace.connection import NoConnection
 from millrace.storage import filesystem_for
 from tests.plugins.conftest import Run, context_of

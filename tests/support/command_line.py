@@ -5,7 +5,8 @@ from __future__ import annotations
 from typer.testing import CliRunner
 
 from include.__main__ import app
-from include.definition.pipeline import Pipeline, read_pipeline
+from include.definition.files import read_pipeline
+from include.definition.pipeline import Pipeline
 from tests.support.assertions import assert_readable
 
 

@@ -8,7 +8,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.definition.pipeline import PIPELINES, Pipeline, read_pipeline
+from include.definition.files import PIPELINES, read_pipeline
+from include.definition.pipeline import Pipeline
 from include.kafka.headers import write_headers
 from include.kafka.ranges import freeze_ranges
 from include.models.convnet import ConvNet

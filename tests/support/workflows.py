@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from include.definition.pipeline import PIPELINES
+from include.definition.files import PIPELINES
 from include.local.stack import Stack
 
 BUNDLED = sorted(path.stem for path in PIPELINES.glob("*.toml"))

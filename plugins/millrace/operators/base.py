@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.definition.pipeline import Pipeline, load_pipeline
+from include.definition.files import load_pipeline
+from include.definition.pipeline import Pipeline
 from include.errors import NothingToDo, PermanentError
 from millrace.connection import connection_keys, kafka_connection, schema_registry
 from millrace.metrics import AirflowMetrics

@@ -7,7 +7,7 @@ import torch
 
 from include.augmentations.base import augmented
 from include.augmentations.image import Erase, Flip, Light, Noise, Shift, Turn
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 
 ALL = [Shift(pixels=2), Flip(), Turn(degrees=20), Light(), Noise(), Erase()]
 every_kind = pytest.mark.parametrize("augmentation", ALL, ids=lambda item: item.kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.codecs.base import REASONS
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 from tests.support.assertions import assert_readable
 from tests.support.corpus import BAD_VALUES
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.codecs.base import REASONS
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 from tests.support.assertions import assert_readable
 from tests.support.corpus import (
     ANY_JPEG,

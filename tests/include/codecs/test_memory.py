@@ -64,7 +64,7 @@ RESIZED = {
 MEASURE = """
 import base64, json, pathlib, sys
 import numpy as np
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 
 def kib(name):
     return int(pathlib.Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])

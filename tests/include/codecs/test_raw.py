@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from include.codecs.raw import RawCodec
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 
 FLOATS = RawCodec(shape=(2, 3), dtype="float32")
 DTYPES = ["uint8", "int16", "int32", "float32", "float64"]

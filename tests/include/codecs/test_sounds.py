@@ -12,7 +12,7 @@ from include.codecs.mp3 import Mp3Codec
 from include.codecs.ogg import OggCodec
 from include.codecs.pcm import PcmCodec
 from include.codecs.wav import WavCodec
-from include.definition.pipeline import KINDS
+from include.definition.kinds import KINDS
 from tests.support.assertions import assert_readable
 from tests.support.corpus import FLAC, OGG, WAV, flipped
 from tests.support.sounds import RATE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, sound_file, tone

@@ -15,7 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from include.__main__ import app
-from include.definition.pipeline import Pipeline, load_pipeline
+from include.definition.files import load_pipeline
+from include.definition.pipeline import Pipeline
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics

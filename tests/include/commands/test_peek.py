@@ -15,7 +15,7 @@ from include.__main__ import app
 from include.commands import kafka_access, record_view
 from include.commands.kafka_access import NoKafka, find_kafka, find_registry
 from include.commands.record_view import escaped, half_blocks, readable
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.kafka.topics import ensure_topics
 from tests.support.assertions import assert_readable
 from tests.support.corpus import saved, slope

@@ -8,15 +8,15 @@ import sys
 import pytest
 
 from include.codecs.png import PngCodec
-from include.definition.pipeline import (
+from include.definition.files import (
     PIPELINES,
     InvalidPipeline,
-    Pipeline,
     UnknownPipeline,
     load_pipeline,
     load_pipelines,
     read_pipeline,
 )
+from include.definition.pipeline import Pipeline
 from include.models.convnet import ConvNet
 from include.sources.digits import DigitsSource
 from include.storage.state import PROJECT_ROOT
@@ -145,7 +145,7 @@ def test_every_bundled_file_is_valid(path):
         (
             "epochs = 3",
             "[[training.augment]]\nkind = 'image.shift'\npixels = 28",
-            ["training: ", "image.shift by 28 pixels", "(28, 28)", "out of sight"],
+            ["training.augment.0: ", "image.shift by 28 pixels", "(28, 28)", "out of sight"],
         ),
         ("height = 28", "height = 28\nmean = [0.5]", ["format: ", "mean and std belong together"]),
         ("height = 28", "height = 28\nmean = [1, 1]\nstd = [1]", ["format.mean = [1, 1]", "2 numbers for 1 channels"]),
@@ -161,7 +161,7 @@ def test_every_bundled_file_is_valid(path):
         ("[promotion]", "[promotions]", ["promotions", "no such key"]),
         ("[source]", "[[source]]", ["source = [{'kind': 'digits'}]", "valid dictionary"]),
         ('description = "Which shoe is it?"', "", ["description", "required"]),
-        ('description = "Which shoe is it?"', 'name = "boots"', ["name = 'boots'", "the file's name is the name"]),
+        ("[topics]", 'name = "boots"\n[topics]', ["name = 'boots'", "the file's name is the name"]),
         ('description = "Which shoe is it?"', "description =", ["not a TOML file", "line 2"]),
         ("records = 100", "records = 100\nrecords = 100", ["not a TOML file", "line 17"]),
     ],
@@ -179,11 +179,51 @@ def test_a_fault_is_told_with_key_value_and_what_is_allowed(tmp_path, replaced, 
         assert part.lower() in fault.lower(), fault
 
 
-def test_all_faults_of_a_file_are_told_at_once(tmp_path):
+def test_every_fault_of_a_file_is_reported(tmp_path):
+    """Faults of single keys and faults across tables, one of each where they are in the same file."""
+    text = VALID
+    for good, bad in {
+        "[topics]": 'name = "boots"\n[topics]\nsamples = "theirs"',  # [source] fills the samples already
+        "epochs = 3": "epochs = 0\nseed = -1",
+        "records = 100": "record = 100",
+        "chunk_samples = 50": 'schedule = "0 * * * *"',  # the ingest's events begin a prediction
+    }.items():
+        assert text.count(good) == 1
+        text = text.replace(good, bad)
     path = tmp_path / "shoes.toml"
-    path.write_text(VALID.replace("epochs = 3", "epochs = 0").replace("height = 28", "height = 0"))
+    path.write_text(text)
 
-    assert len(faults_of(path)) == 2
+    keys = sorted(fault.partition(" = ")[0] for fault in faults_of(path))
+
+    assert keys == [
+        "ingest.record",
+        "name",
+        "prediction.schedule",
+        "topics.samples",
+        "training.epochs",
+        "training.seed",
+    ]
+
+
+def test_tables_that_contradict_each_other_are_all_reported(tmp_path):
+    path = tmp_path / "shoes.toml"
+    augment = "[[training.augment]]\nkind = 'image.shift'\npixels = 28"
+    path.write_text(VALID.replace("epochs = 3", augment) + "[envelope]\nkind = 'bare'\n[registry]\nconnection = 'r'")
+
+    keys = sorted(fault.partition(":")[0] for fault in faults_of(path))
+
+    assert keys == ["envelope", "registry", "training.augment.0"]
+
+
+def test_a_check_that_needs_an_invalid_table_is_left_out(tmp_path):
+    """An unknown format has no shape to compare the augmentation with."""
+    path = tmp_path / "shoes.toml"
+    augment = "[[training.augment]]\nkind = 'image.shift'\npixels = 28"
+    path.write_text(VALID.replace("epochs = 3", augment).replace("image.png", "image.gif"))
+
+    (fault,) = faults_of(path)
+
+    assert fault.startswith("format.kind = 'image.gif'")
 
 
 @pytest.mark.parametrize("name", ["Shoes", "my-shoes", "my.shoes", "1shoe", "_shoes", "schöne_schuhe", "s" * 64])
@@ -265,9 +305,7 @@ def test_topics_are_laid_out_as_the_file_says(folder):
 
 def test_no_heavy_library_is_imported():
     """DAG files reach this module, and they are parsed again and again."""
-    program = (
-        "import include.definition.pipeline, sys; include.definition.pipeline.load_pipelines(); print(*sys.modules)"
-    )
+    program = "from include.definition.files import load_pipelines; import sys; load_pipelines(); print(*sys.modules)"
 
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, check=True, text=True

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.definition.pipeline import PIPELINES
+from include.definition.files import PIPELINES
 from include.local.audit import Audit
 from include.local.demo import PipelineResult, demo_pipelines
 from include.local.display import print_summary

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.local import stack as local
 from include.local.airflow import USERNAME, read_password
 from include.local.api import AirflowApi

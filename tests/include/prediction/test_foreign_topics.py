@@ -12,7 +12,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from include.artifact.model import load_model
-from include.definition.pipeline import read_pipeline
+from include.definition.files import read_pipeline
 from include.kafka.ranges import freeze_ranges
 from include.kafka.schema_registry import RegistryAway, registry_at
 from include.kafka.topics import ensure_topics

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from include.definition.pipeline import load_pipeline
+from include.definition.files import load_pipeline
 from include.feed.feed import Feed
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.definition.pipeline import PIPELINES, Pipeline, read_pipeline
+from include.definition.files import PIPELINES, read_pipeline
+from include.definition.pipeline import Pipeline
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
