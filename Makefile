@@ -25,7 +25,7 @@ endif
 LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
 
-.PHONY: help install demo up down status test test-tensorflow lint format hooks bench faults lock clean
+.PHONY: help install demo up down status test test-tensorflow lint format docs hooks bench faults lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ lint: $(DEV_INSTALLED) ## style, spelling, types and the direction of imports
 format: $(DEV_INSTALLED) ## let ruff write the code as `make lint` wants it
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+docs: $(DEV_INSTALLED) ## the documentation as a site in site/, refusing broken links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 hooks: $(DEV_INSTALLED) ## let git run `make lint`'s checks on what a commit changes
 	@$(BIN)/pre-commit install
