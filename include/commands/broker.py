@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import psutil
 import typer
@@ -14,13 +13,11 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from include.local.broker import BrokerError, Cluster, Node, default_data_dir, start_in_background
+from include.commands.console import exit_on_error, say, show_steps
+from include.local.broker import Cluster, Node, default_data_dir, start_in_background
 from include.local.broker.cluster import START_TIMEOUT_S, STOP_TIMEOUT_S
 from include.local.broker.jars import LOCK, write_lock
 from include.local.broker.readiness import why_not_ready
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 NOT_READY = 1
 NOT_RUNNING = 3
@@ -48,10 +45,10 @@ def start(
     timeout: Annotated[float, typer.Option(help="Seconds for all nodes to become ready.")] = START_TIMEOUT_S,
 ) -> None:
     """Start the broker, wait until it answers, and print its bootstrap servers."""
-    with _refusals(), _steps() as on_step:
+    with exit_on_error(), show_steps("Starting the broker") as on_step:
         cluster, started = start_in_background(data, nodes=nodes, port=port, timeout_s=timeout, on_step=on_step)
     count = "1 node" if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} nodes"
-    _say(f"The broker {'is ready' if started else 'runs already'}: {count}, data in {cluster.data_dir}.")
+    say(f"The broker {'is ready' if started else 'runs already'}: {count}, data in {cluster.data_dir}.")
     typer.echo(cluster.bootstrap_servers)
 
 
@@ -61,23 +58,23 @@ def stop(
     timeout: Annotated[float, typer.Option(help="Seconds for a clean stop before nodes are killed.")] = STOP_TIMEOUT_S,
 ) -> None:
     """Stop the broker cleanly; its data stay."""
-    with _refusals():
+    with exit_on_error():
         cluster = Cluster.load(data or default_data_dir())
         stopped = cluster.stop(timeout_s=timeout) if cluster else []
     if stopped:
-        _say(f"The broker is stopped ({len(stopped)} node(s)); its data stay in {stopped[0].directory.parent}.")
+        say(f"The broker is stopped ({len(stopped)} node(s)); its data stay in {stopped[0].directory.parent}.")
     else:
-        _say(f"No broker runs on {data or default_data_dir()}: there is nothing to stop.")
+        say(f"No broker runs on {data or default_data_dir()}: there is nothing to stop.")
 
 
 @app.command()
 def status(data: Data = None) -> None:
     """Show the nodes; exit status 0: all answer, 1: some do not, 3: none runs."""
-    with _refusals():
+    with exit_on_error():
         cluster = Cluster.load(data or default_data_dir())
     running = cluster.running() if cluster else []
     if cluster is None or not running:
-        _say(f"No broker runs on {data or default_data_dir()}: start it with `python -m include broker start`.")
+        say(f"No broker runs on {data or default_data_dir()}: start it with `python -m include broker start`.")
         raise typer.Exit(NOT_RUNNING)
     table = Table(title=f"Kafka on {cluster.bootstrap_servers}", caption=str(cluster.data_dir))
     for column in ("node", "address", "pid", "state", "memory", "up for"):
@@ -90,9 +87,9 @@ def status(data: Data = None) -> None:
 @app.command()
 def lock() -> None:
     """Resolve the jars anew and write their lock file, to be read before it is committed."""
-    with _refusals():
+    with exit_on_error():
         count = write_lock()
-    _say(f"{LOCK} now lists {count} jars with their SHA-256s: read the difference before you commit it.")
+    say(f"{LOCK} now lists {count} jars with their SHA-256s: read the difference before you commit it.")
 
 
 def _add_row(table: Table, node: Node, *, registered: set[int]) -> bool:
@@ -113,29 +110,3 @@ def _add_row(table: Table, node: Node, *, registered: set[int]) -> bool:
     uptime = str(dt.timedelta(seconds=int(age)))
     table.add_row(str(node.id), node.address, str(process.pid), state, memory, uptime)
     return problem is None
-
-
-def _say(sentence: str) -> None:
-    # Not on standard output: that carries only what a script may want to read.
-    Console(stderr=True, soft_wrap=True).print(sentence, markup=False, highlight=False)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn a broker's refusal into its text and exit status 1."""
-    try:
-        yield
-    except BrokerError as error:
-        Console(stderr=True, soft_wrap=True).print(Text(str(error), style="red"))
-        raise typer.Exit(1) from error
-
-
-@contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a step: a spinner on a terminal, a line elsewhere."""
-    console = Console(stderr=True, soft_wrap=True)
-    if not console.is_terminal:
-        yield _say
-        return
-    with console.status("Looking at the broker") as spinner:
-        yield lambda step: spinner.update(Text(step))

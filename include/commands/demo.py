@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from include.commands.stack import print_access, refusals, say, steps
+from include.commands.console import exit_on_error, say, show_steps
+from include.commands.stack import print_access
 from include.local import stack as local
 from include.local.demo import TIMEOUT_S, Demo, demo_pipelines
 from include.local.display import print_result, print_seconds, print_summary, progress
@@ -35,7 +36,7 @@ def demo(
     began = time.monotonic()
     layout = Layout(state_dir())
     try:
-        with refusals():
+        with exit_on_error():
             pipelines, left_out = demo_pipelines()
             for sentence in left_out:
                 say(sentence)
@@ -43,7 +44,7 @@ def demo(
                 _demonstrate(Demo(running, pipelines, batches), timeout, began, start={})
                 say("The stack ran already, and goes on in the background: `make down` stops it.")
                 return
-            with steps() as on_step:
+            with show_steps("Starting the stack") as on_step:
                 running = local.start(layout, tie=True, on_step=on_step)
             try:
                 _demonstrate(Demo(running, pipelines, batches), timeout, began, start=running.record.seconds)

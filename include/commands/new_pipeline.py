@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from include.commands.audio_survey import survey_sound_folder
+from include.commands.console import exit_on_error, say
 from include.commands.image_format import NoPipelineFits
 from include.commands.pipeline_file import pipeline_text
-from include.commands.stack import refusals, say
 from include.commands.survey import columns_of, survey_folder, survey_table
 from include.commands.text_survey import survey_text_folder, survey_text_table
 from include.definition.files import InvalidPipeline, pipelines_folder, read_pipeline
@@ -65,7 +65,7 @@ def new_pipeline(
     ] = None,
 ) -> None:
     """Look at data, write the pipeline file that goes with them, and say what to do next; nothing is overwritten."""
-    with refusals():
+    with exit_on_error():
         file = _new_file(name)
         _refuse_without_network(modality)
         if source is Place.FOLDER:

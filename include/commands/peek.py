@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from include.codecs._image import ImageCodec
+from include.commands.console import exit_on_error, say
 from include.commands.kafka_access import NoKafka, find_kafka, find_registry
 from include.commands.record_view import DecodedRecord, image_of, look_at, look_at_prediction, view
-from include.commands.stack import refusals, say
 from include.definition.files import load_pipeline
 from include.errors import PermanentError
 from include.kafka.newest import Limits, newest_records
@@ -58,7 +58,7 @@ def peek(
     ] = None,
 ) -> None:
     """Show the newest committed records of a topic, the newest first; nothing is committed and no offset moved."""
-    with refusals():
+    with exit_on_error():
         pipeline = load_pipeline(name)
         if save is not None:
             _check_saving(pipeline, topic, save)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from include.errors import MillraceError
+from include.commands.console import exit_on_error, say
 from include.registry.tracking import migrate as migrate_database
 
 app = typer.Typer(no_args_is_help=True, help="Prepare the model registry, which is MLflow's.")
@@ -20,9 +18,5 @@ def _group() -> None:
 @app.command()
 def migrate() -> None:
     """Make or upgrade MLflow's database; tasks never do."""
-    console = Console(stderr=True, soft_wrap=True)
-    try:
-        console.print(migrate_database(), markup=False, highlight=False)
-    except MillraceError as error:
-        console.print(Text(str(error), style="red"))
-        raise typer.Exit(1) from error
+    with exit_on_error():
+        say(migrate_database())
