@@ -9,8 +9,8 @@ UV := $(BIN)/uv
 # The choice of the first installation is kept.
 TORCH_BACKEND ?= $(shell cat $(VENV)/.torch-backend 2>/dev/null)
 
-# Tools find the library here and not in what the shell happens to have.
-export PYTHONPATH := $(CURDIR)
+# Tools find what .venv has, and nothing that the shell adds.
+unexport PYTHONPATH
 
 INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.installed-dev
@@ -33,16 +33,16 @@ help: ## list these targets
 install: $(INSTALLED) ## make .venv with the pinned requirements (TORCH_BACKEND=cpu: the small PyTorch)
 
 demo: $(INSTALLED) ## the whole way on a real broker and Airflow, until Ctrl-C (EXIT=1: until the summary)
-	@$(BIN)/python -m include demo $(if $(EXIT),--exit)
+	@$(BIN)/millrace demo $(if $(EXIT),--exit)
 
 up: $(INSTALLED) ## the same stack in the background
-	@$(BIN)/python -m include stack up
+	@$(BIN)/millrace stack up
 
 down: $(INSTALLED) ## stop it, with all of its processes
-	@$(BIN)/python -m include stack down
+	@$(BIN)/millrace stack down
 
 status: $(INSTALLED) ## where the stack in the background is, and its login
-	@$(BIN)/python -m include stack status
+	@$(BIN)/millrace stack status
 
 test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, those with the real broker and scheduler too (ARGS="-k ledger": some)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
@@ -55,7 +55,7 @@ lint: $(DEV_INSTALLED) ## style, spelling, types and the direction of imports
 	@$(BIN)/ruff format --check
 	@$(BIN)/codespell
 	@$(BIN)/mypy include plugins
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/plugins $(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo
 
 format: $(DEV_INSTALLED) ## let ruff write the code as `make lint` wants it
 	@$(BIN)/ruff check --fix
@@ -68,7 +68,7 @@ hooks: $(DEV_INSTALLED) ## let git run `make lint`'s checks on what a commit cha
 	@$(BIN)/pre-commit install
 
 bench: $(INSTALLED) ## the figures, each beside its limit measured in the same run
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 faults: $(DEV_INSTALLED) ## kill steps and brokers, count what is lost or doubled (ARGS="--only kills --seed 1": some)
 	@$(BIN)/python -m tests.faults $(ARGS)
@@ -80,15 +80,16 @@ lock: $(INSTALLED) ## write the pins of changed requirements (UPGRADE=1: the new
 	@$(LOCK) requirements-tensorflow.in -o requirements-tensorflow.txt
 
 clean: down ## stop the stack and remove its state: topics, models, runs, logs (the broker's jars stay)
-	@$(BIN)/python -m include stack clean
+	@$(BIN)/millrace stack clean
 
-$(INSTALLED): requirements.in requirements.txt
+$(INSTALLED): requirements.in requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python %d.%d is too old, 3.11 is needed: install it, and run make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@$(UV) --version 2>/dev/null | grep -q '^uv $(UV_VERSION) ' || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(UV) pip install --python $(BIN)/python --compile-bytecode $(PACKAGES)
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@echo "$(TORCH_BACKEND)" > $(VENV)/.torch-backend
 	@touch $@
 

@@ -1,28 +1,49 @@
-"""The library's command line: `python -m include <command>`."""
+"""The command line: `millrace <command>`, or `python -m include <command>` where the project is not installed."""
 
 from __future__ import annotations
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
-from include.commands import broker, demo, new_pipeline, peek, registry, stack
+from include.commands import broker, demo, new_pipeline, peek, registry, schema, stack, validate
 
-app = typer.Typer(
-    name="python -m include",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-    help="Millrace's tools for the command line.",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(broker.app, name="broker")
 app.add_typer(registry.app, name="registry")
 app.add_typer(stack.app, name="stack")
 app.command()(demo.demo)
 app.command()(new_pipeline.new_pipeline)
 app.command()(peek.peek)
+app.command()(schema.schema)
+app.command()(validate.validate)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("millrace")
+    except metadata.PackageNotFoundError:
+        return "of an unknown version (its folders are used without an installation)"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"millrace {_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Millrace's tools for the command line."""
 
 
 def main() -> None:
-    """Run the command named on the command line."""
+    """Run the command that the arguments name."""
     app()
 
 

@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 from include.local.broker import Cluster, running_cluster
 from include.local.broker.jars import jars_dir
 from include.local.stack import Stack, running_stack
+from include.storage.state import PROJECT_ROOT
 from tests.support.s3 import Bucket, new_bucket, running_s3
 from tests.support.workflows import run_workflows
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # A test with a state folder of its own shares the jars that are there already.
 os.environ.setdefault("MILLRACE_JARS", str(jars_dir()))
+
+# What tests start imports from this checkout, whichever one the environment's packages were installed from.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
 
 # Airflow reads its home when it is first imported, and must not find the developer's own.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")

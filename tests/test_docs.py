@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from include.codecs.base import REASONS
 from include.definition.files import read_pipeline
 from include.definition.kinds import KINDS
 from include.definition.pipeline import Pipeline
+from include.definition.schema import pipeline_schema
 from include.envelopes.base import REASONS as ENVELOPE_REASONS
 from include.kinds import IMPORTED
 from include.storage.state import PROJECT_ROOT
@@ -22,6 +24,8 @@ from tests.faults.rows import BEGIN, END, markdown
 PAGE = (PROJECT_ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 SETTINGS = (PROJECT_ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```", SETTINGS, re.MULTILINE | re.DOTALL)
+
+SCHEMA = Draft202012Validator(json.loads(pipeline_schema()))
 
 # What an example does not say.
 REST = {
@@ -68,6 +72,7 @@ def test_an_example_of_the_settings_is_a_valid_pipeline(example: str, tmp_path: 
     loaded = read_pipeline(file)
 
     assert isinstance(loaded, Pipeline), loaded
+    assert [error.message for error in SCHEMA.iter_errors(tomllib.loads(file.read_text()))] == []
 
 
 @pytest.mark.parametrize("table", ["augment", "envelope", "format", "model", "source"])

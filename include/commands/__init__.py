@@ -1,1 +1,1 @@
-"""The subcommands of `python -m include`, one module each."""
+"""The subcommands of `millrace`, one module each."""

@@ -1,4 +1,4 @@
-"""`python -m include broker`: the embedded Kafka broker in the background."""
+"""`millrace broker`: the embedded Kafka broker in the background."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def status(data: Data = None) -> None:
         cluster = Cluster.load(data or default_data_dir())
     running = cluster.running() if cluster else []
     if cluster is None or not running:
-        say(f"No broker runs on {data or default_data_dir()}: start it with `python -m include broker start`.")
+        say(f"No broker runs on {data or default_data_dir()}: start it with `millrace broker start`.")
         raise typer.Exit(NOT_RUNNING)
     table = Table(title=f"Kafka on {cluster.bootstrap_servers}", caption=str(cluster.data_dir))
     for column in ("node", "address", "pid", "state", "memory", "up for"):

@@ -1,4 +1,4 @@
-"""`python -m include demo`: the whole way once, from the source to predictions, on a real broker and Airflow."""
+"""`millrace demo`: the whole way once, from the source to predictions, on a real broker and Airflow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""`python -m include new-pipeline`: a pipeline's file, written from a look at the data."""
+"""`millrace new-pipeline`: a pipeline's file, written from a look at the data."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from include.commands.text_survey import survey_text_folder, survey_text_table
 from include.definition.files import InvalidPipeline, pipelines_folder, read_pipeline
 from include.definition.kinds import KINDS
 from include.definition.pipeline import NAME
+from include.definition.schema import SCHEMA_FILE
 
 if TYPE_CHECKING:
     from include.commands.survey import Survey
@@ -73,7 +75,7 @@ def new_pipeline(
             found = FOLDERS[modality](path)
         else:
             found = _survey_table(modality, path, content, label, sample_id)
-        _write(file, pipeline_text(found))
+        _write(file, pipeline_text(found, _schema_from(file.parent)))
     _say_what_was_found(found)
     _say_what_is_next(name, file, found)
     typer.echo(file)
@@ -91,6 +93,11 @@ def _new_file(name: str) -> Path:
     if file.exists():
         raise _taken(file)
     return file
+
+
+def _schema_from(folder: Path) -> str:
+    relative = os.path.relpath(SCHEMA_FILE, folder)
+    return relative if relative.startswith("..") else f"./{relative}"
 
 
 def _taken(file: Path) -> NoPipelineFits:
@@ -174,4 +181,4 @@ def _say_what_is_next(name: str, file: Path, found: Survey) -> None:
         f"  3. Unpause the first three and trigger {name}.ingest: it sends the first of {found.samples:,} samples; "
         "train and predict follow by themselves."
     )
-    say(f"  4. Look at what arrived: `python -m include peek {name} --topic samples`.")
+    say(f"  4. Look at what arrived: `millrace peek {name} --topic samples`.")

@@ -1,4 +1,4 @@
-"""`python -m include peek`: the newest records of a pipeline's topic, and what is wrong with them."""
+"""`millrace peek`: the newest records of a pipeline's topic, and what is wrong with them."""
 
 from __future__ import annotations
 

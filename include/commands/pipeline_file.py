@@ -24,8 +24,12 @@ BATCH_SIZE = 64
 LAST_STAGE = 64
 
 
-def pipeline_text(found: Survey) -> str:
+def pipeline_text(found: Survey, schema: str) -> str:
     """TOML with a comment beside what a person will want to change.
+
+    Args:
+        found: what the data are.
+        schema: where the JSON Schema is, relative to the new file.
 
     Raises:
         NoPipelineFits: the images are too small for the network.
@@ -37,7 +41,8 @@ def pipeline_text(found: Survey) -> str:
     source = "\n".join(f"{key} = {_toml(value)}" for key, value in found.source.items())
     suited = _suited_to(found)
     return f"""\
-# Made by `python -m include new-pipeline` from {samples:,} {found.noun}s of {len(labels)} classes; all may be changed.
+#:schema {schema}
+# Made by `millrace new-pipeline` from {samples:,} {found.noun}s of {len(labels)} classes; all may be changed.
 # The name of this file is the pipeline's name, which its topics and its model have too.
 description = {_toml(f"Which of {len(labels)} classes is this {found.noun} of?")}
 tags = [{_toml(f"{found.noun}s")}]

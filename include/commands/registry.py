@@ -1,4 +1,4 @@
-"""`python -m include registry`: MLflow's database."""
+"""`millrace registry`: MLflow's database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m include stack`: the local stack in the background."""
+"""`millrace stack`: the local stack in the background."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def clean() -> None:
 
 @app.command()
 def env() -> None:
-    """Print the stack's environment for a shell: eval "$(python -m include stack env)", then `airflow dags list`."""
+    """Print the stack's environment for a shell: eval "$(millrace stack env)", then `airflow dags list`."""
     with exit_on_error():
         settings = local.settings_of(Layout(state_dir()))
     for name, value in settings.items():

@@ -143,12 +143,11 @@ def start(
     """
     layout.directory.mkdir(parents=True, exist_ok=True)
     _wait_for_the_last(layout, on_step)
-    path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]))
     with layout.supervisor_log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "include.local.supervisor", *([str(os.getpid())] if tie else [])],
             # The supervisor puts the rest together; this much it needs to begin.
-            env={**os.environ, **(environment or {}), "MILLRACE_STATE": str(layout.state), "PYTHONPATH": path},
+            env={**os.environ, **(environment or {}), "MILLRACE_STATE": str(layout.state)},
             cwd=PROJECT_ROOT,
             stdin=subprocess.PIPE if tie else subprocess.DEVNULL,
             stdout=output,
@@ -211,9 +210,7 @@ def remove_state(layout: Layout) -> list[Path]:
     if _is_locked(layout) or (record and survivors(record.processes)):
         raise StackError(f"A stack runs on {layout.state}: stop it with `make down` first.")
     if cluster and cluster.running():
-        raise StackError(
-            f"The broker of {layout.broker_data} runs: stop it with `python -m include broker stop` first."
-        )
+        raise StackError(f"The broker of {layout.broker_data} runs: stop it with `millrace broker stop` first.")
     present = [folder for folder in layout.folders if folder.is_dir()]
     for folder in present:
         shutil.rmtree(folder)

@@ -89,7 +89,7 @@ class _Supervisor:
         self.record.seconds[step] = time.monotonic() - started
 
     def _broker(self, parts: contextlib.ExitStack) -> Cluster:
-        """Start the broker, or use the one that `python -m include broker start` runs on the same data."""
+        """Start the broker, or use the one that `millrace broker start` runs on the same data."""
         cluster = Cluster.load(self.layout.broker_data)
         if cluster is not None and len(cluster.running()) == len(cluster.nodes):
             self.record.notes.append(

@@ -8,7 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
 from include.models.base import ModelDefinition
 
@@ -24,7 +24,9 @@ def _module_and_name(value: str) -> str:
     return value
 
 
-ImportedName = Annotated[str, AfterValidator(_module_and_name)]
+ImportedName = Annotated[
+    str, AfterValidator(_module_and_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})
+]
 
 
 class ImportedModel(ModelDefinition):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MIGRATE = "python -m include registry migrate"
+MIGRATE = "millrace registry migrate"
 SQLITE = "sqlite:///"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # MLflow's own defaults wait for a server that is away for a quarter of an hour.

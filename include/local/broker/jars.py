@@ -70,7 +70,7 @@ def read_lock(lock: Path = LOCK) -> list[Jar]:
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise BrokerError(
             f"The jars' lock file {lock} cannot be used ({error!r}): restore it from version control, or write it anew "
-            "with `python -m include broker lock`."
+            "with `millrace broker lock`."
         ) from error
 
 

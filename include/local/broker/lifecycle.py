@@ -56,7 +56,7 @@ def running_cluster(
         if running := cluster.running():
             raise BrokerError(
                 f"The broker of {cluster.data_dir} runs already (pid {running[0].pid}, {cluster.bootstrap_servers}): "
-                "stop it with `python -m include broker stop`, or use another data folder."
+                "stop it with `millrace broker stop`, or use another data folder."
             )
         cluster.start(tie=True, properties=properties or {}, timeout_s=timeout_s, lock=lock, on_step=on_step)
     try:

@@ -7,6 +7,7 @@ import base64
 import pytest
 from PIL import Image
 
+from include.definition.schema import SCHEMA_FILE
 from tests.support.command_line import made, refused, run
 from tests.support.corpus import saved, slope
 from tests.support.folders import LocalPlace, MemoryPlace
@@ -56,6 +57,17 @@ def test_a_folder_in_an_object_storage(pipelines):
     fill(place)
     pipeline, _ = made(pipelines, "--path", place.path)
     assert pipeline.source.open().count() == 40
+
+
+def test_the_first_line_names_the_schema_for_editors(pipelines, place, monkeypatch):
+    fill(place)
+    made(pipelines, "--path", place.path)
+    first = (pipelines / "flowers.toml").read_text().splitlines()[0]
+    assert (pipelines / first.removeprefix("#:schema ")).resolve() == SCHEMA_FILE
+
+    monkeypatch.setattr("include.commands.new_pipeline.SCHEMA_FILE", pipelines / "pipeline.schema.json")
+    made(pipelines, "--path", place.path, name="flowers_2")
+    assert (pipelines / "flowers_2.toml").read_text().startswith("#:schema ./pipeline.schema.json\n")
 
 
 def test_only_the_path_of_the_file_goes_to_standard_output(pipelines, place):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 SEED = 5
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-FLOWERS = re.findall(r"^python -m include (new-pipeline flowers .*)$", README, re.MULTILINE)
+FLOWERS = re.findall(r"^millrace (new-pipeline flowers .*)$", README, re.MULTILINE)
 
 
 def stripes(*, across: bool, random: np.random.Generator) -> Image.Image:

@@ -25,7 +25,7 @@ def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
 def test_a_database_that_was_never_made_is_refused_and_not_made(state: Path) -> None:
     with pytest.raises(NotMigrated) as refused:
         open_registry()
-    assert_readable(refused.value, state / "mlflow" / "mlflow.db", "python -m include registry migrate")
+    assert_readable(refused.value, state / "mlflow" / "mlflow.db", "millrace registry migrate")
     assert not state.exists()
 
 
@@ -42,7 +42,7 @@ def test_a_database_of_another_version_is_refused(registry: Registry, state: Pat
     execute(other, "UPDATE alembic_version SET version_num = 'another'")
     with pytest.raises(NotMigrated) as refused:
         open_registry(f"sqlite:///{other}")
-    assert_readable(refused.value, other, "python -m include registry migrate")
+    assert_readable(refused.value, other, "millrace registry migrate")
 
 
 def test_a_second_migration_keeps_what_is_there_and_a_copy_of_it(registry: Registry, state: Path) -> None:
