@@ -10,8 +10,9 @@ from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import RangeUnavailable, TopicRecreated
+from include.kafka.position import UNKNOWN_EPOCH
 from include.kafka.ranges import available_offsets, truncated
-from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.reader import read_range
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection

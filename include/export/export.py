@@ -20,8 +20,9 @@ from include.errors import PermanentError, Stopped
 from include.exactly_once import ledger
 from include.exactly_once.progress import position_in, progress_entry, progress_key, read_progress, refuse_truncated
 from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.position import UNKNOWN_EPOCH, leader_epoch_before, offset_of
 from include.kafka.ranges import OffsetRange, freeze_ranges
-from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.reader import read_range
 from include.metrics import Counters, NoMetrics
 from include.prediction.read import LEFT_OUT, predictions_table
 
@@ -80,10 +81,7 @@ class _Piece:
     @property
     def last_leader_epoch(self) -> int:
         """Of the record right before `end`; a marker's is not known."""
-        if not self.messages or (self.messages[-1].offset() or 0) + 1 < self.end:
-            return UNKNOWN_EPOCH
-        epoch = self.messages[-1].leader_epoch()
-        return UNKNOWN_EPOCH if epoch is None else epoch
+        return leader_epoch_before(self.end, self.messages)
 
 
 def export_predictions(
@@ -173,7 +171,7 @@ def _pieces(
     # What is no record, at the end, is passed over too: it would be taken for lost when retention has removed it.
     while left.offsets:
         messages = list(islice(messages_left, rows))
-        end = (messages[-1].offset() or 0) + 1 if len(messages) == rows else left.end
+        end = offset_of(messages[-1]) + 1 if len(messages) == rows else left.end
         piece = _Piece(left.start, end, messages, epoch)
         yield piece
         left, epoch = replace(left, start=end), piece.last_leader_epoch

@@ -14,6 +14,7 @@ from include.errors import PermanentError
 from include.feed.plan import epoch_blocks, window_order
 from include.feed.window import Part, WindowReader, row_type
 from include.kafka.headers import Address
+from include.kafka.position import offset_of
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
 from include.reading.late import LateLabels, read_labels
@@ -142,7 +143,7 @@ class _Records:
         found = reader.read(messages)
         self.heads += [heads[told] for told in (found.told if late is None else found.labelled(late.of))]
         self.groups += found.groups
-        self.offsets += [message.offset() for message in messages]  # type: ignore[misc]  # a record has one
+        self.offsets += map(offset_of, messages)
         self.values += found.contents
         messages.clear()
 

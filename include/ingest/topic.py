@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from include.kafka.headers import UNREADABLE, headers_of
+from include.kafka.position import leader_epoch_of, offset_of
 from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
-from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.reader import read_range
 from include.sources.base import SourceRefused
 from include.sources.topic import TopicRange, TopicRecord, TopicSource
 
@@ -48,11 +49,10 @@ class KafkaTopicReader:
                 for messages in read_range(self._connection, consumer, item, leader_epoch=epoch):
                     for message, headers in zip(messages, headers_of(messages), strict=True):
                         found = dict(headers)
-                        leader_epoch = message.leader_epoch()
                         yield TopicRecord(
                             item.partition,
-                            message.offset() or 0,
-                            UNKNOWN_EPOCH if leader_epoch is None else leader_epoch,
+                            offset_of(message),
+                            leader_epoch_of(message),
                             message.value(),
                             None if UNREADABLE in found else found,
                         )

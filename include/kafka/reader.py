@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 from include.kafka.errors import RangeUnavailable, ReaderStalled
+from include.kafka.position import UNKNOWN_EPOCH, offset_of
 from include.kafka.ranges import available_offsets, truncated
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
-
-# Kafka's own number for it: the log is not checked against it then.
-UNKNOWN_EPOCH = -1
 
 # How long one `consume()` waits to fill its batch. It bounds the delay at the end of a log, where fewer records are
 # left than asked for; everywhere else the batch is full long before.
@@ -111,13 +109,13 @@ def _read(
         records = [message for message in messages if message.error() is None] if events else messages
         if records:
             # Offsets rise, so the last record speaks for all.
-            position = _offset(records[-1]) + 1
+            position = offset_of(records[-1]) + 1
             if position > wanted.end:
-                records = [message for message in records if _offset(message) < wanted.end]
+                records = [message for message in records if offset_of(message) < wanted.end]
         for event in events:
             error = cast("KafkaError", event.error())
             if error.code() == KafkaError._PARTITION_EOF:
-                position = max(position, event.offset() or 0)
+                position = max(position, offset_of(event))
             else:
                 _raise_unless_passing(connection, error, wanted, position)
         if position == before and time.monotonic() > deadline:
@@ -131,10 +129,6 @@ def _read(
         if position > before:
             # Only now: the time that the caller took over its records is no stall.
             deadline = time.monotonic() + connection.timeout_s
-
-
-def _offset(message: Message) -> int:
-    return cast("int", message.offset())  # a record without an error has one
 
 
 def _raise_unless_passing(connection: KafkaConnection, error: KafkaError, wanted: OffsetRange, position: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.dead_letters import ADDRESS
+from include.kafka.position import offset_of
 from include.local.errors import StackError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def audit(bootstrap_servers: str, pipeline: Pipeline, since: Offsets) -> Audit:
         for topic in _topics(pipeline):
             for message in _committed(consumer, topic):
                 totals[topic] += 1
-                new[topic] += message.offset() >= since.get((topic, message.partition()), 0)  # type: ignore[operator,arg-type]
+                new[topic] += offset_of(message) >= since.get((topic, message.partition()), 0)  # type: ignore[arg-type]
                 if topic == pipeline.requests_topic:
                     requests.append(f"{topic}/{message.partition()}/{message.offset()}/0")
                 elif topic == pipeline.predictions_topic:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from include.kafka.headers import headers_of, headers_size
-from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.position import leader_epoch_before, offset_of
+from include.kafka.reader import read_range
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -36,10 +37,7 @@ class RequestChunk:
     @property
     def leader_epoch(self) -> int:
         """Of the record right before `end`; a marker's is not known."""
-        if not self.messages or _offset(self.messages[-1]) + 1 < self.end:
-            return UNKNOWN_EPOCH
-        epoch = self.messages[-1].leader_epoch()
-        return UNKNOWN_EPOCH if epoch is None else epoch
+        return leader_epoch_before(self.end, self.messages)
 
 
 def read_chunks(
@@ -64,13 +62,9 @@ def read_chunks(
         for message, headers in zip(messages, headers_of(messages), strict=True):
             taken = len(message) + len(message.key() or b"") + headers_size(headers)
             if chunk and (len(chunk) >= samples or size + taken > limits.chunk_bytes):
-                end = _offset(chunk[-1]) + 1
+                end = offset_of(chunk[-1]) + 1
                 yield RequestChunk(start, end, chunk)
                 start, size, chunk = end, 0, []
             chunk.append(message)
             size += taken
     yield RequestChunk(start, left.end, chunk)
-
-
-def _offset(message: Message) -> int:
-    return cast("int", message.offset())  # a record without an error has one

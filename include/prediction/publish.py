@@ -11,8 +11,8 @@ from include.errors import Stopped
 from include.exactly_once import ledger
 from include.exactly_once.progress import position_in, progress_entry, progress_key, refuse_truncated
 from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.position import UNKNOWN_EPOCH
 from include.kafka.ranges import OffsetRange, check_ranges
-from include.kafka.reader import UNKNOWN_EPOCH
 from include.metrics import Counters, NoMetrics
 from include.prediction import hold
 from include.prediction.answer import answer

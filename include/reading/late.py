@@ -12,6 +12,7 @@ from include.envelopes._fields import text_field
 from include.envelopes.base import LONGEST_FIELD_BYTES
 from include.envelopes.json_object import read_json
 from include.kafka.headers import address_of
+from include.kafka.position import offset_of
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
 
@@ -115,7 +116,7 @@ def _partitions(
                     example = f"{address_of(message)}: {error.reason}: {error}"
                     continue
                 text = None if text is None else texts.setdefault(text, text)
-                newest[message.key() or b""] = _Label(message.timestamp()[1], text, (message.offset() or 0) >= begin)
+                newest[message.key() or b""] = _Label(message.timestamp()[1], text, offset_of(message) >= begin)
         yield newest
     if unfit:
         log.warning("%d records of %s are no labels and are left out, the last one %s", unfit, labels.topic, example)

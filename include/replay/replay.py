@@ -15,8 +15,9 @@ from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.headers import Address, Headers, OutgoingRecord, address_of, headers_of, headers_size
+from include.kafka.position import leader_epoch_of
 from include.kafka.ranges import OffsetRange, freeze_ranges
-from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.reader import read_range
 from include.metrics import Counters, NoMetrics
 from include.replay.restore import reason_of, restore
 
@@ -198,8 +199,7 @@ def _revived(
             continue
         address = address_of(message)
         letter = (address.partition, address.offset)
-        epoch = message.leader_epoch()
-        epoch = UNKNOWN_EPOCH if epoch is None else epoch
+        epoch = leader_epoch_of(message)
         if past.by_this_run.get(letter) == epoch:
             continue
         if past.by_others.get(letter) == epoch:

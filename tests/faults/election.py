@@ -12,8 +12,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from include.exactly_once.progress import progress_entry, refuse_truncated
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import LogTruncated
+from include.kafka.position import UNKNOWN_EPOCH, leader_epoch_of
 from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
-from include.kafka.reader import UNKNOWN_EPOCH, read_range
+from include.kafka.reader import read_range
 from include.local.broker import running_cluster
 from tests.faults.rows import Row, Setting
 from tests.support.processes import wait_for
@@ -104,5 +105,5 @@ def _read(kafka: KafkaConnection, item: OffsetRange, *, leader_epoch: int = UNKN
     epoch = UNKNOWN_EPOCH
     with kafka.consumer("election") as consumer:
         for messages in read_range(kafka, consumer, item, leader_epoch=leader_epoch):
-            epoch = messages[-1].leader_epoch()
+            epoch = leader_epoch_of(messages[-1])
     return epoch
