@@ -17,3 +17,9 @@ class Stopped(MillraceError):
 
 class NothingToDo(MillraceError):
     """There is no work for this step; the text says what it waits for."""
+
+
+def one_line(error: BaseException) -> str:
+    """The type of a library's error and the first 500 characters of its text, in one line."""
+    text = " ".join(str(error)[:500].split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.codecs.base import Unfit
 from include.envelopes._fields import FieldEnvelope
 from include.envelopes.base import Open
+from include.errors import one_line
 
 if TYPE_CHECKING:
     from include.kafka.schema_registry import Schemas
@@ -45,9 +46,8 @@ class RegisteredEnvelope(FieldEnvelope):
                 if schemas.caused(error):  # a schema that this one refers to
                     raise schemas.explain(error, schema_id) from error
                 # The parsers raise whatever the bytes lead them to.
-                told = f"{type(error).__name__}: {' '.join(str(error)[:300].split())}"
                 raise Unfit(
-                    "not-its-schema", f"{len(value)} bytes can't be read by schema {schema_id} ({told})."
+                    "not-its-schema", f"{len(value)} bytes can't be read by schema {schema_id} ({one_line(error)})."
                 ) from error
 
         return self.picking(read, label)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from include.errors import MillraceError, PermanentError
+from include.errors import MillraceError, PermanentError, one_line
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -167,14 +167,12 @@ class Schemas:
 
     def explain(self, error: Exception, schema_id: int) -> MillraceError:
         """What failed in asking for a schema, as a sentence of ours."""
-        # A server that is none answers with whole pages.
-        told = " ".join(str(error)[:300].split())
         if getattr(error, "http_status_code", None) in DENIED:
             return RegistryRefused(
-                f"The Schema Registry at {self.url} refuses to give schema {schema_id} ({told}): correct login and "
-                "password of its Airflow connection, or the rights granted to them."
+                f"The Schema Registry at {self.url} refuses to give schema {schema_id} ({one_line(error)}): correct "
+                "login and password of its Airflow connection, or the rights granted to them."
             )
         return RegistryAway(
-            f"The Schema Registry at {self.url} gave no schema {schema_id} ({type(error).__name__}: {told}): start "
-            "it, or correct its Airflow connection; nothing of these records was used."
+            f"The Schema Registry at {self.url} gave no schema {schema_id} ({one_line(error)}): start it, or "
+            "correct its Airflow connection; nothing of these records was used."
         )

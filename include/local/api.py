@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from include.errors import one_line
 from include.local.errors import StackError
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class AirflowApi:
         except httpx.TransportError as error:
             self.check()
             raise ApiError(
-                f"Airflow at {self.url} did not answer {method} {path} ({type(error).__name__}: {error}): see its log, "
+                f"Airflow at {self.url} did not answer {method} {path} ({one_line(error)}): see its log, "
                 "or start the stack again."
             ) from error
         if response.is_error:

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 import psutil
 
-from include.errors import MillraceError
+from include.errors import MillraceError, one_line
 from include.local.airflow import StandaloneAirflow, log_tail, make_login
 from include.local.broker import BrokerError, Cluster, running_cluster
 from include.local.environment import Layout, stack_settings
@@ -176,7 +176,7 @@ def _run_until_the_end(supervisor: _Supervisor) -> str:
     except (MillraceError, BrokerError) as error:
         supervisor.record.error = str(error)
     except Exception as error:  # noqa: BLE001 - whoever waits for the stack reads the record, not this process's output
-        supervisor.record.error = f"{type(error).__name__}: {error} (see {supervisor.layout.supervisor_log})"
+        supervisor.record.error = f"{one_line(error)} (see {supervisor.layout.supervisor_log})"
         sys.excepthook(type(error), error, error.__traceback__)
     return "failed"
 

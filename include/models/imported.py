@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
+from include.errors import one_line
 from include.models.base import ModelDefinition
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class ImportedModel(ModelDefinition):
             build = getattr(importlib.import_module(module), name)
         except Exception as error:
             raise ValueError(
-                f"[model] kind = {self.kind!r} can't be imported ({_told(error)}): put its module on PYTHONPATH or "
+                f"[model] kind = {self.kind!r} can't be imported ({one_line(error)}): put its module on PYTHONPATH or "
                 "into the project's root, and correct the name."
             ) from error
         settings: dict[str, Any] = self.model_extra or {}
@@ -71,10 +72,6 @@ class ImportedModel(ModelDefinition):
         except Exception as error:
             raise ValueError(
                 f"[model] kind = {self.kind!r} makes no network of inputs of shape {input_shape}, {outputs} outputs "
-                f"and the settings {settings} ({_told(error)}): correct it, or the settings in [model]."
+                f"and the settings {settings} ({one_line(error)}): correct it, or the settings in [model]."
             ) from error
         return network
-
-
-def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}"[:300].split())

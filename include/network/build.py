@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from include.errors import PermanentError
+from include.errors import PermanentError, one_line
 from include.models.base import loss_function, own_metrics
 from include.network.keras import is_keras, keras_network, seeded_as_torch
 
@@ -59,10 +59,9 @@ def build_network(model: ModelDefinition, input_shape: tuple[int, ...], target: 
             network = keras_network(network, input_shape) if is_keras(network) else network
             found = network.eval()(torch.zeros(SAMPLES, *input_shape))
         except Exception as error:
-            told = " ".join(f"{type(error).__name__}: {error}"[:300].split())
             raise WrongNetwork(
-                f"{kind} does not take inputs of shape {input_shape}, those of [format] ({told}): correct the network, "
-                "or choose another."
+                f"{kind} does not take inputs of shape {input_shape}, those of [format] ({one_line(error)}): correct "
+                "the network, or choose another."
             ) from error
         _check_outputs(found, outputs, kind)
         _check_methods(network, found, target, kind)
@@ -96,8 +95,7 @@ def _check_methods(network: nn.Module, found: torch.Tensor, target: Target, kind
         named = {name: float(value) for name, value in metrics.items()}
         scalar = isinstance(loss, torch.Tensor) and loss.ndim == 0
     except Exception as error:
-        told = " ".join(f"{type(error).__name__}: {error}"[:300].split())
-        raise WrongNetwork(f"{kind} fails in loss_of or metrics_of ({told}): correct the method.") from error
+        raise WrongNetwork(f"{kind} fails in loss_of or metrics_of ({one_line(error)}): correct the method.") from error
     if not scalar:
         raise WrongNetwork(f"{kind} has a loss_of that returns no scalar tensor: return the mean over the batch.")
     if unfit := [name for name in named if not METRIC_NAME.fullmatch(name)]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from include.errors import MillraceError
+from include.errors import MillraceError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ def _failing(
     if _lacks_memory(error):
         raise _not_the_samples(error, len(inputs)) from error
     if len(inputs) == 1:
-        return {0: _told(error)}
+        return {0: one_line(error)}
     found: dict[int, str] = {}
     middle = len(inputs) // 2
     for start, part in ((0, inputs[:middle]), (middle, inputs[middle:])):
@@ -87,11 +87,6 @@ def _lacks_memory(error: Exception) -> bool:
 
 def _not_the_samples(error: Exception, samples: int) -> NetworkFailed:
     return NetworkFailed(
-        f"The network fails for a batch of {samples} samples, and not for the sake of single ones ({_told(error)}): "
+        f"The network fails for a batch of {samples} samples, and not for the sake of single ones ({one_line(error)}): "
         "give the worker what it lacks, or promote another version; nothing of this chunk was published."
     )
-
-
-def _told(error: Exception) -> str:
-    text = " ".join(str(error)[:500].split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.artifact.result import OtherJob
+from include.errors import one_line
 from include.storage.atomic import files_digest, remove_leftovers, whole_directory
 from include.training.device import random_states, restore_random_states
 from include.training.optimizer import optimizer_tensors, restore_optimizer
@@ -111,7 +112,7 @@ def _fault(path: Path) -> str | None:
         expected = (path / DIGEST).read_text(encoding="ascii").strip()
         found = files_digest(path, (TENSORS, STATE))
     except (OSError, UnicodeDecodeError) as error:
-        return f"{type(error).__name__}: {error}"
+        return one_line(error)
     return None if found == expected else f"SHA-256 is {found[:12]}… and {expected[:12]}… was written"
 
 

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from include.artifact.card import WrongModel
 from include.artifact.result import read_result, remove_result
-from include.errors import MillraceError, PermanentError, Stopped
+from include.errors import MillraceError, PermanentError, Stopped, one_line
 from include.kafka.connection import KafkaConnection
 from include.kafka.schema_registry import SchemaRegistry
 from include.kafka.signing import SigningKeys
@@ -64,7 +64,7 @@ def main() -> int:
         return FAILED
     except Exception as error:
         log.exception("The trainer failed.")
-        send({"event": "failed", "permanent": False, "text": f"{type(error).__name__}: {error}"})
+        send({"event": "failed", "permanent": False, "text": one_line(error)})
         return FAILED
     return 0
 
