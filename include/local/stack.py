@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -24,6 +23,7 @@ from include.local.ports import choose_ports, random_ports
 from include.local.processes import end_all, find, survivors
 from include.local.stack_file import StackRecord
 from include.local.supervisor import RUNS_ALREADY
+from include.storage.locks import is_locked
 from include.storage.state import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def stop(layout: Layout, child: subprocess.Popen[bytes] | None = None, *, timeou
     elif record is None or not survivors(record.processes):
         return False
     deadline = time.monotonic() + timeout_s
-    while _is_locked(layout) and time.monotonic() < deadline:
+    while is_locked(layout.lock_file) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     record = StackRecord.load(layout.record_file)
     marks = [record.supervisor, *record.processes] if record else []
@@ -207,7 +207,7 @@ def remove_state(layout: Layout) -> list[Path]:
         StackError: something still runs on it.
     """
     record, cluster = StackRecord.load(layout.record_file), Cluster.load(layout.broker_data)
-    if _is_locked(layout) or (record and survivors(record.processes)):
+    if is_locked(layout.lock_file) or (record and survivors(record.processes)):
         raise StackError(f"A stack runs on {layout.state}: stop it with `make down` first.")
     if cluster and cluster.running():
         raise StackError(f"The broker of {layout.broker_data} runs: stop it with `millrace broker stop` first.")
@@ -266,7 +266,7 @@ def _wait_for_the_last(layout: Layout, on_step: Callable[[str], None]) -> None:
     """Refuse to start beside a stack that is in use; wait for one whose owner was killed, as it is about to end."""
     deadline = time.monotonic() + STOP_TIMEOUT_S
     told = False
-    while _is_locked(layout):
+    while is_locked(layout.lock_file):
         record = StackRecord.load(layout.record_file)
         if record is not None and record.status in ("starting", "ready"):
             if record.owner is None:
@@ -287,17 +287,6 @@ def _wait_for_the_last(layout: Layout, on_step: Callable[[str], None]) -> None:
             told = True
             on_step("Waiting for the last stack to end")
         time.sleep(_POLL_S)
-
-
-def _is_locked(layout: Layout) -> bool:
-    try:
-        with layout.lock_file.open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _load(layout: Layout) -> StackRecord:

@@ -6,16 +6,15 @@ pipe that the owner holds: when that closes, even by SIGKILL, everything ends. I
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import psutil
 
@@ -27,6 +26,7 @@ from include.local.errors import StackError
 from include.local.ports import LOOPBACK, Ports, choose_ports
 from include.local.processes import adopt_orphans, descendants, end_all, mark, reap_orphans, survivors
 from include.local.stack_file import ProcessMark, StackRecord
+from include.storage.locks import LockTaken, locked
 from include.storage.state import PROJECT_ROOT, state_dir
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RUNS_ALREADY = 3
 _WATCH_S = 1.0
+# `is_locked` of another process takes the lock for an instant.
 _LOCK_TIMEOUT_S = 1.0
 _MIGRATION_TIMEOUT_S = 300.0
 
@@ -64,7 +65,7 @@ class _Supervisor:
         ports, notes = choose_ports(os.environ)
         self.record.notes += notes
         self.note(step="Starting the broker, migrating MLflow's database")
-        with contextlib.ExitStack() as parts:
+        with ExitStack() as parts:
             started = time.monotonic()
             # By one process, before there are tasks: several that migrate a fresh SQLite file at once break it.
             migration = self._start_migration(ports)
@@ -88,7 +89,7 @@ class _Supervisor:
     def _time(self, step: str, started: float) -> None:
         self.record.seconds[step] = time.monotonic() - started
 
-    def _broker(self, parts: contextlib.ExitStack) -> Cluster:
+    def _broker(self, parts: ExitStack) -> Cluster:
         """Start the broker, or use the one that `millrace broker start` runs on the same data."""
         cluster = Cluster.load(self.layout.broker_data)
         if cluster is not None and len(cluster.running()) == len(cluster.nodes):
@@ -138,8 +139,10 @@ def supervise(layout: Layout, owner: ProcessMark | None) -> int:
     layout.directory.mkdir(parents=True, exist_ok=True)
     # Airflow's keys, its login and its database.
     layout.airflow_home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with layout.lock_file.open("a") as lock:
-        if not _acquire(lock):
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(layout.lock_file, timeout_s=_LOCK_TIMEOUT_S))
+        except LockTaken:
             return RUNS_ALREADY
         before = StackRecord.load(layout.record_file)
         itself = mark(psutil.Process())
@@ -152,19 +155,6 @@ def supervise(layout: Layout, owner: ProcessMark | None) -> int:
         end_all(descendants)
         supervisor.note(status=status)
     return 1 if status == "failed" else 0
-
-
-def _acquire(lock: IO[str]) -> bool:
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # by another supervisor for long, or for an instant by who looks whether there is one
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_LOCK_TIMEOUT_S / 20)
-        else:
-            return True
 
 
 def _run_until_the_end(supervisor: _Supervisor) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
+import math
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from include.errors import MillraceError, PermanentError
 from include.storage.atomic import explained_if_full
+from include.storage.locks import locked
 from include.storage.state import state_dir
 
 if TYPE_CHECKING:
@@ -201,12 +202,9 @@ def _upgrade(uri: str) -> None:
         raise RegistryUnavailable(_sentence(uri, "migrating the database", error)) from error
 
 
-@contextmanager
-def _migration_lock(directory: Path) -> Iterator[None]:
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".migration-lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _migration_lock(directory: Path) -> AbstractContextManager[None]:
+    # A migration of a large database may take hours, and is never safe beside another.
+    return locked(directory / ".migration-lock", timeout_s=math.inf)
 
 
 def _prepare() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+LOCK_FILE = ".lock"
 LOCK_TIMEOUT_S = 180.0
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Cluster:
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> list[Node]:
         """Stop all nodes cleanly and return those that ran; one that takes longer than the timeout is killed."""
-        with locked(self.data_dir, timeout_s=LOCK_TIMEOUT_S):
+        with locked(self.data_dir / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
             stopped = self.running()
             for node in stopped:
                 node.terminate()

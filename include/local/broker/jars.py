@@ -92,7 +92,7 @@ def verified_classpath(
     directory = directory or jars_dir()
     jars = read_lock(lock)
     if _missing(jars, directory):
-        with locked(directory, timeout_s=_FETCH_TIMEOUT_S):
+        with locked(directory / ".lock", timeout_s=_FETCH_TIMEOUT_S):
             # Another process may have fetched some meanwhile, and one that was killed may have left its pieces.
             missing = _missing(jars, directory)
             for left in directory.glob(f"{_ASIDE}*"):

@@ -6,7 +6,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from include.local.broker.cluster import LOCK_TIMEOUT_S, START_TIMEOUT_S, Cluster
+from include.local.broker.cluster import LOCK_FILE, LOCK_TIMEOUT_S, START_TIMEOUT_S, Cluster
 from include.local.broker.errors import BrokerError
 from include.local.broker.jars import LOCK
 from include.local.broker.prepare import open_cluster
@@ -51,7 +51,7 @@ def running_cluster(
     Raises:
         BrokerError: it runs already, a port is in use, a jar is not the locked one, or a node does not come up.
     """
-    with locked(_resolved(data_dir), timeout_s=LOCK_TIMEOUT_S):
+    with locked(_resolved(data_dir) / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
         cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
         if running := cluster.running():
             raise BrokerError(
@@ -82,7 +82,7 @@ def start_in_background(
     Raises:
         BrokerError: as for `running_cluster`, or it runs already with another size or port.
     """
-    with locked(_resolved(data_dir), timeout_s=LOCK_TIMEOUT_S):
+    with locked(_resolved(data_dir) / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
         cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
         if len(cluster.running()) == len(cluster.nodes):
             wait_until_ready(cluster.nodes, registered={node.id for node in cluster.nodes}, timeout_s=timeout_s)

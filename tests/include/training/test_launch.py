@@ -185,7 +185,7 @@ def test_a_second_trainer_waits_until_the_first_has_let_go(
 def test_a_lease_that_is_never_free_is_an_error_with_its_holder(
     kafka: KafkaConnection, job: TrainingJob, finished: Path
 ) -> None:
-    with lease(finished), pytest.raises(Exception, match="has held the lease") as refused:
+    with lease(finished), pytest.raises(Exception, match="has held the lock") as refused:
         run_training(job, kafka, finished, run="second", lease_timeout_s=0.1)
     assert not isinstance(refused.value, PermanentError)
     assert_readable(refused.value, os.getpid())
