@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from include.errors import MillraceError, PermanentError
-from include.storage.atomic import explained_if_full
+from include.storage.atomic import whole_file
 from include.storage.state import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -73,7 +71,8 @@ class ExportFolder:
         target = f"{self._root}/{name}"
         with self._explained():
             if self._local:
-                _put_aside_first(Path(target), content)
+                with whole_file(Path(target), size=len(content)) as aside:
+                    aside.write_bytes(content)
             else:
                 # Of an object the protocol says the same.
                 self._filesystem.pipe_file(target, content)
@@ -102,26 +101,3 @@ class ExportFolder:
                     f"{where} can't hold files ({reason}): correct path of [export], or make the bucket."
                 ) from error
             raise ExportUnreachable(f"{where} can't be used ({reason}): look at it.") from error
-
-
-def _put_aside_first(target: Path, content: bytes) -> None:
-    with explained_if_full(target, size=len(content)):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Its name tells readers of the folder to pass over it.
-        aside = target.parent / f".{target.name}-{uuid4().hex}"
-        try:
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                aside.rename(target)
-            except FileNotFoundError:
-                # Another attempt has put the same file there and removed this one as left by a killed attempt.
-                if not target.exists():
-                    raise
-        finally:
-            aside.unlink(missing_ok=True)
-    # What killed attempts left of this file.
-    for leftover in target.parent.glob(f".{target.name}-*"):
-        leftover.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.local.errors import StackError
+from include.storage.atomic import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,5 @@ class StackRecord(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the record; a reader sees the old one or the new one, never a part."""
-        aside = path.with_name(f".{path.name}.new")
-        aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        aside.replace(path)
+        with whole_file(path) as aside:
+            aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.errors import MillraceError, PermanentError
-from include.storage.atomic import explained_if_full
+from include.storage.atomic import explained_if_full, whole_file
 from include.storage.locks import locked
 from include.storage.state import state_dir
 
@@ -149,13 +149,8 @@ def migrate(uri: str | None = None) -> str:
                 source.backup(copy)
             _upgrade(uri)
         else:
-            aside = path.with_name(f".aside-{path.name}")
-            aside.unlink(missing_ok=True)
-            try:
+            with whole_file(path) as aside:
                 _upgrade(f"{SQLITE}{aside}")
-                aside.rename(path)
-            finally:
-                aside.unlink(missing_ok=True)
         # The next one need not import MLflow to see that nothing is left to do.
         done.write_text(_migration(path))
     return f"MLflow's database {path} is migrated."

@@ -1,14 +1,16 @@
-"""Directories that are there whole or not at all, whatever is killed or full, and the digest that proves it."""
+"""Files and directories that are there whole or not at all, whatever is killed or full, and their digest."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from include.errors import MillraceError
 
@@ -21,6 +23,37 @@ FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk 
 
 class DiskFull(MillraceError):
     """There is no room for what has to be written; what was there before is as it was."""
+
+
+@contextmanager
+def whole_file(target: Path, *, size: int | None = None) -> Iterator[Path]:
+    """Write the file that is yielded; when the block ends it is on disk, and takes the target's name and place.
+
+    A reader sees the old file or the new one. A block that raises leaves nothing. At the end the unfinished files of
+    other writers of this target are removed: killed writers leave such files. A writer that is alive and loses its file
+    this way ends without an error, so writers at the same time must write the same content.
+
+    Args:
+        size: how many bytes it will have at least, for the refusal.
+
+    Raises:
+        DiskFull: it does not fit; a file that was there before stays.
+    """
+    with explained_if_full(target, size=size):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.parent / f"{ASIDE}{target.name}-{uuid4().hex}"
+        try:
+            yield aside
+            try:
+                _sync(aside)
+                aside.rename(target)
+            except FileNotFoundError:
+                if not target.exists():
+                    raise
+            _sync(target.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+        remove_leftovers(target.parent, f"{target.name}-")
 
 
 @contextmanager
@@ -116,10 +149,13 @@ def _aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(parent: Path) -> None:
-    """Remove what killed writers left in `parent`; the caller knows that nobody writes there now."""
-    for leftover in parent.glob(f"{ASIDE}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def remove_leftovers(parent: Path, beginning: str = "") -> None:
+    """Remove what killed writers have left in `parent` of targets whose names begin so; no writer may be alive."""
+    for leftover in parent.glob(f"{ASIDE}{glob.escape(beginning)}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def files_digest(directory: Path, names: Sequence[str]) -> str:

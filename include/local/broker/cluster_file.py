@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.local.broker.errors import BrokerError
+from include.storage.atomic import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +58,8 @@ class ClusterRecord(BaseModel):
 
     def save(self, data_dir: Path) -> None:
         """Write the record; a reader sees the old one or the new one, never a part."""
-        aside = data_dir / f".{FILENAME}.new"
-        aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        aside.replace(data_dir / FILENAME)
+        with whole_file(data_dir / FILENAME) as aside:
+            aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def new_cluster_id() -> str:

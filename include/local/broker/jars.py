@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.local.broker.errors import BrokerError
+from include.storage.atomic import ASIDE, remove_leftovers
 from include.storage.locks import locked
 from include.storage.state import state_dir
 
@@ -29,7 +29,6 @@ COORDINATES = ("org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:lo
 _ATTEMPTS = 3
 _HTTP_TIMEOUT_S = 30
 _FETCH_TIMEOUT_S = 600
-_ASIDE = ".fetching-"
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +94,7 @@ def verified_classpath(
         with locked(directory / ".lock", timeout_s=_FETCH_TIMEOUT_S):
             # Another process may have fetched some meanwhile, and one that was killed may have left its pieces.
             missing = _missing(jars, directory)
-            for left in directory.glob(f"{_ASIDE}*"):
-                shutil.rmtree(left)
+            remove_leftovers(directory)
             on_step(f"Fetching {len(missing)} of {len(jars)} jars (once) into {directory}")
             _fetch(missing, directory)
     with ThreadPoolExecutor(4) as pool:
@@ -137,7 +135,7 @@ def _fetch(jars: list[Jar], directory: Path) -> None:
         problem = ""
         for _ in range(_ATTEMPTS):
             # A new folder for each attempt: jgo takes any file that lies at the right place for a finished download.
-            with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=directory) as aside:
+            with tempfile.TemporaryDirectory(prefix=ASIDE, dir=directory) as aside:
                 context = MavenContext(repo_cache=Path(aside), remote_repos=remote, timeout=_HTTP_TIMEOUT_S)
                 artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
                 try:

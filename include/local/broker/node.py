@@ -21,6 +21,7 @@ from include.local.broker import die_with_parent
 from include.local.broker.errors import BrokerError
 from include.local.broker.ports import HOST
 from include.local.broker.properties import write_properties
+from include.storage.atomic import remove_leftovers, whole_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,7 +133,7 @@ class Node:
     def prepare(self, runtime: Runtime, cluster_id: str, properties: Mapping[str, str]) -> None:
         """Write the node's settings and, where it has no storage yet, make that with Kafka's own tool.
 
-        The storage is made aside and moved into place, so that one that was killed halfway does not count.
+        The storage gets its name when it is complete, so that one that was killed halfway does not count.
 
         Raises:
             BrokerError: the tool failed, or there are data that it would have to replace.
@@ -147,24 +148,26 @@ class Node:
                 f"{self.log_dir} holds data but no meta.properties, which tells whose they are: restore that file, or "
                 "delete the folder if its topics may go."
             )
-        aside, settings = self.directory / "data.new", self.directory / "format.properties"
-        shutil.rmtree(aside, ignore_errors=True)
-        write_properties(settings, {**properties, "log.dirs": str(aside)})
+        remove_leftovers(self.directory)
+        settings = self.directory / "format.properties"
         command = [*self._java(runtime), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)]
-        try:
-            with self.output_file.open("wb") as output:
-                subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    timeout=_FORMAT_TIMEOUT_S,
-                    check=True,
-                )
-        except (subprocess.SubprocessError, OSError) as error:
-            how = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
-            raise BrokerError(f"The storage of node {self.id} could not be made ({how}).\n{self.log_tail()}") from error
-        aside.rename(self.log_dir)
+        with whole_directory(self.log_dir) as aside:
+            write_properties(settings, {**properties, "log.dirs": str(aside)})
+            try:
+                with self.output_file.open("wb") as output:
+                    subprocess.run(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        timeout=_FORMAT_TIMEOUT_S,
+                        check=True,
+                    )
+            except (subprocess.SubprocessError, OSError) as error:
+                how = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
+                raise BrokerError(
+                    f"The storage of node {self.id} could not be made ({how}).\n{self.log_tail()}"
+                ) from error
 
     def _java(self, runtime: Runtime) -> list[str]:
         # Native libraries are unpacked to the temporary folder and stay there after a SIGKILL: keep them with the node.

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from include.commands.registry import app
 from include.registry.tracking import NotMigrated, Registry, UnknownTracking, check_tracking, migrate, open_registry
+from include.storage.atomic import ASIDE
 from include.storage.state import PROJECT_ROOT
 from tests.support.assertions import assert_readable
 
@@ -55,10 +56,11 @@ def test_a_second_migration_keeps_what_is_there_and_a_copy_of_it(registry: Regis
 
 def test_the_command_migrates_although_an_earlier_one_was_killed(state: Path) -> None:
     (state / "mlflow").mkdir(parents=True)
-    (state / "mlflow" / ".aside-mlflow.db").write_bytes(b"half a database")
+    leftover = state / "mlflow" / f"{ASIDE}mlflow.db-4711"
+    leftover.write_bytes(b"half a database")
     ran = CliRunner().invoke(app, ["migrate"])
     assert ran.exit_code == 0, ran.output
-    assert not (state / "mlflow" / ".aside-mlflow.db").exists()
+    assert not leftover.exists()
     check_tracking()
 
 

@@ -1,4 +1,4 @@
-"""Directories that are there whole or not at all."""
+"""Files and directories that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from include.storage.atomic import (
     remove_leftovers,
     require_room,
     whole_directory,
+    whole_file,
 )
 from include.storage.state import PROJECT_ROOT
 from tests.support.assertions import assert_readable
@@ -56,7 +57,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
         RuntimeError("I/O error: No space left on device (os error 28)"),
     ],
-    ids=["disk", "quota", "told by a library"],
+    ids=["disk", "quota", "library"],
 )
 def test_a_full_disk_is_one_sentence_with_what_is_needed_and_leaves_nothing(tmp_path: Path, error: Exception) -> None:
     def write_a_part() -> None:
@@ -110,6 +111,59 @@ def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
         (aside / "file").write_text("second")
     assert (target / "file").read_text() == "first"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
+    target = tmp_path / "made" / "target"
+    for content in ("first", "second"):
+        before = target.read_text() if target.exists() else None
+        with whole_file(target) as aside:
+            aside.write_text(content)
+            assert (target.read_text() if target.exists() else None) == before
+        assert target.read_text() == content
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("old")
+
+    def write_a_part() -> None:
+        with whole_file(target, size=10**18) as aside:
+            aside.write_text("a part")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(DiskFull) as refused:
+        write_a_part()
+    assert_readable(refused.value, target, 10**18, "are free")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_block_that_writes_no_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "target"):
+        pass
+
+
+def test_of_two_writers_of_a_file_the_later_one_ends_without_an_error(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with whole_file(target) as late:
+        late.write_text("content")
+        with whole_file(target) as early:
+            early.write_text("content")
+        assert not late.exists()
+    assert target.read_text() == "content"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_removes_what_killed_writers_left_of_it_and_nothing_else(tmp_path: Path) -> None:
+    leftover, of_another = tmp_path / f"{ASIDE}target[1]-4711", tmp_path / f"{ASIDE}target1-4711"
+    leftover.write_text("half")
+    of_another.write_text("half")
+    with whole_file(tmp_path / "target[1]") as aside:
+        aside.write_text("whole")
+    assert not leftover.exists()
+    assert of_another.exists()
 
 
 def test_the_digest_binds_names_contents_and_their_order(tmp_path: Path) -> None:

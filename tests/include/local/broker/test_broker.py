@@ -24,6 +24,7 @@ from include.local.broker.jars import LOCK, jars_dir, read_lock, verified_classp
 from include.local.broker.java import find_java
 from include.local.broker.properties import write_properties
 from include.local.broker.readiness import why_not_ready
+from include.storage.atomic import ASIDE
 from include.storage.state import PROJECT_ROOT
 
 TIMEOUT_S = 30
@@ -371,7 +372,7 @@ def test_a_killed_download_does_not_count(tmp_path, broker, monkeypatch):
     jar = min(read_lock(), key=lambda jar: (jars_dir() / jar.filename).stat().st_size)
     lock = write_lock(tmp_path / "lock.toml", [(jar, jar.sha256)])
     publish(jar, tmp_path / "repository")
-    left = tmp_path / "jars" / ".fetching-killed"
+    left = tmp_path / "jars" / f"{ASIDE}killed"
     left.mkdir(parents=True)
     (left / jar.filename).write_bytes(b"half")
     with mirror(tmp_path / "repository", tmp_path, monkeypatch) as asked:
