@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from include.local.stack import Stack
+from tests.support.browsers import installed_browser
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,11 +28,6 @@ ARGUMENTS = [
 PAGE_TIMEOUT_MS = 60_000
 
 OPEN_PAGE = pytest.StashKey[tuple[Page, Path]]()
-
-
-def installed_browser() -> str | None:
-    """The path of a browser that Playwright can drive, None without one."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from include.definition.files import load_pipeline
 from include.local.stack import Stack
-from tests.browser.conftest import BROWSERS, installed_browser
+from tests.support.browsers import BROWSERS, installed_browser
 from tests.support.workflows import BUNDLED
 
 PIPELINE = "digits"

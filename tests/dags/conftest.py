@@ -1,18 +1,15 @@
-"""The DAG files as Airflow's dag processor loads them."""
+"""The project's DAGs, loaded once."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
-PROJECT = Path(__file__).parents[2]
-DAGS = PROJECT / "dags"
+from tests.support.dags import load_dags
 
-
-def load_dags() -> DagBag:
-    return DagBag(dag_folder=str(DAGS), collect_dags=True)
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
 
 
 @pytest.fixture(scope="session")

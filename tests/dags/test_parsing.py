@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from include.definition.files import PIPELINES
-from tests.dags.conftest import DAGS, PROJECT, load_dags
+from include.storage.state import PROJECT_ROOT
+from tests.support.dags import DAGS, load_dags
 
 FILES = sorted(path.name for path in DAGS.glob("*.py"))
 HEAVY = ["torch", "confluent_kafka", "mlflow", "sklearn", "matplotlib", "pandas"]
@@ -38,7 +39,7 @@ print(json.dumps({"share": (parsed - imported) / (imported - began), "heavy": he
 
 
 def parse(file: str) -> dict[str, object]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")])}
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(DAGS / file), *HEAVY],
         env=environment,

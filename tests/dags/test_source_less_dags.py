@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.sdk import CronTriggerTimetable
 
-from tests.dags.conftest import load_dags
+from tests.support.dags import load_dags
 from tests.support.external_topics import ARTICLE
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from include.targets.classification import Classification
 from millrace.operators import EnsureTopicsOperator, FreezeRangesOperator, ProduceBatchOperator
 from tests.faults.witness import count as counted
 from tests.faults.witness import key_of, lost_and_duplicated, request_of
-from tests.plugins.conftest import Run, context_of
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
+from tests.support.operators import DagRun, context_of
 from tests.support.producers import NOW_MS, Plain, produce
 from tests.support.tiny_pipelines import IDENTITY
 
@@ -64,7 +64,7 @@ class OperatorPipeline:
     def ensure_topics(self) -> None:
         EnsureTopicsOperator(task_id="t", pipeline=self.pipeline.name).execute(self._context("ingest"))
 
-    def ingest(self, *, records: int = 100, run: Run | None = None) -> dict[str, Any]:
+    def ingest(self, *, records: int = 100, run: DagRun | None = None) -> dict[str, Any]:
         """Ingest a new batch, or the batch of `run`."""
         operator = ProduceBatchOperator(task_id="t", pipeline=self.pipeline.name, records=records)
         return operator.execute(self._context("ingest") if run is None else context_of(run))
@@ -81,9 +81,9 @@ class OperatorPipeline:
             ],
         )
 
-    def scheduled(self, name: str) -> Run:
+    def scheduled(self, name: str) -> DagRun:
         """A scheduled run of ingest, always for the same data interval."""
-        return Run(f"{self.pipeline.name}.ingest", name, "scheduled", INTERVAL)
+        return DagRun(f"{self.pipeline.name}.ingest", name, "scheduled", INTERVAL)
 
     def freeze(self, step: Step, *, accept_lost: bool = False) -> list[OffsetRange]:
         operator = FreezeRangesOperator(task_id="t", pipeline=self.pipeline.name, step=step, accept_lost=accept_lost)
@@ -116,7 +116,7 @@ class OperatorPipeline:
         return lost_and_duplicated((f"digit-{number:04d}" for number in range(samples)), found[0] + found[1])
 
     def _context(self, workflow: str) -> Any:
-        return context_of(Run(f"{self.pipeline.name}.{workflow}", f"run-{next(self._runs)}"))
+        return context_of(DagRun(f"{self.pipeline.name}.{workflow}", f"run-{next(self._runs)}"))
 
 
 def refused(action: Callable[[], object], kind: type[PermanentError], *named: object) -> None:

@@ -23,7 +23,8 @@ from include.training.loop import CHECKPOINTS
 from tests.faults.tasks import AirflowTask
 from tests.faults.training import train_here
 from tests.faults.witness import Witness
-from tests.support.consumers import change_topic, committed_records, written
+from tests.support.administrator import change_topic
+from tests.support.consumers import committed_records, written
 from tests.support.digit_trainings import weights
 from tests.support.processes import wait_for
 from tests.support.producers import NOW_MS, Plain, produce

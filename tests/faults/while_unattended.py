@@ -14,19 +14,20 @@ from include.exactly_once.ledger import LEDGER_TOPIC, ledger_topic
 from include.kafka.errors import LedgerLost, RangeUnavailable, TopicMissing, TopicRecreated
 from include.kafka.ranges import OffsetRange, available_offsets
 from include.training.job import TrainingJob
-from tests.faults.administrator import (
+from tests.faults.by_operators import PARTITIONS, OperatorPipeline, refused, skipped
+from tests.faults.rows import Row, Setting, middle
+from tests.faults.training import train_here
+from tests.faults.witness import Witness, request_of
+from tests.support.administrator import (
     add_partitions,
+    change_topic,
     delete_group,
     delete_records,
     delete_topic,
     group_offsets,
     make_topic,
 )
-from tests.faults.by_operators import PARTITIONS, OperatorPipeline, refused, skipped
-from tests.faults.rows import Row, Setting, middle
-from tests.faults.training import train_here
-from tests.faults.witness import Witness, request_of
-from tests.support.consumers import change_topic, committed_records
+from tests.support.consumers import committed_records
 from tests.support.digit_trainings import Events
 from tests.support.processes import wait_for
 
@@ -181,7 +182,7 @@ def _cut_between_freeze_and_read(operators: OperatorPipeline) -> Row:
     frozen = operators.freeze("predict")
     cuts = {item.partition: item.start + item.offsets // 2 for item in frozen}
     for partition, offset in cuts.items():
-        delete_records(operators.kafka, topic, partition, offset)
+        delete_records(operators.kafka, topic, offset, partition=partition)
     first = frozen[0]
     wanted, available = f"[{first.start}, {first.end})", f"[{cuts[first.partition]}, {first.end})"
     refused(lambda: operators.publish(frozen), RangeUnavailable, topic, first.partition, wanted, available)
@@ -217,7 +218,7 @@ def _cut_between_attempts(operators: OperatorPipeline, runs: Path) -> Row:
         train_here(job, kafka, runs / "cut", run="week", stopped=lambda: bool(stop), on_progress=begun)
     first = frozen[0]
     cut = first.start + first.offsets // 2
-    delete_records(kafka, topic, first.partition, cut)
+    delete_records(kafka, topic, cut, partition=first.partition)
     wanted, available = f"[{first.start}, {first.end})", f"[{cut}, {first.end})"
     named = (topic, first.partition, wanted, available)
     refused(lambda: train_here(job, kafka, runs / "cut", run="week"), RangeUnavailable, *named)

@@ -1,17 +1,14 @@
-"""Operators outside Airflow's task process: a context to execute in, and the connection to the test's broker."""
+"""The connection to the test's broker, and pipelines for operators to execute."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from include.definition.files import PIPELINES, load_pipeline
 from include.definition.pipeline import Pipeline
@@ -21,21 +18,6 @@ if TYPE_CHECKING:
     from include.local.broker import Cluster
 
 NAMES = count()
-
-
-@dataclass
-class Run:
-    """What the operators look at in a DAG run."""
-
-    dag_id: str
-    run_id: str
-    run_type: str = "manual"
-    data_interval_start: datetime | None = None
-    run_after: datetime = field(default_factory=lambda: datetime(2026, 1, 2, tzinfo=UTC))
-
-
-def context_of(run: Run) -> Any:
-    return {"dag_run": run, "outlet_events": OutletEventAccessors()}
 
 
 @pytest.fixture
@@ -48,7 +30,7 @@ def kafka(broker: Cluster, monkeypatch: pytest.MonkeyPatch) -> KafkaConnection:
 
 @pytest.fixture
 def new_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
-    """Makes a pipeline file of a name of its own from the bundled one; values replace those of its tables."""
+    """Writes a pipeline file with a name of its own, a copy of the bundled one; values replace those of its tables."""
     folder = tmp_path / "pipelines"
     folder.mkdir()
     monkeypatch.setenv("MILLRACE_PIPELINES", str(folder))

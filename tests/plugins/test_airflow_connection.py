@@ -16,9 +16,9 @@ from include.kafka.headers import headers_of
 from include.kafka.signing import InvalidSigningKeys
 from millrace.connection import NoConnection, connection_keys, schema_registry
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
-from tests.plugins.conftest import Run, context_of
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
+from tests.support.operators import DagRun, context_of
 from tests.support.signed_records import KEYS, RETIRED, SECRET
 
 CONNECTION: dict[str, Any] = {
@@ -96,9 +96,9 @@ def test_an_operator_signs_with_the_pipeline_s_keys(
 ) -> None:
     keys()
     caplog.set_level(logging.DEBUG)
-    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
 
-    ProduceBatchOperator(task_id="t", pipeline=pipeline.name, records=20).execute(context_of(Run("d", "r")))
+    ProduceBatchOperator(task_id="t", pipeline=pipeline.name, records=20).execute(context_of(DagRun("d", "r")))
 
     records = committed_records(kafka, pipeline.samples_topic)
     assert records
@@ -108,7 +108,7 @@ def test_an_operator_signs_with_the_pipeline_s_keys(
 
 def test_a_missing_connection_fails_without_a_retry(kafka: KafkaConnection, pipeline: Pipeline) -> None:
     with pytest.raises(AirflowFailException, match="Airflow has no connection 'signing_keys' for signing"):
-        EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+        EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
 
 
 def test_a_schema_registry_is_where_its_connection_says_and_its_password_is_hidden(

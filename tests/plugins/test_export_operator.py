@@ -11,9 +11,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from include.definition.files import load_pipeline, pipelines_folder
 from include.kafka.headers import Address
 from include.prediction.json_record import prediction_value
-from tests.dags.conftest import load_dags
-from tests.plugins.conftest import Run, context_of
-from tests.plugins.test_ingest_operators import ensure_topics
+from tests.support.dags import load_dags
+from tests.support.operators import DagRun, context_of, ensure_topics
 from tests.support.producers import NOW_MS, Plain, produce
 from tests.support.s3 import KEYS
 from tests.support.tiny_pipelines import IDENTITY
@@ -44,7 +43,7 @@ def exporting(pipeline, export):
 def export(pipeline):
     """Run the DAG's tasks; the last one's result."""
     dag = load_dags().dags[f"{pipeline.name}.export"]
-    context = context_of(Run(dag.dag_id, "r"))
+    context = context_of(DagRun(dag.dag_id, "r"))
     for operator in dag.topological_sort():
         operator.render_template_fields({**context, "params": {"accept_lost": False}})
         result = operator.execute(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -15,8 +16,8 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics, topic_setting
 from millrace.operators import EnsureTopicsOperator, FreezeRangesOperator
-from tests.plugins.conftest import NAMES, Run, context_of
 from tests.support.external_topics import ARTICLE
+from tests.support.operators import DagRun, context_of
 from tests.support.producers import Plain, produce
 
 
@@ -24,7 +25,7 @@ from tests.support.producers import Plain, produce
 def theirs(kafka: KafkaConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The article's pipeline under names of its own; its topics are not there yet."""
     monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
-    name = f"theirs_{next(NAMES)}"
+    name = f"theirs_{uuid4().hex[:8]}"
     text = ARTICLE.replace("image_topic", f"{name}_images").replace("image_labels", f"{name}_labels")
     (tmp_path / f"{name}.toml").write_text(text)
     return load_pipeline(name)
@@ -40,12 +41,12 @@ def filled(kafka: KafkaConnection, theirs: Pipeline) -> Pipeline:
 
 
 def ensure(pipeline: Pipeline) -> dict[str, Any]:
-    return EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    return EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
 
 
 def freeze(pipeline: Pipeline, **arguments: Any) -> dict[str, Any]:
     operator = FreezeRangesOperator(task_id="t", pipeline=pipeline.name, step="train", **arguments)
-    return operator.execute(context_of(Run(f"{pipeline.name}.train", "r")))
+    return operator.execute(context_of(DagRun(f"{pipeline.name}.train", "r")))
 
 
 def add_samples(kafka: KafkaConnection, pipeline: Pipeline, number: int) -> None:

@@ -17,30 +17,14 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.errors import BrokerUnavailable
 from include.kafka.topics import TopicSpec, describe_topic
 from include.kafka.topics import ensure_topics as create_topics
-from millrace.assets import requests_asset, samples_asset
+from millrace.assets import samples_asset
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
-from tests.plugins.conftest import Run, context_of
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
-from tests.support.producers import Plain
-from tests.support.producers import produce as produce_plain
+from tests.support.operators import DagRun, context_of, ensure_topics, produce_batch
+from tests.support.producers import Plain, produce
 
 NewPipeline = Callable[..., Pipeline]
-
-
-def ensure_topics(pipeline: Pipeline) -> dict[str, str]:
-    operator = EnsureTopicsOperator(task_id="ensure_topics", pipeline=pipeline.name)
-    topics: dict[str, str] = operator.execute(context_of(Run("d", "r")))["topics"]
-    return topics
-
-
-def produce(pipeline: Pipeline, **arguments: object) -> ProduceBatchOperator:
-    return ProduceBatchOperator(
-        task_id="produce_batch",
-        pipeline=pipeline.name,
-        outlets=[samples_asset(pipeline), requests_asset(pipeline)],
-        **arguments,
-    )
 
 
 def test_topics_are_created_once(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
@@ -54,8 +38,8 @@ def test_topics_are_created_once(kafka: KafkaConnection, new_pipeline: NewPipeli
 def test_a_batch_is_divided_into_samples_and_requests(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
     pipeline = new_pipeline()
     ensure_topics(pipeline)
-    context = context_of(Run("d", "run-1"))
-    operator = produce(pipeline, records=200)
+    context = context_of(DagRun("d", "run-1"))
+    operator = produce_batch(pipeline, records=200)
 
     result = operator.execute(context)
 
@@ -78,12 +62,12 @@ def test_the_same_run_sends_its_batch_once_and_another_run_of_it_skips(
     pipeline = new_pipeline()
     ensure_topics(pipeline)
     interval = datetime(2026, 1, 1, 5, tzinfo=UTC)
-    scheduled = Run("d", "scheduled-1", "scheduled", interval)
-    produce(pipeline, records=100).execute(context_of(scheduled))
+    scheduled = DagRun("d", "scheduled-1", "scheduled", interval)
+    produce_batch(pipeline, records=100).execute(context_of(scheduled))
 
-    assert produce(pipeline, records=50).execute(context_of(scheduled))["sent_now"] == 0
+    assert produce_batch(pipeline, records=50).execute(context_of(scheduled))["sent_now"] == 0
     with pytest.raises(AirflowSkipException, match="sent by another run"):
-        produce(pipeline, records=100).execute(context_of(Run("d", "backfill-1", "backfill", interval)))
+        produce_batch(pipeline, records=100).execute(context_of(DagRun("d", "backfill-1", "backfill", interval)))
     sent = committed_records(kafka, pipeline.samples_topic) + committed_records(kafka, pipeline.requests_topic)
     assert len(sent) == len({record.key() for record in sent}) == 100
 
@@ -94,7 +78,8 @@ def test_manual_runs_are_batches_of_their_own(kafka: KafkaConnection, new_pipeli
     interval = datetime(2026, 1, 1, 5, tzinfo=UTC)
 
     results = [
-        produce(pipeline, records=10).execute(context_of(Run("d", name, "manual", interval))) for name in ("a", "b")
+        produce_batch(pipeline, records=10).execute(context_of(DagRun("d", name, "manual", interval)))
+        for name in ("a", "b")
     ]
 
     assert [result["start"] for result in results] == [0, 10]
@@ -103,18 +88,18 @@ def test_manual_runs_are_batches_of_their_own(kafka: KafkaConnection, new_pipeli
 def test_an_exhausted_source_skips(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
     pipeline = new_pipeline()
     ensure_topics(pipeline)
-    total = produce(pipeline, records=1_000_000).execute(context_of(Run("d", "all")))["sent_now"]
+    total = produce_batch(pipeline, records=1_000_000).execute(context_of(DagRun("d", "all")))["sent_now"]
 
     with pytest.raises(AirflowSkipException, match=f"has {total} samples and all are in earlier batches"):
-        produce(pipeline).execute(context_of(Run("d", "more")))
+        produce_batch(pipeline).execute(context_of(DagRun("d", "more")))
 
 
 def test_a_topic_that_got_nothing_raises_no_event(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
     pipeline = new_pipeline(requests_share="0.0")
     ensure_topics(pipeline)
-    operator = produce(pipeline, records=10)
+    operator = produce_batch(pipeline, records=10)
 
-    operator.execute(context_of(Run("d", "r")))
+    operator.execute(context_of(DagRun("d", "r")))
 
     # Airflow raises an event for each outlet that the operator has when it ends.
     assert operator.outlets == [Asset(name=pipeline.samples_topic, group="kafka")]
@@ -123,27 +108,27 @@ def test_a_topic_that_got_nothing_raises_no_event(kafka: KafkaConnection, new_pi
 def test_a_stop_leaves_the_batch_to_the_next_attempt(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
     pipeline = new_pipeline()
     ensure_topics(pipeline)
-    operator = produce(pipeline, records=10)
+    operator = produce_batch(pipeline, records=10)
     operator.on_kill()
 
     with pytest.raises(Stopped, match="Stopped after 0 of 10 samples"):
-        operator.execute(context_of(Run("d", "r")))
+        operator.execute(context_of(DagRun("d", "r")))
     assert committed_records(kafka, pipeline.samples_topic) == []
-    assert produce(pipeline, records=10).execute(context_of(Run("d", "r")))["sent_now"] == 10
+    assert produce_batch(pipeline, records=10).execute(context_of(DagRun("d", "r")))["sent_now"] == 10
 
 
 def test_an_unknown_pipeline_fails_without_a_retry(kafka: KafkaConnection) -> None:
     operator = EnsureTopicsOperator(task_id="ensure_topics", pipeline="nobody")
 
     with pytest.raises(AirflowFailException, match="Pipeline 'nobody' is unknown"):
-        operator.execute(context_of(Run("d", "r")))
+        operator.execute(context_of(DagRun("d", "r")))
 
 
 def test_missing_topics_fail_and_name_the_way_out(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
     pipeline = new_pipeline()
 
     with pytest.raises(AirflowFailException, match=f"{pipeline.name}\\.(samples|requests) does not exist"):
-        produce(pipeline, records=10).execute(context_of(Run("d", "r")))
+        produce_batch(pipeline, records=10).execute(context_of(DagRun("d", "r")))
 
 
 @pytest.mark.parametrize("make", [EnsureTopicsOperator, ProduceBatchOperator])
@@ -157,14 +142,14 @@ def test_without_a_broker_an_operator_fails_in_time_and_says_where_it_looked(
     operator = make(task_id="t", pipeline=new_pipeline().name, request_timeout=2)
 
     with pytest.raises(BrokerUnavailable, match=r"No Kafka broker at 127\.0\.0\.1:1 answered within 2 s"):
-        operator.execute(context_of(Run("d", "r")))
+        operator.execute(context_of(DagRun("d", "r")))
 
 
 def test_a_missing_connection_fails_and_says_how_to_add_it(new_pipeline: NewPipeline) -> None:
     operator = EnsureTopicsOperator(task_id="t", pipeline=new_pipeline().name, kafka_conn_id="not_there")
 
     with pytest.raises(AirflowFailException, match="Airflow has no connection 'not_there'"):
-        operator.execute(context_of(Run("d", "r")))
+        operator.execute(context_of(DagRun("d", "r")))
 
 
 def test_a_topic_is_read_from_the_cluster_of_another_connection(
@@ -178,12 +163,12 @@ def test_a_topic_is_read_from_the_cluster_of_another_connection(
     ensure_topics(pipeline)
     spec = TopicSpec(f"{name}.theirs")
     create_topics(kafka, [spec])
-    produce_plain(kafka, spec.name, [Plain(saved(slope("L", 8, 8), "PNG"))] * 3)
+    produce(kafka, spec.name, [Plain(saved(slope("L", 8, 8), "PNG"))] * 3)
 
     with pytest.raises(AirflowFailException, match="kafka_theirs"):
-        produce(pipeline).execute(context_of(Run("d", "r")))
+        produce_batch(pipeline).execute(context_of(DagRun("d", "r")))
     settings = {"conn_type": "kafka", "extra": dict(kafka.settings)}
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_THEIRS", json.dumps(settings))
-    result = produce(pipeline).execute(context_of(Run("d", "r")))
+    result = produce_batch(pipeline).execute(context_of(DagRun("d", "r")))
 
     assert result["samples"] + result["requests"] == 3

@@ -26,8 +26,9 @@ from millrace.operators import (
     PublishPredictionsOperator,
     TrainModelOperator,
 )
-from tests.plugins.conftest import Run, context_of
-from tests.support.consumers import change_topic, committed_records
+from tests.support.administrator import change_topic
+from tests.support.consumers import committed_records
+from tests.support.operators import DagRun, context_of
 
 NewPipeline = Callable[..., Pipeline]
 
@@ -37,38 +38,38 @@ def pipeline(kafka: KafkaConnection, new_pipeline: NewPipeline) -> Pipeline:
     """A pipeline with topics, and a registry that is ready."""
     pipeline = new_pipeline(epochs="3", min_new_samples="100")
     migrate()
-    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
     return pipeline
 
 
 def ingest(pipeline: Pipeline, run: str, records: int) -> dict[str, Any]:
     operator = ProduceBatchOperator(task_id="t", pipeline=pipeline.name, records=records)
-    return operator.execute(context_of(Run(f"{pipeline.name}.ingest", run)))
+    return operator.execute(context_of(DagRun(f"{pipeline.name}.ingest", run)))
 
 
 def freeze(pipeline: Pipeline, step: Any, **arguments: Any) -> dict[str, Any]:
     operator = FreezeRangesOperator(task_id="t", pipeline=pipeline.name, step=step, **arguments)
-    return operator.execute(context_of(Run(f"{pipeline.name}.{step}", "r")))
+    return operator.execute(context_of(DagRun(f"{pipeline.name}.{step}", "r")))
 
 
 def train(pipeline: Pipeline, run: str, **arguments: Any) -> dict[str, Any]:
     ranges = freeze(pipeline, "train", min_new_samples=0)["ranges"]
     operator = TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=ranges, **arguments)
-    return operator.execute(context_of(Run(f"{pipeline.name}.train", run)))
+    return operator.execute(context_of(DagRun(f"{pipeline.name}.train", run)))
 
 
 def promote(pipeline: Pipeline, version: int, **arguments: Any) -> dict[str, Any]:
     operator = PromoteModelOperator(
         task_id="t", pipeline=pipeline.name, version=version, outlets=[model_asset(pipeline)], **arguments
     )
-    return operator.execute(context_of(Run(f"{pipeline.name}.train", "r")))
+    return operator.execute(context_of(DagRun(f"{pipeline.name}.train", "r")))
 
 
 def publish(pipeline: Pipeline, ranges: list[dict[str, Any]], *, run: str = "r", **arguments: Any) -> dict[str, Any]:
     operator = PublishPredictionsOperator(
         task_id="t", pipeline=pipeline.name, ranges=ranges, outlets=[predictions_asset(pipeline)], **arguments
     )
-    return operator.execute(context_of(Run(f"{pipeline.name}.predict", run)))
+    return operator.execute(context_of(DagRun(f"{pipeline.name}.predict", run)))
 
 
 def test_an_empty_topic_is_nothing_to_freeze(pipeline: Pipeline) -> None:
@@ -105,14 +106,14 @@ def test_an_incremental_training_starts_from_the_champion_and_learns_what_is_new
     incremental = '2\nstart_from = "champion"\nincremental = true\nreplay_share = 0.25'
     pipeline = new_pipeline(epochs=incremental, min_new_samples="1")
     migrate()
-    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
 
     def learn(run: str) -> tuple[dict[str, Any], dict[str, Any]]:
         frozen = freeze(pipeline, "train")
         operator = TrainModelOperator(
             task_id="t", pipeline=pipeline.name, ranges=frozen["ranges"], start=frozen["start"]
         )
-        return frozen, operator.execute(context_of(Run(f"{pipeline.name}.train", run)))
+        return frozen, operator.execute(context_of(DagRun(f"{pipeline.name}.train", run)))
 
     ingest(pipeline, "a", 400)
     frozen, first = learn("first")
@@ -212,7 +213,7 @@ def test_a_task_that_is_overtaken_fails_without_a_retry(pipeline: Pipeline, requ
     operator = Overtaken(task_id="t", pipeline=pipeline.name, ranges=requests)
 
     with pytest.raises(AirflowFailException, match="Another run has taken over"):
-        operator.execute(context_of(Run(f"{pipeline.name}.predict", "r")))
+        operator.execute(context_of(DagRun(f"{pipeline.name}.predict", "r")))
 
 
 def test_a_limit_fails_without_a_retry_until_a_run_acknowledges_it(
@@ -249,7 +250,7 @@ def test_without_a_broker_no_step_succeeds(pipeline: Pipeline, monkeypatch: pyte
         PublishPredictionsOperator(ranges=requests, **common),
     ):
         with pytest.raises(MillraceError, match=r"No Kafka broker at 127\.0\.0\.1:1 answered within 2 s"):
-            operator.execute(context_of(Run(f"{pipeline.name}.x", "other")))
+            operator.execute(context_of(DagRun(f"{pipeline.name}.x", "other")))
 
 
 def test_training_that_can_not_be_run_as_asked_is_refused(pipeline: Pipeline) -> None:
@@ -266,7 +267,7 @@ def test_a_stopped_training_leaves_no_version_and_no_process(pipeline: Pipeline)
     operator.on_kill()
 
     with pytest.raises(Stopped, match="Training was stopped"):
-        operator.execute(context_of(Run(f"{pipeline.name}.train", "r")))
+        operator.execute(context_of(DagRun(f"{pipeline.name}.train", "r")))
     with pytest.raises(AirflowFailException, match="has no version 1"):
         promote(pipeline, 1)
 
@@ -281,7 +282,7 @@ def test_an_unknown_version_is_refused(pipeline: Pipeline) -> None:
 
 def test_a_registry_that_was_never_migrated_is_refused(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
     pipeline = new_pipeline()
-    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
     ingest(pipeline, "a", 60)
 
     with pytest.raises(AirflowFailException, match="migrate"):

@@ -14,9 +14,9 @@ from include.errors import Stopped
 from include.kafka.connection import KafkaConnection
 from millrace.assets import requests_asset
 from millrace.operators import EnsureTopicsOperator, ReplayDeadLettersOperator
-from tests.dags.conftest import load_dags
-from tests.plugins.conftest import Run, context_of
 from tests.support.consumers import committed_records
+from tests.support.dags import load_dags
+from tests.support.operators import DagRun, context_of
 from tests.support.producers import NOW_MS, Plain, produce
 
 FORM: dict[str, Any] = {"reasons": [], "since": None, "until": None, "number": 1000}
@@ -26,7 +26,7 @@ FORM: dict[str, Any] = {"reasons": [], "since": None, "until": None, "number": 1
 def pipeline(kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline]) -> Pipeline:
     """A pipeline with three dead letters."""
     pipeline = new_pipeline(partitions="1")
-    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(Run("d", "r")))
+    EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
     letters = [
         Plain(b"value", f"id-{number}".encode(), [("dead-letter-reason", reason)], timestamp_ms=NOW_MS + number)
         for number, reason in enumerate([b"empty", b"wrong-size", b"empty"])
@@ -39,7 +39,7 @@ def replay(pipeline: Pipeline, run: str = "r", **form: Any) -> tuple[dict[str, A
     """What the DAG's own task returns when its form is filled in so, and the extra of its event."""
     dag = load_dags().dags[f"{pipeline.name}.replay"]
     operator = dag.get_task("replay_dead_letters")
-    context = context_of(Run(dag.dag_id, run))
+    context = context_of(DagRun(dag.dag_id, run))
     operator.render_template_fields({**context, "params": {**FORM, **form}})
     result: dict[str, Any] = operator.execute(context)  # type: ignore[attr-defined]
     return result, context["outlet_events"][requests_asset(pipeline)].extra
@@ -100,7 +100,7 @@ def test_a_stop_replays_nothing_more(kafka: KafkaConnection, pipeline: Pipeline)
     operator.on_kill()
 
     with pytest.raises(Stopped, match="Stopped after 0 dead letters"):
-        operator.execute(context_of(Run("d", "r")))
+        operator.execute(context_of(DagRun("d", "r")))
     assert ids(kafka, pipeline) == []
 
 

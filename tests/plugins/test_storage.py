@@ -12,11 +12,10 @@ import pytest
 from include.definition.files import load_pipeline, pipelines_folder
 from millrace.connection import NoConnection
 from millrace.storage import filesystem_for
-from tests.plugins.conftest import Run, context_of
-from tests.plugins.test_ingest_operators import ensure_topics, produce
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
+from tests.support.operators import DagRun, context_of, ensure_topics, produce_batch
 from tests.support.s3 import KEYS
 
 NAMES = [f"{number % 10}/{number:02}.png" for number in range(20)]
@@ -53,7 +52,7 @@ def sent(kafka, pipeline):
 def test_a_batch_is_read_from_the_storage_of_an_airflow_connection(kafka, pipeline):
     ensure_topics(pipeline)
 
-    produce(pipeline).execute(context_of(Run("d", "r")))
+    produce_batch(pipeline).execute(context_of(DagRun("d", "r")))
 
     assert sent(kafka, pipeline) == sorted(NAMES)
 
@@ -72,7 +71,7 @@ def test_a_killed_batch_is_sent_once(kafka, pipeline, point, left):
         finally:
             attempt.kill()
 
-    result = produce(pipeline, batch="first").execute(context_of(Run("d", "r")))
+    result = produce_batch(pipeline, batch="first").execute(context_of(DagRun("d", "r")))
 
     assert result["sent_now"] == left
     assert sent(kafka, pipeline) == sorted(NAMES)

@@ -1,4 +1,4 @@
-"""An independent read_committed reader: what any other application would find in a topic, and an admin's hand."""
+"""An independent read_committed reader: what any other application would find in a topic."""
 
 from __future__ import annotations
 
@@ -15,20 +15,12 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
 TIMEOUT_S = 90
-
-
-def change_topic(kafka: KafkaConnection, topic: str, setting: str, value: str) -> None:
-    """Change one setting of a topic, as its owner may at any time."""
-    entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
-    with AdminClient(dict(kafka.settings)) as admin:
-        admin.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
 
 
 def written(kafka: KafkaConnection, topic: str, partitions: list[int]) -> dict[int, int]:

@@ -29,6 +29,11 @@ class Plain:
     timestamp_ms: int = 0
 
 
+def numbered(*numbers: int) -> list[Plain]:
+    """Records whose values are these numbers."""
+    return [Plain(value=str(number).encode()) for number in numbers]
+
+
 def produce(
     kafka: KafkaConnection, topic: str, records: Iterable[Plain], *, partition: int = 0, compression: str = "none"
 ) -> None:

@@ -7,7 +7,7 @@ import sys
 from include.ingest import batch
 from millrace.operators import ProduceBatchOperator
 from tests.faults.points import halt_at
-from tests.plugins.conftest import Run, context_of
+from tests.support.operators import DagRun, context_of
 
 CHUNK = 4
 
@@ -16,7 +16,7 @@ def main(pipeline: str, batch_id: str, point: str, transaction: str) -> None:
     halt_at(point, int(transaction), lambda: print("halted", flush=True))  # noqa: T201
     batch.CHUNK_SAMPLES = CHUNK
     operator = ProduceBatchOperator(task_id="produce_batch", pipeline=pipeline, batch=batch_id)
-    operator.execute(context_of(Run("d", "r")))
+    operator.execute(context_of(DagRun("d", "r")))
 
 
 if __name__ == "__main__":

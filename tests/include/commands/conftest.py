@@ -1,10 +1,14 @@
-"""A folder for a test's own pipelines, and torch's global settings put back after a training in the test's process."""
+"""A folder for a test's own pipelines, and torch's global settings restored after a training in the test's process."""
 
 import pytest
 
-from tests.include.training.conftest import torch_settings
+from tests.support.torch_settings import restored_torch_settings
 
-__all__ = ["torch_settings"]
+
+@pytest.fixture(autouse=True)
+def torch_settings():
+    with restored_torch_settings():
+        yield
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
 from include.prediction.json_record import prediction_value
 from include.prediction.read import read_predictions
-from tests.faults.administrator import delete_records
+from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.attempts import _shared_workers, export_job, kill_at
 from tests.support.producers import NOW_MS, Plain, abort, commit, produce
@@ -120,7 +120,7 @@ def test_what_retention_removes_after_it_was_written_is_not_lost(kafka, new_pipe
     publish(kafka, pipeline, range(2))
     publish(kafka, pipeline, range(100, 103), write=abort)
     export(kafka, pipeline, place, rows=rows)
-    delete_records(kafka, pipeline.predictions_topic, 0, freeze_ranges(kafka, pipeline.predictions_topic)[0].end)
+    delete_records(kafka, pipeline.predictions_topic, freeze_ranges(kafka, pipeline.predictions_topic)[0].end)
     publish(kafka, pipeline, range(2, 4))
 
     assert export(kafka, pipeline, place).rows == 2
@@ -200,7 +200,7 @@ def test_predictions_that_retention_removed_are_accepted_on_request_only(kafka, 
     publish(kafka, pipeline, range(20), write=produce)
     point = "after parquet rename" if written else "after commit"
     kill_at(point, 1, export_job(kafka, pipeline, folder, rows=10))
-    delete_records(kafka, pipeline.predictions_topic, 0, 5)
+    delete_records(kafka, pipeline.predictions_topic, 5)
 
     with pytest.raises(RangeUnavailable) as refusal:
         export(kafka, pipeline, place)

@@ -15,7 +15,7 @@ from include.feed.manifest import Manifest
 from include.feed.split import Split
 from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecreated
 from include.kafka.ranges import freeze_ranges
-from tests.include.kafka.test_ranges import recreate, remove_before
+from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.producers import Plain, open_transaction, produce, produce_in
 
@@ -424,7 +424,7 @@ def test_images_are_fed_as_arrays_are(kafka, small):
 
 def test_a_recreated_topic_is_refused(kafka, small):
     manifest = small([record(number) for number in range(10)])
-    recreate(kafka, manifest.ranges[0].topic)
+    recreate_topic(kafka, manifest.ranges[0].topic)
 
     with pytest.raises(TopicRecreated):
         batches_of(make_feed(kafka, manifest))
@@ -432,7 +432,7 @@ def test_a_recreated_topic_is_refused(kafka, small):
 
 def test_a_topic_that_retention_has_cut_is_refused(kafka, small):
     manifest = small([record(number) for number in range(10)])
-    remove_before(kafka, manifest.ranges[0].topic, 3)
+    delete_records(kafka, manifest.ranges[0].topic, 3)
 
     with pytest.raises(RangeUnavailable):
         batches_of(make_feed(kafka, manifest))

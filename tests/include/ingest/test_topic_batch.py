@@ -8,8 +8,7 @@ from include.ingest.batch import SourceExhausted, ingest_batch
 from include.ingest.topic import topic_reader
 from include.kafka.errors import RangeUnavailable
 from include.sources.base import SourceChanged, SourceRefused
-from tests.faults.administrator import delete_records
-from tests.include.kafka.test_ranges import recreate
+from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
 from tests.support.consumers import committed_records
@@ -151,7 +150,7 @@ def test_a_topic_that_was_made_again_is_refused(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(3))
     ingest(kafka, pipeline)
-    recreate(kafka, pipeline.source.topic)
+    recreate_topic(kafka, pipeline.source.topic)
     fill(kafka, pipeline.source.topic, range(3, 9))
 
     with pytest.raises(SourceChanged) as refusal:
@@ -166,7 +165,7 @@ def test_records_that_retention_removed_unsent_are_refused_until_accepted(kafka,
     fill(kafka, topic, range(3), write=produce)
     ingest(kafka, pipeline)
     fill(kafka, topic, range(3, 9), write=produce)
-    delete_records(kafka, topic, 0, 5)
+    delete_records(kafka, topic, 5)
 
     with pytest.raises(SourceRefused) as refusal:
         ingest(kafka, pipeline, "second")
@@ -194,7 +193,7 @@ def test_what_retention_removes_after_a_batch_took_all_of_it_is_not_lost(kafka, 
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(3))
     ingest(kafka, pipeline, records=3)
-    delete_records(kafka, pipeline.source.topic, 0, 4)
+    delete_records(kafka, pipeline.source.topic, 4)
     fill(kafka, pipeline.source.topic, range(3, 6))
 
     ingest(kafka, pipeline, "second")
@@ -206,7 +205,7 @@ def test_a_batch_that_retention_cut_between_its_attempts_is_refused(kafka, new_t
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(9), write=produce)
     kill_at("after commit", 1, ingest_job(kafka, pipeline, "first", records=9, chunk=5))
-    delete_records(kafka, pipeline.source.topic, 0, 5)
+    delete_records(kafka, pipeline.source.topic, 5)
 
     with pytest.raises(RangeUnavailable) as refusal:
         ingest(kafka, pipeline, "first")

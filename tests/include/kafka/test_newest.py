@@ -6,9 +6,8 @@ import pytest
 
 from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import freeze_ranges
-from tests.include.kafka.test_ranges import remove_before
-from tests.include.kafka.test_reader import numbered
-from tests.support.producers import NOW_MS, Plain, abort, commit, open_transaction, produce, produce_in
+from tests.support.administrator import delete_records
+from tests.support.producers import NOW_MS, Plain, abort, commit, numbered, open_transaction, produce, produce_in
 
 
 def newest(kafka, topic, number, **arguments):
@@ -48,7 +47,7 @@ def test_an_empty_topic_and_one_that_retention_has_cut(kafka, new_topic):
     topic = new_topic()
     assert newest(kafka, topic, 5) == ([], True)
     produce(kafka, topic, numbered(1, 2, 3))
-    remove_before(kafka, topic, 2)
+    delete_records(kafka, topic, 2)
     assert newest(kafka, topic, 5) == ([3], True)
 
 

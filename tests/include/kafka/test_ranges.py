@@ -7,29 +7,15 @@ from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, TopicPartition
+from confluent_kafka import OFFSET_INVALID
 from confluent_kafka.admin import AdminClient
 
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicMissing, TopicRecreated
 from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges
-from include.kafka.topics import TopicSpec, describe_topic, ensure_topics
+from include.kafka.topics import describe_topic
+from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.producers import Plain, commit, open_transaction, produce, produce_in
-
-
-def remove_before(kafka, topic, offset, partition=0):
-    """Remove the records before an offset, as retention does."""
-    wanted = TopicPartition(topic, partition, offset)
-    with AdminClient(dict(kafka.settings)) as admin:
-        # Without having learnt the leader first, this stalls for seconds now and then.
-        admin.list_topics(topic, timeout=10)
-        admin.delete_records([wanted])[wanted].result(10)
-
-
-def recreate(kafka, topic):
-    with AdminClient(dict(kafka.settings)) as admin:
-        admin.delete_topics([topic], operation_timeout=10)[topic].result(10)
-    ensure_topics(kafka, [TopicSpec(topic)])
 
 
 def test_every_partition_is_frozen_from_its_first_record_to_its_end(kafka, new_topic):
@@ -95,7 +81,7 @@ def test_a_range_that_retention_has_cut_is_refused(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, [Plain()] * 5)
     ranges = freeze_ranges(kafka, topic)
-    remove_before(kafka, topic, 1)
+    delete_records(kafka, topic, 1)
 
     with pytest.raises(RangeUnavailable) as refusal:
         check_ranges(kafka, ranges)
@@ -140,7 +126,7 @@ def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, [Plain()] * 5)
     ranges = freeze_ranges(kafka, topic)
-    recreate(kafka, topic)
+    recreate_topic(kafka, topic)
     produce(kafka, topic, [Plain()] * 5)
 
     with pytest.raises(TopicRecreated) as refusal:

@@ -12,14 +12,10 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from include.kafka.errors import RangeUnavailable, ReaderStalled
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range, read_ranges
-from tests.include.kafka.test_ranges import remove_before
+from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
-from tests.support.producers import NOW_MS, Plain, abort, commit, open_transaction, produce, produce_in
-
-
-def numbered(*numbers):
-    return [Plain(value=str(number).encode(), key=b"key") for number in numbers]
+from tests.support.producers import NOW_MS, Plain, abort, commit, numbered, open_transaction, produce, produce_in
 
 
 def read(kafka, wanted, **arguments):
@@ -160,7 +156,7 @@ def test_a_start_that_retention_removed_is_refused(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(10)))
     item = whole(kafka, topic)
-    remove_before(kafka, topic, 4)
+    delete_records(kafka, topic, 4)
 
     with pytest.raises(RangeUnavailable) as refusal:
         read(kafka, item)

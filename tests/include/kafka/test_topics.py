@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from include.exactly_once.ledger import ledger_topic
 from include.kafka.errors import TopicCompacted, TopicMissing
 from include.kafka.topics import TopicSpec, describe_topic, describe_topics, ensure_topics, refuse_compacted
+from tests.support.administrator import recreate_topic
 from tests.support.assertions import assert_readable
 
 
@@ -20,11 +21,6 @@ def settings_of(kafka, topic):
     with AdminClient(dict(kafka.settings)) as admin:
         found = admin.describe_configs([resource])[resource].result(10)
     return {name: entry.value for name, entry in found.items()}
-
-
-def delete(kafka, topic):
-    with AdminClient(dict(kafka.settings)) as admin:
-        admin.delete_topics([topic], operation_timeout=10)[topic].result(10)
 
 
 def test_a_missing_topic_is_created_as_wanted(kafka, new_name):
@@ -99,9 +95,8 @@ def test_a_recreated_topic_has_another_id(kafka, new_name):
     spec = TopicSpec(new_name())
     ensure_topics(kafka, [spec])
     before = describe_topic(kafka, spec.name).topic_id
-    delete(kafka, spec.name)
 
-    ensure_topics(kafka, [spec])
+    recreate_topic(kafka, spec.name)
 
     assert describe_topic(kafka, spec.name).topic_id != before
 

@@ -11,7 +11,7 @@ from include.exactly_once.progress import read_progress
 from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecreated
 from include.kafka.ranges import freeze_ranges
 from include.prediction.publish import STEP
-from tests.include.kafka.test_ranges import remove_before
+from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, predict_job
 from tests.support.consumers import committed_records, written
@@ -247,7 +247,7 @@ def test_the_leader_epoch_of_a_position_is_told_only_where_a_record_lies_right_b
 def test_ranges_of_a_recreated_topic_are_refused(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, request(0))
-    recreate_requests(kafka, pipeline)
+    recreate_topic(kafka, pipeline.requests_topic)
     produce(kafka, pipeline.requests_topic, [request(5)])
 
     with pytest.raises(TopicRecreated) as refusal:
@@ -260,7 +260,7 @@ def test_ranges_of_a_recreated_topic_are_refused(kafka, new_pipeline, predictor)
 def test_a_recreated_topic_does_not_go_on_at_the_old_position(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     publish(kafka, pipeline, ask(kafka, pipeline, request(0)), predictor)
-    recreate_requests(kafka, pipeline)
+    recreate_topic(kafka, pipeline.requests_topic)
     ranges = ask(kafka, pipeline, request(5), request(6))
 
     with pytest.raises(TopicRecreated) as refusal:
@@ -270,16 +270,10 @@ def test_a_recreated_topic_does_not_go_on_at_the_old_position(kafka, new_pipelin
     assert predicted_ids(kafka, pipeline) == [sample_id(0)]
 
 
-def recreate_requests(kafka, pipeline):
-    from tests.include.kafka.test_ranges import recreate
-
-    recreate(kafka, pipeline.requests_topic)
-
-
 def test_requests_that_retention_removed_are_told(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, *map(request, range(10)))
-    remove_before(kafka, pipeline.requests_topic, 3)
+    delete_records(kafka, pipeline.requests_topic, 3)
 
     with pytest.raises(RangeUnavailable) as refusal:
         publish(kafka, pipeline, ranges, predictor)
@@ -292,7 +286,7 @@ def test_requests_that_were_removed_unpredicted_stop_the_step_until_accepted(kaf
     pipeline = new_pipeline()
     publish(kafka, pipeline, ask(kafka, pipeline, *(request(number) for number in range(4))), predictor)
     ask(kafka, pipeline, *(request(number) for number in range(4, 10)))
-    remove_before(kafka, pipeline.requests_topic, 7)
+    delete_records(kafka, pipeline.requests_topic, 7)
     left = [item for item in freeze_ranges(kafka, pipeline.requests_topic) if item.offsets]
 
     with pytest.raises(RangeUnavailable, match="before anybody worked on them"):

@@ -21,7 +21,7 @@ from include.prediction.publish import publish_predictions
 from include.replay import replay as replays
 from include.replay.replay import STEP, replay_dead_letters
 from include.replay.selection import Selection
-from tests.include.kafka.test_ranges import recreate
+from tests.support.administrator import recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, replay_job
 from tests.support.consumers import committed_records, written
@@ -338,7 +338,7 @@ def test_dead_letters_of_a_recreated_topic_are_new_ones(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0))
     replay(kafka, pipeline)
-    recreate(kafka, pipeline.dead_letters_topic)
+    recreate_topic(kafka, pipeline.dead_letters_topic)
     bury(kafka, pipeline, letter(1))
 
     assert replay(kafka, pipeline, run="run-2").replayed == 1

@@ -1,4 +1,4 @@
-"""Topics of handwriting, filled once, and torch's global settings put back."""
+"""Topics of handwriting, filled once, and torch's global settings restored."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.digit_trainings import PARTITIONS, fill
+from tests.support.torch_settings import restored_torch_settings
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -27,16 +28,11 @@ def new_images(kafka: KafkaConnection, new_topic: Callable[..., str]) -> Callabl
 
 @pytest.fixture(scope="session")
 def images(new_images: Callable[[int], str]) -> str:
-    """A topic of 400 labelled images that nobody adds to."""
+    """A topic of 400 labelled images that no test adds to."""
     return new_images(400)
 
 
 @pytest.fixture(autouse=True)
 def torch_settings() -> Iterator[None]:
-    """A loop that runs in the test's own process changes them for good."""
-    import torch
-
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
+    with restored_torch_settings():
+        yield

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+)
 
-from include.kafka.topics import describe_topics
+from include.kafka.topics import TopicSpec, describe_topics, ensure_topics
 from tests.support.processes import wait_for
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
-    from include.kafka.topics import TopicSpec
 
 TIMEOUT_S = 90
 
@@ -39,12 +45,27 @@ def add_partitions(kafka: KafkaConnection, topic: str, total: int) -> None:
     wait_for(lambda: len(describe_topics(kafka, [topic])[topic].partitions) == total, f"{total} partitions of {topic}")
 
 
-def delete_records(kafka: KafkaConnection, topic: str, partition: int, before: int) -> None:
-    """Remove what lies before an offset, as retention would."""
-    place = TopicPartition(topic, partition, before)
+def recreate_topic(kafka: KafkaConnection, topic: str) -> None:
+    """Delete a topic and create one of the same name, with one partition and another id."""
+    delete_topic(kafka, topic)
+    ensure_topics(kafka, [TopicSpec(topic)])
+
+
+def change_topic(kafka: KafkaConnection, topic: str, setting: str, value: str) -> None:
+    """Change one setting of a topic."""
+    entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     with _admin(kafka) as admin:
-        for future in admin.delete_records([place]).values():
-            future.result(TIMEOUT_S)
+        admin.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
+
+
+def delete_records(kafka: KafkaConnection, topic: str, before: int, *, partition: int = 0) -> None:
+    """Remove the records before an offset, as retention does."""
+    end = TopicPartition(topic, partition, before)
+    with _admin(kafka) as admin:
+        # A client that does not know the leader yet stalls for seconds in some of these calls.
+        admin.list_topics(topic, timeout=TIMEOUT_S)
+        admin.delete_records([end])[end].result(TIMEOUT_S)
 
 
 def group_offsets(kafka: KafkaConnection, group: str) -> dict[int, int]:
