@@ -144,7 +144,7 @@ def test_a_training_without_enough_new_samples_skips_and_triggers_nothing(flow: 
         "train_model": "skipped",
         "promote_model": "skipped",
     }
-    assert any("this step waits for" in line for line in flow.api.log(train, run, "freeze_ranges", 1))
+    assert any("it waits for more" in line for line in flow.api.log(train, run, "freeze_ranges", 1))
     assert (len(events(flow, f"{ONE}.model")), len(flow.api.runs(predict))) == before
 
 
