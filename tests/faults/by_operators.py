@@ -24,7 +24,7 @@ from tests.faults.witness import key_of, lost_and_duplicated, request_of
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
 from tests.support.operators import DagRun, context_of
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.producers import NOW_MS, Record, produce
 from tests.support.tiny_pipelines import IDENTITY
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class OperatorPipeline:
             self.kafka,
             self.pipeline.requests_topic,
             [
-                Plain(self.pipeline.format.encode(sample.content), sample.id.encode(), headers, NOW_MS - age_ms)
+                Record(self.pipeline.format.encode(sample.content), sample.id.encode(), headers, NOW_MS - age_ms)
                 for sample in self.pipeline.source.read(0, requests)
             ],
         )

@@ -24,10 +24,10 @@ from tests.faults.tasks import AirflowTask
 from tests.faults.training import train_here
 from tests.faults.witness import Witness
 from tests.support.administrator import change_topic
-from tests.support.consumers import committed_records, written
+from tests.support.consumers import committed_records, log_ends
 from tests.support.digit_trainings import weights
 from tests.support.processes import wait_for
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.producers import NOW_MS, Record, produce
 
 if TYPE_CHECKING:
     import psutil
@@ -155,7 +155,7 @@ class Ingest(DagTask):
 
     def _written(self) -> int:
         """The sum of the end offsets of the samples topic, records of open transactions included."""
-        return sum(written(self.scene.kafka, self.scene.pipeline.samples_topic, list(range(PARTITIONS))).values())
+        return sum(log_ends(self.scene.kafka, self.scene.pipeline.samples_topic, list(range(PARTITIONS))).values())
 
     def done(self) -> int:
         return self.scene.committed(*self._topics)
@@ -223,7 +223,7 @@ class Prediction(DagTask):
         value, headers = pipeline.format.encode(sample.content), write_headers(pipeline.format.schema_name)
         for partition in range(PARTITIONS):
             asked = [
-                Plain(value, f"asked-{self.runs}-{partition}-{number}".encode(), headers, NOW_MS)
+                Record(value, f"asked-{self.runs}-{partition}-{number}".encode(), headers, NOW_MS)
                 for number in range(asked_for // PARTITIONS)
             ]
             produce(self.scene.kafka, pipeline.requests_topic, asked, partition=partition)

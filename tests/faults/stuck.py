@@ -27,7 +27,7 @@ from include.replay.selection import Selection
 from tests.faults.rows import Row, Setting
 from tests.faults.silent import silent_server
 from tests.support.assertions import assert_readable
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 from tests.support.tiny_pipelines import tiny_pipeline, tiny_predictor
 
 TIMEOUT_S = 2.0
@@ -58,7 +58,7 @@ def run(setting: Setting) -> list[Row]:
         pipeline = tiny_pipeline("stuck", prediction=unlimited)
         patient = KafkaConnection(kafka.settings)
         ensure_topics(patient, pipeline.topic_specs())
-        produce(kafka, pipeline.requests_topic, [Plain(VALUE)] * RECORDS)
+        produce(kafka, pipeline.requests_topic, [Record(VALUE)] * RECORDS)
         [item] = freeze_ranges(patient, pipeline.requests_topic)
         # On a broker that answers: no call fails for another reason, and no import counts towards the bound.
         for call in _all_calls(patient, pipeline, item).values():

@@ -15,7 +15,7 @@ import psutil
 
 from include.local.api import ApiError
 from include.local.stack import Stack
-from tests.support.processes import ended, wait_for
+from tests.support.processes import is_gone, wait_for
 
 START_S = 300
 # Airflow's supervisor checks every five seconds whether its task may go on, and sends SIGKILL five seconds after
@@ -121,7 +121,7 @@ def wait_for_sigterm(process: psutil.Process) -> None:
     status = Path(f"/proc/{process.pid}/status")
 
     def asked() -> bool:
-        if ended(process.pid):  # by the SIGKILL that follows
+        if is_gone(process.pid):  # by the SIGKILL that follows
             return True
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         pending = int(lines["SigPnd"], 16) | int(lines["ShdPnd"], 16)
@@ -133,7 +133,7 @@ def wait_for_sigterm(process: psutil.Process) -> None:
 def wait_until_gone(processes: list[psutil.Process], *, timeout_s: float = STOP_S) -> None:
     """Wait until all of them have ended."""
     pids = [process.pid for process in processes]
-    wait_for(lambda: all(map(ended, pids)), f"processes {pids} to be gone", timeout_s=timeout_s)
+    wait_for(lambda: all(map(is_gone, pids)), f"processes {pids} to be gone", timeout_s=timeout_s)
 
 
 def _title(process: psutil.Process) -> str:

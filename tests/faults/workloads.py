@@ -18,7 +18,7 @@ from tests.faults.witness import Identity, Witness, key_of, request_of
 from tests.support.attempts import Job, ingest_job, predict_job, train_job
 from tests.support.digit_trainings import PARTITIONS as TRAINING_PARTITIONS
 from tests.support.digit_trainings import fill, job_over, weights
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.producers import NOW_MS, Record, produce
 from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_pipeline
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def _is_sample(number: int) -> bool:
     return number % NO_SAMPLE_EVERY != NO_SAMPLE_EVERY // 2
 
 
-def _request(partition: int, number: int) -> Plain:
-    return Plain(
+def _request(partition: int, number: int) -> Record:
+    return Record(
         key=f"request-{partition}-{number}".encode(),
         value=numbers(number).tobytes() if _is_sample(number) else b"no sample",
         headers=[("schema", SCHEMA)],

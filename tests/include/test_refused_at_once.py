@@ -23,7 +23,7 @@ from include.training.checks import TRAINING, check_side
 from include.training.job import TrainingJob
 from tests.support.assertions import assert_readable
 from tests.support.corpus import saved, slope
-from tests.support.folders import LocalPlace
+from tests.support.folders import LocalFolder
 from tests.support.tiny_pipelines import tiny_pipeline
 
 FILE = """
@@ -55,7 +55,7 @@ def built(folder: Path, outputs: str) -> None:
 
 
 def pictures(folder: Path, *names: str) -> str:
-    place = LocalPlace(folder / "flowers")
+    place = LocalFolder(folder / "flowers")
     (folder / "flowers").mkdir()
     for name in names:
         place.write(name, saved(slope("L", 8, 8), "PNG"))

@@ -13,7 +13,7 @@ from include.kafka.headers import Address
 from include.prediction.json_record import prediction_value
 from tests.support.dags import load_dags
 from tests.support.operators import DagRun, context_of, ensure_topics
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.producers import NOW_MS, Record, produce
 from tests.support.s3 import KEYS
 from tests.support.tiny_pipelines import IDENTITY
 
@@ -28,7 +28,7 @@ def new_export(kafka, new_pipeline):
         values = (
             prediction_value("id", {"label": "1", "score": 0.5}, IDENTITY, Address("t", 0, n), NOW_MS) for n in range(3)
         )
-        produce(kafka, pipeline.predictions_topic, map(Plain, values))
+        produce(kafka, pipeline.predictions_topic, map(Record, values))
         return pipeline
 
     return make

@@ -18,7 +18,7 @@ from include.kafka.topics import TopicSpec, describe_topics, ensure_topics, topi
 from millrace.operators import EnsureTopicsOperator, FreezeRangesOperator
 from tests.support.external_topics import ARTICLE
 from tests.support.operators import DagRun, context_of
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def freeze(pipeline: Pipeline, **arguments: Any) -> dict[str, Any]:
 
 
 def add_samples(kafka: KafkaConnection, pipeline: Pipeline, number: int) -> None:
-    produce(kafka, pipeline.samples_topic, [Plain(b"not looked at", None)] * number)
+    produce(kafka, pipeline.samples_topic, [Record(b"not looked at", None)] * number)
 
 
 def add_labels(kafka: KafkaConnection, pipeline: Pipeline, *offsets: int, text: bytes | None = b"dark") -> None:
-    labels = [Plain(text, f"{pipeline.samples_topic}/0/{offset}/0".encode()) for offset in offsets]
+    labels = [Record(text, f"{pipeline.samples_topic}/0/{offset}/0".encode()) for offset in offsets]
     produce(kafka, str(pipeline.labels_topic), labels)
 
 

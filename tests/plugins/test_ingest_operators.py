@@ -22,7 +22,7 @@ from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
 from tests.support.operators import DagRun, context_of, ensure_topics, produce_batch
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 
 NewPipeline = Callable[..., Pipeline]
 
@@ -163,7 +163,7 @@ def test_a_topic_is_read_from_the_cluster_of_another_connection(
     ensure_topics(pipeline)
     spec = TopicSpec(f"{name}.theirs")
     create_topics(kafka, [spec])
-    produce(kafka, spec.name, [Plain(saved(slope("L", 8, 8), "PNG"))] * 3)
+    produce(kafka, spec.name, [Record(saved(slope("L", 8, 8), "PNG"))] * 3)
 
     with pytest.raises(AirflowFailException, match="kafka_theirs"):
         produce_batch(pipeline).execute(context_of(DagRun("d", "r")))

@@ -17,7 +17,7 @@ from millrace.operators import EnsureTopicsOperator, ReplayDeadLettersOperator
 from tests.support.consumers import committed_records
 from tests.support.dags import load_dags
 from tests.support.operators import DagRun, context_of
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.producers import NOW_MS, Record, produce
 
 FORM: dict[str, Any] = {"reasons": [], "since": None, "until": None, "number": 1000}
 
@@ -28,7 +28,7 @@ def pipeline(kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline]) -> P
     pipeline = new_pipeline(partitions="1")
     EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
     letters = [
-        Plain(b"value", f"id-{number}".encode(), [("dead-letter-reason", reason)], timestamp_ms=NOW_MS + number)
+        Record(b"value", f"id-{number}".encode(), [("dead-letter-reason", reason)], timestamp_ms=NOW_MS + number)
         for number, reason in enumerate([b"empty", b"wrong-size", b"empty"])
     ]
     produce(kafka, pipeline.dead_letters_topic, letters)

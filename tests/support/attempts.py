@@ -225,7 +225,7 @@ class Workers:
 
 def kill_at(point: Point, transaction: int, job: Job) -> None:
     """Run `job` in another process and SIGKILL it at a point of its n-th transaction, counted from 1."""
-    attempt = _shared_workers().start(job, halt=(point, transaction))
+    attempt = session_workers().start(job, halt=(point, transaction))
     halted = attempt.reaches("halted")
     assert halted, f"{job['step']} did not halt {point}: {attempt.events}"
     attempt.kill()
@@ -233,7 +233,7 @@ def kill_at(point: Point, transaction: int, job: Job) -> None:
 
 
 @functools.cache
-def _shared_workers() -> Workers:
+def session_workers() -> Workers:
     """Started by the first test that kills something, and ended with the tests."""
     folder = tempfile.TemporaryDirectory(prefix="millrace-killable-")
     workers = Workers(Path(folder.name) / "log").__enter__()

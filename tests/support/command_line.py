@@ -10,22 +10,22 @@ from include.definition.pipeline import Pipeline
 from tests.support.assertions import assert_readable
 
 
-def run(*arguments):
+def run_new_pipeline(*arguments):
     return CliRunner().invoke(app, ["new-pipeline", *arguments])
 
 
-def made(pipelines, *arguments, name="flowers"):
+def written_pipeline(pipelines, *arguments, name="flowers"):
     """The pipeline of the file that was written, and what was said."""
-    ran = run(name, *arguments)
+    ran = run_new_pipeline(name, *arguments)
     assert ran.exit_code == 0, ran.output
     pipeline = read_pipeline(pipelines / f"{name}.toml")
     assert isinstance(pipeline, Pipeline), pipeline
     return pipeline, ran.output
 
 
-def refused(pipelines, *arguments, names, name="flowers"):
+def assert_refused(pipelines, *arguments, names, name="flowers"):
     before = sorted(pipelines.iterdir()) if pipelines.is_dir() else []
-    ran = run(name, *arguments)
+    ran = run_new_pipeline(name, *arguments)
     assert ran.exit_code == 1, ran.output
     assert_readable(ValueError(ran.stderr.strip()), *names)
     assert ran.stdout == ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 90
 
 
-def written(kafka: KafkaConnection, topic: str, partitions: list[int]) -> dict[int, int]:
+def log_ends(kafka: KafkaConnection, topic: str, partitions: list[int]) -> dict[int, int]:
     """The end of each partition's log, transactions that are still open included; empty partitions are left out."""
     with AdminClient(dict(kafka.settings)) as admin:
         # A client that has not learnt the leaders yet stalls for seconds in some of its list_offsets calls.
@@ -52,7 +52,7 @@ def committed_records(kafka: KafkaConnection, topic: str) -> list[Message]:
     try:
         partitions = list(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-        unread = written(kafka, topic, partitions)
+        unread = log_ends(kafka, topic, partitions)
         records: list[Message] = []
         deadline = time.monotonic() + TIMEOUT_S
         while unread:

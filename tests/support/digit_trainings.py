@@ -14,7 +14,7 @@ from include.kafka.headers import write_headers
 from include.kafka.ranges import freeze_ranges
 from include.models.convnet import ConvNet
 from include.training.job import TrainingJob
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PARTITIONS = 2
 
 
-def handwriting() -> Pipeline:
+def digits_pipeline() -> Pipeline:
     """The bundled pipeline with a smaller network."""
     pipeline = read_pipeline(PIPELINES / "digits.toml")
     assert isinstance(pipeline, Pipeline), pipeline
@@ -38,9 +38,9 @@ def fill(
     start: int = 0,
 ) -> None:
     """Write images of the set, labelled as it is or by `label`, over the partitions of a topic."""
-    pipeline = handwriting()
+    pipeline = digits_pipeline()
     records = [
-        Plain(
+        Record(
             key=sample.id.encode(),
             value=pipeline.format.encode(sample.content),
             headers=write_headers(pipeline.format.schema_name, label=label(sample)),
@@ -53,7 +53,7 @@ def fill(
 
 def job_over(kafka: KafkaConnection, topic: str, pipeline: Pipeline | None = None, **replaced: Any) -> TrainingJob:
     """A job over all that the topic holds: 4 epochs of about 10 batches, unless `replaced`."""
-    job = TrainingJob.of(pipeline or handwriting(), freeze_ranges(kafka, topic))
+    job = TrainingJob.of(pipeline or digits_pipeline(), freeze_ranges(kafka, topic))
     return job.model_copy(update={"epochs": 4, "batch_size": 32, "learning_rate": 0.02, "threads": 1, **replaced})
 
 

@@ -87,7 +87,7 @@ def read_with_kafka_python(servers: str, topic: str, number: int) -> list[tuple[
     return [tuple(pair) for pair in json.loads(_run(CONSUMER, servers, topic, number))]
 
 
-def foreign_pipeline(name: str, **tables: Any) -> Pipeline:
+def external_pipeline(name: str, **tables: Any) -> Pipeline:
     """A pipeline over four numbers of others; the letter of the largest of the first three is its label.
 
     Args:

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 DAY = 1_767_225_600.0
 
 
-class Place(ABC):
+class Folder(ABC):
     """A folder; `path` is what a pipeline's file would say."""
 
     path: str
@@ -27,7 +27,7 @@ class Place(ABC):
     def remove(self, name: str) -> None: ...
 
 
-class LocalPlace(Place):
+class LocalFolder(Folder):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = str(folder)
@@ -42,7 +42,7 @@ class LocalPlace(Place):
         (self.folder / name).unlink()
 
 
-class MemoryPlace(Place):
+class MemoryFolder(Folder):
     """As an object storage, it has no folders but those of its objects' names."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 90.
         time.sleep(POLL_S)
 
 
-def ended(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
     """True when there is no such process, or only its exit status is left of it."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

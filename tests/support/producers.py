@@ -20,7 +20,7 @@ NOW_MS = int(time.time() * 1000)
 
 
 @dataclass(frozen=True)
-class Plain:
+class Record:
     """A record to write."""
 
     value: bytes | None = b"value"
@@ -29,13 +29,13 @@ class Plain:
     timestamp_ms: int = 0
 
 
-def numbered(*numbers: int) -> list[Plain]:
+def numbered(*numbers: int) -> list[Record]:
     """Records whose values are these numbers."""
-    return [Plain(value=str(number).encode()) for number in numbers]
+    return [Record(value=str(number).encode()) for number in numbers]
 
 
 def produce(
-    kafka: KafkaConnection, topic: str, records: Iterable[Plain], *, partition: int = 0, compression: str = "none"
+    kafka: KafkaConnection, topic: str, records: Iterable[Record], *, partition: int = 0, compression: str = "none"
 ) -> None:
     """Write records outside any transaction and see each one delivered."""
     failures: list[str] = []
@@ -63,7 +63,7 @@ def open_transaction(kafka: KafkaConnection, name: str, *, timeout_s: float = 60
         producer.close()
 
 
-def produce_in(producer: Producer, topic: str, records: Iterable[Plain], *, partition: int = 0) -> None:
+def produce_in(producer: Producer, topic: str, records: Iterable[Record], *, partition: int = 0) -> None:
     """Write records in the producer's open transaction until they lie in the log."""
     failures: list[str] = []
     for record in records:
@@ -72,21 +72,21 @@ def produce_in(producer: Producer, topic: str, records: Iterable[Plain], *, part
     assert failures == []
 
 
-def commit(kafka: KafkaConnection, topic: str, records: Iterable[Plain], *, partition: int = 0) -> None:
+def commit(kafka: KafkaConnection, topic: str, records: Iterable[Record], *, partition: int = 0) -> None:
     """Write records in one committed transaction, which leaves its marker behind them."""
     with open_transaction(kafka, f"commit-{uuid4()}") as producer:
         produce_in(producer, topic, records, partition=partition)
         producer.commit_transaction(TIMEOUT_S)
 
 
-def abort(kafka: KafkaConnection, topic: str, records: Iterable[Plain], *, partition: int = 0) -> None:
+def abort(kafka: KafkaConnection, topic: str, records: Iterable[Record], *, partition: int = 0) -> None:
     """Write records that nobody may ever see, and the marker that says so."""
     with open_transaction(kafka, f"abort-{uuid4()}") as producer:
         produce_in(producer, topic, records, partition=partition)
         producer.abort_transaction(TIMEOUT_S)
 
 
-def _queue(producer: Producer, topic: str, record: Plain, partition: int, failures: list[str]) -> None:
+def _queue(producer: Producer, topic: str, record: Record, partition: int, failures: list[str]) -> None:
     producer.produce(
         topic,
         record.value,

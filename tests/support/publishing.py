@@ -15,7 +15,7 @@ from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.prediction.limits import PublishReport
 from include.prediction.publish import STEP, publish_predictions
 from tests.support.consumers import committed_records
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.producers import NOW_MS, Record, produce
 from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from include.prediction.predictor import Predictor
 
 
-def request(number: int, **changed: Any) -> Plain:
-    plain = Plain(
+def request(number: int, **changed: Any) -> Record:
+    plain = Record(
         key=sample_id(number).encode(),
         value=numbers(number).tobytes(),
         headers=[("schema", SCHEMA)],
@@ -34,11 +34,11 @@ def request(number: int, **changed: Any) -> Plain:
     return replace(plain, **changed)
 
 
-def no_sample(number: int) -> Plain:
+def bad_request(number: int) -> Record:
     return request(number, value=b"123")
 
 
-def ask(kafka: KafkaConnection, pipeline: Pipeline, *requests: Plain, partition: int = 0) -> list[OffsetRange]:
+def ask(kafka: KafkaConnection, pipeline: Pipeline, *requests: Record, partition: int = 0) -> list[OffsetRange]:
     """Write requests, and freeze what is in the topic."""
     produce(kafka, pipeline.requests_topic, requests, partition=partition)
     return freeze_ranges(kafka, pipeline.requests_topic)

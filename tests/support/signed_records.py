@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from include.kafka.signing import SigningKeys
-from tests.support.producers import Plain
+from tests.support.producers import Record
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"  # noqa: S105 - a test's own
 RETIRED = "another-secret-that-signed-records-last-year"
 KEYS = SigningKeys("2026", {"2026": SECRET, "2025": RETIRED})
 
-Change = Callable[[Plain], Plain]
+Change = Callable[[Record], Record]
 
 
-def signature(plain: Plain, key_id: str = "2026", secret: str = SECRET) -> bytes:
+def signature(plain: Record, key_id: str = "2026", secret: str = SECRET) -> bytes:
     headers = dict(plain.headers)
     signed = b"millrace-signature/1"
     for field in (headers.get("schema"), headers.get("label"), headers.get("group"), plain.key, plain.value):
@@ -26,11 +26,11 @@ def signature(plain: Plain, key_id: str = "2026", secret: str = SECRET) -> bytes
     return f"{key_id}:{hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}".encode()
 
 
-def signed(plain: Plain, key_id: str = "2026", secret: str = SECRET) -> Plain:
+def signed(plain: Record, key_id: str = "2026", secret: str = SECRET) -> Record:
     return with_header(plain, "signature", signature(plain, key_id, secret))
 
 
-def with_header(plain: Plain, name: str, content: bytes | None) -> Plain:
+def with_header(plain: Record, name: str, content: bytes | None) -> Record:
     """With this header in place of those of its name."""
     return replace(plain, headers=[*(header for header in plain.headers if header[0] != name), (name, content)])
 

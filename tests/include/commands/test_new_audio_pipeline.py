@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.command_line import made, refused
-from tests.support.folders import LocalPlace
+from tests.support.command_line import assert_refused, written_pipeline
+from tests.support.folders import LocalFolder
 from tests.support.sounds import sound_file, tone
 
 PITCHES = {"high": 880, "low": 220}
@@ -15,7 +15,7 @@ FORMATS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}
 
 @pytest.fixture
 def place(tmp_path):
-    return LocalPlace(tmp_path / "tones")
+    return LocalFolder(tmp_path / "tones")
 
 
 def fill(place, *, count=10, ending="wav", seconds=0.5, rate=8000):
@@ -26,7 +26,7 @@ def fill(place, *, count=10, ending="wav", seconds=0.5, rate=8000):
 
 
 def sounds(pipelines, *arguments):
-    return made(pipelines, "--modality", "audio", *arguments)
+    return written_pipeline(pipelines, "--modality", "audio", *arguments)
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -82,7 +82,7 @@ def test_sounds_of_several_formats_are_refused(pipelines, place):
     fill(place, ending="wav")
     fill(place, ending="mp3")
 
-    refused(pipelines, "--modality", "audio", "--path", place.path, names=("20 of .wav", "20 of .mp3"))
+    assert_refused(pipelines, "--modality", "audio", "--path", place.path, names=("20 of .wav", "20 of .mp3"))
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,12 @@ def test_what_no_pipeline_could_learn_from_is_refused(pipelines, place, files, n
     for name, content in files.items():
         place.write(name, content)
 
-    refused(pipelines, "--modality", "audio", "--path", place.path, names=names)
+    assert_refused(pipelines, "--modality", "audio", "--path", place.path, names=names)
 
 
 def test_a_table_is_refused(pipelines, place):
     place.write("t.csv", b"content,label\n")
 
-    refused(pipelines, "--modality", "audio", "--source", "table", "--path", f"{place.path}/t.csv", names=("audio",))
+    assert_refused(
+        pipelines, "--modality", "audio", "--source", "table", "--path", f"{place.path}/t.csv", names=("audio",)
+    )

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from include.definition.schema import SCHEMA_FILE
-from tests.support.command_line import made, refused, run
+from tests.support.command_line import assert_refused, run_new_pipeline, written_pipeline
 from tests.support.corpus import saved, slope
-from tests.support.folders import LocalPlace, MemoryPlace
+from tests.support.folders import LocalFolder, MemoryFolder
 from tests.support.tables import ENDINGS, table
 
 
 @pytest.fixture
 def place(tmp_path):
-    return LocalPlace(tmp_path / "flowers")
+    return LocalFolder(tmp_path / "flowers")
 
 
 def png(mode="RGB", width=16, height=12):
@@ -32,7 +32,7 @@ def fill(place, names=("rose", "tulip"), count=20, content=None, ending="png"):
 def test_a_folder_becomes_a_valid_pipeline(pipelines, place):
     fill(place)
     place.write("rose/notes.txt")
-    pipeline, said = made(pipelines, "--source", "folder", "--path", place.path)
+    pipeline, said = written_pipeline(pipelines, "--source", "folder", "--path", place.path)
     assert pipeline.format.model_dump(exclude_none=True) == {
         "kind": "image.png",
         "height": 12,
@@ -48,31 +48,31 @@ def test_a_folder_becomes_a_valid_pipeline(pipelines, place):
 def test_a_path_is_told_from_where_the_command_runs(pipelines, place, monkeypatch):
     fill(place)
     monkeypatch.chdir(place.folder.parent)
-    pipeline, _ = made(pipelines, "--path", "flowers")
+    pipeline, _ = written_pipeline(pipelines, "--path", "flowers")
     assert pipeline.source.path == place.path
 
 
 def test_a_folder_in_an_object_storage(pipelines):
-    place = MemoryPlace()
+    place = MemoryFolder()
     fill(place)
-    pipeline, _ = made(pipelines, "--path", place.path)
+    pipeline, _ = written_pipeline(pipelines, "--path", place.path)
     assert pipeline.source.open().count() == 40
 
 
 def test_the_first_line_names_the_schema_for_editors(pipelines, place, monkeypatch):
     fill(place)
-    made(pipelines, "--path", place.path)
+    written_pipeline(pipelines, "--path", place.path)
     first = (pipelines / "flowers.toml").read_text().splitlines()[0]
     assert (pipelines / first.removeprefix("#:schema ")).resolve() == SCHEMA_FILE
 
     monkeypatch.setattr("include.commands.new_pipeline.SCHEMA_FILE", pipelines / "pipeline.schema.json")
-    made(pipelines, "--path", place.path, name="flowers_2")
+    written_pipeline(pipelines, "--path", place.path, name="flowers_2")
     assert (pipelines / "flowers_2.toml").read_text().startswith("#:schema ./pipeline.schema.json\n")
 
 
 def test_only_the_path_of_the_file_goes_to_standard_output(pipelines, place):
     fill(place)
-    ran = run("flowers", "--path", place.path)
+    ran = run_new_pipeline("flowers", "--path", place.path)
     assert ran.stdout == f"{pipelines / 'flowers.toml'}\n"
 
 
@@ -81,7 +81,7 @@ def test_the_network_takes_the_images(pipelines, place, width, height):
     import torch
 
     fill(place, content=png("L", width, height), count=1)
-    pipeline, _ = made(pipelines, "--path", place.path)
+    pipeline, _ = written_pipeline(pipelines, "--path", place.path)
     network = pipeline.model.build(pipeline.format.sample_shape, 2)
     assert network(torch.zeros(1, 1, height, width)).shape == (1, 2)
     assert sum(parameter.numel() for parameter in network.parameters()) < 5_000_000
@@ -89,13 +89,13 @@ def test_the_network_takes_the_images(pipelines, place, width, height):
 
 def test_images_too_small_for_the_network_are_refused(pipelines, place):
     fill(place, content=png(width=1), count=1)
-    refused(pipelines, "--path", place.path, names=("1x12", "2x2"))
+    assert_refused(pipelines, "--path", place.path, names=("1x12", "2x2"))
 
 
 def test_the_limits_follow_the_data(pipelines, place):
     fill(place, ("common",), 30, content=png())
     fill(place, ("rare",), 10)
-    pipeline, _ = made(pipelines, "--path", place.path)
+    pipeline, _ = written_pipeline(pipelines, "--path", place.path)
     assert pipeline.promotion.floor > 30 / 40
     assert pipeline.training.min_new_samples <= 20
     assert pipeline.training.batch_size <= 8
@@ -103,7 +103,7 @@ def test_the_limits_follow_the_data(pipelines, place):
 
 def test_a_large_image_fits_its_topic(pipelines, place):
     fill(place, content=saved(Image.effect_noise((1100, 1000), 90).convert("RGB"), "PNG"), count=1)
-    pipeline, _ = made(pipelines, "--path", place.path)
+    pipeline, _ = written_pipeline(pipelines, "--path", place.path)
     largest = max(file.size for file in pipeline.source.open().files())
     assert pipeline.topics.max_record_bytes > largest > 1024 * 1024
 
@@ -111,7 +111,7 @@ def test_a_large_image_fits_its_topic(pipelines, place):
 @pytest.mark.parametrize("label", ['"quoted"\\', "naïve 花", "tab\tand\x7f", "#[x]"])
 def test_any_class_name_is_written_as_it_is(pipelines, place, label):
     fill(place, (label, "other"), 1)
-    pipeline, _ = made(pipelines, "--path", place.path)
+    pipeline, _ = written_pipeline(pipelines, "--path", place.path)
     assert set(pipeline.training.labels) == {label, "other"}
 
 
@@ -119,7 +119,7 @@ def test_images_that_are_not_whole_are_told(pipelines, place):
     fill(place)
     place.write("rose/broken.png", png()[:-20])
     place.write("rose/page.png", b"<!DOCTYPE html>")
-    _, said = made(pipelines, "--path", place.path)
+    _, said = written_pipeline(pipelines, "--path", place.path)
     assert "rose/broken.png: " in said
     assert "rose/page.png: " in said
 
@@ -135,7 +135,7 @@ def test_a_table_of_images(pipelines, place, ending, content_is):
     rows = [{"key": f"k{n}", "picture": cell(n), "kind": "ab"[n % 2]} for n in range(8)]
     place.write(f"table.{ending}", table(ending, rows))
     columns = ("--content", "picture", "--label", "kind", "--id", "key")
-    pipeline, _ = made(pipelines, "--source", "table", "--path", f"{place.path}/table.{ending}", *columns)
+    pipeline, _ = written_pipeline(pipelines, "--source", "table", "--path", f"{place.path}/table.{ending}", *columns)
     samples = pipeline.source.open().read(0, 8)
     assert pipeline.source.content_is == content_is
     assert [sample.id for sample in samples] == [row["key"] for row in rows]
@@ -155,7 +155,7 @@ def test_a_parquet_table_of_bytes_with_rows_without_label(pipelines, place):
         "--label",
         "kind",
     )
-    pipeline, said = made(pipelines, *arguments)
+    pipeline, said = written_pipeline(pipelines, *arguments)
     assert pipeline.source.content_is == "bytes"
     assert "1 rows have no label" in said
 
@@ -164,67 +164,67 @@ def test_a_parquet_table_of_bytes_with_rows_without_label(pipelines, place):
 def test_a_table_whose_columns_are_not_named_tells_them(pipelines, place, ending):
     place.write(f"t.{ending}", table(ending, [{"picture": "x", "kind": "y"}]))
     path = f"{place.path}/t.{ending}"
-    refused(pipelines, "--source", "table", "--path", path, names=("'picture', 'kind'", "--content", "--label"))
+    assert_refused(pipelines, "--source", "table", "--path", path, names=("'picture', 'kind'", "--content", "--label"))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[1", b"PAR1"])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_table_that_tells_no_columns_is_refused_all_the_same(pipelines, place, ending, content):
     place.write(f"t.{ending}", content)
-    refused(pipelines, "--source", "table", "--path", f"{place.path}/t.{ending}", names=("--content", "--label"))
+    assert_refused(pipelines, "--source", "table", "--path", f"{place.path}/t.{ending}", names=("--content", "--label"))
 
 
 def test_a_table_without_the_column_or_without_images_is_refused(pipelines, place):
     place.write("t.csv", table("csv", [{"text": "good", "kind": "a"}, {"text": "bad", "kind": "b"}]))
     arguments = ("--source", "table", "--path", f"{place.path}/t.csv", "--label", "kind", "--content")
-    refused(pipelines, *arguments, "picture", names=("'picture'", "'text', 'kind'"))
-    refused(pipelines, *arguments, "text", names=("'text'", "no JPEG or PNG or WEBP image"))
+    assert_refused(pipelines, *arguments, "picture", names=("'picture'", "'text', 'kind'"))
+    assert_refused(pipelines, *arguments, "text", names=("'text'", "no JPEG or PNG or WEBP image"))
 
 
 @pytest.mark.parametrize("name", ["Flowers", "9lives", "a.b", "../up", "a" * 64])
 def test_an_invalid_name_is_refused(pipelines, place, name):
     fill(place)
-    refused(pipelines, "--path", place.path, names=(name,), name=name)
+    assert_refused(pipelines, "--path", place.path, names=(name,), name=name)
 
 
 def test_a_file_that_is_there_is_never_overwritten(pipelines, place):
     fill(place)
     (pipelines / "flowers.toml").write_text("mine")
-    refused(pipelines, "--path", place.path, names=("flowers.toml", "another name"))
+    assert_refused(pipelines, "--path", place.path, names=("flowers.toml", "another name"))
     assert (pipelines / "flowers.toml").read_text() == "mine"
 
 
 def test_a_pipelines_folder_that_is_not_there_is_refused(pipelines, place):
     pipelines.rmdir()
-    refused(pipelines, "--path", place.path, names=(pipelines, "MILLRACE_PIPELINES"))
+    assert_refused(pipelines, "--path", place.path, names=(pipelines, "MILLRACE_PIPELINES"))
 
 
 def test_a_modality_without_a_network_is_refused(pipelines, place):
-    refused(pipelines, "--path", place.path, "--modality", "array", names=("array", "convnet", "include/models"))
+    assert_refused(pipelines, "--path", place.path, "--modality", "array", names=("array", "convnet", "include/models"))
 
 
 def test_data_that_no_pipeline_could_learn_from_are_refused(pipelines, place, tmp_path):
     path = ("--path", place.path)
-    refused(pipelines, *path, names=(place.path, "does not exist"))
+    assert_refused(pipelines, *path, names=(place.path, "does not exist"))
     place.folder.mkdir()
-    refused(pipelines, *path, names=(place.path, "holds no file"))
+    assert_refused(pipelines, *path, names=(place.path, "holds no file"))
     place.write("rose/a.txt")
-    refused(pipelines, *path, names=("no JPEG or PNG or WEBP image", "1 of .txt"))
+    assert_refused(pipelines, *path, names=("no JPEG or PNG or WEBP image", "1 of .txt"))
     place.write("rose/a.png", png())
-    refused(pipelines, *path, names=("'rose'", "add another class"))
+    assert_refused(pipelines, *path, names=("'rose'", "add another class"))
     place.write("b.png", png())
-    refused(pipelines, *path, names=("'b.png'", "name of its class"))
+    assert_refused(pipelines, *path, names=("'b.png'", "name of its class"))
     place.remove("b.png")
     place.write("tulip/a.jpg", saved(slope("RGB", 16, 12), "JPEG"))
-    refused(pipelines, *path, names=("1 of PNG, 1 of JPEG",))
-    refused(pipelines, "--path", f"{place.path}/rose/a.png", names=("--source table",))
-    refused(pipelines, *path, "--label", "kind", names=("--label", "--source table"))
+    assert_refused(pipelines, *path, names=("1 of PNG, 1 of JPEG",))
+    assert_refused(pipelines, "--path", f"{place.path}/rose/a.png", names=("--source table",))
+    assert_refused(pipelines, *path, "--label", "kind", names=("--label", "--source table"))
 
 
 def test_images_of_several_sizes_are_resized(pipelines, place):
     fill(place)
     fill(place, ("wide",), 7, content=png(width=32))
-    pipeline, said = made(pipelines, "--path", place.path)
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
     assert (pipeline.format.width, pipeline.format.height, pipeline.format.resize) == (12, 12, "crop")
     assert "2 sizes, 40 of 16x12, 7 of 32x12: the file says to resize and crop them to 12x12" in said
     takes_all(pipeline)
@@ -235,7 +235,7 @@ def test_photographs_are_resized_to_what_networks_take(pipelines, place):
     sideways[0x0112] = 6
     fill(place, ("cat",), 2, saved(slope("RGB", 1200, 900), "JPEG"), "jpg")
     fill(place, ("dog",), 2, saved(slope("RGB", 1200, 900), "JPEG", exif=sideways), "jpg")
-    pipeline, said = made(pipelines, "--path", place.path)
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
     assert pipeline.format.model_dump(exclude_none=True) == {
         "kind": "image.jpeg",
         "height": 224,
@@ -249,7 +249,7 @@ def test_photographs_are_resized_to_what_networks_take(pipelines, place):
 
 def test_large_images_of_one_size_are_resized_too(pipelines, place):
     fill(place, content=png(width=800, height=600), count=1)
-    pipeline, said = made(pipelines, "--path", place.path)
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
     assert (pipeline.format.width, pipeline.format.resize) == (224, "crop")
     assert "800x600 pixels, which a network takes long over" in said
 
@@ -266,7 +266,7 @@ def test_large_images_of_one_size_are_resized_too(pipelines, place):
 def test_images_of_several_modes_are_converted(pipelines, place, modes, channels, told):
     for label, mode in zip(("rose", "tulip"), modes, strict=True):
         fill(place, (label,), content=png(mode))
-    pipeline, said = made(pipelines, "--path", place.path)
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
     assert (pipeline.format.channels, pipeline.format.colours, pipeline.format.resize) == (channels, "convert", None)
     assert told in said
     takes_all(pipeline)
@@ -277,7 +277,7 @@ def test_a_folder_of_webp(pipelines, place):
     fill(place, ("tulip",), content=saved(slope("RGB", 16, 12), "WEBP", lossless=True), ending="webp")
     frames = {"save_all": True, "append_images": [slope("RGB", 16, 12).rotate(180)]}
     place.write("tulip/moving.webp", saved(slope("RGB", 16, 12), "WEBP", **frames))
-    pipeline, said = made(pipelines, "--path", place.path)
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
     assert pipeline.format.model_dump(exclude_none=True) == {
         "kind": "image.webp",
         "height": 12,
@@ -295,11 +295,11 @@ def takes_all(pipeline):
 
 def test_images_none_of_which_is_whole_are_refused(pipelines, place):
     fill(place, content=png()[:-20])
-    refused(pipelines, "--path", place.path, names=("None of the 40 images", "cut short"))
+    assert_refused(pipelines, "--path", place.path, names=("None of the 40 images", "cut short"))
 
 
 @pytest.mark.parametrize("source", ["folder", "table"])
 def test_a_storage_behind_a_connection_is_refused_with_the_way_to_go(pipelines, source):
     path = "s3://bucket/pictures"
     columns = ("--content", "picture", "--label", "kind") if source == "table" else ()
-    refused(pipelines, "--source", source, "--path", path, *columns, names=(path, "connection", "[source]"))
+    assert_refused(pipelines, "--source", source, "--path", path, *columns, names=(path, "connection", "[source]"))

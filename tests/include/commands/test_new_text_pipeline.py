@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from include.commands.text_survey import LONGEST
-from tests.support.command_line import made, refused
-from tests.support.folders import LocalPlace
+from tests.support.command_line import assert_refused, written_pipeline
+from tests.support.folders import LocalFolder
 from tests.support.tables import ENDINGS, table
 
 TEXTS = {"praise": "A good film, très bon.", "blame": "A bad film, 映画."}
@@ -15,7 +15,7 @@ TEXTS = {"praise": "A good film, très bon.", "blame": "A bad film, 映画."}
 
 @pytest.fixture
 def place(tmp_path):
-    return LocalPlace(tmp_path / "reviews")
+    return LocalFolder(tmp_path / "reviews")
 
 
 def fill(place, count=20, **more):
@@ -25,7 +25,7 @@ def fill(place, count=20, **more):
 
 
 def texts(pipelines, *arguments):
-    return made(pipelines, "--modality", "text", *arguments)
+    return written_pipeline(pipelines, "--modality", "text", *arguments)
 
 
 def test_a_folder_of_text_files_becomes_a_valid_pipeline(pipelines, place):
@@ -85,16 +85,16 @@ def test_texts_that_are_not_utf8_are_told(pipelines, place):
 def test_what_no_pipeline_could_learn_from_is_refused(pipelines, place):
     path = ("--modality", "text", "--path", place.path)
     place.write("praise/a.pdf")
-    refused(pipelines, *path, names=("no .txt file", "1 of .pdf"))
+    assert_refused(pipelines, *path, names=("no .txt file", "1 of .pdf"))
     place.write("praise/a.txt", b"\xff")
-    refused(pipelines, *path, names=("'praise'", "add another class"))
+    assert_refused(pipelines, *path, names=("'praise'", "add another class"))
     place.write("blame/a.txt", b"\xff")
-    refused(pipelines, *path, names=("None of the 2 texts", "UTF-8"))
+    assert_refused(pipelines, *path, names=("None of the 2 texts", "UTF-8"))
     place.write("b.txt", b"text")
-    refused(pipelines, *path, names=("'b.txt'", "name of its class"))
+    assert_refused(pipelines, *path, names=("'b.txt'", "name of its class"))
 
 
 def test_a_table_whose_columns_are_not_named_tells_them(pipelines, place):
     place.write("t.csv", table("csv", [{"words": "x", "kind": "y"}]))
     path = ("--modality", "text", "--source", "table", "--path", f"{place.path}/t.csv")
-    refused(pipelines, *path, names=("'words', 'kind'", "the texts with --content", "--label"))
+    assert_refused(pipelines, *path, names=("'words', 'kind'", "the texts with --content", "--label"))

@@ -30,7 +30,7 @@ from include.training.job import TrainingJob
 from include.training.loop import train
 from include.training.versioned import train_version
 from tests.support.corpus import saved
-from tests.support.folders import LocalPlace
+from tests.support.folders import LocalFolder
 from tests.support.tiny_pipelines import IDENTITY
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def as_people_have_them(image: Image.Image, random: np.random.Generator) -> Imag
     return image
 
 
-def write_pictures(place: LocalPlace) -> None:
+def write_pictures(place: LocalFolder) -> None:
     """PNG files that are all alike."""
     random = np.random.default_rng(SEED)
     for number in range(300):
@@ -69,7 +69,7 @@ def write_pictures(place: LocalPlace) -> None:
             place.write(f"{label}/{number}.png", saved(image, "png"), second=number)
 
 
-def write_any_pictures(place: LocalPlace) -> None:
+def write_any_pictures(place: LocalFolder) -> None:
     """WebP files of any size and colours."""
     random = np.random.default_rng(SEED)
     for number in range(300):
@@ -78,7 +78,7 @@ def write_any_pictures(place: LocalPlace) -> None:
             place.write(f"{label}/{number}.webp", saved(image, "webp"), second=number)
 
 
-def write_texts(place: LocalPlace) -> None:
+def write_texts(place: LocalFolder) -> None:
     """Reports of one kind of words with numbers among them."""
     random = np.random.default_rng(SEED)
     words = {"kitchen": ["salt", "oven", "stir", "bake", "taste"], "sky": ["cloud", "rain", "wind", "storm", "frost"]}
@@ -99,14 +99,14 @@ def write_texts(place: LocalPlace) -> None:
 def test_a_folder_becomes_predictions(
     kafka: KafkaConnection,
     modality: str,
-    write: Callable[[LocalPlace], None],
+    write: Callable[[LocalFolder], None],
     epochs: int | None,
     shown: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     new_name: Callable[[], str],
 ) -> None:
-    place = LocalPlace(tmp_path / "samples")
+    place = LocalFolder(tmp_path / "samples")
     write(place)
     monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
     name = new_name()
@@ -149,14 +149,14 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipelines").mkdir()
-    place, random = LocalPlace(tmp_path / "flowers"), np.random.default_rng(SEED)
+    place, random = LocalFolder(tmp_path / "flowers"), np.random.default_rng(SEED)
     rows = ["image,kind"]
     for number in range(300):
         for label in ("rose", "tulip"):
             name = f"{label}/{number}.png"
             place.write(name, saved(stripes(across=label == "rose", random=random), "png"), second=number)
             rows.append(f"flowers/{name},{label}")
-    LocalPlace(tmp_path).write("flowers.csv", "\n".join(rows).encode(), second=0)
+    LocalFolder(tmp_path).write("flowers.csv", "\n".join(rows).encode(), second=0)
     return tmp_path
 
 

@@ -19,8 +19,8 @@ from include.definition.files import load_pipeline
 from include.kafka.topics import ensure_topics
 from tests.support.assertions import assert_readable
 from tests.support.corpus import saved, slope
-from tests.support.producers import Plain, abort, commit, produce
-from tests.support.publishing import ask, no_sample, publish, request
+from tests.support.producers import Record, abort, commit, produce
+from tests.support.publishing import ask, bad_request, publish, request
 from tests.support.registry_server import USER, running_registry
 from tests.support.sounds import sound_file, tone
 from tests.support.tiny_pipelines import tiny_predictor
@@ -72,7 +72,7 @@ def shown(ran):
 
 
 def sample(value, label=b"a", schema=b"image.png/1", **more):
-    return Plain(value=value, headers=[("schema", schema), ("label", label)], **more)
+    return Record(value=value, headers=[("schema", schema), ("label", label)], **more)
 
 
 def test_the_newest_records_are_shown_with_all_that_they_have(kafka, new_file, peek):
@@ -102,7 +102,7 @@ def test_nothing_is_committed(kafka, new_file, peek):
 
 def test_an_image_is_saved_as_it_was(kafka, new_file, peek, tmp_path):
     pipeline = new_file("image")
-    produce(kafka, pipeline.requests_topic, [Plain(value=PNG), Plain(value=b"no image")])
+    produce(kafka, pipeline.requests_topic, [Record(value=PNG), Record(value=b"no image")])
     shown(peek(pipeline, "--topic", "requests", "--save", str(tmp_path / "new" / "folder")))
     saved_files = list((tmp_path / "new" / "folder").iterdir())
     assert [file.name for file in saved_files] == [f"{pipeline.requests_topic}-0-0.png"]
@@ -134,9 +134,9 @@ def test_arrays_are_reckoned_and_text_is_read(kafka, new_file, peek, format_name
         (sample(saved(slope("RGB", 8, 8), "PNG")), "wrong-size: The image has 8x8 pixels, the format 16x12."),
         (sample(None), "empty: "),
         (sample(PNG, schema=b"image.png/9"), "wrong-schema: "),
-        (Plain(value=PNG), "no-schema: "),
+        (Record(value=PNG), "no-schema: "),
         (sample(PNG, label=b"z"), "unknown-label: label 'z'"),
-        (Plain(value=PNG, headers=[("schema", b"image.png/1")]), "no-label: "),
+        (Record(value=PNG, headers=[("schema", b"image.png/1")]), "no-label: "),
         (sample(PNG, label=b"x" * 2000), "header-too-long: "),
     ],
 )
@@ -157,7 +157,7 @@ def test_headers_that_cannot_be_read_end_nothing(kafka, new_file, peek):
 def test_hostile_bytes_reach_the_terminal_escaped(kafka, new_file, peek):
     pipeline = new_file("text")
     hostile = "\x1b]0;title\x07\x1b[2J\r\u202egnorw\x9b31m[bold]markup[/bold]\ud800".encode("utf-8", "surrogatepass")
-    record = Plain(value=hostile, key=hostile, headers=[(hostile.decode("utf-8", "ignore"), hostile)])
+    record = Record(value=hostile, key=hostile, headers=[(hostile.decode("utf-8", "ignore"), hostile)])
     produce(kafka, pipeline.requests_topic, [record])
     said = peek(pipeline, "--topic", "requests").output
     assert not {c for c in said if not c.isprintable()} - {"\n"}
@@ -167,7 +167,7 @@ def test_hostile_bytes_reach_the_terminal_escaped(kafka, new_file, peek):
 
 def test_predictions_and_dead_letters(kafka, new_file, peek):
     pipeline = new_file("array")
-    publish(kafka, pipeline, ask(kafka, pipeline, request(1), no_sample(2)), tiny_predictor())
+    publish(kafka, pipeline, ask(kafka, pipeline, request(1), bad_request(2)), tiny_predictor())
     said = shown(peek(pipeline, "--topic", "predictions"))
     assert '"id": "number-0001"' in said
     assert "model = tiny/7" in said
@@ -179,7 +179,7 @@ def test_predictions_and_dead_letters(kafka, new_file, peek):
 
 def test_a_prediction_that_is_no_json_is_told(kafka, new_file, peek):
     pipeline = new_file("array")
-    produce(kafka, pipeline.predictions_topic, [Plain(value=b"[" * 100_000), Plain(value=b"[1]")])
+    produce(kafka, pipeline.predictions_topic, [Record(value=b"[" * 100_000), Record(value=b"[1]")])
     said = shown(peek(pipeline, "--topic", "predictions"))
     assert "wrong invalid-json: " in said
     assert "wrong wrong-type: " in said
@@ -319,7 +319,7 @@ def test_a_schema_registry_is_found_by_its_variable(kafka, new_topic, new_name, 
         monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", json.dumps(told))
         registry = SchemaRegistryClient(dict(find_registry("schemas").settings))
         value = AvroSerializer(registry, schema)({"says": "hello"}, SerializationContext(topic, MessageField.VALUE))
-        produce(kafka, topic, [Plain(value, None), Plain(b"no wire", None)])
+        produce(kafka, topic, [Record(value, None), Record(b"no wire", None)])
 
         said = shown(peek(load_pipeline(name), "--topic", "samples"))
 
@@ -349,7 +349,7 @@ def test_records_of_others_are_shown_as_the_pipeline_reads_them(
         '[prediction]\nschedule = "0 * * * *"\n'
     )
     good, bad = {"says": "good evening", "number": 17, "class": "b"}, {"number": 18, "class": "b"}
-    produce(kafka, topic, [Plain(json.dumps(value).encode(), None) for value in (good, bad)])
+    produce(kafka, topic, [Record(json.dumps(value).encode(), None) for value in (good, bad)])
 
     said = shown(peek(load_pipeline(name)))
 

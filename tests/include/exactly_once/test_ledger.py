@@ -14,7 +14,7 @@ from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import ReaderStalled, TopicMissing
 from include.kafka.topics import TopicSpec, ensure_topics
 from tests.support.assertions import assert_readable
-from tests.support.producers import Plain, abort, commit, open_transaction, produce, produce_in
+from tests.support.producers import Record, abort, commit, open_transaction, produce, produce_in
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def record(kafka, key, *entries):
 
 
 def plain(key, value):
-    return Plain(key=key.encode(), value=value)
+    return Record(key=key.encode(), value=value)
 
 
 def test_the_last_entry_of_a_key_counts(kafka, own_ledger):

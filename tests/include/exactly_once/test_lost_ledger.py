@@ -9,12 +9,12 @@ from include.exactly_once.lost_ledger import refuse_lost_ledger, refuse_new_ledg
 from include.kafka.errors import LedgerLost
 from include.kafka.topics import ensure_topics
 from tests.support.assertions import assert_readable
-from tests.support.producers import Plain, abort, commit
+from tests.support.producers import Record, abort, commit
 
 
 def test_published_records_without_an_entry_are_a_lost_ledger(kafka, new_topic):
     empty, published = new_topic(), new_topic()
-    commit(kafka, published, [Plain()])
+    commit(kafka, published, [Record()])
 
     with pytest.raises(LedgerLost) as refusal:
         refuse_lost_ledger(kafka, "asked", [empty, published])
@@ -25,7 +25,7 @@ def test_published_records_without_an_entry_are_a_lost_ledger(kafka, new_topic):
 def test_a_pipeline_that_has_published_nothing_is_new(kafka, new_topic, new_name):
     """An attempt that was killed in its first transaction has left records that nobody was ever shown."""
     killed = new_topic()
-    abort(kafka, killed, [Plain()])
+    abort(kafka, killed, [Record()])
 
     refuse_lost_ledger(kafka, "asked", [killed, new_name()])
 
@@ -33,6 +33,6 @@ def test_a_pipeline_that_has_published_nothing_is_new(kafka, new_topic, new_name
 def test_where_there_is_a_ledger_nobody_is_refused_to_make_one(kafka, new_topic):
     ensure_topics(kafka, [ledger_topic()])
     published = new_topic()
-    commit(kafka, published, [Plain()])
+    commit(kafka, published, [Record()])
 
     refuse_new_ledger(kafka, [published])

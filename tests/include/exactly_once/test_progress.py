@@ -19,7 +19,7 @@ from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import ensure_topics
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
-from tests.support.producers import Plain, abort, commit, produce
+from tests.support.producers import Record, abort, commit, produce
 
 ITEM = OffsetRange("shoes", "id-of-shoes", 2, 10, 20)
 
@@ -59,8 +59,8 @@ def test_the_leader_epoch_is_kept_where_it_is_known():
 def ranges(kafka, new_topic):
     topic = new_topic(partitions=3)
     ensure_topics(kafka, [ledger_topic()])
-    produce(kafka, topic, [Plain()] * 4, partition=0)
-    produce(kafka, topic, [Plain()] * 2, partition=2)
+    produce(kafka, topic, [Record()] * 4, partition=0)
+    produce(kafka, topic, [Record()] * 2, partition=2)
     return freeze_ranges(kafka, topic)
 
 
@@ -75,7 +75,7 @@ def test_a_log_that_ends_before_the_position_is_refused(kafka, ranges):
 
 
 def test_a_position_that_a_later_run_has_reached_is_no_loss(kafka, ranges):
-    produce(kafka, ranges[0].topic, [Plain()] * 3)
+    produce(kafka, ranges[0].topic, [Record()] * 3)
 
     refuse_truncated(kafka, ranges[0], progress_entry(ranges[0], ranges[0].end + 3, "a later run"))
 
@@ -102,9 +102,9 @@ def test_progress_of_another_step_or_environment_is_another(kafka, new_name, ran
 
 def test_records_are_counted_and_not_offsets(kafka, new_topic):
     topic = new_topic()
-    commit(kafka, topic, [Plain()] * 3)
-    abort(kafka, topic, [Plain()] * 50)
-    commit(kafka, topic, [Plain()] * 4)
+    commit(kafka, topic, [Record()] * 3)
+    abort(kafka, topic, [Record()] * 50)
+    commit(kafka, topic, [Record()] * 4)
     committed_records(kafka, topic)
     item = freeze_ranges(kafka, topic)[0]
     assert item.offsets == 3 + 1 + 50 + 1 + 4 + 1
@@ -114,7 +114,7 @@ def test_records_are_counted_and_not_offsets(kafka, new_topic):
 
 def test_counting_ends_when_there_are_enough(kafka, new_topic):
     topic = new_topic(partitions=2)
-    produce(kafka, topic, [Plain()] * 10, partition=0)
+    produce(kafka, topic, [Record()] * 10, partition=0)
     first, _ = freeze_ranges(kafka, topic)
     never_ends = OffsetRange(topic, first.topic_id, 1, 0, 10)
 

@@ -17,7 +17,7 @@ from include.kafka.headers import OutgoingRecord
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.local.broker import running_cluster
 from tests.support.assertions import assert_readable
-from tests.support.consumers import committed_records, written
+from tests.support.consumers import committed_records, log_ends
 from tests.support.producers import NOW_MS
 
 
@@ -92,7 +92,7 @@ def test_an_exception_in_the_block_takes_back_what_lies_in_the_log(kafka, new_to
         fail(writer, OutgoingRecord(topic, None, b"value"))
 
     assert values(kafka, topic) == []
-    assert written(kafka, topic, [0]) == {0: 2}, "the record and the marker that takes it back"
+    assert log_ends(kafka, topic, [0]) == {0: 2}, "the record and its abort marker"
 
 
 def test_a_writer_commits_again_after_an_abort(kafka, new_topic):
@@ -179,7 +179,7 @@ def test_an_oversize_record_is_refused_before_it_is_sent(kafka, new_topic):
             writer.check_size(record)
 
     assert_readable(refusal.value, topic, "number 17", f"{record.size_bound} bytes", "2000 bytes", "max.message.bytes")
-    assert written(kafka, topic, [0]) == {}
+    assert log_ends(kafka, topic, [0]) == {}
 
 
 def test_an_oversize_key_is_not_told_in_full(kafka, new_topic):

@@ -20,8 +20,8 @@ from include.prediction.json_record import prediction_value
 from include.prediction.read import read_predictions
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
-from tests.support.attempts import _shared_workers, export_job, kill_at
-from tests.support.producers import NOW_MS, Plain, abort, commit, produce
+from tests.support.attempts import export_job, kill_at, session_workers
+from tests.support.producers import NOW_MS, Record, abort, commit, produce
 from tests.support.s3 import answering
 from tests.support.tiny_pipelines import IDENTITY, sample_id
 
@@ -35,7 +35,7 @@ ANSWER = {"label": "a", "score": 0.5}
 
 def publish(kafka, pipeline, numbers, *, write=commit, days_ago=0, partition=0, answer=ANSWER):
     records = [
-        Plain(
+        Record(
             value=prediction_value(sample_id(number), answer, IDENTITY, Address("requests", 0, number), NOW_MS),
             timestamp_ms=NOW_MS - days_ago * DAY_MS,
         )
@@ -141,7 +141,7 @@ def test_files_can_be_read_as_one_though_no_sample_of_the_first_has_a_label(kafk
 def test_what_is_no_prediction_is_counted_and_passed_over(kafka, new_pipeline, place, folder):
     pipeline = new_pipeline()
     publish(kafka, pipeline, [0])
-    produce(kafka, pipeline.predictions_topic, [Plain(value=b"{}")])
+    produce(kafka, pipeline.predictions_topic, [Record(value=b"{}")])
     publish(kafka, pipeline, [1])
 
     done = export(kafka, pipeline, place)
@@ -183,7 +183,7 @@ def read_nothing_else(folder):
 def test_of_two_at_once_the_first_gives_up_and_each_row_is_there_once(kafka, new_pipeline, place, folder, point):
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(25))
-    first = _shared_workers().start(export_job(kafka, pipeline, folder, rows=10), halt=(point, 1))
+    first = session_workers().start(export_job(kafka, pipeline, folder, rows=10), halt=(point, 1))
     assert first.reaches("halted")
     publish(kafka, pipeline, range(25, 40))
 

@@ -17,7 +17,7 @@ from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecre
 from include.kafka.ranges import freeze_ranges
 from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
-from tests.support.producers import Plain, open_transaction, produce, produce_in
+from tests.support.producers import Record, open_transaction, produce, produce_in
 
 LABELS = ("a", "b", "c")
 CODEC = RawCodec(shape=(2,), dtype="int32")
@@ -31,7 +31,7 @@ SEEDS = [1, 2, 3]
 def record(number, **changed):
     """Sample `number`: it is its own content, and its label is its remainder."""
     headers = {"schema": CODEC.schema_name, "label": LABELS[number % 3], **changed.pop("headers", {})}
-    plain = Plain(
+    plain = Record(
         key=f"sample-{number}".encode(),
         value=CODEC.encode(np.array([number, -number], np.int32)),
         headers=[(name, content.encode()) for name, content in headers.items() if content is not None],

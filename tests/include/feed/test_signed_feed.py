@@ -16,7 +16,7 @@ from include.feed.split import Split
 from include.kafka.ranges import freeze_ranges
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.reading import records
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signed, with_header
 
 CODEC = RawCodec(shape=(2,), dtype="int32")
@@ -24,7 +24,7 @@ LABELS = ("a", "b", "c")
 
 
 def sample(number):
-    return Plain(
+    return Record(
         key=f"sample-{number}".encode(),
         value=CODEC.encode(np.array([number, -number], np.int32)),
         headers=[("schema", CODEC.schema_name.encode()), ("label", LABELS[number % 3].encode())],

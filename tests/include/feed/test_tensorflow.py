@@ -15,7 +15,7 @@ from include.feed.feed import Feed
 from include.feed.manifest import Manifest
 from include.feed.split import Split
 from include.kafka.ranges import freeze_ranges
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -27,9 +27,9 @@ CODEC = RawCodec(shape=(2,), dtype="float32")
 SAMPLES = 500
 
 
-def record(number: int, label: str) -> Plain:
+def record(number: int, label: str) -> Record:
     value = CODEC.encode(np.array([number, -number], np.float32))
-    return Plain(
+    return Record(
         key=b"%d" % number, value=value, headers=[("schema", CODEC.schema_name.encode()), ("label", label.encode())]
     )
 

@@ -27,8 +27,8 @@ from include.kafka.errors import BrokerUnavailable, TopicMissing
 from include.kafka.signing import InvalidSigningKeys
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
-from tests.support.consumers import committed_records, written
-from tests.support.producers import NOW_MS, Plain
+from tests.support.consumers import committed_records, log_ends
+from tests.support.producers import NOW_MS, Record
 from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.signed_records import KEYS, signature
 from tests.support.tiny_pipelines import SCHEMA, Numbers, letter, numbers, sample_id, tiny_pipeline
@@ -96,7 +96,7 @@ def test_records_are_signed_where_they_have_to_be(kafka, new_pipeline):
     assert samples
     assert requests
     for record in samples + requests:
-        plain = Plain(record.value(), record.key(), record.headers())
+        plain = Record(record.value(), record.key(), record.headers())
         assert record.headers()[-1] == ("signature", signature(plain))
 
 
@@ -242,7 +242,7 @@ def test_a_batch_survives_a_kill(kafka, new_pipeline, point, transaction):
     """The first transaction fixes the range, each one after it sends a chunk."""
     pipeline = new_pipeline()
     kill_at(point, transaction, ingest_job(kafka, pipeline, "2026-01-01", records=40, chunk=30))
-    lost = sum(sum(written(kafka, topic, [0]).values()) for topic in (pipeline.samples_topic, pipeline.requests_topic))
+    lost = sum(sum(log_ends(kafka, topic, [0]).values()) for topic in (pipeline.samples_topic, pipeline.requests_topic))
     if transaction > 1 and point != "before begin":
         assert lost >= 30, "the killed attempt's records lie in the log"
 

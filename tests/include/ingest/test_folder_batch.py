@@ -12,7 +12,7 @@ from tests.support.attempts import ingest_job, kill_at
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved as image_file
 from tests.support.corpus import slope
-from tests.support.folders import LocalPlace
+from tests.support.folders import LocalFolder
 
 WIDTH, HEIGHT = 24, 16
 FORMAT = {"kind": "image.jpeg", "height": HEIGHT, "width": WIDTH, "channels": 3}
@@ -26,7 +26,7 @@ def jpeg(number):
 @pytest.fixture
 def pictures(tmp_path):
     """Thirty pictures of three classes, in the order of their numbers."""
-    place = LocalPlace(tmp_path / "pictures")
+    place = LocalFolder(tmp_path / "pictures")
     for number in range(30):
         place.write(f"{'abc'[number % 3]}/{number:02}.jpg", jpeg(number), second=number)
     return place

@@ -7,7 +7,7 @@ import pytest
 from include.ingest.batch import ingest_batch
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
-from tests.support.folders import LocalPlace
+from tests.support.folders import LocalFolder
 from tests.support.sounds import RATE, sound_file, tone
 
 SOUND = {"sample_rate": RATE, "seconds": 0.05}
@@ -22,7 +22,7 @@ FILES = {
 @pytest.mark.parametrize("ending", FILES)
 def test_files_are_sent_as_they_are_with_their_folders_as_labels(kafka, new_pipeline, tmp_path, ending):
     content, codec = FILES[ending]
-    place = LocalPlace(tmp_path / "set")
+    place = LocalFolder(tmp_path / "set")
     for label in "ab":
         place.write(f"{label}/one.{ending}", content)
     source = {"kind": "folder", "path": place.path}

@@ -10,7 +10,7 @@ from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
-from tests.support.folders import LocalPlace
+from tests.support.folders import LocalFolder
 from tests.support.tables import ENDINGS, table
 
 ROWS = [{"key": f"row-{number:02}", "letter": "abc"[number % 3], "text": f"text {number}"} for number in range(30)]
@@ -19,7 +19,7 @@ TEXT = {"kind": "text.utf8", "length": 10}
 
 @pytest.fixture
 def place(tmp_path):
-    return LocalPlace(tmp_path / "tables")
+    return LocalFolder(tmp_path / "tables")
 
 
 @pytest.fixture

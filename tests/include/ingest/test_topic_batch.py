@@ -12,7 +12,7 @@ from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
 from tests.support.consumers import committed_records
-from tests.support.producers import Plain, abort, commit, produce
+from tests.support.producers import Record, abort, commit, produce
 
 LABELS = ["a", "b", "c"]
 
@@ -20,7 +20,7 @@ LABELS = ["a", "b", "c"]
 def fill(kafka, topic, numbers, *, write=commit, partition=0):
     """Records as another application writes them, with keys of its own."""
     records = [
-        Plain(f"text {number}".encode(), b"some key", [("label", LABELS[number % 3].encode()), ("theirs", b"x")])
+        Record(f"text {number}".encode(), b"some key", [("label", LABELS[number % 3].encode()), ("theirs", b"x")])
         for number in numbers
     ]
     write(kafka, topic, records, partition=partition)
@@ -118,10 +118,10 @@ def test_a_killed_batch_is_sent_once_though_the_topic_has_grown(kafka, new_topic
 def test_records_that_are_no_samples_are_left_out_and_counted(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline(labels=LABELS)
     unfit = [
-        Plain(value=None),
-        Plain(b"a text that is longer than the twenty characters"),
-        Plain(headers=[("label", b"\xff")]),
-        Plain(headers=[("label", b"unheard of")]),
+        Record(value=None),
+        Record(b"a text that is longer than the twenty characters"),
+        Record(headers=[("label", b"\xff")]),
+        Record(headers=[("label", b"unheard of")]),
     ]
     fill(kafka, pipeline.source.topic, [0])
     produce(kafka, pipeline.source.topic, unfit)
@@ -134,7 +134,7 @@ def test_records_that_are_no_samples_are_left_out_and_counted(kafka, new_topic_p
 
 def test_label_and_group_have_headers_of_any_name(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline(label_header="class", group_header="speaker")
-    produce(kafka, pipeline.source.topic, [Plain(headers=[("class", b"b"), ("speaker", b"Ada")])])
+    produce(kafka, pipeline.source.topic, [Record(headers=[("class", b"b"), ("speaker", b"Ada")])])
 
     source = pipeline.source.through(reader(kafka, pipeline))
 

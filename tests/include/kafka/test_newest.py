@@ -7,7 +7,7 @@ import pytest
 from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import freeze_ranges
 from tests.support.administrator import delete_records
-from tests.support.producers import NOW_MS, Plain, abort, commit, numbered, open_transaction, produce, produce_in
+from tests.support.producers import NOW_MS, Record, abort, commit, numbered, open_transaction, produce, produce_in
 
 
 def newest(kafka, topic, number, **arguments):
@@ -27,7 +27,7 @@ def test_partitions_are_put_together_by_time(kafka, new_topic):
     topic = new_topic(3)
     for partition in (0, 1):
         numbers = range(partition, 9, 2)
-        records = [Plain(value=str(number).encode(), timestamp_ms=NOW_MS + number) for number in numbers]
+        records = [Record(value=str(number).encode(), timestamp_ms=NOW_MS + number) for number in numbers]
         produce(kafka, topic, records, partition=partition)
     assert newest(kafka, topic, 5) == ([8, 7, 6, 5, 4], True)
 
@@ -61,7 +61,7 @@ def test_the_limit_of_offsets_ends_the_way_back_and_is_told(kafka, new_topic):
 def test_the_limit_of_bytes_leaves_what_is_newest(kafka, new_topic):
     topic = new_topic()
     values = [*("0" * 4000 + str(number) for number in range(1, 9)), "9"]
-    produce(kafka, topic, [Plain(value=value.encode()) for value in values])
+    produce(kafka, topic, [Record(value=value.encode()) for value in values])
     assert newest(kafka, topic, 9, limits=Limits(offsets=100, size=12_000)) == ([9, 8], False)
 
 

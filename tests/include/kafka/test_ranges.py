@@ -15,13 +15,13 @@ from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, f
 from include.kafka.topics import describe_topic
 from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
-from tests.support.producers import Plain, commit, open_transaction, produce, produce_in
+from tests.support.producers import Record, commit, open_transaction, produce, produce_in
 
 
 def test_every_partition_is_frozen_from_its_first_record_to_its_end(kafka, new_topic):
     topic = new_topic(partitions=3)
-    produce(kafka, topic, [Plain()] * 5, partition=0)
-    produce(kafka, topic, [Plain()] * 2, partition=2)
+    produce(kafka, topic, [Record()] * 5, partition=0)
+    produce(kafka, topic, [Record()] * 2, partition=2)
     topic_id = describe_topic(kafka, topic).topic_id
 
     assert freeze_ranges(kafka, topic) == [
@@ -33,11 +33,11 @@ def test_every_partition_is_frozen_from_its_first_record_to_its_end(kafka, new_t
 
 def test_an_open_transaction_holds_the_end_back(kafka, new_topic):
     topic = new_topic()
-    produce(kafka, topic, [Plain()] * 3)
+    produce(kafka, topic, [Record()] * 3)
 
     with open_transaction(kafka, topic) as producer:
-        produce_in(producer, topic, [Plain()] * 4)
-        produce(kafka, topic, [Plain()])
+        produce_in(producer, topic, [Record()] * 4)
+        produce(kafka, topic, [Record()])
 
         assert freeze_ranges(kafka, topic, settle_s=0)[0].end == 3
         assert available_offsets(kafka, topic, [0], committed=False) == {0: (0, 8)}
@@ -48,7 +48,7 @@ def test_a_freeze_waits_for_what_is_being_decided(kafka, new_topic):
     topic = new_topic(partitions=2)
 
     with ThreadPoolExecutor(1) as thread, open_transaction(kafka, topic) as producer:
-        produce_in(producer, topic, [Plain()] * 3, partition=1)
+        produce_in(producer, topic, [Record()] * 3, partition=1)
         freezing = thread.submit(freeze_ranges, kafka, topic, settle_s=20)
         with pytest.raises(StillRunning):
             freezing.result(timeout=0.5)
@@ -66,9 +66,9 @@ def test_ranges_of_a_missing_topic_are_refused(kafka, new_name):
 
 def test_ranges_that_are_whole_pass(kafka, new_topic):
     topic = new_topic(partitions=2)
-    produce(kafka, topic, [Plain()] * 5)
+    produce(kafka, topic, [Record()] * 5)
     ranges = freeze_ranges(kafka, topic)
-    produce(kafka, topic, [Plain()] * 5)
+    produce(kafka, topic, [Record()] * 5)
 
     check_ranges(kafka, ranges)
 
@@ -79,7 +79,7 @@ def test_no_ranges_pass(kafka):
 
 def test_a_range_that_retention_has_cut_is_refused(kafka, new_topic):
     topic = new_topic()
-    produce(kafka, topic, [Plain()] * 5)
+    produce(kafka, topic, [Record()] * 5)
     ranges = freeze_ranges(kafka, topic)
     delete_records(kafka, topic, 1)
 
@@ -91,7 +91,7 @@ def test_a_range_that_retention_has_cut_is_refused(kafka, new_topic):
 
 def test_a_log_that_is_shorter_than_it_was_is_refused(kafka, new_topic):
     topic = new_topic()
-    commit(kafka, topic, [Plain()] * 2)
+    commit(kafka, topic, [Record()] * 2)
     item = freeze_ranges(kafka, topic)[0]
 
     with pytest.raises(LogTruncated) as refusal:
@@ -103,7 +103,7 @@ def test_a_log_that_is_shorter_than_it_was_is_refused(kafka, new_topic):
 def test_an_answer_without_an_offset_is_asked_for_again(kafka, new_topic, monkeypatch):
     """Taken as it is, -1001 would be a log that has lost its tail."""
     topic = new_topic()
-    commit(kafka, topic, [Plain(value=b"x")])
+    commit(kafka, topic, [Record(value=b"x")])
     asked = []
     listing = AdminClient.list_offsets
 
@@ -124,10 +124,10 @@ def test_an_answer_without_an_offset_is_asked_for_again(kafka, new_topic, monkey
 
 def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):
     topic = new_topic()
-    produce(kafka, topic, [Plain()] * 5)
+    produce(kafka, topic, [Record()] * 5)
     ranges = freeze_ranges(kafka, topic)
     recreate_topic(kafka, topic)
-    produce(kafka, topic, [Plain()] * 5)
+    produce(kafka, topic, [Record()] * 5)
 
     with pytest.raises(TopicRecreated) as refusal:
         check_ranges(kafka, ranges)

@@ -15,7 +15,7 @@ from include.kafka.reader import read_range, read_ranges
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
-from tests.support.producers import NOW_MS, Plain, abort, commit, numbered, open_transaction, produce, produce_in
+from tests.support.producers import NOW_MS, Record, abort, commit, numbered, open_transaction, produce, produce_in
 
 
 def read(kafka, wanted, **arguments):
@@ -106,10 +106,10 @@ def compacted(kafka, broker, new_topic):
     with AdminClient(dict(kafka.settings)) as admin:
         admin.incremental_alter_configs([node])[node].result(10)
     topic = new_topic(cleanup_policy="compact", min_cleanable_dirty_ratio="0.0", segment_ms=1)
-    kept = [Plain(str(number).encode(), str(number % 3).encode(), timestamp_ms=NOW_MS) for number in range(30)]
+    kept = [Record(str(number).encode(), str(number % 3).encode(), timestamp_ms=NOW_MS) for number in range(30)]
     produce(kafka, topic, kept)
     # A segment is rolled by its records' timestamps, and two calls can fall into one millisecond.
-    produce(kafka, topic, [Plain(b"30", b"roll", timestamp_ms=NOW_MS + 1000)])
+    produce(kafka, topic, [Record(b"30", b"roll", timestamp_ms=NOW_MS + 1000)])
     deadline = time.monotonic() + 30
     pause = threading.Event()
     while (left := [record.offset() for record in committed_records(kafka, topic)])[0] == 0:

@@ -10,12 +10,12 @@ from confluent_kafka import Message
 from include.kafka.connection import KafkaConnection
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from tests.support.assertions import assert_readable
-from tests.support.producers import Plain
+from tests.support.producers import Record
 from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
 
-SAMPLE = Plain(b"value", b"id-1", [("schema", b"tensor.raw/1"), ("label", b"a"), ("group", b"voice-1")])
-REQUEST = Plain(b"value", b"id-1", [("schema", b"tensor.raw/1")])
-BARE = Plain(None, None)
+SAMPLE = Record(b"value", b"id-1", [("schema", b"tensor.raw/1"), ("label", b"a"), ("group", b"voice-1")])
+REQUEST = Record(b"value", b"id-1", [("schema", b"tensor.raw/1")])
+BARE = Record(None, None)
 
 
 def message(plain):

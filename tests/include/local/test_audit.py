@@ -12,7 +12,7 @@ from include.kafka.headers import Address
 from include.local.audit import audit, end_offsets
 from include.local.errors import StackError
 from include.prediction.json_record import prediction_value
-from tests.support.producers import Plain, abort, commit
+from tests.support.producers import Record, abort, commit
 from tests.support.tiny_pipelines import IDENTITY, tiny_pipeline
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ REQUESTS = 5
 def asked(kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline]) -> Pipeline:
     """A pipeline with five requests, at offsets 0 to 4 of partition 0."""
     pipeline = new_pipeline()
-    commit(kafka, pipeline.requests_topic, [Plain(key=f"r{number}".encode()) for number in range(REQUESTS)])
+    commit(kafka, pipeline.requests_topic, [Record(key=f"r{number}".encode()) for number in range(REQUESTS)])
     return pipeline
 
 
-def prediction(pipeline: Pipeline, offset: int) -> Plain:
+def prediction(pipeline: Pipeline, offset: int) -> Record:
     address = Address(pipeline.requests_topic, 0, offset)
-    return Plain(prediction_value(f"r{offset}", {"label": "a", "score": 0.9}, IDENTITY, address, 0))
+    return Record(prediction_value(f"r{offset}", {"label": "a", "score": 0.9}, IDENTITY, address, 0))
 
 
-def dead_letter(pipeline: Pipeline, offset: int) -> Plain:
-    return Plain(headers=[(ADDRESS, str(Address(pipeline.requests_topic, 0, offset)).encode())])
+def dead_letter(pipeline: Pipeline, offset: int) -> Record:
+    return Record(headers=[(ADDRESS, str(Address(pipeline.requests_topic, 0, offset)).encode())])
 
 
 def look(kafka: KafkaConnection, pipeline: Pipeline) -> Audit:
@@ -92,10 +92,10 @@ def test_aborted_predictions_do_not_count(kafka, asked):
 
 
 def test_only_records_beyond_the_given_offsets_are_new(kafka, asked):
-    commit(kafka, asked.samples_topic, [Plain()] * 3)
+    commit(kafka, asked.samples_topic, [Record()] * 3)
     predict(kafka, asked, [0, 1])
     since = end_offsets(kafka.bootstrap_servers, asked)
-    commit(kafka, asked.samples_topic, [Plain()] * 2)
+    commit(kafka, asked.samples_topic, [Record()] * 2)
     predict(kafka, asked, [2, 3, 4])
     found = audit(kafka.bootstrap_servers, asked, since)
     assert (found.samples, found.new_samples) == (5, 2)

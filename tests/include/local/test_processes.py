@@ -15,7 +15,7 @@ from include.local.errors import StackError
 from include.local.processes import end_all, find, has_ended, mark, survivors
 from include.local.stack_file import ProcessMark
 from include.storage.state import PROJECT_ROOT
-from tests.support.processes import ended, wait_for
+from tests.support.processes import is_gone, wait_for
 
 # A parent whose child renames itself and leaves the process group, as Airflow's tasks do, and then says its pid.
 FAMILY = """
@@ -85,7 +85,7 @@ def test_a_process_of_the_session_is_found_when_its_parent_is_gone():
     with running_family() as (parent, child):
         marks = [marked(parent), marked(child)]
         parent.kill()
-        wait_for(lambda: ended(parent.pid), "the parent's end")
+        wait_for(lambda: is_gone(parent.pid), "the parent's end")
         assert pids(survivors(marks)) == {child.pid}
 
 
@@ -93,8 +93,8 @@ def test_everything_found_is_ended():
     with running_family() as (parent, child):
         marks = [marked(parent)]
         assert end_all(lambda: survivors(marks)) == 2
-        assert ended(parent.pid)
-        assert ended(child.pid)
+        assert is_gone(parent.pid)
+        assert is_gone(child.pid)
 
 
 def test_a_later_process_with_the_same_pid_is_a_stranger():

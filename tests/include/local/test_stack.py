@@ -25,7 +25,7 @@ from include.local.stack_file import StackRecord
 from include.storage.state import PROJECT_ROOT
 from tests.support.assertions import assert_readable
 from tests.support.listening import listening
-from tests.support.processes import ended, wait_for
+from tests.support.processes import is_gone, wait_for
 
 OWNER = """
 import sys, threading
@@ -57,7 +57,7 @@ def ports_of(record: StackRecord) -> list[int]:
 
 def assert_all_ended(record: StackRecord) -> None:
     wait_for(
-        lambda: all(ended(marked.pid) for marked in (record.supervisor, *record.processes)),
+        lambda: all(is_gone(marked.pid) for marked in (record.supervisor, *record.processes)),
         "the end of every process of the stack",
         timeout_s=60,
     )

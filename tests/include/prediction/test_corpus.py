@@ -28,7 +28,7 @@ from tests.support.corpus import (
     WHOLE_NPY,
     WHOLE_PNG,
 )
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.producers import NOW_MS, Record, produce
 from tests.support.publishing import dead_letters, headers_of, predictions, publish, request
 from tests.support.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_WAV
 from tests.support.tiny_pipelines import SCHEMA
@@ -70,7 +70,7 @@ def test_every_bad_value_becomes_a_dead_letter_for_its_reason(kafka, new_pipelin
     bad_values = [bad for bad in BAD_VALUES if bad.format == settings]
     assert bad_values
     pipeline = new_pipeline(format=settings, prediction=NO_LIMITS)
-    whole = Plain(good, key=b"good", headers=[("schema", pipeline.format.schema_name.encode())])
+    whole = Record(good, key=b"good", headers=[("schema", pipeline.format.schema_name.encode())])
     requests = [each for bad in bad_values for each in (whole, replace(whole, key=bad.name.encode(), value=bad.value))]
     produce(kafka, pipeline.requests_topic, requests)
 

@@ -18,8 +18,8 @@ from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, predict_job
 from tests.support.publishing import (
     ask,
+    bad_request,
     dead_letters,
-    no_sample,
     position_of,
     predicted_ids,
     predictions,
@@ -65,7 +65,7 @@ def ranges(kafka, pipeline):
     """The requests of all partitions; the third of each is no sample."""
     for partition in range(PARTITIONS):
         numbers = range(partition * REQUESTS, (partition + 1) * REQUESTS)
-        requests = [no_sample(number) if number % REQUESTS == 2 else request(number) for number in numbers]
+        requests = [bad_request(number) if number % REQUESTS == 2 else request(number) for number in numbers]
         ranges = ask(kafka, pipeline, *requests, partition=partition)
     return ranges
 

@@ -25,8 +25,8 @@ from include.training.launch import run_training
 from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, predict_job
 from tests.support.consumers import committed_records
-from tests.support.external_topics import ARTICLE, fill_with_kafka_python, foreign_pipeline, read_with_kafka_python
-from tests.support.producers import Plain, produce
+from tests.support.external_topics import ARTICLE, external_pipeline, fill_with_kafka_python, read_with_kafka_python
+from tests.support.producers import Record, produce
 from tests.support.publishing import dead_letters, headers_of, predictions, publish
 from tests.support.registry_server import USER, running_registry
 from tests.support.tiny_pipelines import IDENTITY, letter, numbers
@@ -49,7 +49,7 @@ def test_the_article_s_images_are_learnt_with_late_labels_and_answered(kafka, ar
     servers = kafka.bootstrap_servers
     fill_with_kafka_python(servers, article.samples_topic, IMAGES)
     labels = {f"{article.samples_topic}/0/{n}/0": "light" if n % 2 else "dark" for n in range(IMAGES)}
-    produce(kafka, article.labels_topic, [Plain(text.encode(), key.encode()) for key, text in labels.items()])
+    produce(kafka, article.labels_topic, [Record(text.encode(), key.encode()) for key, text in labels.items()])
     ranges = [*freeze_ranges(kafka, article.samples_topic), *freeze_ranges(kafka, article.labels_topic)]
     job = TrainingJob.of(article, ranges, epochs=4, batch_size=8, learning_rate=0.01)
 
@@ -73,7 +73,7 @@ def theirs(kafka, new_topic, new_name):
 
     def make(**tables):
         topic = new_topic()
-        pipeline = foreign_pipeline(new_name(), **{"topics": {"samples": topic, "requests": topic}, **tables})
+        pipeline = external_pipeline(new_name(), **{"topics": {"samples": topic, "requests": topic}, **tables})
         ensure_topics(kafka, pipeline.topic_specs())
         return pipeline
 
@@ -89,7 +89,7 @@ JSON = {"kind": "json", "content": "x", "content_is": "base64", "id": "n"}
 
 def test_a_prediction_has_the_id_that_its_record_names(kafka, theirs, predictor):
     pipeline = theirs(envelope=JSON)
-    produce(kafka, pipeline.requests_topic, [Plain(wrapped(number), b"key") for number in range(5)])
+    produce(kafka, pipeline.requests_topic, [Record(wrapped(number), b"key") for number in range(5)])
 
     publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor)
 
@@ -102,7 +102,7 @@ def test_a_prediction_has_the_id_that_its_record_names(kafka, theirs, predictor)
 def test_a_request_may_have_any_label(kafka, theirs, predictor):
     pipeline = theirs(envelope=JSON, labels={"kind": "field", "name": "class"})
     value = json.dumps({**json.loads(wrapped(1)), "class": ["not", "one"]}).encode()
-    produce(kafka, pipeline.requests_topic, [Plain(value, None)])
+    produce(kafka, pipeline.requests_topic, [Record(value, None)])
 
     assert publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor).predictions == 1
 
@@ -111,7 +111,7 @@ def test_what_is_no_envelope_is_a_dead_letter_as_it_was(kafka, theirs, predictor
     pipeline = theirs(envelope=JSON)
     bad = [b"no json", b'{"n": 1}', b'{"n": 1, "x": "AAAA"}', b""]
     headers = [("traceparent", b"00-1")]
-    produce(kafka, pipeline.requests_topic, [Plain(value, b"key", headers) for value in bad])
+    produce(kafka, pipeline.requests_topic, [Record(value, b"key", headers) for value in bad])
 
     published = publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor)
 
@@ -125,7 +125,7 @@ def test_what_is_no_envelope_is_a_dead_letter_as_it_was(kafka, theirs, predictor
 def test_every_envelope_is_answered_once_whatever_is_killed(kafka, theirs, predictor, point):
     """Killed in the second of three transactions; one of the requests is no envelope."""
     pipeline = theirs(envelope=JSON, prediction={"schedule": "0 * * * *", "chunk_samples": 10})
-    produce(kafka, pipeline.requests_topic, [Plain(b"{" if n == 12 else wrapped(n), None) for n in range(30)])
+    produce(kafka, pipeline.requests_topic, [Record(b"{" if n == 12 else wrapped(n), None) for n in range(30)])
     ranges = freeze_ranges(kafka, pipeline.requests_topic)
     kill_at(point, 2, predict_job(kafka, pipeline, ranges))
 
@@ -154,7 +154,7 @@ def test_while_the_registry_is_away_nothing_is_published_and_nothing_dies(kafka,
         serialize = AvroSerializer(SchemaRegistryClient(dict(registry.settings)), schema)
         context = SerializationContext(pipeline.requests_topic, MessageField.VALUE)
         values = [serialize({"x": numbers(number).tobytes()}, context) for number in range(3)]
-        produce(kafka, pipeline.requests_topic, [Plain(value, None) for value in [*values, b"\0\0\0\1\1unknown"]])
+        produce(kafka, pipeline.requests_topic, [Record(value, None) for value in [*values, b"\0\0\0\1\1unknown"]])
         ranges = freeze_ranges(kafka, pipeline.requests_topic)
         reaching = replace(kafka, registry=registry)
         server.status = 503

@@ -15,9 +15,9 @@ from include.prediction.publish import STEP
 from tests.support.assertions import assert_readable
 from tests.support.publishing import (
     ask,
+    bad_request,
     dead_letters,
     group_offset,
-    no_sample,
     position_of,
     predicted_ids,
     predictions,
@@ -30,7 +30,7 @@ from tests.support.tiny_pipelines import sample_id
 def test_too_large_a_share_of_dead_letters_stops_the_step(kafka, new_pipeline, predictor):
     """The first chunk is within the limit and stays; the second one is not published at all."""
     pipeline = new_pipeline(prediction={"chunk_samples": 100, "max_rejected_share": 0.2})
-    mixed = [no_sample(number) if number >= 100 and number % 2 else request(number) for number in range(200)]
+    mixed = [bad_request(number) if number >= 100 and number % 2 else request(number) for number in range(200)]
     ranges = ask(kafka, pipeline, *mixed)
 
     with pytest.raises(TooManyRejected) as refusal:
@@ -44,14 +44,14 @@ def test_too_large_a_share_of_dead_letters_stops_the_step(kafka, new_pipeline, p
 
 def test_a_share_that_is_allowed_goes_on(kafka, new_pipeline, predictor):
     pipeline = new_pipeline(prediction={"max_rejected_share": 0.5})
-    ranges = ask(kafka, pipeline, *(no_sample(number) if number % 2 else request(number) for number in range(200)))
+    ranges = ask(kafka, pipeline, *(bad_request(number) if number % 2 else request(number) for number in range(200)))
 
     assert publish(kafka, pipeline, ranges, predictor).dead_letters == {"wrong-size": 100}
 
 
 def test_too_many_dead_letters_in_a_row_stop_the_step(kafka, new_pipeline, predictor):
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
-    ranges = ask(kafka, pipeline, *map(request, range(10)), *map(no_sample, range(10, 16)), request(16))
+    ranges = ask(kafka, pipeline, *map(request, range(10)), *map(bad_request, range(10, 16)), request(16))
 
     with pytest.raises(TooManyRejected) as refusal:
         publish(kafka, pipeline, ranges, predictor)
@@ -63,7 +63,7 @@ def test_too_many_dead_letters_in_a_row_stop_the_step(kafka, new_pipeline, predi
 
 def test_dead_letters_in_a_row_are_counted_across_chunks(kafka, new_pipeline, predictor):
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5, "chunk_samples": 4})
-    ranges = ask(kafka, pipeline, *map(no_sample, range(6)))
+    ranges = ask(kafka, pipeline, *map(bad_request, range(6)))
 
     with pytest.raises(TooManyRejected):
         publish(kafka, pipeline, ranges, predictor)
@@ -73,7 +73,9 @@ def test_dead_letters_in_a_row_are_counted_across_chunks(kafka, new_pipeline, pr
 
 def test_a_good_record_between_ends_the_row(kafka, new_pipeline, predictor):
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
-    ranges = ask(kafka, pipeline, *(request(number) if number % 6 == 5 else no_sample(number) for number in range(30)))
+    ranges = ask(
+        kafka, pipeline, *(request(number) if number % 6 == 5 else bad_request(number) for number in range(30))
+    )
 
     assert publish(kafka, pipeline, ranges, predictor).rejected == 25
 
@@ -82,10 +84,10 @@ def test_dead_letters_in_a_row_are_counted_across_attempts(kafka, new_pipeline, 
     """However few each run brings."""
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
     for number in range(5):
-        publish(kafka, pipeline, ask(kafka, pipeline, no_sample(number)), predictor, run=f"run-{number}")
+        publish(kafka, pipeline, ask(kafka, pipeline, bad_request(number)), predictor, run=f"run-{number}")
 
     with pytest.raises(TooManyRejected):
-        publish(kafka, pipeline, ask(kafka, pipeline, no_sample(5)), predictor)
+        publish(kafka, pipeline, ask(kafka, pipeline, bad_request(5)), predictor)
 
     assert len(dead_letters(kafka, pipeline)) == 5
 
@@ -95,8 +97,8 @@ def held(kafka, new_pipeline, predictor):
     """A pipeline that run-1 was held in: of three partitions the first is predicted, the others are full of dross."""
     pipeline = new_pipeline(topics={"partitions": 3}, prediction={"max_rejected_in_a_row": 5, "chunk_samples": 4})
     ask(kafka, pipeline, *map(request, range(10)))
-    ask(kafka, pipeline, *map(no_sample, range(10, 20)), partition=1)
-    ranges = ask(kafka, pipeline, *map(no_sample, range(20, 30)), partition=2)
+    ask(kafka, pipeline, *map(bad_request, range(10, 20)), partition=1)
+    ranges = ask(kafka, pipeline, *map(bad_request, range(20, 30)), partition=2)
     with pytest.raises(TooManyRejected):
         publish(kafka, pipeline, ranges, predictor)
     assert len(predictions(kafka, pipeline)) == 10
@@ -155,10 +157,10 @@ def test_after_an_acknowledged_hold_the_limits_are_those_of_before(kafka, held, 
     pipeline, ranges = held
     publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
 
-    few = ask(kafka, pipeline, *map(no_sample, range(31, 36)), partition=1)
+    few = ask(kafka, pipeline, *map(bad_request, range(31, 36)), partition=1)
     assert publish(kafka, pipeline, few, predictor, run="run-3").rejected == 5
     with pytest.raises(TooManyRejected):
-        publish(kafka, pipeline, ask(kafka, pipeline, no_sample(36), partition=1), predictor, run="run-4")
+        publish(kafka, pipeline, ask(kafka, pipeline, bad_request(36), partition=1), predictor, run="run-4")
     with pytest.raises(StepHeld, match="since run-4"):
         publish(kafka, pipeline, few, predictor, run="run-5")
 
@@ -220,7 +222,7 @@ def test_where_nothing_is_left_the_hold_is_taken_back_alone(kafka, held, predict
 
 def test_a_run_that_finds_no_hold_to_acknowledge_keeps_its_limits_and_says_so(kafka, new_pipeline, predictor, caplog):
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
-    ranges = ask(kafka, pipeline, *map(no_sample, range(6)))
+    ranges = ask(kafka, pipeline, *map(bad_request, range(6)))
 
     with pytest.raises(TooManyRejected):
         publish(kafka, pipeline, ranges, predictor, acknowledge=True)
@@ -252,7 +254,7 @@ def test_of_two_tasks_that_meet_a_limit_at_once_the_later_one_is_told_and_one_ac
 
 def test_counts_of_what_was_published_are_logged_also_where_it_ends_early(kafka, new_pipeline, predictor, caplog):
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5, "chunk_samples": 4})
-    requests = [request(0), no_sample(1), no_sample(2), request(3, value=None), *map(no_sample, range(4, 8))]
+    requests = [request(0), bad_request(1), bad_request(2), request(3, value=None), *map(bad_request, range(4, 8))]
     ranges = ask(kafka, pipeline, *requests)
 
     with caplog.at_level("INFO"), pytest.raises(TooManyRejected):

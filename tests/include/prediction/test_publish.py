@@ -14,13 +14,13 @@ from include.prediction.publish import STEP
 from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, predict_job
-from tests.support.consumers import committed_records, written
+from tests.support.consumers import committed_records, log_ends
 from tests.support.producers import NOW_MS, abort, commit, produce
 from tests.support.publishing import (
     ask,
+    bad_request,
     dead_letters,
     group_offset,
-    no_sample,
     position_of,
     predicted_ids,
     predictions,
@@ -108,10 +108,10 @@ def test_predictions_survive_a_kill(kafka, new_pipeline, predictor, point):
     """Killed in the second of four transactions; two of the requests become dead letters."""
     pipeline = new_pipeline(prediction={"chunk_samples": 10})
     bad = {12, 33}
-    requests = [no_sample(number) if number in bad else request(number) for number in range(40)]
+    requests = [bad_request(number) if number in bad else request(number) for number in range(40)]
     ranges = ask(kafka, pipeline, *requests)
     kill_at(point, 2, predict_job(kafka, pipeline, ranges))
-    lying = written(kafka, pipeline.predictions_topic, [0])[0]
+    lying = log_ends(kafka, pipeline.predictions_topic, [0])[0]
     assert lying >= (10 if point == "before begin" else 19), "the killed attempt's records lie in the log"
 
     publish(kafka, pipeline, ranges, predictor)
@@ -124,7 +124,7 @@ def test_predictions_survive_a_kill(kafka, new_pipeline, predictor, point):
 
 def test_a_second_attempt_publishes_nothing(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
-    ranges = ask(kafka, pipeline, *map(request, range(20)), no_sample(20))
+    ranges = ask(kafka, pipeline, *map(request, range(20)), bad_request(20))
     publish(kafka, pipeline, ranges, predictor)
 
     again = publish(kafka, pipeline, ranges, predictor, run="run-2")
@@ -178,7 +178,7 @@ def test_chunks_are_as_large_as_asked_for(kafka, new_pipeline, predictor, predic
     publish(kafka, pipeline, ranges, predictor)
 
     assert len(predictions(kafka, pipeline)) == 25
-    assert written(kafka, pipeline.predictions_topic, [0]) == {0: 25 + chunks}
+    assert log_ends(kafka, pipeline.predictions_topic, [0]) == {0: 25 + chunks}
 
 
 def test_a_record_larger_than_a_chunk_is_a_chunk(kafka, new_pipeline, predictor):
@@ -308,7 +308,7 @@ def test_without_a_broker_nothing_is_a_success(no_broker, kafka, new_pipeline, p
 
 def test_what_was_published_is_counted(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
-    ranges = ask(kafka, pipeline, request(0), no_sample(1), request(2))
+    ranges = ask(kafka, pipeline, request(0), bad_request(1), request(2))
     metrics = RecordedMetrics()
 
     publish(kafka, pipeline, ranges, predictor, metrics=metrics)

@@ -13,7 +13,7 @@ from include.kafka.headers import Address
 from include.prediction.json_record import prediction_value
 from include.prediction.read import DTYPES, InvalidPeriod, read_predictions
 from tests.support.assertions import assert_readable
-from tests.support.producers import NOW_MS, Plain, abort, commit, produce
+from tests.support.producers import NOW_MS, Record, abort, commit, produce
 from tests.support.publishing import ask, predictions, publish, request
 from tests.support.tiny_pipelines import IDENTITY, certainty, letter, numbers, sample_id, tiny_pipeline
 
@@ -25,7 +25,7 @@ def published(kafka, pipeline, *numbered, write=produce, partition=0):
     records = []
     for number in numbered:
         value = value_of(pipeline.requests_topic, partition, number)
-        records.append(Plain(value=value, timestamp_ms=NOW_MS + 1000 * number))
+        records.append(Record(value=value, timestamp_ms=NOW_MS + 1000 * number))
     write(kafka, pipeline.predictions_topic, records, partition=partition)
 
 
@@ -102,7 +102,7 @@ def test_times_that_are_not_in_order_lose_no_row(kafka, new_pipeline):
 @pytest.mark.parametrize("timestamp_ms", [-1, 0, 2**53, 2**63 - 1])
 def test_a_request_of_any_time_has_a_row(kafka, new_pipeline, timestamp_ms):
     pipeline = new_pipeline()
-    produce(kafka, pipeline.predictions_topic, [Plain(value=value_of("t", 0, 1, timestamp_ms))])
+    produce(kafka, pipeline.predictions_topic, [Record(value=value_of("t", 0, 1, timestamp_ms))])
     times = read_predictions(kafka, pipeline)["timestamp"]
     told = times.dt.tz_localize(None).astype("int64").tolist()
     assert times.isna().all() if timestamp_ms < 0 else told == [timestamp_ms]
@@ -112,7 +112,7 @@ def test_a_request_of_any_time_has_a_row(kafka, new_pipeline, timestamp_ms):
 def test_what_is_no_prediction_is_left_out_and_told(kafka, new_pipeline, caplog, value):
     pipeline = new_pipeline()
     published(kafka, pipeline, 0)
-    produce(kafka, pipeline.predictions_topic, [Plain(value=value)])
+    produce(kafka, pipeline.predictions_topic, [Record(value=value)])
     published(kafka, pipeline, 2)
     table = read_predictions(kafka, pipeline)
     assert table["offset"].tolist() == [0, 2]

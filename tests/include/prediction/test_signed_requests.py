@@ -11,13 +11,13 @@ from include.kafka.ranges import freeze_ranges
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.prediction.publish import publish_predictions
 from tests.support.consumers import committed_records
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signed, with_header
 from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_predictor
 
 
 def request(number):
-    return Plain(numbers(number).tobytes(), sample_id(number).encode(), [("schema", SCHEMA)])
+    return Record(numbers(number).tobytes(), sample_id(number).encode(), [("schema", SCHEMA)])
 
 
 @pytest.fixture

@@ -10,26 +10,26 @@ from include.feed.feed import Feed
 from include.feed.manifest import Manifest
 from include.kafka.ranges import freeze_ranges
 from include.training.job import TrainingJob
-from tests.support.external_topics import foreign_pipeline
-from tests.support.producers import NOW_MS, Plain, produce
+from tests.support.external_topics import external_pipeline
+from tests.support.producers import NOW_MS, Record, produce
 from tests.support.tiny_pipelines import LETTERS
 
 CODEC = RawCodec(shape=(4,), dtype="float32")
 
 
 def sample(number, key=None):
-    return Plain(value=np.full(4, number, np.float32).tobytes(), key=key)
+    return Record(value=np.full(4, number, np.float32).tobytes(), key=key)
 
 
 def label(sample_id, text, **more):
-    return Plain(value=None if text is None else text.encode(), key=sample_id.encode(), **more)
+    return Record(value=None if text is None else text.encode(), key=sample_id.encode(), **more)
 
 
 @pytest.fixture
 def theirs(new_topic, new_name):
     """A pipeline over two topics of others, both empty."""
     samples, labels = new_topic(), new_topic(partitions=2)
-    return foreign_pipeline(
+    return external_pipeline(
         new_name(),
         topics={"samples": samples, "requests": samples},
         labels={"kind": "topic", "topic": labels},
@@ -101,7 +101,7 @@ def test_labels_that_come_after_the_freeze_change_nothing_of_it(kafka, theirs, f
 
 def test_what_is_no_label_is_left_out_and_told(kafka, theirs, freeze, caplog):
     produce(kafka, theirs.samples_topic, [sample(0, b"s0"), sample(1, b"s1")])
-    good, bad = label("s0", "a"), [Plain(b"a", None), Plain(b"\xff", b"s1"), Plain(b"a" * 1025, b"s1")]
+    good, bad = label("s0", "a"), [Record(b"a", None), Record(b"\xff", b"s1"), Record(b"a" * 1025, b"s1")]
     produce(kafka, theirs.labels_topic, [*bad, good])
 
     found, report = served(kafka, freeze())
@@ -123,7 +123,7 @@ def test_a_label_may_be_a_field_of_json_and_a_record_without_it_takes_none_back(
     pipeline = theirs.model_copy(update={"labels": type(theirs.labels).model_validate(late)})
     produce(kafka, pipeline.samples_topic, [sample(0, b"s0")])
     values = [b'{"answer": {"class": "c"}, "by": "me"}', b'{"comment": "blurred"}']
-    produce(kafka, pipeline.labels_topic, [Plain(value, b"s0") for value in values])
+    produce(kafka, pipeline.labels_topic, [Record(value, b"s0") for value in values])
     ranges = [*freeze_ranges(kafka, pipeline.samples_topic), *freeze_ranges(kafka, pipeline.labels_topic)]
 
     assert served(kafka, TrainingJob.of(pipeline, ranges).manifest)[0] == {0: "c"}

@@ -14,7 +14,7 @@ from include.registry.runs import open_run
 from include.registry.versions import champion, register_version
 from include.training.loop import train
 from include.training.result import store_result
-from tests.support.digit_trainings import PARTITIONS, fill, handwriting, job_over
+from tests.support.digit_trainings import PARTITIONS, digits_pipeline, fill, job_over
 
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
@@ -45,7 +45,7 @@ def made(
     """Two trainings of a task over the same samples, one of which learns next to nothing."""
     topic = new_topic(PARTITIONS)
     fill(kafka, topic, 300, LABELS[request.param])
-    pipeline = handwriting()
+    pipeline = digits_pipeline()
     training = pipeline.training.model_copy(update={"task": request.param, "labels": ("even",)})
     job = job_over(kafka, topic, pipeline.model_copy(update={"training": training}))
 

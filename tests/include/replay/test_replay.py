@@ -24,9 +24,9 @@ from include.replay.selection import Selection
 from tests.support.administrator import recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, replay_job
-from tests.support.consumers import committed_records, written
+from tests.support.consumers import committed_records, log_ends
 from tests.support.memory import peak_memory
-from tests.support.producers import NOW_MS, Plain, abort, produce
+from tests.support.producers import NOW_MS, Record, abort, produce
 from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_predictor
 from tests.support.unreadable_headers import produce_unreadable_header
@@ -40,7 +40,7 @@ def letter(number, reason="wrong-size", *, headers=(), **changed):
         "dead-letter-address": f"somewhere/0/{number}/0",
         "dead-letter-run": "tiny.predict/run-1",
     }
-    plain = Plain(
+    plain = Record(
         key=sample_id(number).encode(),
         value=numbers(number).tobytes(),
         headers=[("schema", SCHEMA), *headers, *((name, text.encode()) for name, text in explaining.items())],
@@ -103,7 +103,7 @@ def test_a_dead_letter_goes_back_as_the_record_it_was(kafka, new_pipeline):
     pipeline = new_pipeline()
     headers = [("schema", b"other/1"), ("trace", b"\xff\x00"), ("trace", None), ("group", b"voice-1")]
     value = os.urandom(5000)
-    produce(kafka, pipeline.requests_topic, [Plain(value, b"\xff key", headers, timestamp_ms=NOW_MS - 5000)])
+    produce(kafka, pipeline.requests_topic, [Record(value, b"\xff key", headers, timestamp_ms=NOW_MS - 5000)])
     assert predict(kafka, pipeline).dead_letters == {"wrong-schema": 1}
 
     done = replay(kafka, pipeline)
@@ -130,7 +130,7 @@ def test_what_died_of_a_broken_model_is_predicted_by_the_next_one(kafka, new_pip
     pipeline = new_pipeline(topics={"partitions": 3})
     for partition in range(3):
         asked = [
-            Plain(numbers(number).tobytes(), sample_id(number).encode(), [("schema", SCHEMA)])
+            Record(numbers(number).tobytes(), sample_id(number).encode(), [("schema", SCHEMA)])
             for number in range(partition * 20, partition * 20 + 20)
         ]
         produce(kafka, pipeline.requests_topic, asked, partition=partition)
@@ -213,7 +213,7 @@ def test_a_replay_survives_a_kill(kafka, new_pipeline, chunks_of_ten, point, com
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(40)))
     kill_at(point, 2, replay_job(kafka, pipeline, number=25, run="run-1", chunk=10))
-    lying = written(kafka, pipeline.requests_topic, [0])[0]
+    lying = log_ends(kafka, pipeline.requests_topic, [0])[0]
     assert lying >= (10 if point == "before begin" else 20), "the killed attempt's records lie in the log"
 
     done = replay(kafka, pipeline, number=25, run="run-1")
@@ -245,7 +245,7 @@ def test_chunks_are_bounded_in_bytes(kafka, new_pipeline):
     bury(kafka, pipeline, *(letter(number, value=bytes(600)) for number in range(5)))
 
     assert replay(kafka, pipeline).replayed == 5
-    assert written(kafka, pipeline.requests_topic, [0]) == {0: 5 + 3}
+    assert log_ends(kafka, pipeline.requests_topic, [0]) == {0: 5 + 3}
 
 
 @pytest.mark.parametrize("where", ["values", "headers"])
@@ -265,7 +265,7 @@ def test_memory_is_bounded_by_a_chunk(kafka, new_pipeline, where):
 
 def test_a_record_that_never_gets_well_stays_dead_in_the_end(kafka, new_pipeline, broken):
     pipeline = new_pipeline(prediction={"max_replays": 2})
-    produce(kafka, pipeline.requests_topic, [Plain(numbers(0).tobytes(), b"ill", [("schema", SCHEMA)])])
+    produce(kafka, pipeline.requests_topic, [Record(numbers(0).tobytes(), b"ill", [("schema", SCHEMA)])])
     outcomes = []
     for number in range(4):
         predict(kafka, pipeline, broken)
@@ -331,7 +331,7 @@ def test_without_dead_letters_nothing_is_replayed(kafka, new_pipeline):
     pipeline = new_pipeline()
 
     assert replay(kafka, pipeline).chosen == 0
-    assert written(kafka, pipeline.requests_topic, [0]) == {}
+    assert log_ends(kafka, pipeline.requests_topic, [0]) == {}
 
 
 def test_dead_letters_of_a_recreated_topic_are_new_ones(kafka, new_pipeline):
@@ -373,7 +373,7 @@ def test_an_entry_that_was_taken_back_lets_its_dead_letter_be_replayed_again(kaf
     bury(kafka, pipeline, letter(0), letter(1))
     replay(kafka, pipeline)
     key = ledger_key(kafka, pipeline, 1)
-    produce(kafka, ledger.LEDGER_TOPIC, [Plain(None, key.encode())], partition=ledger._partition(key))
+    produce(kafka, ledger.LEDGER_TOPIC, [Record(None, key.encode())], partition=ledger._partition(key))
 
     assert replay(kafka, pipeline, run="run-2").replayed == 1
     assert replayed_ids(kafka, pipeline) == ids(0, 1, 1)

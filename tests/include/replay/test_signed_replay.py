@@ -10,11 +10,11 @@ from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.replay.replay import replay_dead_letters
 from include.replay.selection import Selection
 from tests.support.consumers import committed_records
-from tests.support.producers import Plain, produce
+from tests.support.producers import Record, produce
 from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
 from tests.support.tiny_pipelines import SCHEMA, numbers
 
-REQUEST = Plain(numbers(1).tobytes(), b"id-1", [("schema", SCHEMA)])
+REQUEST = Record(numbers(1).tobytes(), b"id-1", [("schema", SCHEMA)])
 
 
 def buried(plain, reason):

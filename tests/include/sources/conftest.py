@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.folders import LocalPlace, MemoryPlace, Place
+from tests.support.folders import Folder, LocalFolder, MemoryFolder
 
 
 @pytest.fixture(params=["local", "memory"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     """An empty folder."""
-    return LocalPlace(tmp_path) if request.param == "local" else MemoryPlace()
+    return LocalFolder(tmp_path) if request.param == "local" else MemoryFolder()

@@ -19,7 +19,7 @@ from include.sources.base import SourceChanged, SourceRefused, fingerprint
 from include.sources.folder import FolderSource
 from include.sources.table import TableSource
 from tests.support.assertions import assert_readable
-from tests.support.folders import LocalPlace
+from tests.support.folders import LocalFolder
 from tests.support.tables import ENDINGS, table
 
 SENTENCES = [
@@ -446,7 +446,7 @@ def test_what_makes_no_sense_is_refused_when_the_file_is_parsed(settings, told):
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_no_table_is_held_as_a_whole(tmp_path: Path, ending):
     """Twenty megabytes of rows; counting, hashing and reading some of them take two."""
-    place = LocalPlace(tmp_path)
+    place = LocalFolder(tmp_path)
     cell = "x" * 10_000
     if ending == "parquet":
         rows = pa.table({"text": [cell] * 100, "language": ["a", "b"] * 50})

@@ -13,7 +13,7 @@ from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.training.incremental import BLOCK, incremental_ranges
 from include.training.job import TrainingJob
 from include.training.loop import train
-from tests.support.digit_trainings import fill, handwriting, job_over
+from tests.support.digit_trainings import digits_pipeline, fill, job_over
 from tests.support.resumed_trainings import bits, trained_in_pieces
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_an_incremental_run_in_pieces_ends_with_the_bits_of_a_whole_one(
     fill(kafka, topic, 200, start=300)
     ranges = chosen(freeze_ranges(kafka, topic), learnt, 0.4)
     job = job_over(kafka, topic, epochs=2)
-    job = job.model_copy(update={"manifest": TrainingJob.of(handwriting(), ranges).manifest})
+    job = job.model_copy(update={"manifest": TrainingJob.of(digits_pipeline(), ranges).manifest})
     assert sum(item.offsets for item in ranges) < 500
     whole = train(job, kafka, tmp_path / "whole")
     pieces, attempts = trained_in_pieces(kafka, job, tmp_path / "pieces", 7)

@@ -28,7 +28,7 @@ from include.training.loop import CHECKPOINTS
 from include.training.worker import work
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import Events, job_over, weights
-from tests.support.processes import ended, wait_for
+from tests.support.processes import is_gone, wait_for
 
 if TYPE_CHECKING:
     from include.training.job import TrainingJob
@@ -114,7 +114,7 @@ def orphan(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.Te
 
 
 def test_the_trainer_dies_with_its_parent(orphan: Orphan) -> None:
-    wait_for(lambda: ended(orphan.pid), f"trainer {orphan.pid} to die with its parent")
+    wait_for(lambda: is_gone(orphan.pid), f"trainer {orphan.pid} to die with its parent")
     assert not (orphan.directory / "result").exists(), "it had finished before its parent was killed"
 
 
@@ -276,4 +276,4 @@ def test_no_trainer_is_left_behind_when_the_caller_fails(
     events = Events(process=fail)
     with lease(finished), pytest.raises(OSError, match="registry is gone"):
         run_training(job, kafka, finished, run="failing", on_progress=events)
-    assert ended(events.first("process")["pid"])
+    assert is_gone(events.first("process")["pid"])

@@ -21,8 +21,8 @@ from include.training.job import TrainingJob
 from include.training.loop import CHECKPOINTS, Trained, train
 from include.training.loss import LossNotFinite
 from tests.support.assertions import assert_readable
-from tests.support.digit_trainings import Events, handwriting, job_over
-from tests.support.producers import Plain, produce
+from tests.support.digit_trainings import Events, digits_pipeline, job_over
+from tests.support.producers import Record, produce
 from tests.support.resumed_trainings import bits, trained_in_pieces
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_checkpoints_come_at_the_intervals_that_were_asked_for(
 
 
 def garbage(kafka: KafkaConnection, topic: str, count: int) -> None:
-    records = [Plain(key=b"bad-%d" % number, value=b"no image") for number in range(count)]
+    records = [Record(key=b"bad-%d" % number, value=b"no image") for number in range(count)]
     produce(kafka, topic, records)
 
 
@@ -164,7 +164,7 @@ def test_a_held_out_side_without_samples_is_refused(
     kafka: KafkaConnection, new_images: Callable[[int], str], tmp_path: Path
 ) -> None:
     topic = new_images(40)
-    pipeline = handwriting()
+    pipeline = digits_pipeline()
     training = pipeline.training.model_copy(update={"held_out": 1e-9})
     job = job_over(kafka, topic, pipeline.model_copy(update={"training": training}))
     with pytest.raises(NoSamples) as refused:

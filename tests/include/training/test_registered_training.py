@@ -21,8 +21,8 @@ from include.errors import MillraceError, PermanentError
 from include.kafka.schema_registry import SchemaRegistry, registry_at
 from include.reading.layout import FieldLabels
 from include.training.launch import run_training
-from tests.support.digit_trainings import PARTITIONS, Events, handwriting, job_over
-from tests.support.producers import Plain, produce
+from tests.support.digit_trainings import PARTITIONS, Events, digits_pipeline, job_over
+from tests.support.producers import Record, produce
 from tests.support.registry_server import USER, RegistryServer, running_registry
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def registry(server: RegistryServer) -> SchemaRegistry:
 @pytest.fixture
 def job(kafka: KafkaConnection, new_topic: Callable[..., str], registry: SchemaRegistry) -> TrainingJob:
     """A job of one epoch over 200 images in Avro, without keys and headers."""
-    topic, own = new_topic(PARTITIONS), handwriting()
+    topic, own = new_topic(PARTITIONS), digits_pipeline()
     serialize = AvroSerializer(SchemaRegistryClient(dict(registry.settings)), SCHEMA)
     context = SerializationContext(topic, MessageField.VALUE)
     records = [
-        Plain(serialize({"png": own.format.encode(sample.content), "digit": int(sample.label)}, context), None)
+        Record(serialize({"png": own.format.encode(sample.content), "digit": int(sample.label)}, context), None)
         for sample in own.source.read(0, 200)
     ]
     for partition in range(PARTITIONS):

@@ -18,8 +18,8 @@ from include.errors import PermanentError, Stopped
 from include.training.launch import run_training
 from include.training.loop import CHECKPOINTS
 from tests.support.assertions import assert_readable
-from tests.support.digit_trainings import PARTITIONS, Events, handwriting, job_over
-from tests.support.producers import Plain, produce
+from tests.support.digit_trainings import PARTITIONS, Events, digits_pipeline, job_over
+from tests.support.producers import Record, produce
 from tests.support.signed_records import KEYS, RETIRED, SECRET, signed
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def job(kafka: KafkaConnection, new_topic: Callable[..., str]) -> TrainingJob:
     """A job over 198 signed images and two that nobody has signed."""
-    pipeline = handwriting().model_copy(update={"signing": Signing(connection="keys")})
+    pipeline = digits_pipeline().model_copy(update={"signing": Signing(connection="keys")})
     topic = new_topic(PARTITIONS)
     plain = [
-        Plain(
+        Record(
             pipeline.format.encode(sample.content),
             sample.id.encode(),
             [("schema", pipeline.format.schema_name.encode()), ("label", sample.label.encode())],

@@ -20,7 +20,7 @@ from include.training.checks import NoSamples
 from include.training.loop import Trained, train
 from include.training.result import store_result
 from tests.support.assertions import assert_readable
-from tests.support.digit_trainings import fill, handwriting, job_over
+from tests.support.digit_trainings import digits_pipeline, fill, job_over
 from tests.support.resumed_trainings import bits, trained_in_pieces
 from tests.support.tiny_pipelines import IDENTITY
 
@@ -55,7 +55,7 @@ TASKS: dict[str, tuple[dict[str, Any], Callable[[SourceSample], str]]] = {
 def pipeline(kafka: KafkaConnection, new_name: Callable[[], str], request: pytest.FixtureRequest) -> Pipeline:
     """A pipeline of the task, 600 samples in its topic and 40 of them, without labels, among its requests."""
     training, label = TASKS[request.param]
-    usual = handwriting()
+    usual = digits_pipeline()
     settings = usual.training.model_copy(update=training)
     pipeline = usual.model_copy(update={"name": new_name(), "training": settings})
     ensure_topics(kafka, pipeline.topic_specs())
