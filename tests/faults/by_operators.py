@@ -53,6 +53,8 @@ class OperatorPipeline:
         self.pipeline = load_pipeline(name)
         self._runs = count()
         network = self.pipeline.model.build(self.pipeline.format.sample_shape, len(self.pipeline.training.labels))
+        # Imports what the source needs, before a step holds a transactional id that expires while it is idle.
+        self.pipeline.source.read(0, 1)
         self._predictor = Predictor(network.eval(), Classification(self.pipeline.training.labels), IDENTITY)
         self.ensure_topics()
 

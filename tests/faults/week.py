@@ -17,9 +17,9 @@ HASTE: dict[str, str | int | bool] = {
     "offsets.retention.minutes": 1,
     "offsets.retention.check.interval.ms": 1000,
     # Longer than any step keeps an id unused, even on a slow machine: an expired id fences its owner.
-    "transactional.id.expiration.ms": 45_000,
+    "transactional.id.expiration.ms": 60_000,
     "transaction.remove.expired.transaction.cleanup.interval.ms": 1000,
-    "producer.id.expiration.ms": 45_000,
+    "producer.id.expiration.ms": 60_000,
     "log.retention.check.interval.ms": 200,
     "log.cleaner.backoff.ms": 200,
 }
