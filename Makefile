@@ -44,8 +44,9 @@ down: $(INSTALLED) ## stop it, with all of its processes
 status: $(INSTALLED) ## where the stack in the background is, and its login
 	@$(BIN)/millrace stack status
 
-test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, those with the real broker and scheduler too (ARGS="-k ledger": some)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, with broker and scheduler, and the branch coverage (ARGS="-k ledger": some)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder \
+		$(or $(ARGS),--cov --cov-report=)
 
 test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
 	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)

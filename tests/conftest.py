@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import is_hypothesis_test
 from xdist.scheduler import LoadScopeScheduling
 
 from include.local.broker import Cluster, running_cluster
@@ -79,6 +80,13 @@ def flow(stack: Stack) -> Stack:
     """The stack after the three workflows have run once, from source to prediction."""
     run_workflows(stack)
     return stack
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pause coverage in property-based tests: tracing doubles their time, and examples cover the same lines."""
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("no_cover")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
