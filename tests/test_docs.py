@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from include.codecs.base import REASONS
 from include.definition.files import read_pipeline
 from include.definition.kinds import KINDS
 from include.definition.pipeline import Pipeline
 from include.definition.schema import pipeline_schema
-from include.envelopes.base import REASONS as ENVELOPE_REASONS
 from include.kinds import IMPORTED
+from include.refusal import REASONS
 from include.storage.state import PROJECT_ROOT
 from tests.faults.rows import BEGIN, END, markdown
 
@@ -48,12 +47,11 @@ def test_the_page_shows_the_figures_of_the_last_whole_run() -> None:
     ]
 
 
-def test_the_page_names_every_reason_of_a_format() -> None:
-    assert [reason for reason in REASONS if f"`{reason}`" not in PAGE] == []
+def test_the_page_s_tables_of_reasons_are_those_of_the_code() -> None:
+    tables = re.findall(r"^\| reason \|.*\n\|---\|---\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
 
-
-def test_the_page_names_every_reason_of_an_envelope() -> None:
-    assert [reason for reason in ENVELOPE_REASONS if f"`{reason}`" not in PAGE] == []
+    rows = [re.fullmatch(r"\| `([^`]+)` \| (.+) \|", row) for table in tables for row in table.splitlines()]
+    assert [row and row.groups() for row in rows] == list(REASONS.items())
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))

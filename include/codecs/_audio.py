@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from include.codecs._spectrogram import LogMel
 from include.codecs._threads import available_threads, for_each
-from include.codecs.base import Codec, DecodedBatch, Refusal, Unfit, check_sample
+from include.codecs.base import Codec, DecodedBatch, check_sample
+from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ class AudioCodec(Codec):
         """The frames of the record's `window`, float32 (frames, channels) of full scale 1.0, and their rate in Hz.
 
         Raises:
-            Unfit: the value is no sound of this format.
+            InvalidRecord: the value is no sound of this format.
         """
 
     @abstractmethod
@@ -105,16 +106,18 @@ class AudioCodec(Codec):
         import numpy as np
 
         samples = np.zeros((len(values), *self.sample_shape), np.int16)
-        outcomes: list[Refusal | None] = [None] * len(values)
+        refusals: dict[int, Refusal] = {}
 
         def decode_one(position: int) -> None:
-            outcomes[position] = self._refusal(position, values[position], samples[position, 0])
+            refusal = self._refusal(values[position], samples[position, 0])
+            if refusal is not None:
+                refusals[position] = refusal
 
         self.load_decoder()
         for_each(decode_one, len(values), threads=available_threads() if self.length >= WORTH_A_THREAD else 1)
-        refusals = [refusal for refusal in outcomes if refusal is not None]
-        kept = [position for position, refusal in enumerate(outcomes) if refusal is None]
-        return DecodedBatch(samples[kept] if refusals else samples, np.asarray(kept, np.int64), refusals)
+        kept = [position for position in range(len(values)) if position not in refusals]
+        in_order = dict(sorted(refusals.items()))  # the threads add theirs as they come
+        return DecodedBatch(samples[kept] if refusals else samples, np.asarray(kept, np.int64), in_order)
 
     def load_decoder(self) -> None:
         """Import what decodes: half of it is there for a thread beside the one that imports it."""
@@ -128,29 +131,33 @@ class AudioCodec(Codec):
         """The part of a record that is decoded, by what its header claims.
 
         Raises:
-            Unfit: it claims what no decoder should be given.
+            InvalidRecord: it claims what no decoder should be given.
         """
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise Unfit("wrong-rate", f"The sound has {rate} samples a second, and {LOWEST_RATE} to {HIGHEST_RATE} do.")
+            raise InvalidRecord(
+                "wrong-rate", f"The sound has {rate} samples a second, and {LOWEST_RATE} to {HIGHEST_RATE} do."
+            )
         if channels > MAX_CHANNELS:
-            raise Unfit("too-many-channels", f"The sound has {channels} channels and at most {MAX_CHANNELS} are mixed.")
+            raise InvalidRecord(
+                "too-many-channels", f"The sound has {channels} channels and at most {MAX_CHANNELS} are mixed."
+            )
         taken = math.ceil(self.length * rate / self.sample_rate)
         limit = max(MAX_FRAMES, taken)
         if frames > limit:
-            raise Unfit("too-many-frames", f"The sound claims {frames} frames and at most {limit} are decoded.")
+            raise InvalidRecord("too-many-frames", f"The sound claims {frames} frames and at most {limit} are decoded.")
         if frames < 1:
-            raise Unfit("no-frames", "The sound has no frames.")
+            raise InvalidRecord("no-frames", "The sound has no frames.")
         start = max(0, frames - taken) // 2 if self.align == "center" else 0
         return Window(start, min(frames, taken))
 
-    def _refusal(self, position: int, value: bytes | None, sample: np.ndarray[Any, Any]) -> Refusal | None:
+    def _refusal(self, value: bytes | None, sample: np.ndarray[Any, Any]) -> Refusal | None:
         """Why the value is no sound of this format; where it is one, it is written into zeros, int16 (length,)."""
         if not value:
-            return Refusal(position, "empty", "The record has no value and a sound was expected.")
+            return Refusal("empty", "The record has no value and a sound was expected.")
         try:
             self._fill(sample, *self.read(value))
-        except Unfit as unfit:
-            return Refusal(position, unfit.reason, str(unfit))
+        except InvalidRecord as error:
+            return error.refusal
         return None
 
     def _fill(self, sample: np.ndarray[Any, Any], frames: np.ndarray[Any, Any], rate: int) -> None:
@@ -158,7 +165,7 @@ class AudioCodec(Codec):
         import soxr
 
         if not np.isfinite(frames).all():
-            raise Unfit("not-finite", "The sound holds NaN or infinity.")
+            raise InvalidRecord("not-finite", "The sound holds NaN or infinity.")
         wave = frames.clip(-1, 1).mean(axis=1, dtype=np.float32)
         if rate != self.sample_rate:
             wave = soxr.resample(wave, rate, self.sample_rate)

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from include.codecs._conform import Resize, in_channels, resized, upright
 from include.codecs._exif import SIDEWAYS
 from include.codecs._threads import available_threads, for_each
-from include.codecs.base import Codec, DecodedBatch, Refusal, Unfit, check_sample
+from include.codecs.base import Codec, DecodedBatch, check_sample
+from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +115,7 @@ class ImageCodec(Codec):
 
         Raises:
             Damaged: it is cut short, breaks its checksums, or is another kind of file.
-            Unfit: it is whole and can't be a sample of any format.
+            InvalidRecord: it is whole and can't be a sample of any format.
         """
 
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
@@ -131,29 +132,26 @@ class ImageCodec(Codec):
 
         self._load_decoder()
         # All are looked at before the threads begin: they would wait for each other at the interpreter's lock.
-        looked = [self._attempt(position, value, partial(self._look, value)) for position, value in enumerate(values)]
+        looked = [self._attempt(value, partial(self._look, value)) for value in values]
         samples = self._room(len(values))
-        refusals = [found if isinstance(found, Refusal) else None for found in looked]
+        refusals = {position: found for position, found in enumerate(looked) if isinstance(found, Refusal)}
 
         def decode_one(position: int) -> None:
             picture = looked[position]
             if isinstance(picture, Picture):
                 pixels = samples[position].transpose(1, 2, 0)
-                work = partial(self.read_into, pixels, picture)
-                refusals[position] = self._attempt(position, values[position], work)
+                failure = self._attempt(values[position], partial(self.read_into, pixels, picture))
+                if failure is not None:
+                    refusals[position] = failure
 
         size = sum(len(value or b"") for value in values)
         threads = available_threads() if size >= WORTH_A_THREAD * len(values) else 1
         for_each(decode_one, len(values), threads=threads)
-        kept = [position for position, refusal in enumerate(refusals) if refusal is None]
+        kept = [position for position in range(len(values)) if position not in refusals]
         if len(kept) < len(values):
             for place, position in enumerate(kept):
                 samples[place] = samples[position]
-        return DecodedBatch(
-            samples[: len(kept)],
-            np.asarray(kept, np.int64),
-            [refusal for refusal in refusals if refusal is not None],
-        )
+        return DecodedBatch(samples[: len(kept)], np.asarray(kept, np.int64), dict(sorted(refusals.items())))
 
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Pixels 0 to 255 as 0.0 to 1.0, less `mean` and in units of `std` where the format has them."""
@@ -184,7 +182,7 @@ class ImageCodec(Codec):
             pixels: uint8 (height, width, channels), all of which is written to.
 
         Raises:
-            Unfit: its mode is not the format's.
+            InvalidRecord: its mode is not the format's.
             Exception: whatever a decoder raises for a file that is damaged.
         """
         import PIL.Image
@@ -229,35 +227,37 @@ class ImageCodec(Codec):
     def _look(self, value: bytes | None) -> Picture:
         """The file as a picture that this format's decoder may be given."""
         if not value:
-            raise Unfit("empty", f"The record has no value and a {self.pillow_format} image was expected.")
+            raise InvalidRecord("empty", f"The record has no value and a {self.pillow_format} image was expected.")
         picture = self.look_into(value)
         self._check_size(picture)
         return picture
 
-    def _attempt(self, position: int, value: bytes | None, work: Callable[[], Found]) -> Found | Refusal:
+    def _attempt(self, value: bytes | None, work: Callable[[], Found]) -> Found | Refusal:
         """What `work` makes of the value, or why that is no image of this format."""
         try:
             return work()
         except MemoryError:
             raise
-        except Unfit as unfit:
-            return Refusal(position, unfit.reason, str(unfit))
+        except InvalidRecord as error:
+            return error.refusal
         except Exception as damage:  # noqa: BLE001 - decoders fail in many ways
-            error = f"{len(value or b'')} bytes are not a whole {self.pillow_format} image: {damage}."
-            return Refusal(position, "undecodable", error)
+            size = len(value or b"")
+            return Refusal("undecodable", f"{size} bytes are not a whole {self.pillow_format} image: {damage}.")
 
     def _check_size(self, picture: Picture) -> None:
         width, height = picture.turned_size
         size = f"{width}x{height} pixels"
         limit = max(MAX_PIXELS, self.width * self.height)
         if width * height > limit or max(width, height) > LONGEST_SIDE:
-            raise Unfit(
+            raise InvalidRecord(
                 "too-many-pixels",
                 f"The image claims {size} and at most {limit}, and {LONGEST_SIDE} in a row or column, are decoded.",
             )
         if not width * height or (self.resize is None and (width, height) != (self.width, self.height)):
-            raise Unfit("wrong-size", f"The image has {size}, the format {self.width}x{self.height}.")
+            raise InvalidRecord("wrong-size", f"The image has {size}, the format {self.width}x{self.height}.")
 
     def _check_mode(self, mode: str) -> None:
         if self.colours is None and mode != MODES[self.channels]:
-            raise Unfit("wrong-channels", f"The image's mode is {mode} and the format has {MODES[self.channels]}.")
+            raise InvalidRecord(
+                "wrong-channels", f"The image's mode is {mode} and the format has {MODES[self.channels]}."
+            )

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.codecs._audio import AudioCodec
-from include.codecs.base import Unfit
+from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +86,7 @@ class SoundFileCodec(AudioCodec):
 
         Raises:
             Damaged: there are fewer than it says.
-            Unfit: see `window`.
+            InvalidRecord: see `window`.
         """
         if file.format not in self.formats or file.subtype not in self.encodings:
             raise DamagedFile(f"it holds {file.format} with {file.subtype}")
@@ -97,8 +97,8 @@ class SoundFileCodec(AudioCodec):
             raise DamagedFile(f"frame {window.start + len(frames)} of {file.frames} can't be decoded")
         return frames
 
-    def _undecodable(self, value: bytes, damage: object) -> Unfit:
-        return Unfit("undecodable", f"{len(value)} bytes are not a whole {self.sndfile_format} file: {damage}.")
+    def _undecodable(self, value: bytes, damage: object) -> InvalidRecord:
+        return InvalidRecord("undecodable", f"{len(value)} bytes are not a whole {self.sndfile_format} file: {damage}.")
 
 
 def _pass_over(file: Any, frames: int) -> None:

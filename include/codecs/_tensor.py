@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from include.codecs.base import Codec, DecodedBatch, Refusal, readable
+from include.codecs.base import Codec, DecodedBatch, readable
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     import numpy as np
 
 # No topic takes larger records; without a limit, a typing error in a shape is an array that no machine can hold.
 MAX_NUMBERS = 64 * 2**20
+
+NOT_FINITE = Refusal("not-finite", "The array holds NaN, infinity or a number beyond float32 inputs.")
 
 
 class TensorCodec(Codec):
@@ -80,7 +83,7 @@ class TensorCodec(Codec):
         self, values: Sequence[bytes | None], numbers: Callable[[bytes], bytes | memoryview], expected: str
     ) -> DecodedBatch:
         """Decode values out of which `numbers` takes the array's bytes; see `include.codecs.base.readable`."""
-        refusals: list[Refusal] = []
+        refusals: dict[int, Refusal] = {}
         whole: list[bytes | memoryview] = []
         positions: list[int] = []
         for position, content in readable(values, numbers, expected, refusals):
@@ -89,7 +92,7 @@ class TensorCodec(Codec):
         return self._decoded(whole, positions, refusals)
 
     def _decoded(
-        self, whole: Sequence[bytes | memoryview], positions: Sequence[int], refusals: list[Refusal]
+        self, whole: Sequence[bytes | memoryview], positions: Sequence[int], refusals: dict[int, Refusal]
     ) -> DecodedBatch:
         """The samples whose `sample_bytes` bytes, little-endian and in C order, are `whole`; adds to `refusals`."""
         import numpy as np
@@ -100,6 +103,5 @@ class TensorCodec(Codec):
             return DecodedBatch(samples, kept, refusals)
         # A float64 can be finite and still beyond the float32 that a network takes.
         finite = np.isfinite(self.to_inputs(samples)).all(axis=tuple(range(1, samples.ndim)))
-        error = "The array holds NaN, infinity or a number beyond float32 inputs."
-        refusals += [Refusal(int(position), "not-finite", error) for position in kept[~finite]]
+        refusals |= dict.fromkeys(kept[~finite].tolist(), NOT_FINITE)
         return DecodedBatch(samples[finite], kept[finite], refusals)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from include.codecs.base import Codec, DecodedBatch, Refusal, Unfit, check_sample, readable
+from include.codecs.base import Codec, DecodedBatch, check_sample, readable
+from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ class TextCodec(Codec):
         """What should be UTF-8 text.
 
         Raises:
-            Unfit: the value does not hold any.
+            InvalidRecord: the value does not hold any.
         """
 
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
@@ -57,7 +58,7 @@ class TextCodec(Codec):
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         import numpy as np
 
-        refusals: list[Refusal] = []
+        refusals: dict[int, Refusal] = {}
         padded: list[bytes] = []
         positions: list[int] = []
         for position, text in readable(values, self._padded, "text", refusals):
@@ -76,21 +77,23 @@ class TextCodec(Codec):
         """The text and the zeros behind it, `length` bytes.
 
         Raises:
-            Unfit: there is no text that fits.
+            InvalidRecord: there is no text that fits.
         """
         text = self.unwrap(value)
         if not text:
-            raise Unfit("empty", "The record's text is empty.")
+            raise InvalidRecord("empty", "The record's text is empty.")
         if len(text) > self.length:
-            raise Unfit("too-long", f"The text has {len(text)} bytes and the format at most {self.length}.")
+            raise InvalidRecord("too-long", f"The text has {len(text)} bytes and the format at most {self.length}.")
         try:
             text.decode()
         except UnicodeDecodeError as error:
             raise not_utf8(error, text) from error
         if PADDING in text:
-            raise Unfit("holds-nul", f"Byte {text.index(PADDING)} of the text is a NUL, which is the format's padding.")
+            raise InvalidRecord(
+                "holds-nul", f"Byte {text.index(PADDING)} of the text is a NUL, which is the format's padding."
+            )
         return text.ljust(self.length, PADDING)
 
 
-def not_utf8(error: UnicodeDecodeError, value: bytes) -> Unfit:
-    return Unfit("invalid-utf8", f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}.")
+def not_utf8(error: UnicodeDecodeError, value: bytes) -> InvalidRecord:
+    return InvalidRecord("invalid-utf8", f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}.")

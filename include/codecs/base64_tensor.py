@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs._tensor import TensorCodec
-from include.codecs.base import DecodedBatch, Unfit, check_sample
+from include.codecs.base import DecodedBatch, check_sample
+from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,19 +36,21 @@ class Base64Codec(TensorCodec):
         """The array's bytes.
 
         Raises:
-            Unfit: the value is no array of this format.
+            InvalidRecord: the value is no array of this format.
         """
         if len(value) % 4 or not TEXT.fullmatch(value):
             raise _invalid(value, "it comes in fours of its alphabet, padded at the end and without line breaks")
         if len(value) != (self.sample_bytes + 2) // 3 * 4:
-            raise Unfit("wrong-size", f"{len(value)} characters of base64 are not the text of an array: {self._takes}.")
+            raise InvalidRecord(
+                "wrong-size", f"{len(value)} characters of base64 are not the text of an array: {self._takes}."
+            )
         numbers = binascii.a2b_base64(value)
         if binascii.b2a_base64(numbers, newline=False) != value:
             raise _invalid(value, "the last character has bits beyond the last byte")
         if len(numbers) != self.sample_bytes:
-            raise Unfit("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
+            raise InvalidRecord("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
         return numbers
 
 
-def _invalid(value: bytes, fault: str) -> Unfit:
-    return Unfit("invalid-base64", f"{len(value)} characters are no base64: {fault}.")
+def _invalid(value: bytes, fault: str) -> InvalidRecord:
+    return InvalidRecord("invalid-base64", f"{len(value)} characters are no base64: {fault}.")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from include.codecs._text import TextCodec, not_utf8
-from include.codecs.base import Unfit
+from include.refusal import InvalidRecord
 from include.strict_json import Number, parse
 
 
@@ -27,15 +27,17 @@ class JsonTextCodec(TextCodec):
         except UnicodeDecodeError as error:
             raise not_utf8(error, value) from error
         except (ValueError, RecursionError) as error:
-            raise Unfit("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error
+            raise InvalidRecord("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error
         if not isinstance(content, dict):
-            raise Unfit("wrong-type", f"The JSON is no object, and one with field {self.field!r} was expected.")
+            raise InvalidRecord("wrong-type", f"The JSON is no object, and one with field {self.field!r} was expected.")
         if self.field not in content:
-            raise Unfit("missing-field", f"The JSON object has no field {self.field!r}.")
+            raise InvalidRecord("missing-field", f"The JSON object has no field {self.field!r}.")
         text = content[self.field]
         if not isinstance(text, str) or isinstance(text, Number):
-            raise Unfit("wrong-type", f"Field {self.field!r} of the JSON object is no text.")
+            raise InvalidRecord("wrong-type", f"Field {self.field!r} of the JSON object is no text.")
         try:
             return text.encode()
         except UnicodeEncodeError as error:
-            raise Unfit("invalid-utf8", f"Character {error.start} of the text is half a surrogate pair.") from error
+            raise InvalidRecord(
+                "invalid-utf8", f"Character {error.start} of the text is half a surrogate pair."
+            ) from error

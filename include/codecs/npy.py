@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs._tensor import TensorCodec
-from include.codecs.base import DecodedBatch, Unfit, check_sample
+from include.codecs.base import DecodedBatch, check_sample
+from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,7 @@ class NpyCodec(TensorCodec):
         """The array's bytes in C order.
 
         Raises:
-            Unfit: the value is no array of this format.
+            InvalidRecord: the value is no array of this format.
         """
         import numpy as np
 
@@ -61,11 +62,11 @@ class NpyCodec(TensorCodec):
         expected = self.wire_dtype.str
         # The order of single bytes is | for NumPy and < for others.
         if dtype not in (expected, expected.replace("|", "<")):
-            raise Unfit("wrong-dtype", f"The array's header says dtype {dtype!r} and the format {expected!r}.")
+            raise InvalidRecord("wrong-dtype", f"The array's header says dtype {dtype!r} and the format {expected!r}.")
         if shape != self.shape:
-            raise Unfit("wrong-shape", f"The array's header says shape {shape} and the format {self.shape}.")
+            raise InvalidRecord("wrong-shape", f"The array's header says shape {shape} and the format {self.shape}.")
         if len(numbers) != self.sample_bytes:
-            raise Unfit("wrong-size", f"{len(numbers)} bytes follow the array's header, and {self._takes}.")
+            raise InvalidRecord("wrong-size", f"{len(numbers)} bytes follow the array's header, and {self._takes}.")
         return np.frombuffer(numbers, dtype).reshape(shape, order="F").tobytes() if fortran_order else numbers
 
 
@@ -73,11 +74,11 @@ def _read(value: bytes) -> tuple[str, bool, tuple[int, ...], memoryview]:
     """What the header says, dtype, Fortran order and shape, and all that follows it.
 
     Raises:
-        Unfit: there is no such header.
+        InvalidRecord: there is no such header.
     """
 
-    def undecodable(damage: str) -> Unfit:
-        return Unfit("undecodable", f"{len(value)} bytes are not a .npy array: {damage}.")
+    def undecodable(damage: str) -> InvalidRecord:
+        return InvalidRecord("undecodable", f"{len(value)} bytes are not a .npy array: {damage}.")
 
     counted = LENGTH_BYTES.get(value[6:8])
     if counted is None or not value.startswith(MAGIC):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from include.codecs._audio import HIGHEST_RATE, LOWEST_RATE, MAX_CHANNELS, AudioCodec
-from include.codecs.base import Unfit
+from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,9 @@ class PcmCodec(AudioCodec):
         import numpy as np
 
         if len(value) % self.frame_bytes:
-            raise Unfit("wrong-size", f"The record has {len(value)} bytes, and a frame takes {self.frame_bytes}.")
+            raise InvalidRecord(
+                "wrong-size", f"The record has {len(value)} bytes, and a frame takes {self.frame_bytes}."
+            )
         rate = self.rate or self.sample_rate
         window = self.window(rate, self.channels, len(value) // self.frame_bytes)
         numbers = np.frombuffer(value, self.wire_dtype).reshape(-1, self.channels)

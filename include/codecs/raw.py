@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs._tensor import TensorCodec
-from include.codecs.base import DecodedBatch, Refusal, check_sample
+from include.codecs.base import DecodedBatch, check_sample
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ class RawCodec(TensorCodec):
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         # Not one at a time, as the other formats: a call for each would cost the feed more than the copying.
         size = self.sample_bytes
-        refusals: list[Refusal] = []
+        refusals: dict[int, Refusal] = {}
         whole: list[bytes] = []
         positions: list[int] = []
         for position, value in enumerate(values):
@@ -32,8 +33,8 @@ class RawCodec(TensorCodec):
                 whole.append(value)
                 positions.append(position)
             elif not value:
-                refusals.append(Refusal(position, "empty", "The record has no value and an array was expected."))
+                refusals[position] = Refusal("empty", "The record has no value and an array was expected.")
             else:
                 error = f"The record has {len(value)} bytes and {self._takes}."
-                refusals.append(Refusal(position, "wrong-size", error))
+                refusals[position] = Refusal("wrong-size", error)
         return self._decoded(whole, positions, refusals)

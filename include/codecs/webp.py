@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from include.codecs._exif import UPRIGHT, orientation_of
 from include.codecs._image import DamagedFile, ImageCodec, Picture
-from include.codecs.base import Unfit
+from include.refusal import InvalidRecord
 
 RIFF, WEBP = b"RIFF", b"WEBP"
 LOSSY, LOSSLESS, EXTENDED, ALPHA, EXIF = b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"EXIF"
@@ -47,7 +47,7 @@ class WebpCodec(ImageCodec):
                     raise DamagedFile(f"the header at byte {start} is cut short or not the first")
                 canvas = 1 + int.from_bytes(content[4:7], "little"), 1 + int.from_bytes(content[7:10], "little")
             if name in ANIMATION or (name == EXTENDED and content[0] & ANIMATED):
-                raise Unfit("animated", "The WebP image is animated and a sample is one picture.")
+                raise InvalidRecord("animated", "The WebP image is animated and a sample is one picture.")
             if name in (LOSSY, LOSSLESS):
                 if frame:
                     raise DamagedFile(f"the frame at byte {start} is the second one")

@@ -19,10 +19,10 @@ from include.codecs._image import ImageCodec
 from include.codecs._text import PADDING, TextCodec
 from include.commands.sound_view import sound
 from include.kafka import dead_letters
-from include.kafka.dead_letters import Rejection
 from include.kafka.headers import LABEL, address_of, headers_of, headers_size
-from include.kafka.signing import SIGNATURE
-from include.targets.base import BadLabel
+from include.kafka.signing import SIGNATURE, UNSIGNED
+from include.reading.records import NO_LABEL
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ class DecodedRecord:
     Attributes:
         content: the encoded sample, as the codec gets it; None where there is none, and in the predictions.
         sample: in the codec's dtype and shape; None where the content is none, and in the predictions.
-        faults: what is wrong with it, none where it fits.
+        refusals: why it is no sample; empty where it is one.
         id, label: the sample's, as far as the record says them.
     """
 
@@ -63,7 +63,7 @@ class DecodedRecord:
     headers: Headers
     content: bytes | None
     sample: np.ndarray[Any, Any] | None
-    faults: tuple[Rejection, ...]
+    refusals: tuple[Refusal, ...]
     id: bytes | None = None
     label: str | None = None
 
@@ -85,38 +85,37 @@ def look_at(message: Message, pipeline: Pipeline, reader: RecordReader, *, label
     """
     headers, codec = headers_of([message])[0], pipeline.format
     records = reader.read([message])
-    ((label, fault), content) = records.told[0], records.contents[0]
-    faults: list[Rejection] = []
-    if fault is not None:
-        faults.append(Rejection(*fault))
-    elif labelled and (bad := _label_fault(label, pipeline)):
-        faults.append(bad)
+    label, content = records.labels[0], records.contents[0]
+    refusals: list[Refusal] = []
+    if isinstance(label, Refusal):
+        refusals.append(label)
+    elif labelled and (refusal := _label_refusal(label, pipeline)):
+        refusals.append(refusal)
     if pipeline.signed and SIGNATURE not in dict(headers):
-        faults.append(Rejection("unsigned", f"The record has no header {SIGNATURE}."))
-    decoded = codec.decode([] if fault is not None and content is None else [content])
-    faults += [Rejection(refusal.reason, refusal.error) for refusal in decoded.refusals]
+        refusals.append(UNSIGNED)
+    decoded = codec.decode([] if isinstance(label, Refusal) and content is None else [content])
+    refusals += decoded.refusals.values()
     sample = decoded.samples[0] if len(decoded.samples) else None
-    return DecodedRecord(message, headers, content, sample, tuple(faults), records.ids[0], label)
+    shown = None if isinstance(label, Refusal) else label
+    return DecodedRecord(message, headers, content, sample, tuple(refusals), records.ids[0], shown)
 
 
-def _label_fault(label: str | None, pipeline: Pipeline) -> Rejection | None:
+def _label_refusal(label: str | None, pipeline: Pipeline) -> Refusal | None:
     if label is None:
-        return Rejection("no-label", "The record has no label.")
-    read = pipeline.training.target().read(label)
-    if not isinstance(read, BadLabel):
-        return None
-    return Rejection(read.reason, f"{read.error}: {', '.join(pipeline.training.labels)}.")
+        return NO_LABEL
+    target = pipeline.training.target().read(label)
+    return target if isinstance(target, Refusal) else None
 
 
 def look_at_prediction(message: Message) -> DecodedRecord:
     """A record of the predictions, which should be one JSON object."""
-    faults: tuple[Rejection, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     try:
         if not isinstance(json.loads(message.value() or b""), dict):
-            faults = (Rejection("wrong-type", "The record's JSON is no object."),)
+            refusals = (Refusal("wrong-type", "The record's JSON is no object."),)
     except (ValueError, RecursionError) as error:
-        faults = (Rejection("invalid-json", f"The record is no JSON: {error}."),)
-    return DecodedRecord(message, headers_of([message])[0], None, None, faults)
+        refusals = (Refusal("invalid-json", f"The record is no JSON: {error}."),)
+    return DecodedRecord(message, headers_of([message])[0], None, None, refusals)
 
 
 def view(looked: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> RenderableType:
@@ -141,10 +140,10 @@ def view(looked: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> Rendera
         facts.add_row(EXPLAINING.get(name, "header"), _header(name, content))
     if len(looked.headers) > SHOWN_HEADERS:
         facts.add_row("", f"and {len(looked.headers) - SHOWN_HEADERS} more headers")
-    for fault in looked.faults:
-        facts.add_row(Text("wrong", style="red"), Text(escaped(f"{fault.reason}: {fault.error}"), style="red"))
+    for refusal in looked.refusals:
+        facts.add_row(Text("wrong", style="red"), Text(escaped(str(refusal)), style="red"))
     facts.add_row("content", Text(_content(looked, pipeline)))
-    title = Text(str(address_of(message)), style="bold red" if looked.faults else "bold green")
+    title = Text(str(address_of(message)), style="bold red" if looked.refusals else "bold green")
     if colours and looked.sample is not None and isinstance(pipeline.format, ImageCodec):
         return Group(title, facts, half_blocks(image_of(looked.sample)))
     return Group(title, facts)

@@ -98,7 +98,7 @@ def _survey(
     looked_at, unfit = 0, []
     for name, text in texts:
         looked_at += 1
-        unfit += [f"{name}: {refusal.error}" for refusal in codec.decode([text]).refusals]
+        unfit += [f"{name}: {refusal.error}" for refusal in codec.decode([text]).refusals.values()]
     if len(unfit) == looked_at:
         raise NoPipelineFits(
             f"None of the {looked_at} texts in {path} that were looked at is one that a pipeline takes, "

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from include.codecs.base import Unfit
 from include.envelopes.base import LONGEST_FIELD_BYTES, Envelope, EnvelopeContent, Open
+from include.refusal import InvalidRecord
 from include.strict_json import Number
 
 FieldName = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=1000)]
@@ -41,7 +41,7 @@ class FieldEnvelope(Envelope):
 
         def opened(value: bytes | None) -> EnvelopeContent:
             if not value:
-                raise Unfit("empty", "The record has no value and an object of fields was expected.")
+                raise InvalidRecord("empty", "The record has no value and an object of fields was expected.")
             found = read(value)
             return EnvelopeContent(
                 content=self._content(_at(found, self.content)),
@@ -58,20 +58,20 @@ class FieldEnvelope(Envelope):
         if isinstance(content, bytes):
             return content
         if not isinstance(content, str) or isinstance(content, Number):
-            raise Unfit("wrong-type", f"Field {self.content!r} is no text and holds no bytes.")
+            raise InvalidRecord("wrong-type", f"Field {self.content!r} is no text and holds no bytes.")
         if self.content_is == "text":
             return _encoded(self.content, content)
         try:
             return binascii.a2b_base64(content, strict_mode=True)
         except ValueError as error:
-            raise Unfit("invalid-base64", f"Field {self.content!r} is no base64: {error}.") from error
+            raise InvalidRecord("invalid-base64", f"Field {self.content!r} is no base64: {error}.") from error
 
 
 def text_field(found: Any, path: str) -> str | None:
     """The text of a field, of a number or a truth value as JSON writes it; None where it is null or not there.
 
     Raises:
-        Unfit: it is of another type, or longer than is read.
+        InvalidRecord: it is of another type, or longer than is read.
     """
     value = _at(found, path)
     if value is None:
@@ -81,17 +81,21 @@ def text_field(found: Any, path: str) -> str | None:
     if isinstance(value, UUID):
         value = str(value)
     if not isinstance(value, str):
-        raise Unfit("wrong-type", f"Field {path!r} is a {type(value).__name__} and a text or number was expected.")
+        raise InvalidRecord(
+            "wrong-type", f"Field {path!r} is a {type(value).__name__} and a text or number was expected."
+        )
     size = len(_encoded(path, value))
     if size > LONGEST_FIELD_BYTES:
-        raise Unfit("field-too-long", f"Field {path!r} has {size} bytes, {LONGEST_FIELD_BYTES} at most are read.")
+        raise InvalidRecord(
+            "field-too-long", f"Field {path!r} has {size} bytes, {LONGEST_FIELD_BYTES} at most are read."
+        )
     return str(value)
 
 
 def _at(found: Any, path: str) -> Any:
     for name in path.split("."):
         if not isinstance(found, dict):
-            raise Unfit("wrong-type", f"There is no object that could have field {name!r} of {path!r}.")
+            raise InvalidRecord("wrong-type", f"There is no object that could have field {name!r} of {path!r}.")
         found = found.get(name)
         if found is None:
             return None
@@ -109,8 +113,8 @@ def _encoded(path: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise Unfit("invalid-utf8", f"Field {path!r} has half a surrogate pair at {error.start}.") from error
+        raise InvalidRecord("invalid-utf8", f"Field {path!r} has half a surrogate pair at {error.start}.") from error
 
 
-def _missing(path: str) -> Unfit:
-    return Unfit("missing-field", f"Field {path!r} is not there, null or empty.")
+def _missing(path: str) -> InvalidRecord:
+    return InvalidRecord("missing-field", f"Field {path!r} is not there, null or empty.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from include.codecs.base import Unfit
 from include.envelopes._fields import FieldEnvelope
 from include.envelopes.base import Open
 from include.errors import one_line
+from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     from include.kafka.schema_registry import Schemas
@@ -35,9 +35,11 @@ class RegisteredEnvelope(FieldEnvelope):
             schema_id = schema_id_of(value)
             schema = schemas.find(schema_id)
             if schema is None:
-                raise Unfit("unknown-schema", f"The Schema Registry has no schema {schema_id}.")
+                raise InvalidRecord("unknown-schema", f"The Schema Registry has no schema {schema_id}.")
             if (schema.schema_type or "AVRO") != kind:
-                raise Unfit("wrong-schema-type", f"Schema {schema_id} is of type {schema.schema_type}, not {kind}.")
+                raise InvalidRecord(
+                    "wrong-schema-type", f"Schema {schema_id} is of type {schema.schema_type}, not {kind}."
+                )
             try:
                 return deserialize(value)
             except MemoryError:
@@ -46,7 +48,7 @@ class RegisteredEnvelope(FieldEnvelope):
                 if schemas.caused(error):  # a schema that this one refers to
                     raise schemas.explain(error, schema_id) from error
                 # The parsers raise whatever the bytes lead them to.
-                raise Unfit(
+                raise InvalidRecord(
                     "not-its-schema", f"{len(value)} bytes can't be read by schema {schema_id} ({one_line(error)})."
                 ) from error
 
@@ -57,10 +59,10 @@ def schema_id_of(value: bytes) -> int:
     """The id in a value's first five bytes.
 
     Raises:
-        Unfit: they are not as they should be.
+        InvalidRecord: they are not as they should be.
     """
     if len(value) <= PREFIX_BYTES or value[0] != MAGIC:
-        raise Unfit(
+        raise InvalidRecord(
             "no-wire-format",
             f"{len(value)} bytes that begin with {value[:PREFIX_BYTES].hex(' ')} are not in the Schema Registry's wire "
             "format, which begins with 00 and four bytes of an id.",

@@ -10,15 +10,6 @@ from include.kinds import Config
 if TYPE_CHECKING:
     from include.kafka.schema_registry import Schemas
 
-# The reason codes of all envelopes; see `include.codecs.base.REASONS`, whose codes they use where those fit.
-REASONS = {
-    "no-wire-format": "not the Schema Registry's wire format: a zero byte, four bytes of a schema's id, and content",
-    "unknown-schema": "the id in the value is none of the registry's",
-    "wrong-schema-type": "the id in the value is that of a schema of another type than the envelope's",
-    "not-its-schema": "content that the schema of its id does not describe or that is cut short, or a schema of no use",
-    "field-too-long": "an id, group or label of more bytes than are read of one",
-}
-
 LONGEST_FIELD_BYTES = 1024
 
 
@@ -31,7 +22,7 @@ class EnvelopeContent(NamedTuple):
     label: str | None = None
 
 
-# Raises include.codecs.base.Unfit for a value that is no such envelope, and MillraceError where a retry may help.
+# Raises include.refusal.InvalidRecord for a value that is no such envelope, and MillraceError where a retry may help.
 Open = Callable[[bytes | None], EnvelopeContent]
 
 

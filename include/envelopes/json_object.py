@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.codecs.base import Unfit
 from include.envelopes._fields import FieldEnvelope
 from include.envelopes.base import Open
+from include.refusal import InvalidRecord
 from include.strict_json import parse
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ def read_json(value: bytes) -> Any:
     """What the JSON holds, see `include.strict_json.parse`.
 
     Raises:
-        Unfit: it is none.
+        InvalidRecord: it is none.
     """
     try:
         return parse(value)
     except UnicodeDecodeError as error:
-        raise Unfit("invalid-utf8", f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}.") from error
+        raise InvalidRecord(
+            "invalid-utf8", f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}."
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise Unfit("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error
+        raise InvalidRecord("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error

@@ -19,8 +19,8 @@ from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
 from include.reading.late import LateLabels, read_labels
 from include.reading.layout import TopicLabels
-from include.reading.records import LabelOrRefusal, RecordReader, record_reader
-from include.targets.base import BadLabel
+from include.reading.records import NO_LABEL, LabelOrRefusal, RecordReader, record_reader
+from include.refusal import Refusal
 from include.targets.tasks import target_of
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ READ_RECORDS = 128
 SELECT_RECORDS = 512
 EXAMPLES_KEPT = 5
 KNOWN_LABELS = 8192
-# No refusal: the sample's label may come yet.
-UNLABELLED = ("unlabelled", "")
 
 
 class WrongState(PermanentError):
@@ -70,10 +68,10 @@ class FeedReport:
     unlabelled: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def refuse(self, reason: str, error: str, address: Address) -> None:
-        self.refused[reason] += 1
+    def refuse(self, refusal: Refusal, address: Address) -> None:
+        self.refused[refusal.reason] += 1
         if len(self.examples) < EXAMPLES_KEPT:
-            self.examples.append(f"{address}: {reason}: {error}")
+            self.examples.append(f"{address}: {refusal}")
 
 
 @dataclass(frozen=True)
@@ -89,36 +87,32 @@ class _Position:
 
 @dataclass(frozen=True, slots=True)
 class _ParsedLabel:
-    """What a record tells of its label: the target that it is, unknown where `refusal` says why."""
+    """A label as a target; an unknown target where the record is refused, or where its label may still arrive."""
 
-    label: Any
-    refusal: tuple[str, str]
+    target: Any
+    refusal: Refusal | None = None
 
 
 class _LabelCache(dict[LabelOrRefusal, _ParsedLabel]):
-    """Heads by what records tell, of which there are few; the bounds keep the memory flat where there are many."""
+    """Cache of parsed labels, cleared at KNOWN_LABELS entries so that unbounded labels cannot exhaust memory."""
 
     def __init__(self, target: Target, *, late: bool) -> None:
         super().__init__()
         self._target = target
-        self._without = UNLABELLED if late else ("no-label", "the record has no label")
+        self._without = None if late else NO_LABEL
 
-    def __missing__(self, told: LabelOrRefusal) -> _ParsedLabel:
-        head = self._read(told)
+    def __missing__(self, label: LabelOrRefusal) -> _ParsedLabel:
+        parsed = self._parse(label)
         if len(self) >= KNOWN_LABELS:
             self.clear()
-        self[told] = head
-        return head
+        self[label] = parsed
+        return parsed
 
-    def _read(self, told: LabelOrRefusal) -> _ParsedLabel:
-        if told.fault is not None:
-            return _ParsedLabel(self._target.unknown, told.fault)
-        if told.label is None:
+    def _parse(self, label: LabelOrRefusal) -> _ParsedLabel:
+        if label is None:
             return _ParsedLabel(self._target.unknown, self._without)
-        label = self._target.read(told.label)
-        if isinstance(label, BadLabel):
-            return _ParsedLabel(self._target.unknown, label)
-        return _ParsedLabel(label, ("", ""))
+        target = label if isinstance(label, Refusal) else self._target.read(label)
+        return _ParsedLabel(self._target.unknown, target) if isinstance(target, Refusal) else _ParsedLabel(target)
 
 
 @dataclass
@@ -126,7 +120,7 @@ class _Records:
     """What the feed needs of some records of one block, in lists side by side."""
 
     block: int
-    heads: list[_ParsedLabel] = field(default_factory=list)
+    labels: list[_ParsedLabel] = field(default_factory=list)
     groups: list[bytes] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
@@ -134,14 +128,14 @@ class _Records:
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, messages: list[Message], reader: RecordReader, late: LateLabels | None, heads: _LabelCache) -> None:
+    def take(self, messages: list[Message], reader: RecordReader, late: LateLabels | None, cache: _LabelCache) -> None:
         """Take over what the messages hold and let go of them.
 
         Few at a time, for a message and its headers are four objects to Python's garbage collector: as long as they are
         fewer than its threshold it does nothing, while thousands are walked through, with all else in the process.
         """
         found = reader.read(messages)
-        self.heads += [heads[told] for told in (found.told if late is None else found.labelled(late.of))]
+        self.labels += [cache[label] for label in (found.labels if late is None else found.labelled(late.of))]
         self.groups += found.groups
         self.offsets += map(offset_of, messages)
         self.values += found.contents
@@ -335,9 +329,9 @@ class Feed:
             for batch in range(skip, -(-len(window) // self.batch_size)):
                 rows = order[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world_size]
                 decoded = window.decode(rows)
-                for refusal in decoded.refusals:
-                    row = window.rows[rows[refusal.position]]
-                    report.refuse(refusal.reason, refusal.error, _address(blocks[row["block"]], int(row["offset"])))
+                for position, refusal in decoded.refusals.items():
+                    row = window.rows[rows[position]]
+                    report.refuse(refusal, _address(blocks[row["block"]], int(row["offset"])))
                 labels = window.rows["label"][rows[decoded.positions]]
                 served += self._target.counts(labels)
                 report.total += len(labels)
@@ -357,7 +351,7 @@ class Feed:
             left[0] = replace(left[0], start=start.offset)
         group = f"{self.connection.environment}.{self.manifest.pipeline}.feed"
         late = self._late_labels(group)
-        heads = _LabelCache(self._target, late=late is not None)
+        cache = _LabelCache(self._target, late=late is not None)
         manifest, records = self.manifest, _Records(start.block)
         with record_reader(self.connection, manifest.reading, manifest.schema, keys=self._keys) as reader:
             reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
@@ -366,7 +360,7 @@ class Feed:
                 if records.block != block or len(records) >= SELECT_RECORDS:
                     yield self._select(records, blocks, report)
                     records = _Records(block)
-                records.take(messages, reader, late, heads)
+                records.take(messages, reader, late, cache)
         if len(records):
             yield self._select(records, blocks, report)
 
@@ -381,16 +375,16 @@ class Feed:
         """The labelled records of this side of the split; its others are refused."""
         import numpy as np
 
-        labels = np.array([head.label for head in records.heads], self._target.dtype)
+        labels = np.array([label.target for label in records.labels], self._target.dtype)
         labels = labels.reshape(-1, *self._target.shape)
         known = self._target.known(labels)
         mine = self.manifest.split.is_held_out(records.groups) == (self.side == "held_out")
         for position in np.flatnonzero(mine & ~known).tolist():
-            refusal = records.heads[position].refusal
-            if refusal == UNLABELLED:
+            refusal = records.labels[position].refusal
+            if refusal is None:
                 report.unlabelled += 1
             else:
-                report.refuse(*refusal, _address(blocks[records.block], records.offsets[position]))
+                report.refuse(refusal, _address(blocks[records.block], records.offsets[position]))
         kept = np.flatnonzero(mine & known)
         rows = np.empty(len(kept), self._rows)
         rows["label"] = labels[kept]

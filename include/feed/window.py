@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.codecs.base import DecodedBatch, Refusal
+from include.codecs.base import DecodedBatch
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,13 +106,13 @@ class ArrayWindow(Window):
         samples = self._samples.take(positions, axis=0)
         if not self._refusals:
             return DecodedBatch(samples, np.arange(len(positions)))
-        refused = [self._refusals.get(position) for position in positions.tolist()]
-        good = np.array([refusal is None for refusal in refused], bool)
-        refusals = [
-            Refusal(place, refusal.reason, refusal.error)
-            for place, refusal in enumerate(refused)
-            if refusal is not None
-        ]
+        refusals = {
+            place: self._refusals[position]
+            for place, position in enumerate(positions.tolist())
+            if position in self._refusals
+        }
+        good = np.ones(len(positions), bool)
+        good[list(refusals)] = False
         return DecodedBatch(samples[good], np.flatnonzero(good), refusals)
 
     def _take_in(self, values: Sequence[bytes | None]) -> None:
@@ -119,7 +120,7 @@ class ArrayWindow(Window):
         room = self._samples[self.count : self.count + len(values)]
         if decoded.refusals:
             room[decoded.positions] = decoded.samples
-            self._refusals.update({self.count + refusal.position: refusal for refusal in decoded.refusals})
+            self._refusals |= {self.count + position: refusal for position, refusal in decoded.refusals.items()}
         else:
             room[:] = decoded.samples
 

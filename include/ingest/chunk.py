@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.headers import LONGEST_HEADER_BYTES
+from include.refusal import Refusal
 from include.sources.base import SourceRefused
-from include.targets.base import BadLabel
 
 if TYPE_CHECKING:
     from include.codecs.base import Codec
@@ -64,8 +64,8 @@ def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
     ]
     for first in range(0, len(encoded), CHECKED_TOGETHER):
         positions, values = zip(*encoded[first : first + CHECKED_TOGETHER], strict=True)
-        for refusal in codec.decode(values).refusals:
-            unfit[positions[refusal.position]] = f"{refusal.error} ({refusal.reason})"
+        for position, refusal in codec.decode(values).refusals.items():
+            unfit[positions[position]] = str(refusal)
     return unfit
 
 
@@ -94,7 +94,7 @@ def usable(pipeline: Pipeline, samples: Iterable[SourceSample]) -> Iterator[Sour
     encodable: set[tuple[Any, Any]] = set()
     for sample in samples:
         if sample.label is not None and sample.label not in known:
-            if isinstance(target.read(sample.label), BadLabel):
+            if isinstance(target.read(sample.label), Refusal):
                 raise SourceRefused(
                     f"Sample {sample.id!r} has the label {sample.label!r}, which is none of a {target.task}, and "
                     f"training.labels of {pipeline.name}.toml has {', '.join(pipeline.training.labels)}: add the label "

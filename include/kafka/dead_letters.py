@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.kafka.headers import OutgoingRecord, address_of, headers_of
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -20,25 +20,14 @@ ADDRESS = "dead-letter-address"
 RUN = "dead-letter-run"
 TIMESTAMP = "dead-letter-timestamp"
 
-# The reason of what is too large to be published.
-OVERSIZE = "oversize"
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why one sample was refused: a reason code that programs compare and a sentence that people read."""
-
-    reason: str
-    error: str
-
 
 def dead_letter(
-    topic: str, message: Message, rejection: Rejection, run: str, *, largest: int
-) -> tuple[OutgoingRecord, Rejection]:
-    """The original key, value and headers with the headers that explain it, and the rejection that they tell.
+    topic: str, message: Message, refusal: Refusal, run: str, *, largest: int
+) -> tuple[OutgoingRecord, Refusal]:
+    """The original key, value and headers with the headers that explain it, and the refusal that they tell.
 
     Where that is too large it is the explanation without the value, in need without headers and key too, and the
-    rejection is `oversize`: what can't be published would stop all others, and the original lies at its address.
+    refusal is `oversize`: what can't be published would stop all others, and the original lies at its address.
 
     Its own timestamp is the time of publishing. Kafka refuses one too far in the future, and with it the transaction;
     retention removes an old one before anybody has looked. The original's is a header, in milliseconds since the epoch.
@@ -47,26 +36,26 @@ def dead_letter(
         largest: the largest record that the topic takes, in bytes.
     """
     headers = headers_of([message])[0]
-    letter = OutgoingRecord(topic, message.key(), message.value(), [*headers, *_explanation(message, rejection, run)])
+    letter = OutgoingRecord(topic, message.key(), message.value(), [*headers, *_explanation(message, refusal, run)])
     if letter.size_bound <= largest:
-        return letter, rejection
-    rejection = Rejection(
-        OVERSIZE,
+        return letter, refusal
+    refusal = Refusal(
+        "oversize",
         f"The dead letter has {letter.size_bound} bytes ({len(message)} of value, {len(message.key() or b'')} of key) "
-        f"and {topic} takes {largest}, so it is cut; its reason was {rejection.reason}: {rejection.error}",
+        f"and {topic} takes {largest}, so it is cut; its reason was {refusal}",
     )
-    letter = letter._replace(value=None, headers=[*headers, *_explanation(message, rejection, run)])
+    letter = letter._replace(value=None, headers=[*headers, *_explanation(message, refusal, run)])
     if letter.size_bound > largest:
-        letter = letter._replace(headers=_explanation(message, rejection, run))
+        letter = letter._replace(headers=_explanation(message, refusal, run))
     if letter.size_bound > largest:
         letter = letter._replace(key=None)
-    return letter, rejection
+    return letter, refusal
 
 
-def _explanation(message: Message, rejection: Rejection, run: str) -> list[tuple[str, bytes | None]]:
-    error = rejection.error[:ERROR_TEXT_BYTES].encode("utf-8", "backslashreplace")[:ERROR_TEXT_BYTES]
+def _explanation(message: Message, refusal: Refusal, run: str) -> list[tuple[str, bytes | None]]:
+    error = refusal.error[:ERROR_TEXT_BYTES].encode("utf-8", "backslashreplace")[:ERROR_TEXT_BYTES]
     return [
-        (REASON, rejection.reason.encode()),
+        (REASON, refusal.reason.encode()),
         (ERROR, error.decode("utf-8", "ignore").encode()),
         (ADDRESS, str(address_of(message)).encode()),
         (RUN, run.encode()),

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from include.refusal import Refusal
+
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
@@ -16,6 +18,7 @@ GROUP = "group"
 MODEL = "model"
 # Stands in a record for its headers where one of them has a name that can't be read.
 UNREADABLE = "unreadable-headers"
+UNREADABLE_HEADERS = Refusal(UNREADABLE, "A header's name is not UTF-8: no header can be read.")
 
 OWN_HEADERS = (SCHEMA, GROUP)
 LONGEST_HEADER_BYTES = 1024
@@ -81,22 +84,23 @@ class RecordHeaders:
     """What Millrace reads of a record's headers; None where a header is absent.
 
     Attributes:
-        fault: reason code and sentence where its own headers can't be relied on; none of them is told then.
+        refusal: why they can't be relied on; the others are None then.
     """
 
     schema: str | None = None
     label: str | None = None
     group: bytes | None = None
-    fault: tuple[str, str] | None = None
+    refusal: Refusal | None = None
 
-    def refusal(self, schema: str) -> tuple[str, str] | None:
-        """Reason code and sentence where they are not those of a record of `schema`."""
-        if self.fault is not None:
-            return self.fault
+    def refusal_for(self, schema: str) -> Refusal | None:
+        """Why they are not those of a record of `schema`; None where they are."""
+        if self.refusal is not None:
+            return self.refusal
         if self.schema is None:
-            return "no-schema", f"The record has no schema header and the pipeline's format is {schema}."
+            return Refusal("no-schema", f"The record has no schema header and the pipeline's format is {schema}.")
         if self.schema != schema:
-            return "wrong-schema", f"The schema header is {self.schema!r} and the pipeline's format is {schema}."
+            error = f"The schema header is {self.schema!r} and the pipeline's format is {schema}."
+            return Refusal("wrong-schema", error)
         return None
 
 
@@ -138,15 +142,15 @@ def read_headers(headers: Headers, *, label: str | None = LABEL, own: bool = Tru
     found: dict[str, bytes | None] = {}
     for name, content in headers:
         if name == UNREADABLE:
-            return RecordHeaders(fault=("unreadable-headers", "A header's name is not UTF-8: no header can be read."))
+            return RecordHeaders(refusal=UNREADABLE_HEADERS)
         if name not in names:
             continue
         if len(content or b"") > LONGEST_HEADER_BYTES:
             error = f"The header {name} has {len(content or b'')} bytes, {LONGEST_HEADER_BYTES} at most are read."
-            return RecordHeaders(fault=("header-too-long", error))
+            return RecordHeaders(refusal=Refusal("header-too-long", error))
         if found.setdefault(name, content) != content:
             error = f"The header {name} stands there twice, as {found[name]!r:.200} and as {content!r:.200}."
-            return RecordHeaders(fault=("duplicate-header", error))
+            return RecordHeaders(refusal=Refusal("duplicate-header", error))
     told = found.get(label) if label is not None else None
     return RecordHeaders(
         schema=_text(found.get(SCHEMA)) if own else None,

@@ -26,8 +26,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError
-from include.kafka.dead_letters import Rejection
 from include.kafka.headers import GROUP, LABEL, SCHEMA, Headers
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -38,8 +38,8 @@ ABSENT = b"\xff" * 8
 MIN_SECRET_BYTES = 32
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-UNSIGNED = Rejection("unsigned", f"The record has no header {SIGNATURE}.")
-MALFORMED = Rejection("wrong-signature", f"The header {SIGNATURE} is not <key id>:<hexadecimal digits>.")
+UNSIGNED = Refusal("unsigned", f"The record has no header {SIGNATURE}.")
+MALFORMED = Refusal("wrong-signature", f"The header {SIGNATURE} is not <key id>:<hexadecimal digits>.")
 
 
 class InvalidSigningKeys(PermanentError):
@@ -86,7 +86,7 @@ class SigningKeys:
         key_id = self.current.encode()
         return SIGNATURE, key_id + b":" + _digest(self._secrets[key_id], key, value, headers)
 
-    def verify(self, message: Message, headers: Headers) -> tuple[Headers, Rejection | None]:
+    def verify(self, message: Message, headers: Headers) -> tuple[Headers, Refusal | None]:
         """The headers without the signature, of which a topic has few distinct sets, and what is wrong with it.
 
         The reason is `unsigned`, `wrong-signature` or `unknown-key`.
@@ -103,10 +103,10 @@ class SigningKeys:
         secret = self._secrets.get(key_id)
         if secret is None:
             known = ", ".join(sorted(self.secrets))
-            return rest, Rejection("unknown-key", f"The signing key is {key_id[:64]!r} and known are {known}.")
+            return rest, Refusal("unknown-key", f"The signing key is {key_id[:64]!r} and known are {known}.")
         if not hmac.compare_digest(_digest(secret, message.key(), message.value(), rest), digest):
             error = f"The signature is not that of key {key_id.decode()} over this id, value, schema, label and group."
-            return rest, Rejection("wrong-signature", error)
+            return rest, Refusal("wrong-signature", error)
         return rest, None
 
     @cached_property

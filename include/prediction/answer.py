@@ -1,11 +1,11 @@
-"""Records -> outcomes: every record of a chunk becomes an answer, or a rejection with its reason."""
+"""Records -> outcomes: every record of a chunk becomes an answer, or a refusal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.kafka.dead_letters import Rejection
 from include.prediction.forward import forward
+from include.refusal import Refusal
 from include.targets.base import Answer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def answer(
     codec: Codec,
     target: Target,
     records: Records,
-) -> list[Answer | Rejection]:
+) -> list[Answer | Refusal]:
     """One outcome per record, in order.
 
     Args:
@@ -34,13 +34,13 @@ def answer(
     """
     import torch
 
-    outcomes: list[Answer | Rejection | None] = [
-        None if told.fault is None else Rejection(*told.fault) for told in records.told
+    outcomes: list[Answer | Refusal | None] = [
+        label if isinstance(label, Refusal) else None for label in records.labels
     ]
     readable = [position for position, outcome in enumerate(outcomes) if outcome is None]
     decoded = codec.decode([records.contents[position] for position in readable])
-    for refusal in decoded.refusals:
-        outcomes[readable[refusal.position]] = Rejection(refusal.reason, refusal.error)
+    for position, refusal in decoded.refusals.items():
+        outcomes[readable[position]] = refusal
     inputs = torch.from_numpy(codec.to_inputs(decoded.samples))
     network.eval()
     for start in range(0, len(inputs), FORWARD_SAMPLES):
@@ -51,9 +51,9 @@ def answer(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _outcome(result: Answer | str | None) -> Answer | Rejection:
+def _outcome(result: Answer | str | None) -> Answer | Refusal:
     if isinstance(result, str):
-        return Rejection("network-failed", f"The network fails at this sample: {result}.")
+        return Refusal("network-failed", f"The network fails at this sample: {result}.")
     if result is None:
-        return Rejection("not-finite", "The network's output for this sample is not a finite number.")
+        return Refusal("not-finite", "The network's output for this sample is not a finite number.")
     return result

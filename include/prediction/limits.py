@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError
-from include.kafka.dead_letters import Rejection
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
@@ -30,9 +30,9 @@ class PublishReport:
     def rejected(self) -> int:
         return self.dead_letters.total()
 
-    def add(self, outcomes: Sequence[Answer | Rejection]) -> None:
+    def add(self, outcomes: Sequence[Answer | Refusal]) -> None:
         """Count the outcomes of one chunk."""
-        rejections = [outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)]
+        rejections = [outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)]
         self.samples += len(outcomes)
         self.predictions += len(outcomes) - len(rejections)
         self.dead_letters.update(rejections)
@@ -64,7 +64,7 @@ class TooManyRejected(PermanentError):
 
 
 def check_limits(
-    pipeline: Pipeline, published: PublishReport, in_a_row: int, outcomes: Sequence[Answer | Rejection]
+    pipeline: Pipeline, published: PublishReport, in_a_row: int, outcomes: Sequence[Answer | Refusal]
 ) -> int:
     """Refuse a chunk that would go beyond a limit of `[prediction]`.
 
@@ -82,7 +82,7 @@ def check_limits(
     reasons = Counter(published.dead_letters)
     last = ""
     for outcome in outcomes:
-        if not isinstance(outcome, Rejection):
+        if not isinstance(outcome, Refusal):
             in_a_row = 0
             continue
         in_a_row += 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from include.kafka.dead_letters import OVERSIZE, Rejection, dead_letter
+from include.kafka.dead_letters import dead_letter
 from include.kafka.headers import OutgoingRecord, address_of
 from include.prediction.json_record import prediction_value
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -24,10 +25,10 @@ def outgoing_records(
     predictor: Predictor,
     messages: Sequence[Message],
     ids: Sequence[bytes],
-    outcomes: Sequence[Answer | Rejection],
+    outcomes: Sequence[Answer | Refusal],
     run: str,
-) -> tuple[list[OutgoingRecord], list[Answer | Rejection]]:
-    """One record for every message, and the outcome that it tells: what is too large is a rejection.
+) -> tuple[list[OutgoingRecord], list[Answer | Refusal]]:
+    """One record for every message, and the outcome in it: what is too large is refused.
 
     Args:
         ids: what the messages' samples are called; the predictions' keys.
@@ -36,25 +37,25 @@ def outgoing_records(
         RecordTooLarge: the topic does not even take the explanation of a dead letter.
     """
     records: list[OutgoingRecord] = []
-    told: list[Answer | Rejection] = []
+    published: list[Answer | Refusal] = []
     topic = pipeline.dead_letters_topic
     for message, key, outcome in zip(messages, ids, outcomes, strict=True):
-        if not isinstance(outcome, Rejection):
+        if not isinstance(outcome, Refusal):
             record = _prediction(pipeline, predictor, message, key, outcome)
             limit = writer.record_limit(record.topic)
             if record.size_bound <= limit:
                 records.append(record)
-                told.append(outcome)
+                published.append(outcome)
                 continue
             error = f"The prediction has {record.size_bound} bytes with its key and its topic takes {limit}."
-            rejection = Rejection(OVERSIZE, error)
+            refusal = Refusal("oversize", error)
         else:
-            rejection = outcome
-        record, rejection = dead_letter(topic, message, rejection, run, largest=writer.record_limit(topic))
+            refusal = outcome
+        record, refusal = dead_letter(topic, message, refusal, run, largest=writer.record_limit(topic))
         writer.check_size(record)
         records.append(record)
-        told.append(rejection)
-    return records, told
+        published.append(refusal)
+    return records, published
 
 
 def _prediction(

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
     from include.exactly_once.ledger import LedgerKey
     from include.kafka.connection import KafkaConnection
-    from include.kafka.dead_letters import Rejection
     from include.kafka.headers import OutgoingRecord
     from include.metrics import Metrics
     from include.prediction.predictor import Predictor
+    from include.refusal import Refusal
     from include.targets.base import Answer
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _left(attempt: _Attempt, wanted: OffsetRange, entry: Mapping[str, Any]) -> O
 
 def _predict(
     attempt: _Attempt, writer: TransactionalWriter, chunk: RequestChunk
-) -> tuple[list[OutgoingRecord], list[Answer | Rejection]]:
+) -> tuple[list[OutgoingRecord], list[Answer | Refusal]]:
     """What to publish for a chunk, and the outcomes that it tells."""
     if attempt.stopped():
         raise Stopped(

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from include.codecs.base import Unfit
 from include.envelopes._fields import text_field
 from include.envelopes.base import LONGEST_FIELD_BYTES
 from include.envelopes.json_object import read_json
@@ -15,6 +14,7 @@ from include.kafka.headers import address_of
 from include.kafka.position import offset_of
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
+from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -102,7 +102,7 @@ def _partitions(
     texts: dict[str, str],
 ) -> Iterator[dict[bytes, _Label]]:
     """The newest labels of each partition; what is no label is counted and told."""
-    unfit = 0
+    invalid = 0
     example = ""
     for item in ranges:
         newest: dict[bytes, _Label] = {}
@@ -111,39 +111,41 @@ def _partitions(
             for message in messages:
                 try:
                     text = _text(message, labels)
-                except Unfit as error:
-                    unfit += 1
-                    example = f"{address_of(message)}: {error.reason}: {error}"
+                except InvalidRecord as error:
+                    invalid += 1
+                    example = f"{address_of(message)}: {error.refusal}"
                     continue
                 text = None if text is None else texts.setdefault(text, text)
                 newest[message.key() or b""] = _Label(message.timestamp()[1], text, offset_of(message) >= begin)
         yield newest
-    if unfit:
-        log.warning("%d records of %s are no labels and are left out, the last one %s", unfit, labels.topic, example)
+    if invalid:
+        log.warning("%d records of %s are no labels and are left out, the last one %s", invalid, labels.topic, example)
 
 
 def _text(message: Message, labels: TopicLabels) -> str | None:
     """The label; None where it is taken back.
 
     Raises:
-        Unfit: the record is no label.
+        InvalidRecord: the record is no label.
     """
     value = message.value()
     if not message.key():
-        raise Unfit("no-key", "The record has no key, which would be the sample's id.")
+        raise InvalidRecord("no-key", "The record has no key, which would be the sample's id.")
     if not value:
         return None
     if labels.field is not None:
         text = text_field(read_json(value), labels.field)
         if text is None:  # of a record about something else, which takes no label back
-            raise Unfit("missing-field", f"Field {labels.field!r} is not there or null.")
+            raise InvalidRecord("missing-field", f"Field {labels.field!r} is not there or null.")
         return text
     if len(value) > LONGEST_FIELD_BYTES:
-        raise Unfit("field-too-long", f"The label has {len(value)} bytes, {LONGEST_FIELD_BYTES} at most are read.")
+        raise InvalidRecord(
+            "field-too-long", f"The label has {len(value)} bytes, {LONGEST_FIELD_BYTES} at most are read."
+        )
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise Unfit("invalid-utf8", f"The label is not UTF-8: {error.reason}.") from error
+        raise InvalidRecord("invalid-utf8", f"The label is not UTF-8: {error.reason}.") from error
 
 
 def count_labelled(
@@ -171,8 +173,8 @@ def count_labelled(
         for _, messages in read_ranges(connection, group, parts, batch_size=READ_RECORDS):
             records = reader.read(messages)
             count += sum(
-                told.fault is None and counts(sample_id)
-                for told, sample_id in zip(records.told, records.ids, strict=True)
+                not isinstance(label, Refusal) and counts(sample_id)
+                for label, sample_id in zip(records.labels, records.ids, strict=True)
             )
             if count >= enough:
                 return count

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from include.codecs.base import Unfit
 from include.kafka.headers import Headers, address_of, headers_of, headers_size, read_headers
 from include.reading.layout import FieldLabels, HeaderLabels
+from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -22,14 +22,10 @@ if TYPE_CHECKING:
 KNOWN_HEADERS = 8192
 KNOWN_HEADERS_SIZE = 4096
 
-Fault = tuple[str, str]
+# A sample's label, None where its record has none; or why the record is no sample.
+LabelOrRefusal = str | Refusal | None
 
-
-class LabelOrRefusal(NamedTuple):
-    """A sample's label, None where its record has none; or why the record is no sample: reason code and sentence."""
-
-    label: str | None = None
-    fault: Fault | None = None
+NO_LABEL = Refusal("no-label", "The record has no label.")
 
 
 @dataclass
@@ -37,26 +33,27 @@ class Records:
     """What some records say, in lists side by side.
 
     Attributes:
+        labels: the sample's label, or why the record is no sample.
         ids: the sample's name: a field's, the record's key, or its address.
         groups: what must stay on one side of a held-out split; the id where nothing else says so.
-        contents: what the format's codec decodes; None where there is none, or `told` has a fault.
+        contents: what the format's codec decodes; None where there is none, or the record is refused.
     """
 
-    told: list[LabelOrRefusal] = field(default_factory=list)
+    labels: list[LabelOrRefusal] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     groups: list[bytes] = field(default_factory=list)
     contents: list[bytes | None] = field(default_factory=list)
 
     def labelled(self, label_of: Callable[[bytes], str | None]) -> list[LabelOrRefusal]:
-        """What is told, with the labels that samples have by their ids."""
+        """`labels`, with each sample's label by its id in place of the record's own."""
         return [
-            told if told.fault is not None else LabelOrRefusal(label_of(sample_id))
-            for told, sample_id in zip(self.told, self.ids, strict=True)
+            label if isinstance(label, Refusal) else label_of(sample_id)
+            for label, sample_id in zip(self.labels, self.ids, strict=True)
         ]
 
 
 class _ParsedHeaders(NamedTuple):
-    told: LabelOrRefusal
+    label: LabelOrRefusal
     group: bytes | None
 
 
@@ -130,7 +127,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         ids = [message.key() or str(address_of(message)).encode() for message in messages]
         if self._open is None:
             return Records(
-                told=[head.told for head in heads],
+                labels=[head.label for head in heads],
                 ids=ids,
                 groups=[head.group or key for head, key in zip(heads, ids, strict=True)],
                 contents=[message.value() for message in messages],
@@ -141,19 +138,19 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         return records
 
     def _add_opened(self, records: Records, message: Message, head: _ParsedHeaders, key: bytes) -> None:
-        told, sample_id, group, content = head.told, key, head.group, None
-        if self._open is not None and told.fault is None:
+        label, sample_id, group, content = head.label, key, head.group, None
+        if self._open is not None and not isinstance(label, Refusal):
             try:
                 opened = self._open(message.value())
-            except Unfit as unfit:
-                told = LabelOrRefusal(fault=(unfit.reason, str(unfit)))
+            except InvalidRecord as error:
+                label = error.refusal
             else:
                 content = opened.content
                 sample_id = opened.id or key
                 group = opened.group or group
                 if opened.label is not None:
-                    told = LabelOrRefusal(opened.label)
-        records.told.append(told)
+                    label = opened.label
+        records.labels.append(label)
         records.ids.append(sample_id)
         records.groups.append(group or sample_id)
         records.contents.append(content)
@@ -163,13 +160,11 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         if self._keys is None:
             return [self[headers] for headers in found]
         return [
-            self[headers]
-            if fault is None
-            else _ParsedHeaders(LabelOrRefusal(fault=(fault.reason, fault.error)), self[headers].group)
-            for headers, fault in map(self._keys.verify, messages, found)
+            self[headers] if refusal is None else _ParsedHeaders(refusal, self[headers].group)
+            for headers, refusal in map(self._keys.verify, messages, found)
         ]
 
     def _read(self, headers: Headers) -> _ParsedHeaders:
         found = read_headers(headers, label=self._label, own=self._schema is not None)
-        refusal = found.fault if self._schema is None else found.refusal(self._schema)
-        return _ParsedHeaders(LabelOrRefusal(found.label, refusal), found.group)
+        refusal = found.refusal if self._schema is None else found.refusal_for(self._schema)
+        return _ParsedHeaders(refusal or found.label, found.group)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.kafka.dead_letters import Rejection
     from include.metrics import Metrics
+    from include.refusal import Refusal
     from include.replay.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ def _revived(
     messages: Iterable[tuple[Message, Headers]],
     choice: Selection,
     past: _ReplayedBefore,
-    reviving: Callable[[Message, Headers], OutgoingRecord | Rejection],
+    reviving: Callable[[Message, Headers], OutgoingRecord | Refusal],
     done: ReplayReport,
 ) -> Iterator[_Revived]:
     """The dead letters to replay; the other chosen ones are counted in `done`."""
@@ -210,7 +210,7 @@ def _revived(
             yield address, epoch, revived
             continue
         if done.stay_dead.total() < ADDRESSES_TOLD:
-            log.warning("%s stays dead (%s): %s", address, revived.reason, revived.error)
+            log.warning("%s stays dead: %s", address, revived)
         done.stay_dead[revived.reason] += 1
 
 

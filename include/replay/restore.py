@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from include.kafka.dead_letters import OVERSIZE, REASON, Rejection
+from include.kafka.dead_letters import REASON
 from include.kafka.headers import UNREADABLE, Headers, OutgoingRecord
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from include.kafka.signing import SigningKeys
 
 REPLAYS = "replays"
-EXHAUSTED = "exhausted"
 
 EXPLAINING = "dead-letter-"
 NUMBER = re.compile(rb"[0-9]{1,9}")
@@ -28,7 +28,7 @@ def reason_of(headers: Headers) -> str:
 
 def restore(
     message: Message, headers: Headers, topic: str, *, max_replays: int, max_bytes: int, keys: SigningKeys | None
-) -> OutgoingRecord | Rejection:
+) -> OutgoingRecord | Refusal:
     """The original for `topic`: key, value and headers untouched, and `replays`, how often it was sent again.
 
     Its timestamp is that of sending, for retention goes by it. Its signature stays what it was, and nothing is ever
@@ -41,29 +41,29 @@ def restore(
         keys: where records are signed, the keys that a signature must be of (`unsigned`, `wrong-signature`,
             `unknown-key`).
     """
-    if message.value() is None and reason_of(headers) == OVERSIZE:
-        return Rejection(OVERSIZE, "It was too large to be kept whole: send the original again.")
+    if message.value() is None and reason_of(headers) == "oversize":
+        return Refusal("oversize", "It was too large to be kept whole: send the original again.")
     original = [header for header in headers if not header[0].startswith(EXPLAINING)]
     if UNREADABLE in dict(original):
-        return Rejection(UNREADABLE, "Its headers could not be read and are lost: send the original again.")
-    if keys is not None and (fault := keys.verify(message, headers)[1]) is not None:
-        return fault
+        return Refusal(UNREADABLE, "Its headers could not be read and are lost: send the original again.")
+    if keys is not None and (refusal := keys.verify(message, headers)[1]) is not None:
+        return refusal
     replays = _replays(original, max_replays)
-    if isinstance(replays, Rejection):
+    if isinstance(replays, Refusal):
         return replays
     others = [header for header in original if header[0] != REPLAYS]
     again = [*others, (REPLAYS, str(replays + 1).encode())]
     record = OutgoingRecord(topic, message.key(), message.value(), again)
     if record.size_bound > max_bytes:
-        return Rejection(OVERSIZE, f"It has {record.size_bound} bytes with its headers and {topic} takes {max_bytes}.")
+        return Refusal("oversize", f"It has {record.size_bound} bytes with its headers and {topic} takes {max_bytes}.")
     return record
 
 
-def _replays(headers: Sequence[tuple[str, bytes | None]], max_replays: int) -> int | Rejection:
+def _replays(headers: Sequence[tuple[str, bytes | None]], max_replays: int) -> int | Refusal:
     """How often the record was replayed, if it may be once more."""
     told = dict(headers).get(REPLAYS, b"0") or b""
     if not NUMBER.fullmatch(told):
-        return Rejection(EXHAUSTED, f"Its header {REPLAYS} is {told[:100]!r} and should be a number.")
+        return Refusal("exhausted", f"Its header {REPLAYS} is {told[:100]!r} and should be a number.")
     if int(told) >= max_replays:
-        return Rejection(EXHAUSTED, f"It was replayed {int(told)} times and prediction.max_replays is {max_replays}.")
+        return Refusal("exhausted", f"It was replayed {int(told)} times and prediction.max_replays is {max_replays}.")
     return int(told)

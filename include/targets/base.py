@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn, Protocol
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
+
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,13 +18,6 @@ Task = Literal["classification", "multi-label", "regression"]
 
 # What a prediction record says of a sample: JSON by field.
 Answer = dict[str, Any]
-
-
-class BadLabel(NamedTuple):
-    """Why a label's text means nothing here: a reason code and a sentence without its full stop."""
-
-    reason: str
-    error: str
 
 
 class Tally(Protocol):
@@ -56,10 +52,15 @@ class Target(ABC):
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
+        self._listed = shorten(", ".join(self.labels), 200)
 
     @abstractmethod
-    def read(self, text: str) -> Any | BadLabel:
-        """The target that a label's text stands for, as NumPy takes it."""
+    def read(self, text: str) -> Any | Refusal:
+        """The target that a label's text stands for, as NumPy takes it; or why it stands for none."""
+
+    def unknown_label(self, name: str) -> Refusal:
+        """Why a name that is not in `labels` is refused."""
+        return Refusal("unknown-label", f"The label {name!r:.200} is not in training.labels ({self._listed}).")
 
     @abstractmethod
     def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from include.targets.base import Answer, BadLabel, Target, Task
+from include.refusal import Refusal
+from include.targets.base import Answer, Target, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,9 +29,9 @@ class Classification(Target):
         super().__init__(labels)
         self._index = {label: index for index, label in enumerate(self.labels)}
 
-    def read(self, text: str) -> int | BadLabel:
+    def read(self, text: str) -> int | Refusal:
         index = self._index.get(text)
-        return BadLabel("unknown-label", f"label {text!r} is not one of the pipeline's") if index is None else index
+        return self.unknown_label(text) if index is None else index
 
     def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return targets >= 0

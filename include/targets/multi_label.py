@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from include.targets.base import Answer, BadLabel, Target, Task, read_json
+from include.refusal import Refusal
+from include.targets.base import Answer, Target, Task, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,15 +37,15 @@ class MultiLabel(Target):
         self.shape = (len(self.labels),)
         self.unknown = [float("nan")] * len(self.labels)
 
-    def read(self, text: str) -> list[float] | BadLabel:
+    def read(self, text: str) -> list[float] | Refusal:
         names: Any = [name.strip() for name in text.split(self._separator)] if text.strip() else []
         if text.lstrip().startswith("["):
             names = read_json(text)
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                return BadLabel("not-a-list", f"label {text!r:.200} is no JSON list of names")
+                return Refusal("not-a-list", f"The label {text!r:.200} is no JSON list of names.")
         unknown = [name for name in names if name not in self._index]
         if unknown:
-            return BadLabel("unknown-label", f"label {unknown[0]!r:.200} is not one of the pipeline's")
+            return self.unknown_label(unknown[0])
         chosen = {self._index[name] for name in names}
         return [float(index in chosen) for index in range(len(self.labels))]
 

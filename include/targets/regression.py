@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from include.targets.base import Answer, BadLabel, Target, Task, read_json
+from include.refusal import Refusal
+from include.targets.base import Answer, Target, Task, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,20 +50,19 @@ class Regression(Target):
         self.scale = scale
         self._loss = loss
 
-    def read(self, text: str) -> list[float] | BadLabel:
+    def read(self, text: str) -> list[float] | Refusal:
         import numpy as np
 
         told = read_json(text)
         values = told if isinstance(told, list) else [told]
         if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in values):
-            return BadLabel("not-a-number", f"label {text!r:.200} is neither a JSON number nor a list of numbers")
+            return Refusal("not-a-number", f"The label {text!r:.200} is neither a JSON number nor a list of numbers.")
         if len(values) != len(self.labels):
-            return BadLabel(
-                "wrong-count", f"label {text!r:.200} has {len(values)} numbers and the pipeline {len(self.labels)}"
-            )
+            error = f"The label {text!r:.200} has {len(values)} numbers and training.labels {len(self.labels)} names."
+            return Refusal("wrong-count", error)
         largest = float(np.finfo(np.float32).max)
         if not all(-largest <= value <= largest for value in values):
-            return BadLabel("not-a-number", f"label {text!r:.200} has a number that is no float32")
+            return Refusal("not-a-number", f"The label {text!r:.200} has a number beyond float32.")
         return [float(value) for value in values]
 
     def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

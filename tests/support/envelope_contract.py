@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.codecs.base import REASONS as CODEC_REASONS
-from include.codecs.base import Unfit
-from include.envelopes.base import REASONS
+from include.refusal import InvalidRecord
+from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
     from include.envelopes.base import Open
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
 def assert_opened_or_refused(opening: Open, value: bytes) -> None:
     try:
         found = opening(value)
-    except Unfit as unfit:
-        reason = unfit.reason
+    except InvalidRecord as error:
+        assert_readable(error)
     else:
         assert isinstance(found.content, bytes)
-        return
-    assert reason in {*REASONS, *CODEC_REASONS}

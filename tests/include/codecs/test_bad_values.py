@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from include.codecs.base import REASONS
+from include import codecs
 from include.definition.kinds import KINDS
+from include.refusal import REASONS
 from tests.support.assertions import assert_readable
 from tests.support.corpus import BAD_VALUES
 
@@ -18,15 +21,16 @@ def test_a_bad_value_is_refused_with_its_reason(bad):
 
     decoded = codec.decode([bad.value])
 
-    (refusal,) = decoded.refusals
-    assert (refusal.position, refusal.reason) == (0, bad.reason), refusal
+    (refusal,) = decoded.refusals.values()
+    assert refusal.reason == bad.reason, refusal
     assert decoded.samples.shape == (0, *codec.sample_shape)
     assert_readable(ValueError(refusal.error))
     assert refusal.error.encode(), "the header of a dead letter"
 
 
-def test_every_reason_has_a_bad_value():
-    assert {bad.reason for bad in BAD_VALUES} == set(REASONS)
+def test_every_reason_of_a_codec_has_a_bad_value():
+    sources = "".join(file.read_text(encoding="utf-8") for file in Path(codecs.__file__).parent.glob("*.py"))
+    assert {bad.reason for bad in BAD_VALUES} == {reason for reason in REASONS if f'"{reason}"' in sources}
 
 
 def test_every_bad_value_has_a_name_of_its_own():

@@ -31,10 +31,10 @@ def test_bytes_have_one_text_only():
     decoded = codec.decode(texts)
 
     assert sorted(decoded.samples[:, 0].tolist()) == list(range(256))
-    assert {refusal.reason for refusal in decoded.refusals} == {"invalid-base64"}
+    assert {refusal.reason for refusal in decoded.refusals.values()} == {"invalid-base64"}
 
 
 def test_text_of_another_size_is_told_with_both():
-    (refusal,) = Base64Codec(shape=(6,)).decode([b"AAAA"]).refusals
+    (refusal,) = Base64Codec(shape=(6,)).decode([b"AAAA"]).refusals.values()
 
     assert refusal.error == "4 characters of base64 are not the text of an array: uint8 of shape (6,) takes 6."

@@ -22,12 +22,12 @@ every_format = pytest.mark.parametrize("name", CODECS)
 
 def sample_of(codec, value):
     decoded = codec.decode([value])
-    assert decoded.refusals == []
+    assert decoded.refusals == {}
     return decoded.samples[0]
 
 
 def refusal_of(codec, value):
-    (refusal,) = codec.decode([value]).refusals
+    (refusal,) = codec.decode([value]).refusals.values()
     return refusal
 
 

@@ -44,14 +44,14 @@ def test_pixels_are_the_same_in_whatever_file(settings):
 
     decoded = COLOUR.decode([value, WHOLE_JPEG])
 
-    assert decoded.refusals == []
+    assert decoded.refusals == {}
     np.testing.assert_array_equal(*decoded.samples)
 
 
 def test_padding_before_markers_and_bytes_behind_the_end_are_taken():
     value = WHOLE_JPEG.replace(b"\xff\xda", b"\xff\xff\xff\xda") + b"\r\n"
 
-    assert COLOUR.decode([value]).refusals == []
+    assert COLOUR.decode([value]).refusals == {}
 
 
 def test_a_rare_ratio_of_colour_to_brightness_is_taken():
@@ -63,7 +63,7 @@ def test_a_rare_ratio_of_colour_to_brightness_is_taken():
 
     decoded = COLOUR.decode([value[:ratio] + b"\x42" + value[ratio + 1 :]])
 
-    assert decoded.refusals == []
+    assert decoded.refusals == {}
     assert (decoded.samples == 128).all()
 
 
@@ -85,7 +85,7 @@ SCAN_LENGTH = int.from_bytes(WHOLE_JPEG[SCAN + 2 : SCAN + 4], "big")
 def test_strange_headers_of_whole_pixels_are_taken(value):
     decoded = COLOUR.decode([value, WHOLE_JPEG])
 
-    assert decoded.refusals == []
+    assert decoded.refusals == {}
     np.testing.assert_array_equal(*decoded.samples)
 
 
@@ -103,7 +103,7 @@ def test_damage_that_a_decoder_only_warns_of_is_refused():
     """Bytes among the pixels that belong to none: Pillow passes over them."""
     value = WHOLE_JPEG[:-2] + b"\x55" * 9 + WHOLE_JPEG[-2:]
 
-    (refusal,) = COLOUR.decode([value]).refusals
+    (refusal,) = COLOUR.decode([value]).refusals.values()
 
     assert refusal.reason == "undecodable"
 

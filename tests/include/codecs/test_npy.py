@@ -48,7 +48,10 @@ def test_single_bytes_have_no_order(order):
 
 
 def test_a_refusal_tells_what_the_header_says():
-    errors = [refusal.error for refusal in FLOATS.decode([npy(NUMBERS.T.copy()), npy(NUMBERS.astype("<f8"))]).refusals]
+    errors = [
+        refusal.error
+        for refusal in FLOATS.decode([npy(NUMBERS.T.copy()), npy(NUMBERS.astype("<f8"))]).refusals.values()
+    ]
 
     assert errors == [
         "The array's header says shape (3, 2) and the format (2, 3).",

@@ -63,6 +63,6 @@ def test_what_is_no_text_is_not_encoded(codec, sample):
 
 
 def test_a_missing_field_is_told_by_its_name():
-    (refusal,) = FIELD.decode([b'{"text": "left"}']).refusals
+    (refusal,) = FIELD.decode([b'{"text": "left"}']).refusals.values()
 
     assert refusal.error == "The JSON object has no field 'body'."

@@ -43,7 +43,10 @@ def test_samples_come_in_the_order_of_values_with_any_number_of_threads(number):
 
     np.testing.assert_array_equal(several.samples, one.samples)
     assert several.positions.tolist() == one.positions.tolist() == [0, 1, 2, *range(5, 42)]
-    assert [(refusal.position, refusal.reason) for refusal in several.refusals] == [(3, "empty"), (4, "undecodable")]
+    assert [(position, refusal.reason) for position, refusal in several.refusals.items()] == [
+        (3, "empty"),
+        (4, "undecodable"),
+    ]
     brightness = one.samples.mean(axis=(1, 2, 3))
     assert (np.diff(brightness) > 0).all(), "each image is brighter than the one before it"
 

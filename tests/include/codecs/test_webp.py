@@ -36,12 +36,12 @@ def test_metadata_is_not_looked_into(name):
 
     decoded = COLOUR.decode([value, LOSSY_WEBP])
 
-    assert decoded.refusals == []
+    assert decoded.refusals == {}
     np.testing.assert_array_equal(*decoded.samples)
 
 
 def test_what_follows_the_end_is_not_looked_at():
-    assert COLOUR.decode([WHOLE_WEBP + b"\r\n"]).refusals == []
+    assert COLOUR.decode([WHOLE_WEBP + b"\r\n"]).refusals == {}
 
 
 @pytest.mark.parametrize("settings", [{"lossless": True}, {}, {"exact": True}], ids=["lossless", "lossy", "alpha"])

@@ -135,7 +135,7 @@ def test_arrays_are_reckoned_and_text_is_read(kafka, new_file, peek, format_name
         (sample(None), "empty: "),
         (sample(PNG, schema=b"image.png/9"), "wrong-schema: "),
         (Record(value=PNG), "no-schema: "),
-        (sample(PNG, label=b"z"), "unknown-label: label 'z'"),
+        (sample(PNG, label=b"z"), "unknown-label: The label 'z' is not in training.labels (a, b, c)."),
         (Record(value=PNG, headers=[("schema", b"image.png/1")]), "no-label: "),
         (sample(PNG, label=b"x" * 2000), "header-too-long: "),
     ],

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.codecs.base import Unfit
 from include.envelopes.base import LONGEST_FIELD_BYTES, EnvelopeContent
 from include.envelopes.json_object import JsonEnvelope
+from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
 from tests.support.envelope_contract import assert_opened_or_refused
 
@@ -85,10 +85,10 @@ def test_a_number_keeps_the_digits_that_it_was_written_with():
     ids=lambda value: str(value)[:40],
 )
 def test_what_is_no_such_object_is_refused_with_its_reason(value, reason):
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         opened(**value) if isinstance(value, dict) else OPEN(value)
 
-    assert refused.value.reason == reason
+    assert refused.value.refusal.reason == reason
     assert_readable(refused.value)
 
 

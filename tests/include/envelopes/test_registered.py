@@ -14,11 +14,11 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.codecs.base import Unfit
 from include.envelopes.avro import AvroEnvelope, NoSuchSchema
 from include.envelopes.base import EnvelopeContent
 from include.envelopes.json_schema import JsonSchemaEnvelope
 from include.kafka.schema_registry import RegistryAway, RegistryRefused, SchemaRegistry, registry_at
+from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
 from tests.support.envelope_contract import assert_opened_or_refused
 from tests.support.registry_server import USER, running_registry
@@ -117,9 +117,9 @@ def test_a_field_with_a_default_that_is_removed_is_missed_without_a_reader_s_sch
     without = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
 
     assert opened(with_field).group == b"c1"
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         opened(without)
-    assert refused.value.reason == "missing-field"
+    assert refused.value.refusal.reason == "missing-field"
 
 
 def test_a_field_with_a_default_that_is_removed_has_it_by_a_reader_s_schema(write, opening):
@@ -135,9 +135,9 @@ def test_a_reader_s_schema_that_a_value_does_not_resolve_to_refuses_the_value(wr
     reader = write({"image": PIXELS, "id": 7, "size": 3}, avro_schema(IMAGE, ID, {"name": "size", "type": "int"}))
     opened = opening(AVRO.model_copy(update={"reader_schema": id_of(reader)}))
 
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         opened(write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID)))
-    assert refused.value.reason == "not-its-schema"
+    assert refused.value.refusal.reason == "not-its-schema"
 
 
 def test_a_reader_s_schema_that_there_is_not_is_refused_at_once(opening):
@@ -166,10 +166,10 @@ def test_what_is_not_in_its_format_is_refused_with_its_reason(write, opening, ki
     else:
         opened, value = opening(JSON), write({"image": "AAAA", "id": 7}, JSON_SCHEMA)
 
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         opened(change(value))
 
-    assert refused.value.reason == reason
+    assert refused.value.refusal.reason == reason
     assert_readable(refused.value)
 
 
@@ -182,25 +182,25 @@ def test_a_value_that_is_deeper_than_the_stack_ends_no_process(write, opening):
     opened = opening(AVRO, None)
 
     assert opened(value) == EnvelopeContent(PIXELS, b"7")
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         opened(value[:-3] + b"\x02" * 1_000_000 + b"\0")
 
-    assert refused.value.reason == "not-its-schema"
+    assert refused.value.refusal.reason == "not-its-schema"
 
 
 def test_a_schema_of_another_type_is_refused(write, opening):
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         opening(AVRO)(write({"image": "AAAA", "id": 7}, JSON_SCHEMA))
-    assert refused.value.reason == "wrong-schema-type"
+    assert refused.value.refusal.reason == "wrong-schema-type"
 
 
 @pytest.mark.parametrize("content", [b'{"id": 7}', b'{"image": 7, "id": 7}', b"[" * 100_000, b"\xff", b"{}{}"])
 def test_json_that_its_schema_does_not_describe_is_refused(write, opening, content):
     prefix = write({"image": "AAAA", "id": 7}, JSON_SCHEMA)[:5]
 
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         opening(JSON)(prefix + content)
-    assert refused.value.reason == "not-its-schema"
+    assert refused.value.refusal.reason == "not-its-schema"
 
 
 @given(st.binary(), st.booleans())
@@ -265,7 +265,7 @@ class TestFailures:
         opened = opening(AVRO)
         before = len(server.asked)
         for _ in range(5):
-            with pytest.raises(Unfit):
+            with pytest.raises(InvalidRecord):
                 opened(b"\0\0\1\0\0abc")
         assert len(server.asked) == before + 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Message
 
-from include.kafka.dead_letters import ERROR_TEXT_BYTES, EXTRA_BYTES, Rejection, dead_letter
+from include.kafka.dead_letters import ERROR_TEXT_BYTES, EXTRA_BYTES, dead_letter
 from include.kafka.headers import (
     Address,
     OutgoingRecord,
@@ -14,6 +14,7 @@ from include.kafka.headers import (
     read_headers,
     write_headers,
 )
+from include.refusal import Refusal
 
 HEADERS = [("schema", b"image.png/1")]
 EXPLANATION = [f"dead-letter-{name}" for name in ("reason", "error", "address", "run", "timestamp")]
@@ -59,15 +60,15 @@ def test_a_header_that_is_there_twice_with_one_content_is_one():
     ],
     ids=["twice", "with and without", "too long", "far too long"],
 )
-def test_headers_that_can_t_be_relied_on_are_a_fault(name, contents, reason, told):
+def test_headers_that_can_t_be_relied_on_are_refused(name, contents, reason, told):
     headers = read_headers((("trace", b"x"), *((name, content) for content in contents)))
 
     assert (headers.schema, headers.label, headers.group) == (None, None, None)
-    because, error = headers.refusal("image.png/1")
-    assert because == reason
-    assert told in error
-    assert name in error
-    assert len(error) < 1024
+    refusal = headers.refusal_for("image.png/1")
+    assert refusal.reason == reason
+    assert told in refusal.error
+    assert name in refusal.error
+    assert len(refusal.error) < 1024
 
 
 @pytest.mark.parametrize(
@@ -76,14 +77,14 @@ def test_headers_that_can_t_be_relied_on_are_a_fault(name, contents, reason, tol
     ids=["no header", "no content", "another"],
 )
 def test_a_record_of_no_or_another_schema_is_refused(headers, reason):
-    because, error = read_headers(headers).refusal("image.png/1")
+    refusal = read_headers(headers).refusal_for("image.png/1")
 
-    assert because == reason
-    assert "image.png/1" in error
+    assert refusal.reason == reason
+    assert "image.png/1" in refusal.error
 
 
 def test_a_record_of_the_schema_is_not_refused():
-    assert read_headers((("schema", b"image.png/1"),)).refusal("image.png/1") is None
+    assert read_headers((("schema", b"image.png/1"),)).refusal_for("image.png/1") is None
 
 
 def test_a_header_that_is_no_text_is_read_all_the_same():
@@ -103,10 +104,10 @@ def test_a_record_that_was_never_sent_has_no_address():
         address_of(Message(value=b"value"))
 
 
-def letter_of(original, rejection, *, run="run-5"):
+def letter_of(original, refusal, *, run="run-5"):
     """A dead letter that fits."""
-    letter, told = dead_letter("shoes.dead-letters", original, rejection, run, largest=1_000_000)
-    assert told == rejection
+    letter, published = dead_letter("shoes.dead-letters", original, refusal, run, largest=1_000_000)
+    assert published == refusal
     return letter
 
 
@@ -114,7 +115,7 @@ def test_a_dead_letter_is_the_original_with_its_reason():
     headers = [("schema", b"image.gif/1"), ("trace", None)]
     original = message(key=b"key", value=b"value", headers=headers, timestamp=(1, 1234))
 
-    letter = letter_of(original, Rejection("wrong-schema", "It is a GIF."))
+    letter = letter_of(original, Refusal("wrong-schema", "It is a GIF."))
 
     assert letter == OutgoingRecord(
         "shoes.dead-letters",
@@ -132,20 +133,20 @@ def test_a_dead_letter_is_the_original_with_its_reason():
 
 
 def test_a_dead_letter_of_a_record_without_anything():
-    letter = letter_of(message(), Rejection("empty", "It has no value."))
+    letter = letter_of(message(), Refusal("empty", "It has no value."))
 
     assert (letter.key, letter.value) == (None, None)
 
 
 def test_a_long_error_is_cut_at_a_whole_character():
-    letter = letter_of(message(), Rejection("undecodable", "ä" * 5000))
+    letter = letter_of(message(), Refusal("undecodable", "ä" * 5000))
 
     error = dict(letter.headers)["dead-letter-error"]
     assert error.decode() == "ä" * (ERROR_TEXT_BYTES // 2)
 
 
 def test_an_error_that_is_no_whole_text_is_told_all_the_same():
-    letter = letter_of(message(), Rejection("undecodable", "\udcff"))
+    letter = letter_of(message(), Refusal("undecodable", "\udcff"))
 
     assert dict(letter.headers)["dead-letter-error"] == b"\\udcff"
 
@@ -163,13 +164,13 @@ def test_an_error_that_is_no_whole_text_is_told_all_the_same():
 def test_a_dead_letter_that_is_too_large_is_cut_until_it_fits(original, kept):
     whole = message(**{"key": b"key", "value": b"value", "headers": HEADERS, **original})
 
-    letter, told = dead_letter("shoes.dead-letters", whole, Rejection("no-schema", "None."), "run-5", largest=6000)
+    letter, refusal = dead_letter("shoes.dead-letters", whole, Refusal("no-schema", "None."), "run-5", largest=6000)
 
     explained = dict(letter.headers)
     assert (letter.key, letter.value) == (kept.get("key"), None)
     assert letter.headers[: -len(EXPLANATION)] == kept.get("headers", [])
     assert list(explained)[-len(EXPLANATION) :] == EXPLANATION
-    assert explained["dead-letter-reason"] == told.reason.encode() == b"oversize"
+    assert explained["dead-letter-reason"] == refusal.reason.encode() == b"oversize"
     assert explained["dead-letter-address"] == b"shoes.requests/2/17/0"
     for said in (b"takes 6000", b"no-schema: None."):
         assert said in explained["dead-letter-error"]
@@ -180,6 +181,6 @@ def test_a_dead_letter_is_larger_than_its_original_by_the_room_its_topic_has():
     original = message(key=b"k" * 200, value=b"v" * 1000, headers=[("schema", b"image.png/1")])
     before = OutgoingRecord("shoes.requests", b"k" * 200, b"v" * 1000, [("schema", b"image.png/1")]).size_bound
 
-    letter = letter_of(original, Rejection("undecodable", "x" * 5000), run="r" * 250)
+    letter = letter_of(original, Refusal("undecodable", "x" * 5000), run="r" * 250)
 
     assert letter.size_bound - before < EXTRA_BYTES

@@ -8,10 +8,10 @@ import torch
 from confluent_kafka import Message
 
 from include.codecs.raw import RawCodec
-from include.kafka.dead_letters import Rejection
 from include.prediction.answer import FORWARD_SAMPLES, answer
 from include.reading.layout import RecordLayout
 from include.reading.records import RecordReader
+from include.refusal import Refusal
 from include.targets.classification import Classification
 from tests.support.tiny_pipelines import LETTERS, SCHEMA, certainty, letter, numbers, tiny_predictor
 
@@ -46,7 +46,7 @@ def test_outcomes_stand_where_their_records_stood(network):
 
     outcomes = outcomes_of(network, messages)
 
-    told = [outcome.reason if isinstance(outcome, Rejection) else outcome["label"] for outcome in outcomes]
+    told = [outcome.reason if isinstance(outcome, Refusal) else outcome["label"] for outcome in outcomes]
     letters = [letter(numbers(number)) for number in range(4)]
     assert told == ["wrong-size", letters[0], "wrong-schema", letters[1], letters[2], "empty", letters[3]]
 
@@ -63,7 +63,7 @@ def test_more_samples_than_go_forward_at_once_are_all_predicted(network):
 def test_nothing_to_predict_asks_no_network(messages):
     outcomes = outcomes_of(None if False else torch.nn.Identity(), messages)
 
-    assert all(isinstance(outcome, Rejection) for outcome in outcomes)
+    assert all(isinstance(outcome, Refusal) for outcome in outcomes)
     assert len(outcomes) == len(messages)
 
 
@@ -79,7 +79,7 @@ def test_what_the_network_cannot_tell_is_a_rejection(network):
 
     (outcome,) = outcomes_of(infinite, [message(np.array([1, 0, 0, 0], np.float32).tobytes())])
 
-    assert isinstance(outcome, Rejection)
+    assert isinstance(outcome, Refusal)
     assert outcome.reason == "not-finite"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from include.kafka.headers import UNREADABLE
 from include.reading.layout import HeaderLabels, RecordLayout
-from include.reading.records import LabelOrRefusal, RecordReader
+from include.reading.records import RecordReader
 
 OWN = (("schema", b"tensor.raw/1"), ("label", b"b"))
 
@@ -19,22 +19,22 @@ def reader(**reading):
 
 
 def test_headers_tell_label_and_group():
-    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)] == (LabelOrRefusal("b"), b"writer-3")
+    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)] == ("b", b"writer-3")
 
 
 def test_another_header_may_have_the_label():
-    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")] == (LabelOrRefusal("a"), None)
+    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")] == ("a", None)
 
 
 @pytest.mark.parametrize("headers", [OWN, (("label", b"b"), ("group", b"1"), ("group", b"2"))], ids=["own", "not ours"])
 def test_of_bare_records_the_label_s_header_alone_is_looked_at(headers):
-    assert reader(envelope={"kind": "bare"})[headers] == (LabelOrRefusal("b"), None)
+    assert reader(envelope={"kind": "bare"})[headers] == ("b", None)
 
 
 def test_where_no_header_is_wanted_none_has_to_be_readable():
     labels = {"kind": "topic", "topic": "labels"}
 
-    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),] == (LabelOrRefusal(), None)
+    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),] == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_where_no_header_is_wanted_none_has_to_be_readable():
     ids=["twice", "too long", "unreadable"],
 )
 def test_headers_that_can_t_be_relied_on_give_no_label_and_no_group(headers, reason):
-    (label, fault), group = reader()[headers]
+    refusal, group = reader()[headers]
 
-    assert (label, group, fault[0]) == (None, None, reason)
+    assert (refusal.reason, group) == (reason, None)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_large_headers_are_read_and_not_kept(sets, foreign):
     tracemalloc.start()
     try:
         for _ in range(sets):
-            assert heads[*OWN, *foreign()].told.label == "b"
+            assert heads[*OWN, *foreign()].label == "b"
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
-from include.targets.base import BadLabel
+from include.refusal import Refusal
 from include.targets.classification import Classification
 from include.targets.multi_label import MultiLabel
 from include.targets.regression import Regression, Scale, ScaleFinder
@@ -67,7 +67,7 @@ def test_a_text_is_read(target: Target, text: str, value: Any) -> None:
 )
 def test_a_text_that_means_nothing_is_refused_with_a_reason(target: Target, text: str, reason: str) -> None:
     found = target.read(text)
-    assert isinstance(found, BadLabel)
+    assert isinstance(found, Refusal)
     assert found.reason == reason
     assert len(found.error) < 400
 
