@@ -210,7 +210,7 @@ def _revived(
             yield address, epoch, revived
             continue
         if done.stay_dead.total() < ADDRESSES_TOLD:
-            log.warning("%s stays dead: %s", address, revived)
+            log.warning("%s stays dead, %s", address, revived)
         done.stay_dead[revived.reason] += 1
 
 
