@@ -1,4 +1,4 @@
-"""The ports that Airflow listens on: those asked for, or the first free ones from its defaults upwards."""
+"""Ports of this machine: which are free, and which ones the broker and Airflow get."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import errno
 import random
 import socket
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from include.local.errors import StackError
+from include.local.errors import PortUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 LOOPBACK = "127.0.0.1"
 API_PORT = "AIRFLOW__API__PORT"
@@ -25,8 +26,10 @@ _SERVERS = (
     ("the server of triggers' logs", TRIGGER_LOG_PORT, 8794),
 )
 _TRIES = 100
-# Below every system's ephemeral range and apart from the embedded broker's, so that neither takes the other's.
-_RANDOM = range(10_000, 20_000)
+# Below every system's ephemeral range, so that no outgoing connection takes a broker's port while it is down, and
+# apart from each other, so that neither takes the other's.
+_AIRFLOW = range(10_000, 20_000)
+_BROKER = range(20_000, 30_000)
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class Ports:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this port now, on the loopback interface and on all of them.
+    """Whether a server could listen on this port now, on the loopback interface and on all of them.
 
     The log servers listen on every interface, and a wildcard listener may share its port with a loopback one on some
-    systems: so a port is free when it can be had both ways and nobody answers there.
+    systems: so a port is free if both binds succeed and no server answers there.
     """
     for family, host in ((socket.AF_INET, LOOPBACK), (socket.AF_INET, ""), (socket.AF_INET6, "::")):
         try:
@@ -78,7 +81,7 @@ def choose_ports(environment: Mapping[str, str]) -> tuple[Ports, list[str]]:
         The ports, and a sentence for each that is another than usual.
 
     Raises:
-        StackError: a port that was asked for is in use or is none, or no free one was found.
+        PortUnavailable: a port that was asked for is in use or does not exist, or no free one was found.
     """
     chosen: list[int] = []
     notes: list[str] = []
@@ -88,7 +91,7 @@ def choose_ports(environment: Mapping[str, str]) -> tuple[Ports, list[str]]:
             continue
         port = next((port for port in range(default, default + _TRIES) if port not in chosen and is_free(port)), None)
         if port is None:
-            raise StackError(
+            raise PortUnavailable(
                 f"Ports {default} to {default + _TRIES - 1} are all in use, and {name} needs one: stop what listens "
                 f"there, or set {variable} to a free port."
             )
@@ -99,24 +102,50 @@ def choose_ports(environment: Mapping[str, str]) -> tuple[Ports, list[str]]:
 
 
 def random_ports() -> Ports:
-    """Return free ports far from the defaults, for stacks beside the developer's own, such as those of tests."""
-    free = (port for port in random.sample(_RANDOM, len(_RANDOM)) if is_free(port))
-    chosen = [port for port, _ in zip(free, _SERVERS, strict=False)]
-    if len(chosen) < len(_SERVERS):
-        raise StackError(
-            f"Only {len(chosen)} of the {len(_SERVERS)} ports that Airflow needs are free in "
-            f"{_RANDOM.start}-{_RANDOM.stop - 1}: stop what listens there."
+    """Free ports far from the defaults, for stacks beside the developer's own, such as those of tests."""
+    return Ports(*_free_ports(len(_SERVERS), _AIRFLOW))
+
+
+def broker_ports(count: int, *, taken: Collection[int] = ()) -> list[int]:
+    """Free ports outside `taken` for nodes of the embedded broker.
+
+    Raises:
+        PortUnavailable: there are not that many.
+    """
+    return _free_ports(count, _BROKER, taken)
+
+
+def require_free(port: int, purpose: str, remedy: str) -> None:
+    """Refuse a port that was asked for and can't be had.
+
+    Args:
+        purpose: what asks for it, and for what.
+        remedy: what else a person may do about a port in use.
+
+    Raises:
+        PortUnavailable: it does not exist or is in use.
+    """
+    if not 1 <= port <= 65_535:
+        raise PortUnavailable(f"Port {port} does not exist, and {purpose}: choose one from 1 to 65535.")
+    if not is_free(port):
+        raise PortUnavailable(f"Port {port} is in use, and {purpose}: stop what listens there, or {remedy}.")
+
+
+def _free_ports(count: int, choices: range, taken: Collection[int] = ()) -> list[int]:
+    free = (port for port in random.sample(choices, len(choices)) if port not in taken and is_free(port))
+    chosen = list(islice(free, count))
+    if len(chosen) < count:
+        raise PortUnavailable(
+            f"Only {len(chosen)} of the {count} ports that are needed are free in {choices.start}-{choices.stop - 1}: "
+            "stop what listens there."
         )
-    return Ports(*chosen)
+    return chosen
 
 
 def _required(name: str, variable: str, wanted: str, *, taken: list[int]) -> int:
-    if not wanted.isdecimal() or not 1 <= int(wanted) <= 65_535:
-        raise StackError(f"{variable} is {wanted!r}, which is no port: set it to a number from 1 to 65535.")
-    port = int(wanted)
-    if port in taken or not is_free(port):
-        raise StackError(
-            f"Port {port} is in use, and {variable} asks for it for {name}: stop what listens there, or change or "
-            "unset the variable."
-        )
+    port = int(wanted) if wanted.isdecimal() else 0
+    purpose = f"{variable} = {wanted!r} asks for it for {name}"
+    if port in taken:
+        raise PortUnavailable(f"Port {port} is another server's already, and {purpose}: change or unset the variable.")
+    require_free(port, purpose, "change or unset the variable")
     return port

@@ -221,7 +221,7 @@ def settings_of(layout: Layout) -> dict[str, str]:
     """Return the variables of the stack that runs, or of one that would be started now (its broker not known yet).
 
     Raises:
-        StackError: a port that the environment asks for is in use.
+        PortUnavailable: a port that the environment asks for is in use.
     """
     record = StackRecord.load(layout.record_file)
     if record is not None and record.settings and find(record.supervisor) is not None:

@@ -49,7 +49,8 @@ def running_cluster(
         on_step: told in a few words when something slow begins.
 
     Raises:
-        BrokerError: it runs already, a port is in use, a jar is not the locked one, or a node does not come up.
+        PortUnavailable: a port is in use.
+        BrokerError: it runs already, a jar is not the locked one, or a node does not come up.
     """
     with locked(_resolved(data_dir) / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
         cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
@@ -80,6 +81,7 @@ def start_in_background(
         The cluster, all its nodes ready, and whether anything had to be started.
 
     Raises:
+        PortUnavailable: a port is in use.
         BrokerError: as for `running_cluster`, or it runs already with another size or port.
     """
     with locked(_resolved(data_dir) / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):

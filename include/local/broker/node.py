@@ -19,8 +19,8 @@ import psutil
 
 from include.local.broker import die_with_parent
 from include.local.broker.errors import BrokerError
-from include.local.broker.ports import HOST
 from include.local.broker.properties import write_properties
+from include.local.ports import LOOPBACK
 from include.storage.atomic import remove_leftovers, whole_directory
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Node:
     @property
     def address(self) -> str:
         """`host:port` of this node alone."""
-        return f"{HOST}:{self.record.port}"
+        return f"{LOOPBACK}:{self.record.port}"
 
     @property
     def pid(self) -> int | None:

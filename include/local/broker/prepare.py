@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from include.local.broker import ports
 from include.local.broker.cluster import Cluster
 from include.local.broker.cluster_file import ClusterRecord, NodeRecord, new_cluster_id
 from include.local.broker.errors import BrokerError
+from include.local.ports import broker_ports, is_free, require_free
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,8 @@ def open_cluster(data_dir: Path, *, nodes: int | None, port: int | None) -> Clus
         port: of the first node; the others follow.
 
     Raises:
-        BrokerError: the size is another than the data's, or a port cannot be had.
+        BrokerError: the size is another than the data's.
+        PortUnavailable: a port cannot be had.
     """
     if nodes is not None and nodes not in SIZES:
         raise BrokerError(
@@ -61,16 +62,17 @@ def _settle_ports(record: ClusterRecord, port: int | None) -> None:
     known = [node.port for node in record.nodes]
     if port is not None:
         wanted = list(range(port, port + len(record.nodes)))
-        ports.refuse_taken(wanted)
-    elif all(known) and all(map(ports.is_free, known)):
+        for number in wanted:
+            require_free(number, f"--port {port} asks for it", "choose another port, or none to get a free one")
+    elif all(known) and all(map(is_free, known)):
         wanted = known
     else:
-        wanted = ports.choose_free(len(known), taken=set())
+        wanted = broker_ports(len(known))
         if all(known):
             log.warning("Port %d of the last start is in use: the broker now has port %d.", known[0], wanted[0])
     taken = set(wanted)
     for node, chosen in zip(record.nodes, wanted, strict=True):
         node.port = chosen
-        if not node.controller_port or node.controller_port in taken or not ports.is_free(node.controller_port):
-            [node.controller_port] = ports.choose_free(1, taken=taken)
+        if not node.controller_port or node.controller_port in taken or not is_free(node.controller_port):
+            [node.controller_port] = broker_ports(1, taken=taken)
         taken.add(node.controller_port)

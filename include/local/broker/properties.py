@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from include.local.broker.errors import BrokerError
-from include.local.broker.ports import HOST
+from include.local.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def node_properties(cluster: ClusterRecord, node: NodeRecord, extra: Mapping[str
         )
     copies = min(3, len(cluster.nodes))
     in_sync = min(2, copies)
-    voters = ",".join(f"{voter.id}@{HOST}:{voter.controller_port}" for voter in cluster.nodes)
+    voters = ",".join(f"{voter.id}@{LOOPBACK}:{voter.controller_port}" for voter in cluster.nodes)
     defaults: dict[str, str | int | bool] = {
         "auto.create.topics.enable": False,
         "default.replication.factor": copies,
@@ -71,8 +71,8 @@ def node_properties(cluster: ClusterRecord, node: NodeRecord, extra: Mapping[str
         "node.id": node.id,
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{HOST}:{node.port},CONTROLLER://{HOST}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{node.port}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
     }

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from include.local.broker.errors import BrokerError
-from include.local.broker.ports import HOST
+from include.local.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def wait_until_ready(nodes: Sequence[Node], *, registered: set[int], timeout_s: 
 def why_not_ready(node: Node, *, registered: set[int]) -> str | None:
     """Ask one node once; None when it is ready, else what is missing, in a few words."""
     try:
-        socket.create_connection((HOST, node.record.port), timeout=_REQUEST_S).close()
+        socket.create_connection((LOOPBACK, node.record.port), timeout=_REQUEST_S).close()
     except OSError as error:
         return f"{node.address} does not accept connections: {error}"
 

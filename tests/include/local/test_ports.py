@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from include.local.errors import StackError
+from include.local.errors import PortUnavailable
 from include.local.ports import API_PORT, TRIGGER_LOG_PORT, WORKER_LOG_PORT, choose_ports, is_free, random_ports
 from tests.support.assertions import assert_readable
 from tests.support.listening import listening
@@ -45,20 +45,20 @@ def test_a_port_that_is_asked_for_is_taken():
 
 def test_a_port_that_is_asked_for_and_in_use_is_refused_by_number():
     wanted = random_ports()
-    with listening("127.0.0.1", wanted.api), pytest.raises(StackError) as refusal:
+    with listening("127.0.0.1", wanted.api), pytest.raises(PortUnavailable) as refusal:
         choose_ports(wanted.settings())
     assert_readable(refusal.value, wanted.api, API_PORT)
 
 
 def test_one_port_asked_for_twice_is_refused():
     wanted = random_ports()
-    with pytest.raises(StackError) as refusal:
+    with pytest.raises(PortUnavailable) as refusal:
         choose_ports({**wanted.settings(), TRIGGER_LOG_PORT: str(wanted.worker_log)})
     assert_readable(refusal.value, wanted.worker_log, TRIGGER_LOG_PORT)
 
 
 @pytest.mark.parametrize("nonsense", ["http", "0", "70000", "-1"])
-def test_what_is_no_port_is_refused(nonsense):
-    with pytest.raises(StackError) as refusal:
+def test_a_port_that_does_not_exist_is_refused(nonsense):
+    with pytest.raises(PortUnavailable) as refusal:
         choose_ports({**random_ports().settings(), WORKER_LOG_PORT: nonsense})
     assert_readable(refusal.value, repr(nonsense), WORKER_LOG_PORT)

@@ -24,10 +24,13 @@ from include.local.broker.jars import LOCK, jars_dir, read_lock, verified_classp
 from include.local.broker.java import find_java
 from include.local.broker.properties import write_properties
 from include.local.broker.readiness import why_not_ready
+from include.local.errors import PortUnavailable
 from include.storage.atomic import ASIDE
 from include.storage.state import PROJECT_ROOT
 
 TIMEOUT_S = 30
+
+pytestmark = pytest.mark.slow  # brokers of its own
 
 
 def wait_until(condition, what, timeout_s=TIMEOUT_S):
@@ -263,7 +266,7 @@ def test_a_port_in_use_is_named(tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(BrokerError, match=f"Port {port} is in use"), running_cluster(tmp_path, port=port):
+        with pytest.raises(PortUnavailable, match=f"Port {port} is in use"), running_cluster(tmp_path, port=port):
             pass
 
 
@@ -293,7 +296,7 @@ def test_a_failed_start_shows_the_logs_end_and_leaves_nothing_running(tmp_path, 
 def test_what_cannot_be_had_is_refused(tmp_path, arguments, told):
     node = NodeRecord(id=1, port=20_000, controller_port=20_001)
     ClusterRecord(cluster_id="A" * 22, nodes=[node]).save(tmp_path)
-    with pytest.raises(BrokerError, match=told), running_cluster(tmp_path, **arguments):
+    with pytest.raises((BrokerError, PortUnavailable), match=told), running_cluster(tmp_path, **arguments):
         pass
 
 
