@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
 from include.refusal import Refusal
 from include.targets.classification import Classification
@@ -88,6 +87,8 @@ def tallied(target: Target, outputs: torch.Tensor, targets: torch.Tensor) -> dic
 
 
 def test_accuracy_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score
+
     random = np.random.default_rng(SEED)
     true, outputs = random.integers(0, 3, 50), random.normal(size=(50, 3))
     found = tallied(CLASSES, torch.from_numpy(outputs), torch.from_numpy(true))
@@ -95,6 +96,8 @@ def test_accuracy_is_that_of_scikit_learn() -> None:
 
 
 def test_micro_f1_and_subset_accuracy_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
     random = np.random.default_rng(SEED)
     true, outputs = random.integers(0, 2, (50, 3)), random.normal(size=(50, 3))
     found = tallied(SEVERAL, torch.from_numpy(outputs), torch.from_numpy(true).float())
@@ -105,6 +108,8 @@ def test_micro_f1_and_subset_accuracy_are_those_of_scikit_learn() -> None:
 @pytest.mark.parametrize("offset", [0.0, 1e6], ids=["around 0", "far from 0"])
 @pytest.mark.parametrize("scale", [None, Scale((1e6, -2.0), (3.0, 0.5))], ids=["plain", "normalised"])
 def test_r2_and_mae_are_those_of_scikit_learn(offset: float, scale: Scale | None) -> None:
+    from sklearn.metrics import mean_absolute_error, r2_score
+
     random = np.random.default_rng(SEED)
     true = (random.normal(size=(50, 2)) + offset).astype(np.float32)
     target = Regression(("width", "height"), scale=scale)
