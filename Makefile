@@ -25,7 +25,7 @@ endif
 LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
 
-.PHONY: help install demo up down status test test-tensorflow lint format docs hooks bench faults lock clean
+.PHONY: help install demo up down status test test-fast test-tensorflow lint format docs hooks bench faults lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ status: $(INSTALLED) ## where the stack in the background is, and its login
 test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, with broker and scheduler, and the branch coverage (ARGS="-k ledger": some)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder \
 		$(or $(ARGS),--cov --cov-report=)
+
+test-fast: $(DEV_INSTALLED) ## the tests that need no broker, scheduler, S3 server or browser
+	@$(BIN)/python -m pytest -m fast --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
 
 test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
 	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)

@@ -1,4 +1,4 @@
-"""What every test may ask for: an Airflow home of its own, one real broker, and one real Airflow for the session."""
+"""The session's services: a real broker, an S3 server, and a real Airflow with a home of its own."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.e
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
 
+# Fixtures that start something: Kafka, Airflow, an S3 server, a browser.
+SERVICES = frozenset({"broker", "stack", "s3", "browser"})
+
 
 class InFiles(LoadScopeScheduling):
-    """Gives a worker of pytest-xdist whole files, so that what a file's tests share is made once.
+    """Gives a worker of pytest-xdist whole files, so that the fixtures of a file are set up once.
 
-    What uses the session's Airflow goes to one worker; the faults' scenarios share nothing and are long.
+    The tests of the session's Airflow go to one worker. The fault scenarios are long and share nothing, so each one may
+    go to any worker.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -50,7 +54,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InFiles:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A single-node embedded broker, started when first asked for; tests keep apart by their topics' names."""
+    """A single-node embedded broker, started when a test first needs it; every test uses topics of its own."""
     with running_cluster(tmp_path_factory.mktemp("broker"), nodes=1) as cluster:
         yield cluster
 
@@ -82,15 +86,22 @@ def flow(stack: Stack) -> Stack:
     return stack
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Pause coverage in property-based tests: tracing doubles their time, and examples cover the same lines."""
+    """Mark the tests of `make test-fast`, and those without coverage.
+
+    A test is fast if it needs no service and is not marked slow. Coverage pauses in property-based tests: tracing
+    doubles their time, and examples cover the same lines.
+    """
     for item in items:
+        if SERVICES.isdisjoint(getattr(item, "fixturenames", ())) and item.get_closest_marker("slow") is None:
+            item.add_marker("fast")
         if is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker("no_cover")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests measured and gave to `record_property`: accuracies, among others."""
+    """Show the measurements of the tests, such as accuracies: their `record_property` values."""
     measured = [
         f"{name}: {value}"
         for report in terminalreporter.getreports("passed")

@@ -38,6 +38,8 @@ START_TIMEOUT_S = 240
 # Airflow's scheduler counts as alive for 30 s after its last sign, and is then looked for every 10 s.
 RECOVERY_TIMEOUT_S = 150
 
+pytestmark = pytest.mark.slow  # stacks of its own
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
