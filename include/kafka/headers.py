@@ -57,26 +57,25 @@ class OutgoingRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a sample is found; `index` counts the samples of a packed record and is 0 otherwise."""
+    """Where a record is in Kafka; it names the sample that the record holds."""
 
     topic: str
     partition: int
     offset: int
-    index: int = 0
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}/{self.index}"
+        return f"{self.topic}/{self.partition}/{self.offset}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def address_of(message: Message, index: int = 0) -> Address:
-    """The address of a sample in a consumed record."""
+def address_of(message: Message) -> Address:
+    """The address of a consumed record."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     if topic is None or partition is None or offset is None:
         raise ValueError("A consumed record has a topic, a partition and an offset; this one was never sent.")
-    return Address(topic, partition, offset, index)
+    return Address(topic, partition, offset)
 
 
 @dataclass(frozen=True, slots=True)

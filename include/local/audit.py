@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 30.0
 _GROUP = "millrace.demo"
 _EXAMPLES = 5
-_ADDRESS_KEYS = ("topic", "partition", "offset", "index")
+_ADDRESS_KEYS = ("topic", "partition", "offset")
 
 # Topic and partition to an offset.
 Offsets = Mapping[tuple[str, int], int]
@@ -36,7 +36,7 @@ class Audit:
     """The content of a pipeline's topics; every count is of records, `new_` of those since the offsets given.
 
     Attributes:
-        missing: addresses (topic/partition/offset/index) of requests with neither a prediction nor a dead letter.
+        missing: addresses (topic/partition/offset) of requests with neither a prediction nor a dead letter.
         doubled: addresses with more than one.
         examples: the last predictions, as they are in the topic.
     """
@@ -93,7 +93,7 @@ def audit(bootstrap_servers: str, pipeline: Pipeline, since: Offsets) -> Audit:
                 totals[topic] += 1
                 new[topic] += offset_of(message) >= since.get((topic, message.partition()), 0)  # type: ignore[arg-type]
                 if topic == pipeline.requests_topic:
-                    requests.append(f"{topic}/{message.partition()}/{message.offset()}/0")
+                    requests.append(f"{topic}/{message.partition()}/{message.offset()}")
                 elif topic == pipeline.predictions_topic:
                     prediction = json.loads(message.value() or b"{}")
                     results["/".join(str(prediction.get(key)) for key in _ADDRESS_KEYS)] += 1

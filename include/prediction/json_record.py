@@ -31,7 +31,7 @@ def prediction_value(
     """The record's value: one JSON object in UTF-8, flat but for what an answer has by name.
 
     A classification answers with `label` and `score`, its softmax probability, 0 to 1; see include.targets for the
-    others. topic, partition, offset, index and timestamp are the request's own. The timestamp is in milliseconds since
+    others. topic, partition, offset and timestamp are the request's own. The timestamp is in milliseconds since
     the epoch, and null where it is negative: Kafka stores any negative number that a producer sends, and -1 where there
     is none.
     """

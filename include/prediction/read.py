@@ -46,7 +46,6 @@ DTYPES = {
     "topic": "str",
     "partition": "int64",
     "offset": "int64",
-    "index": "int64",
 }
 
 Counted = Annotated[int, Field(ge=0, lt=2**63)]
@@ -70,7 +69,6 @@ class _Row(BaseModel):
     topic: str
     partition: Counted
     offset: Counted
-    index: Counted
 
     def columns(self) -> dict[str, Any]:
         """What the row has, by column."""
@@ -140,7 +138,7 @@ def read_predictions(
     Returns:
         One row a prediction with the fields of its record: `score` as float64, 0 to 1 (`labels` as lists and
         `score.<label>` where a sample may have several, `value.<name>` of a regression); `timestamp`, the request's own
-        time, as datetime64[ms, UTC], NaT where it has none; `version`, `partition`, `offset` and `index` as int64; the
+        time, as datetime64[ms, UTC], NaT where it has none; `version`, `partition` and `offset` as int64; the
         others as str. Records that are no predictions have no row: they are logged, and counted in
         `attrs["left_out"]`.
 

@@ -159,7 +159,7 @@ def _read_replayed_before(
     starts = {item.partition: item.start for item in ranges}
     past = _ReplayedBefore()
     for rest, entry in ledger.read_below(connection, key):
-        partition, offset, _ = (int(number) for number in rest.split("/"))
+        partition, offset = (int(number) for number in rest.split("/"))
         letter = (partition, offset)
         past.by_this_run.pop(letter, None)
         past.by_others.pop(letter, None)

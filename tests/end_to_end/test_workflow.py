@@ -34,7 +34,6 @@ FIELDS = {
     "topic": str,
     "partition": int,
     "offset": int,
-    "index": int,
     "timestamp": int,
 }
 
@@ -86,7 +85,7 @@ def test_a_prediction_has_the_documented_fields_and_names_its_request_and_model(
         assert value["id"].encode() == record.key() == request.key()
         assert value["timestamp"] == request.timestamp()[1] <= record.timestamp()[1]
         assert 0 < value["score"] <= 1
-        assert (value["model"], value["version"], value["index"]) == (pipeline, champion, 0)
+        assert (value["model"], value["version"]) == (pipeline, champion)
         assert dict(record.headers() or [])["model"] == f"{pipeline}/{champion}".encode()
 
 

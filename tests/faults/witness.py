@@ -35,7 +35,7 @@ def request_of(message: Message) -> str:
     if header is not None:
         return bytes(header).decode()
     value = json.loads(message.value() or b"{}")
-    return "/".join(str(value[name]) for name in ("topic", "partition", "offset", "index"))
+    return "/".join(str(value[name]) for name in ("topic", "partition", "offset"))
 
 
 class Witness:

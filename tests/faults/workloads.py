@@ -139,7 +139,7 @@ class Prediction(Work):
         asked = [(item, offset) for item in self._all for offset in range(pieces * self._requests)]
         wanted: dict[bool, list[str]] = {True: [], False: []}
         for item, offset in asked:
-            wanted[_is_sample(offset)].append(f"{item.topic}/{item.partition}/{offset}/0")
+            wanted[_is_sample(offset)].append(f"{item.topic}/{item.partition}/{offset}")
         return witness.verdict(
             {(self._pipeline.predictions_topic,): wanted[True], (self._pipeline.dead_letters_topic,): wanted[False]}
         )

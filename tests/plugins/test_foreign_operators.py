@@ -54,7 +54,7 @@ def add_samples(kafka: KafkaConnection, pipeline: Pipeline, number: int) -> None
 
 
 def add_labels(kafka: KafkaConnection, pipeline: Pipeline, *offsets: int, text: bytes | None = b"dark") -> None:
-    labels = [Record(text, f"{pipeline.samples_topic}/0/{offset}/0".encode()) for offset in offsets]
+    labels = [Record(text, f"{pipeline.samples_topic}/0/{offset}".encode()) for offset in offsets]
     produce(kafka, str(pipeline.labels_topic), labels)
 
 

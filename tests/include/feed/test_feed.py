@@ -333,7 +333,7 @@ def test_a_record_that_is_no_sample_is_counted_with_its_address(kafka, small, re
     assert sorted(numbers) == [number for number in range(40) if number != 17]
     assert feeds[0].report.refused + feeds[1].report.refused == {reason: 1}
     (example,) = feeds[0].report.examples + feeds[1].report.examples
-    assert example.startswith(f"{manifest.ranges[0].topic}/0/17/0: {reason}: ")
+    assert example.startswith(f"{manifest.ranges[0].topic}/0/17: {reason}: ")
 
 
 def test_only_the_first_few_refusals_are_kept_in_words(kafka, small):

@@ -91,12 +91,12 @@ def test_a_header_that_is_no_text_is_read_all_the_same():
     assert read_headers((("schema", b"\xff"), ("label", None))) == RecordHeaders("�", None, None)
 
 
-def test_an_address_names_topic_partition_offset_and_index():
-    address = address_of(message(), index=3)
+def test_an_address_names_topic_partition_and_offset():
+    address = address_of(message())
 
-    assert address == Address("shoes.requests", 2, 17, 3)
-    assert str(address) == "shoes.requests/2/17/3"
-    assert address.to_dict() == {"topic": "shoes.requests", "partition": 2, "offset": 17, "index": 3}
+    assert address == Address("shoes.requests", 2, 17)
+    assert str(address) == "shoes.requests/2/17"
+    assert address.to_dict() == {"topic": "shoes.requests", "partition": 2, "offset": 17}
 
 
 def test_a_record_that_was_never_sent_has_no_address():
@@ -125,7 +125,7 @@ def test_a_dead_letter_is_the_original_with_its_reason():
             *headers,
             ("dead-letter-reason", b"wrong-schema"),
             ("dead-letter-error", b"It is a GIF."),
-            ("dead-letter-address", b"shoes.requests/2/17/0"),
+            ("dead-letter-address", b"shoes.requests/2/17"),
             ("dead-letter-run", b"run-5"),
             ("dead-letter-timestamp", b"1234"),
         ],
@@ -171,7 +171,7 @@ def test_a_dead_letter_that_is_too_large_is_cut_until_it_fits(original, kept):
     assert letter.headers[: -len(EXPLANATION)] == kept.get("headers", [])
     assert list(explained)[-len(EXPLANATION) :] == EXPLANATION
     assert explained["dead-letter-reason"] == refusal.reason.encode() == b"oversize"
-    assert explained["dead-letter-address"] == b"shoes.requests/2/17/0"
+    assert explained["dead-letter-address"] == b"shoes.requests/2/17"
     for said in (b"takes 6000", b"no-schema: None."):
         assert said in explained["dead-letter-error"]
     assert letter.size_bound <= 6000

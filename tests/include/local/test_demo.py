@@ -40,12 +40,12 @@ def test_all_of_it_is_success():
         pytest.param(replace(PROVEN, topics=Audit()), "no records in tiny.samples", id="empty topics"),
         pytest.param(replace(PROVEN, champion=None), "No model of tiny has been promoted", id="no champion"),
         pytest.param(
-            replace(PROVEN, topics=replace(PROVEN.topics, missing=("tiny.requests/0/1/0",))),
+            replace(PROVEN, topics=replace(PROVEN.topics, missing=("tiny.requests/0/1",))),
             "1 of 2 requests have neither",
             id="a request without a result",
         ),
         pytest.param(
-            replace(PROVEN, topics=replace(PROVEN.topics, doubled=("tiny.requests/0/1/0",))),
+            replace(PROVEN, topics=replace(PROVEN.topics, doubled=("tiny.requests/0/1",))),
             "1 of 2 requests have more than one",
             id="a request with two",
         ),

@@ -58,7 +58,7 @@ def test_what_is_no_sample_becomes_a_dead_letter(kafka, new_pipeline, predictor,
     assert because == ("dead-letter-reason", reason)
     assert error[0] == "dead-letter-error"
     assert told in error[1]
-    assert address == ("dead-letter-address", f"{pipeline.requests_topic}/0/1/0".encode())
+    assert address == ("dead-letter-address", f"{pipeline.requests_topic}/0/1".encode())
     assert run == ("dead-letter-run", b"run-5")
     assert timestamp == ("dead-letter-timestamp", str(bad.timestamp_ms).encode())
 
@@ -187,5 +187,5 @@ def test_what_is_too_large_for_the_dead_letters_is_published_without_it(kafka, n
     assert letter.key() == (None if "key" in large else bad.key)
     explained = headers_of(letter)
     assert explained["dead-letter-reason"] == b"oversize"
-    assert explained["dead-letter-address"] == f"{pipeline.requests_topic}/0/1/0".encode()
+    assert explained["dead-letter-address"] == f"{pipeline.requests_topic}/0/1".encode()
     assert "trace" not in explained

@@ -48,7 +48,7 @@ def article(kafka, new_topic, new_name, tmp_path):
 def test_the_article_s_images_are_learnt_with_late_labels_and_answered(kafka, article, tmp_path):
     servers = kafka.bootstrap_servers
     fill_with_kafka_python(servers, article.samples_topic, IMAGES)
-    labels = {f"{article.samples_topic}/0/{n}/0": "light" if n % 2 else "dark" for n in range(IMAGES)}
+    labels = {f"{article.samples_topic}/0/{n}": "light" if n % 2 else "dark" for n in range(IMAGES)}
     produce(kafka, article.labels_topic, [Record(text.encode(), key.encode()) for key, text in labels.items()])
     ranges = [*freeze_ranges(kafka, article.samples_topic), *freeze_ranges(kafka, article.labels_topic)]
     job = TrainingJob.of(article, ranges, epochs=4, batch_size=8, learning_rate=0.01)

@@ -64,7 +64,6 @@ def test_a_prediction_is_as_documented(kafka, new_pipeline, predictor):
         "topic": pipeline.requests_topic,
         "partition": 1,
         "offset": 1,
-        "index": 0,
         "timestamp": NOW_MS + 2,
     }
     assert record.headers() == [("model", b"tiny/7")]
@@ -77,7 +76,7 @@ def test_a_request_without_a_key_goes_by_its_address(kafka, new_pipeline, predic
     publish(kafka, pipeline, ranges, predictor)
 
     record = committed_records(kafka, pipeline.predictions_topic)[1]
-    address = f"{pipeline.requests_topic}/0/1/0"
+    address = f"{pipeline.requests_topic}/0/1"
     assert record.key().decode() == json.loads(record.value())["id"] == address
 
 

@@ -117,7 +117,7 @@ def test_what_is_no_prediction_is_left_out_and_told(kafka, new_pipeline, caplog,
     table = read_predictions(kafka, pipeline)
     assert table["offset"].tolist() == [0, 2]
     assert table.attrs["left_out"] == 1
-    assert f"{pipeline.predictions_topic}/0/1/0" in caplog.text
+    assert f"{pipeline.predictions_topic}/0/1" in caplog.text
 
 
 @pytest.mark.parametrize(

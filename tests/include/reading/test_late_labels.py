@@ -59,7 +59,7 @@ def served(kafka, manifest):
 
 def test_a_sample_without_a_key_is_labelled_by_its_address(kafka, theirs, freeze):
     produce(kafka, theirs.samples_topic, [sample(number) for number in range(3)])
-    produce(kafka, theirs.labels_topic, [label(f"{theirs.samples_topic}/0/1/0", "b")])
+    produce(kafka, theirs.labels_topic, [label(f"{theirs.samples_topic}/0/1", "b")])
 
     found, report = served(kafka, freeze())
 
@@ -108,7 +108,7 @@ def test_what_is_no_label_is_left_out_and_told(kafka, theirs, freeze, caplog):
 
     assert (found, report.unlabelled) == ({0: "a"}, 1)
     assert f"3 records of {theirs.labels_topic} are no labels" in caplog.text
-    assert f"{theirs.labels_topic}/0/2/0: field-too-long" in caplog.text
+    assert f"{theirs.labels_topic}/0/2: field-too-long" in caplog.text
 
 
 def test_a_label_that_the_pipeline_does_not_have_is_a_refusal(kafka, theirs, freeze):
@@ -127,4 +127,4 @@ def test_a_label_may_be_a_field_of_json_and_a_record_without_it_takes_none_back(
     ranges = [*freeze_ranges(kafka, pipeline.samples_topic), *freeze_ranges(kafka, pipeline.labels_topic)]
 
     assert served(kafka, TrainingJob.of(pipeline, ranges).manifest)[0] == {0: "c"}
-    assert f"{theirs.labels_topic}/0/1/0: missing-field" in caplog.text
+    assert f"{theirs.labels_topic}/0/1: missing-field" in caplog.text

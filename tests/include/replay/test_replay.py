@@ -37,7 +37,7 @@ def letter(number, reason="wrong-size", *, headers=(), **changed):
     explaining = {
         "dead-letter-reason": reason,
         "dead-letter-error": "It is no sample.",
-        "dead-letter-address": f"somewhere/0/{number}/0",
+        "dead-letter-address": f"somewhere/0/{number}",
         "dead-letter-run": "tiny.predict/run-1",
     }
     plain = Record(
@@ -71,7 +71,7 @@ def ids(*positions):
 
 def ledger_key(kafka, pipeline, offset):
     topic = pipeline.dead_letters_topic
-    scope = f"{describe_topic(kafka, topic).topic_id}/{topic}/0/{offset}/0"
+    scope = f"{describe_topic(kafka, topic).topic_id}/{topic}/0/{offset}"
     return LedgerKey(kafka.environment, pipeline.name, STEP, scope)
 
 
@@ -292,7 +292,7 @@ def test_what_was_too_large_to_be_kept_stays_dead_and_is_told_with_its_address(k
     done = replay(kafka, pipeline)
 
     assert (done.chosen, done.replayed, done.stay_dead) == (3, 2, {"oversize": 1})
-    assert f"{pipeline.dead_letters_topic}/0/1/0 stays dead, oversize: It was too large to be kept whole" in caplog.text
+    assert f"{pipeline.dead_letters_topic}/0/1 stays dead, oversize: It was too large to be kept whole" in caplog.text
 
 
 def test_what_lost_its_headers_stays_dead(kafka, new_pipeline, caplog):
@@ -301,7 +301,7 @@ def test_what_lost_its_headers_stays_dead(kafka, new_pipeline, caplog):
     assert predict(kafka, pipeline).dead_letters == {"unreadable-headers": 1}
 
     assert replay(kafka, pipeline).stay_dead == {"unreadable-headers": 1}
-    assert f"{pipeline.dead_letters_topic}/0/0/0 stays dead" in caplog.text
+    assert f"{pipeline.dead_letters_topic}/0/0 stays dead" in caplog.text
 
 
 def test_what_no_longer_fits_with_its_count_stays_dead(kafka, new_pipeline, caplog):
