@@ -14,8 +14,9 @@ from include.feed.manifest import Manifest
 from include.feed.split import Split
 from include.ingest.batch import CHUNK_SAMPLES
 from include.kafka.connection import KafkaConnection
-from include.kafka.headers import OutgoingRecord, write_headers
+from include.kafka.headers import write_headers
 from include.kafka.ranges import freeze_ranges
+from include.kafka.records import OutgoingRecord
 from include.kafka.topics import TopicSpec, ensure_topics
 
 TARGET = 0.8

@@ -10,7 +10,8 @@ from include.codecs._audio import AudioCodec
 from include.codecs._image import ImageCodec
 from include.codecs._text import TextCodec
 from include.commands.image_format import NoPipelineFits
-from include.kafka.headers import LONGEST_HEADER_BYTES, RECORD_OVERHEAD_BYTES
+from include.kafka.headers import LONGEST_HEADER_BYTES
+from include.kafka.records import RECORD_OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from include.commands.survey import Survey

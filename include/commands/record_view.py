@@ -19,7 +19,8 @@ from include.codecs._image import ImageCodec
 from include.codecs._text import PADDING, TextCodec
 from include.commands.sound_view import sound
 from include.kafka import dead_letters
-from include.kafka.headers import LABEL, address_of, headers_of, headers_size
+from include.kafka.headers import LABEL, headers_of, headers_size
+from include.kafka.records import address_of
 from include.kafka.signing import SIGNATURE, UNSIGNED
 from include.reading.records import NO_LABEL
 from include.refusal import Refusal

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import ReaderStalled, TopicMissing
-from include.kafka.headers import OutgoingRecord
 from include.kafka.ranges import OffsetRange, available_offsets
 from include.kafka.reader import read_range
+from include.kafka.records import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
     from include.kafka.connection import KafkaConnection
-    from include.kafka.headers import OutgoingRecord
+    from include.kafka.records import OutgoingRecord
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from include.errors import PermanentError
 from include.feed.plan import epoch_blocks, window_order
 from include.feed.window import Part, WindowReader, row_type
-from include.kafka.headers import Address
 from include.kafka.position import offset_of
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
+from include.kafka.records import Address
 from include.reading.late import LateLabels, read_labels
 from include.reading.layout import TopicLabels
 from include.reading.records import NO_LABEL, LabelOrRefusal, RecordReader, record_reader

@@ -16,7 +16,8 @@ from include.ingest.chunk import SourceChunk, encode_chunk, usable
 from include.ingest.prefetch import prefetch
 from include.ingest.topic import readable
 from include.kafka.errors import Fenced, RecordTooLarge
-from include.kafka.headers import OutgoingRecord, write_headers
+from include.kafka.headers import write_headers
+from include.kafka.records import OutgoingRecord
 from include.metrics import Counters, NoMetrics
 from include.sources.base import SourceChanged, fingerprint
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.kafka.headers import OutgoingRecord, address_of, headers_of
+from include.kafka.headers import headers_of
+from include.kafka.records import OutgoingRecord, address_of
 from include.refusal import Refusal
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""The headers of a Millrace record and the address that names a sample wherever it goes."""
+"""The headers of a record: those of Millrace's own, written and read, and any others as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from include.refusal import Refusal
 
@@ -26,56 +26,6 @@ LONGEST_HEADER_BYTES = 1024
 HEADER_OVERHEAD_BYTES = 128
 
 Headers = tuple[tuple[str, bytes | None], ...]
-
-# What a record costs beyond its key, value and headers in a batch of one (record batch header, varints).
-RECORD_OVERHEAD_BYTES = 128
-
-
-class OutgoingRecord(NamedTuple):
-    """A record to be produced; a named tuple, because a frozen dataclass takes three times as long to make.
-
-    Attributes:
-        timestamp_ms: event time in milliseconds since the epoch; 0 for now.
-        partition: -1 leaves it to the key.
-    """
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    timestamp_ms: int = 0
-    partition: int = -1
-
-    @property
-    def size_bound(self) -> int:
-        """An upper bound of its size on the wire, in bytes."""
-        size = RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"")
-        for name, content in self.headers:
-            size += (len(name) if name.isascii() else len(name.encode())) + len(content or b"") + 10
-        return size
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a record is in Kafka; it names the sample that the record holds."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def address_of(message: Message) -> Address:
-    """The address of a consumed record."""
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    if topic is None or partition is None or offset is None:
-        raise ValueError("A consumed record has a topic, a partition and an offset; this one was never sent.")
-    return Address(topic, partition, offset)
 
 
 @dataclass(frozen=True, slots=True)

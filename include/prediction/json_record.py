@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from include.kafka.headers import MODEL, Address
+from include.kafka.headers import MODEL
+from include.kafka.records import Address
 from include.targets.base import Answer
 
 

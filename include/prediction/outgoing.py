@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import dead_letter
-from include.kafka.headers import OutgoingRecord, address_of
+from include.kafka.records import OutgoingRecord, address_of
 from include.prediction.json_record import prediction_value
 from include.refusal import Refusal
 

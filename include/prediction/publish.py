@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
     from include.exactly_once.ledger import LedgerKey
     from include.kafka.connection import KafkaConnection
-    from include.kafka.headers import OutgoingRecord
+    from include.kafka.records import OutgoingRecord
     from include.metrics import Metrics
     from include.prediction.predictor import Predictor
     from include.refusal import Refusal

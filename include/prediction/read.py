@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.errors import PermanentError
-from include.kafka.headers import address_of
 from include.kafka.newest import newest_records
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_ranges
+from include.kafka.records import address_of
 from include.targets.base import Task
 
 if TYPE_CHECKING:

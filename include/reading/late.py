@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from include.envelopes._fields import text_field
 from include.envelopes.base import LONGEST_FIELD_BYTES
 from include.envelopes.json_object import read_json
-from include.kafka.headers import address_of
 from include.kafka.position import offset_of
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
+from include.kafka.records import address_of
 from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:

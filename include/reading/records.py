@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from include.kafka.headers import Headers, address_of, headers_of, headers_size, read_headers
+from include.kafka.headers import Headers, headers_of, headers_size, read_headers
+from include.kafka.records import address_of
 from include.reading.layout import FieldLabels, HeaderLabels
 from include.refusal import InvalidRecord, Refusal
 

@@ -14,10 +14,11 @@ from include.errors import PermanentError, Stopped
 from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
-from include.kafka.headers import Address, Headers, OutgoingRecord, address_of, headers_of, headers_size
+from include.kafka.headers import Headers, headers_of, headers_size
 from include.kafka.position import leader_epoch_of
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range
+from include.kafka.records import Address, OutgoingRecord, address_of
 from include.metrics import Counters, NoMetrics
 from include.replay.restore import reason_of, restore
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from include.kafka.dead_letters import REASON
-from include.kafka.headers import UNREADABLE, Headers, OutgoingRecord
+from include.kafka.headers import UNREADABLE, Headers
+from include.kafka.records import OutgoingRecord
 from include.refusal import Refusal
 
 if TYPE_CHECKING:

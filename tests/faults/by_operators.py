@@ -103,7 +103,7 @@ class OperatorPipeline:
     def requests(self) -> list[str]:
         """The addresses of the requests in the topic now."""
         return [
-            f"{record.topic()}/{record.partition()}/{record.offset()}/0"
+            f"{record.topic()}/{record.partition()}/{record.offset()}"
             for record in committed_records(self.kafka, self.pipeline.requests_topic)
         ]
 

@@ -13,7 +13,7 @@ from include.artifact.result import RESULT
 from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
-from include.kafka.headers import OutgoingRecord
+from include.kafka.records import OutgoingRecord
 from include.training.loop import CHECKPOINTS
 
 TransactionPoint = Literal[

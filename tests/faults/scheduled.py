@@ -239,7 +239,7 @@ class Prediction(DagTask):
     def verdict(self) -> tuple[int, int]:
         pipeline = self.scene.pipeline
         requests = [
-            f"{record.topic()}/{record.partition()}/{record.offset()}/0"
+            f"{record.topic()}/{record.partition()}/{record.offset()}"
             for record in committed_records(self.scene.kafka, pipeline.requests_topic)
         ]
         return self.scene.witness.verdict({(pipeline.predictions_topic, pipeline.dead_letters_topic): requests})

@@ -16,9 +16,9 @@ from include.exactly_once.progress import count_records
 from include.exactly_once.transaction import TransactionalWriter
 from include.ingest.batch import ingest_batch
 from include.kafka.connection import KafkaConnection
-from include.kafka.headers import OutgoingRecord
 from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges
 from include.kafka.reader import read_range
+from include.kafka.records import OutgoingRecord
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics, topic_setting
 from include.local.broker import Node, running_cluster
 from include.prediction.publish import publish_predictions

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import load_pipeline, pipelines_folder
-from include.kafka.headers import Address
+from include.kafka.records import Address
 from include.prediction.json_record import prediction_value
 from tests.support.dags import load_dags
 from tests.support.operators import DagRun, context_of, ensure_topics

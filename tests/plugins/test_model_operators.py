@@ -15,7 +15,8 @@ from include.definition.pipeline import Pipeline
 from include.errors import MillraceError, Stopped
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
-from include.kafka.headers import OutgoingRecord, write_headers
+from include.kafka.headers import write_headers
+from include.kafka.records import OutgoingRecord
 from include.registry.tracking import migrate
 from millrace.assets import model_asset, predictions_asset
 from millrace.operators import (

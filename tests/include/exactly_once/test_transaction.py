@@ -13,7 +13,7 @@ from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
 from include.kafka.dead_letters import EXTRA_BYTES
 from include.kafka.errors import BrokerUnavailable, Fenced, RecordTooLarge, TopicMissing, TransactionFailed
-from include.kafka.headers import OutgoingRecord
+from include.kafka.records import OutgoingRecord
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.local.broker import running_cluster
 from tests.support.assertions import assert_readable

@@ -13,8 +13,8 @@ from include.exactly_once.progress import read_progress
 from include.export.export import STEP, ExportLost, export_predictions
 from include.export.folder import ExportFolder, ExportRefused, ExportUnreachable
 from include.kafka.errors import RangeUnavailable
-from include.kafka.headers import Address
 from include.kafka.ranges import freeze_ranges
+from include.kafka.records import Address
 from include.kafka.topics import ensure_topics
 from include.prediction.json_record import prediction_value
 from include.prediction.read import read_predictions

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.kafka.dead_letters import ADDRESS
-from include.kafka.headers import Address
+from include.kafka.records import Address
 from include.local.audit import audit, end_offsets
 from include.local.errors import StackError
 from include.prediction.json_record import prediction_value

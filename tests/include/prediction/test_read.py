@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from include.kafka.errors import TopicMissing
-from include.kafka.headers import Address
+from include.kafka.records import Address
 from include.prediction.json_record import prediction_value
 from include.prediction.read import DTYPES, InvalidPeriod, read_predictions
 from tests.support.assertions import assert_readable
