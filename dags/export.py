@@ -1,4 +1,4 @@
-"""`<name>.export`: predictions to Parquet files, each once; for pipelines with an `[export]`."""
+"""`<name>.export`: predictions to Parquet files, exactly once; for pipelines with an `[export]`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from millrace.operators import EnsureTopicsOperator, ExportPredictionsOperator
 from millrace.workflow import cron, dag_settings, pipelines_for
 
 DOCUMENTATION = """
-**What it does.** Writes the predictions that no run has written yet to Parquet files, one folder a day
-(`day=2026-11-24`, the day in UTC on which a prediction was published), for pandas, DuckDB and the like.
+**What it does.** Writes the predictions that no run has written yet to Parquet files, in one folder per day
+(`day=2026-11-24`, the day in UTC on which a prediction was published), for pandas, DuckDB and similar tools.
 
-**Run it again.** Progress is in the ledger, and a file's name says which records it holds: a clear, a retry or a second
-run writes no row twice.
+**Run it again.** The ledger has the progress, and a file's name says which records it contains: a clear, a retry or a
+second run writes no row twice.
 
 **Skips** when there are no new predictions.
 """
@@ -28,7 +28,7 @@ for pipeline in pipelines_for("export"):
                 False,
                 type="boolean",
                 title="Accept lost predictions",
-                description="Go on though retention has removed predictions that were never written.",
+                description="Go on although retention has removed predictions that were never written.",
             ),
         },
     ):

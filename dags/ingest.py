@@ -9,18 +9,18 @@ from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
 from millrace.workflow import dag_settings, pipelines_for
 
 DOCUMENTATION = """
-**What it does.** Takes the next batch of the source and sends it to Kafka exactly once: labelled samples to one topic
-and a stable share, without labels, to another that asks for predictions.
+**What it does.** Reads the next batch from the source and sends it to Kafka exactly once: labelled samples to one
+topic, and a fixed share of them, without labels, to the topic of requests for predictions.
 
-**Run it again.** A batch belongs to its data interval (a manual run is a batch of its own). Clear or backfill it as you
-like: the ledger knows what was sent.
+**Run it again.** A batch belongs to its data interval (a manual run is a batch of its own). You can clear or backfill
+runs: the ledger records what was sent, and nothing is sent twice.
 
 **Skips** when the source has nothing new.
 """
 
 for pipeline in pipelines_for("ingest"):
     if pipeline.source is None:
-        continue  # others fill its topics
+        continue  # its topics are external
     outlets = (
         [samples_asset(pipeline)] if pipeline.topics.requests else [samples_asset(pipeline), requests_asset(pipeline)]
     )
@@ -34,7 +34,7 @@ for pipeline in pipelines_for("ingest"):
                 minimum=1,
                 maximum=1_000_000,
                 title="Records per batch",
-                description="How many samples a new batch takes from the source.",
+                description="How many samples a new batch has.",
             ),
         },
     ):

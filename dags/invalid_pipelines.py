@@ -1,6 +1,6 @@
-"""Makes no DAG: shows every invalid pipeline file as one import error, while the valid ones go on."""
+"""Makes no DAG: shows all invalid pipeline files as one import error, without affecting the valid ones."""
 
-# Airflow looks only at files whose text has both "airflow" and "dag" in it, as this sentence does.
+# Airflow parses only files whose text contains "airflow" and "dag", as this comment does.
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from include.definition.files import load_pipelines
 
 
 class InvalidPipelines(Exception):
-    """The message lists file, key, value and what is allowed."""
+    """The message lists each fault with file, key, value and what is allowed."""
 
 
 invalid = load_pipelines()[1]

@@ -6,15 +6,16 @@ from airflow.sdk import DAG, Param
 
 from millrace.assets import model_asset, predictions_asset, requests_asset
 from millrace.operators import FreezeRangesOperator, PublishPredictionsOperator
-from millrace.workflow import cron, dag_settings, ensured, pipelines_for
+from millrace.workflow import cron, dag_settings, ensure_topics_before, pipelines_for
 
 DOCUMENTATION = """
-**What it does.** Predicts every request that has not been predicted and publishes the results as plain JSON, in
-transactions: read them with `isolation.level=read_committed`. What can't be predicted goes to the dead letters.
+**What it does.** Predicts every request that has no prediction yet and publishes the results as JSON, in transactions:
+read them with `isolation.level=read_committed`. Requests that can't be predicted go to the dead letters.
 
-**Holds** when too much of it would: nothing more is published until a run is triggered with "Acknowledge the hold".
+**Holds** when too many requests would become dead letters: nothing more is published until somebody triggers a run with
+"Acknowledge the hold".
 
-**Run it again.** Progress is in the ledger, so a clear, a retry or a second run publishes nothing twice.
+**Run it again.** The ledger has the progress, so a clear, a retry or a second run publishes nothing twice.
 
 **Skips** when there are no new requests, or no model has been promoted yet (the requests wait).
 """
@@ -36,13 +37,13 @@ for pipeline in pipelines_for("predict"):
                 False,
                 type="boolean",
                 title="Accept lost requests",
-                description="Go on though retention has removed requests that were never predicted.",
+                description="Go on although retention has removed requests that were never predicted.",
             ),
             "acknowledge": Param(
                 False,
                 type="boolean",
                 title="Acknowledge the hold",
-                description="When a limit on dead letters holds the predictions: publish what met it as dead letters, "
+                description="After a limit on dead letters has stopped the predictions: publish these dead letters, "
                 "without limits for this run, and let the next runs go on.",
             ),
         },
@@ -54,7 +55,7 @@ for pipeline in pipelines_for("predict"):
             accept_lost="{{ params.accept_lost }}",
             inlets=[requests_asset(pipeline)],
         )
-        ensured(pipeline, ranges)
+        ensure_topics_before(pipeline, ranges)
         publishing = {
             "task_id": "publish_predictions",
             "pipeline": pipeline.name,

@@ -1,4 +1,4 @@
-"""`<name>.replay`: dead letters back to the requests, exactly once, when somebody asks for it."""
+"""`<name>.replay`: dead letters back to the requests, exactly once, when somebody triggers it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from millrace.operators import ReplayDeadLettersOperator
 from millrace.workflow import dag_settings, pipelines_for
 
 DOCUMENTATION = """
-**What it does.** Sends dead letters back to the requests as the records that they were; `<name>.predict` follows by
-itself. Choose them by reason, by the time at which they became dead letters, and how many at most. Do it when what was
-wrong is mended: they die again otherwise.
+**What it does.** Sends dead letters back to the requests as the original records; `<name>.predict` then runs by
+itself. Select them by reason, by the time at which they became dead letters, and by a largest number. Correct the cause
+first, or they become dead letters again.
 
-**Run it again.** The ledger remembers each dead letter, so that none is replayed twice. A retry or a clear goes on with
-the same run's number; for more, trigger a new run. What was replayed `prediction.max_replays` times stays dead.
+**Run it again.** The ledger records each replayed dead letter, so that none is replayed twice. A retry or a clear
+continues with the same run's number; for more, trigger a new run. A record that was replayed `prediction.max_replays`
+times is not replayed again.
 
 **Skips** when there is nothing to replay.
 """
 
 for pipeline in pipelines_for("replay"):
     if pipeline.topics.requests is not None:
-        continue  # nothing is sent to a topic of others
+        continue  # nothing is sent to an external topic
     with DAG(
         **dag_settings(pipeline, "replay", documentation=DOCUMENTATION),
         schedule=None,
-        # Nothing begins it but a person, who would wait in vain for the run of a paused DAG.
+        # It runs only when a person triggers it, and a run of a paused DAG would never start.
         is_paused_upon_creation=False,
         params={
             "reasons": Param(
@@ -34,7 +35,7 @@ for pipeline in pipelines_for("replay"):
                 type="array",
                 items={"type": "string", "minLength": 1},
                 title="Reasons",
-                description="Reason codes, one a line, such as `wrong-schema` or `wrong-size` (a dead letter has its "
+                description="Reason codes, one per line, such as `wrong-schema` or `wrong-size` (a dead letter has its "
                 "own in the header `dead-letter-reason`); none for all.",
             ),
             "since": Param(

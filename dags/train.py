@@ -6,16 +6,16 @@ from airflow.sdk import DAG, Param
 
 from millrace.assets import model_asset, samples_asset
 from millrace.operators import FreezeRangesOperator, PromoteModelOperator, TrainModelOperator
-from millrace.workflow import cron, dag_settings, ensured, pipelines_for
+from millrace.workflow import cron, dag_settings, ensure_topics_before, pipelines_for
 
 DOCUMENTATION = """
 **What it does.** Freezes the offset ranges of the samples topic, trains a network on them, registers a model version
-with its manifest, and makes it champion if it is above the floor and better than the present champion on the same
+with its manifest, and makes it champion if it reaches the floor and is better than the present champion on the same
 held-out samples.
 
-**Run it again.** The same ranges and settings give the same weights; a killed run goes on from its checkpoint.
+**Run it again.** The same ranges and settings give the same weights; a killed run resumes from its checkpoint.
 
-**Skips** when fewer samples are new than `min_new_samples`, and does not promote a model that is not better.
+**Skips** when fewer than `min_new_samples` samples are new. A model that is not better is not promoted.
 """
 
 for pipeline in pipelines_for("train"):
@@ -30,7 +30,7 @@ for pipeline in pipelines_for("train"):
                 minimum=1,
                 maximum=10_000,
                 title="Epochs",
-                description="How often the network sees every training sample.",
+                description="How many times the network sees each training sample.",
             ),
             "batch_size": Param(
                 training.batch_size,
@@ -38,7 +38,7 @@ for pipeline in pipelines_for("train"):
                 minimum=1,
                 maximum=65_536,
                 title="Batch size",
-                description="Samples per step of the optimizer.",
+                description="Samples per optimizer step.",
             ),
             "learning_rate": Param(
                 training.learning_rate,
@@ -46,7 +46,7 @@ for pipeline in pipelines_for("train"):
                 exclusiveMinimum=0,
                 maximum=1,
                 title="Learning rate",
-                description="The optimizer's largest step size.",
+                description="The highest learning rate, reached after the warm-up.",
             ),
             "min_new_samples": Param(
                 training.min_new_samples,
@@ -54,7 +54,7 @@ for pipeline in pipelines_for("train"):
                 minimum=0,
                 maximum=1_000_000_000,
                 title="New samples",
-                description="How many samples must have arrived since the last training; 0 trains in any case.",
+                description="How many samples must be new since the last training; 0 trains in any case.",
             ),
         },
     ):
@@ -65,7 +65,7 @@ for pipeline in pipelines_for("train"):
             min_new_samples="{{ params.min_new_samples }}",
             inlets=[samples_asset(pipeline)],
         )
-        ensured(pipeline, ranges)
+        ensure_topics_before(pipeline, ranges)
         model = TrainModelOperator(
             task_id="train_model",
             pipeline=pipeline.name,

@@ -23,11 +23,11 @@ LIBRARIES = ("torch", "safetensors", "numpy", "confluent-kafka", "pillow", "simp
 
 
 class WrongModel(PermanentError):
-    """The files are not those of the version that was asked for, or no model of this project."""
+    """The files are not those of the wanted version, or no model of this project."""
 
 
 class Metrics(Config):
-    """What the trained network reached on the held-out samples, beside loss and samples the metrics by name."""
+    """The trained network on the held-out samples: loss, number of samples, and each metric under its own name."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float] = Field(init=False)
@@ -37,9 +37,14 @@ class Metrics(Config):
 
 
 class SideReport(Config):
-    """Samples by label and refused records by reason, of one side of the split; and those without a label yet.
+    """What the feed met on one side of the split.
 
-    A sample may have several labels or none: `total` is how many there are. `unlabelled` have none yet.
+    Attributes:
+        total: number of samples; a sample may have several labels or none.
+        samples: number of samples by label.
+        refused: number of refused records by reason.
+        unlabelled: number of samples that have no label yet, where labels come late.
+        examples: the first few refusals, as sentences.
     """
 
     total: int
@@ -51,14 +56,14 @@ class SideReport(Config):
     @model_validator(mode="before")
     @classmethod
     def _one_label_each(cls, values: Any) -> Any:
-        """Reports from before there were other tasks have no total."""
+        """Reports from before there were tasks other than classification have no total."""
         if isinstance(values, dict) and "total" not in values:
             return {"total": sum(values["samples"].values()), **values}
         return values
 
 
 class ModelCard(Config):
-    """What a person, and `load_model`, need to know of the weights beside it."""
+    """What a person and `load_model` need to know about the weights beside it."""
 
     card: Literal[1] = 1
     pipeline: str
@@ -77,13 +82,13 @@ class ModelCard(Config):
 
     @property
     def target(self) -> Target:
-        """What the outputs mean."""
+        """The task whose targets the outputs predict."""
         manifest = self.manifest
         return target_of(manifest.task, manifest.labels, separator=manifest.separator, scale=self.scale)
 
 
 def software(device: str) -> dict[str, str]:
-    """The versions that decide the bits of a result."""
+    """The versions that a result's bits depend on."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -96,7 +101,7 @@ def read_card(directory: Path) -> ModelCard:
     """The card of a model whose files were verified when they were fetched.
 
     Raises:
-        WrongModel: it is none that this version of the code reads.
+        WrongModel: this version of the code can't read it.
     """
     try:
         return ModelCard.model_validate_json((directory / CARD).read_bytes())

@@ -1,4 +1,4 @@
-"""Pictures for MLflow's page of a run."""
+"""Figures for a run's page in MLflow."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ WEIGHTS = "weights.safetensors"
 
 
 class UntrustedModel(WrongModel):
-    """A version's card names code to import that the pipeline's own file does not name."""
+    """A version's card names code to import that the pipeline's file does not name."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network in evaluation mode, on the CPU, and the card that came with it."""
+    """A network in evaluation mode, on the CPU, and its card."""
 
     network: nn.Module
     card: ModelCard
@@ -36,7 +36,7 @@ class LoadedModel:
 
     @property
     def target(self) -> Target:
-        """What its outputs mean."""
+        """The task whose targets its outputs predict."""
         return self.card.target
 
     @property
@@ -50,10 +50,10 @@ class LoadedModel:
 
 
 def save_model(directory: Path, network: nn.Module, card: ModelCard) -> str:
-    """Write weights and card into an existing directory that nobody else sees yet; returns their digest."""
+    """Write weights and card into an existing directory that no other process reads yet; returns their digest."""
     from safetensors.torch import save_file
 
-    # Clones, because safetensors refuses tensors that share their memory.
+    # Clones, because safetensors refuses tensors that share memory.
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, directory / WEIGHTS)
     (directory / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -76,13 +76,13 @@ def model_digest(directory: Path) -> str:
 
 
 def load_model(directory: Path, expected_digest: str, trusted: Collection[str] = ()) -> LoadedModel:
-    """Load a model whose files are proven to be those of the version; nothing is ever unpickled.
+    """Load a model after verifying that its files are those of the version; nothing is unpickled.
 
     Args:
         trusted: the `module:name` kinds that may be imported for it, see `Pipeline.trusted_models`.
 
     Raises:
-        UntrustedModel: the card names code that the pipeline's file does not; it was not imported.
+        UntrustedModel: the card names code that the pipeline's file does not name; it was not imported.
         WrongModel: the digest differs (nothing was loaded then), the card is not readable, or the weights do not fit
             the network that the model's definition builds today.
     """
@@ -109,7 +109,7 @@ def load_model(directory: Path, expected_digest: str, trusted: Collection[str] =
 
 
 def refuse_untrusted(card: ModelCard, trusted: Collection[str]) -> None:
-    """Refuse a card that would have code imported which nobody named here.
+    """Refuse a card that names code to import which is not in `trusted`.
 
     Raises:
         UntrustedModel: see `load_model`.

@@ -1,4 +1,4 @@
-"""The result of a run: a model directory and what was measured, there whole or not at all."""
+"""The result of a run, a model directory and its measurements: present as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Outcome(Config):
         history: one entry per epoch, see `include.training.loop.Trained`.
         confusion: counts by true label (row) and predicted label (column), on the held-out samples; None where a
             sample has not exactly one.
-        metric: name of the one among `metrics` that decides a promotion.
+        metric: which of `metrics` decides a promotion.
     """
 
     job: str
@@ -140,12 +140,12 @@ def read_result(directory: Path, job: str) -> TrainingResult | None:
     found = model_digest(path / MODEL)
     if found != outcome.digest:
         raise WrongModel(
-            f"The model in {path} has SHA-256 {found[:12]}… and {outcome.digest[:12]}… was written: remove it to train "
-            "again."
+            f"The model in {path} has SHA-256 {found[:12]}… and was written with {outcome.digest[:12]}…: remove it to "
+            "train again."
         )
     return TrainingResult(outcome, path / MODEL)
 
 
 def remove_result(directory: Path) -> None:
-    """Remove the result, so that the job is trained again."""
+    """Remove the result, so that the next attempt trains the job again."""
     shutil.rmtree(directory / RESULT)

@@ -28,9 +28,9 @@ def _source_faults(pipeline: Pipeline) -> Iterator[str]:
     topics = pipeline.topics
     if pipeline.source is None:
         if topics.samples is None:
-            yield "source: Field required; or name an existing topic that others fill with samples under [topics]"
+            yield "source: Field required; or name an external topic with samples under [topics]"
     elif topics.samples is not None:
-        yield f"topics.samples = {topics.samples!r}: nothing is sent to a topic of others; remove the key, or [source]"
+        yield f"topics.samples = {topics.samples!r}: nothing is sent to an external topic; remove the key, or [source]"
 
 
 def _ingest_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _ingest_faults(pipeline: Pipeline) -> Iterator[str]:
             yield "ingest: there is no [source] to take batches from; remove the table"
     elif requests is not None and pipeline.ingest.requests_share > 0:
         yield (
-            f"ingest.requests_share = {pipeline.ingest.requests_share:g}: nothing is sent to a topic of others, which "
+            f"ingest.requests_share = {pipeline.ingest.requests_share:g}: nothing is sent to an external topic, which "
             f"topics.requests = {requests!r} is; set 0"
         )
 
@@ -48,19 +48,19 @@ def _ingest_faults(pipeline: Pipeline) -> Iterator[str]:
 def _envelope_faults(pipeline: Pipeline) -> Iterator[str]:
     topics = pipeline.topics
     if topics.samples is None and topics.requests is None and pipeline.envelope != RecordLayout().envelope:
-        yield "envelope: it says how topics of others are read, and [topics] names none; remove the table"
+        yield "envelope: it says how external topics are read, and [topics] names none; remove the table"
 
 
 def _label_faults(pipeline: Pipeline) -> Iterator[str]:
     if pipeline.topics.samples is None and pipeline.labels != RecordLayout().labels:
-        yield "labels: they are those of a topic of others, and topics.samples names none; remove the table"
+        yield "labels: it says where an external topic has its labels, and topics.samples names none; remove the table"
 
 
 def _registry_faults(pipeline: Pipeline) -> Iterator[str]:
     if pipeline.envelope.needs_registry and pipeline.registry is None:
         yield f"registry.connection: Field required, for the envelope's kind is {pipeline.envelope.kind!r}"
     if pipeline.registry is not None and not pipeline.envelope.needs_registry:
-        yield f"registry: an envelope of kind {pipeline.envelope.kind!r} is read without one; remove the table"
+        yield f"registry: an envelope of kind {pipeline.envelope.kind!r} needs none; remove the table"
 
 
 def _label_field_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -82,9 +82,9 @@ def _name_faults(pipeline: Pipeline) -> Iterator[str]:
         "labels.topic": late,
     }.items():
         if topic in taken:
-            yield f"{key} = {topic!r}: that is no topic that others fill; name theirs"
+            yield f"{key} = {topic!r}: that is no external topic; name the one that other programs fill"
     if late in (pipeline.samples_topic, pipeline.requests_topic):
-        yield f"labels.topic = {late!r}: the samples or requests have that topic; name one of labels"
+        yield f"labels.topic = {late!r}: the samples or requests are in that topic; name one of labels"
 
 
 def _training_schedule_faults(pipeline: Pipeline) -> Iterator[str]:

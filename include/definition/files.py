@@ -27,7 +27,7 @@ class UnknownPipeline(PermanentError):
 
 @dataclass(frozen=True)
 class InvalidPipeline:
-    """A TOML file that makes no DAGs, and why: one line per fault."""
+    """A TOML file that is no pipeline, and its faults, one line each."""
 
     path: Path
     faults: tuple[str, ...]
@@ -37,7 +37,7 @@ class InvalidPipeline:
 
 
 def pipelines_folder() -> Path:
-    """Where the TOML files are: `MILLRACE_PIPELINES` or include/pipelines."""
+    """The folder of the TOML files: `MILLRACE_PIPELINES` or include/pipelines."""
     return Path(os.environ.get("MILLRACE_PIPELINES") or PIPELINES)
 
 
@@ -58,7 +58,7 @@ def load_pipeline(name: str) -> Pipeline:
 
 
 def load_pipelines() -> tuple[list[Pipeline], list[InvalidPipeline]]:
-    """Every TOML file of the folder, the valid and the invalid ones, in order of name."""
+    """The valid and the invalid TOML files of the folder, in order of name."""
     loaded = [read_pipeline(path) for path in sorted(pipelines_folder().glob("*.toml"))]
     return (
         [item for item in loaded if isinstance(item, Pipeline)],
@@ -67,7 +67,7 @@ def load_pipelines() -> tuple[list[Pipeline], list[InvalidPipeline]]:
 
 
 def read_pipeline(path: Path) -> Pipeline | InvalidPipeline:
-    """One file; faults are returned and not raised, so that one bad file does not take the others with it."""
+    """One file. Faults are returned and not raised, so that an invalid file does not affect the others."""
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -114,7 +114,7 @@ def _fault(item: Any) -> str:
 
 
 def _key(location: Sequence[str | int]) -> tuple[str, Mapping[str, Any]]:
-    """A key as the file has it, and the kinds of its table: the one that pydantic has chosen is in no file."""
+    """A key as the file has it, without the kind that pydantic adds to a location; and the kinds of its table."""
     key: list[str] = []
     kinds: Mapping[str, Any] = {}
     for part in map(str, location):

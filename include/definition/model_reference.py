@@ -1,4 +1,4 @@
-"""How a model version, or a file of weights in its place, is named in a pipeline's file."""
+"""How a pipeline's file names a model version, or a file of weights in its place."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Pipeline(Config):
     @classmethod
     def _plain(cls, value: str) -> str:
         if not NAME.fullmatch(value):
-            raise ValueError("a pipeline's file is named in small letters, digits and _, beginning with a letter")
+            raise ValueError("a pipeline's file name has only small letters, digits and _, and begins with a letter")
         return value
 
     @property
@@ -68,7 +68,7 @@ class Pipeline(Config):
 
     @property
     def trusted_models(self) -> tuple[str, ...]:
-        """The `module:name` kinds that may be imported for a version of its model: those that its file names."""
+        """The `module:name` kinds that its file names, which may be imported to load a version of its model."""
         own = (self.model.kind,) if isinstance(self.model, ImportedModel) else ()
         return (*own, *self.promotion.earlier_models)
 
@@ -86,8 +86,8 @@ class Pipeline(Config):
         return self.labels.topic if isinstance(self.labels, TopicLabels) else None
 
     @property
-    def foreign_topics(self) -> tuple[str, ...]:
-        """The topics that others fill, each once."""
+    def external_topics(self) -> tuple[str, ...]:
+        """The external topics, each once."""
         named = (self.topics.samples, self.topics.requests, self.labels_topic)
         return tuple(dict.fromkeys(topic for topic in named if topic is not None))
 
@@ -100,15 +100,15 @@ class Pipeline(Config):
         return f"{self.name}.dead-letters"
 
     def record_layout(self, topic: str) -> RecordLayout:
-        """How the records of its samples or its requests are read: in its own topics they are Millrace's own."""
-        foreign = topic in self.foreign_topics
+        """How the records of one of its topics are read; its own topics have Millrace's own records."""
+        foreign = topic in self.external_topics
         return RecordLayout(envelope=self.envelope, labels=self.labels) if foreign else RecordLayout()
 
     def topic_specs(self, largest_request: int = 0) -> list[TopicSpec]:
         """The pipeline's own topics and the ledger.
 
         Args:
-            largest_request: bytes of the largest record that a requests topic of others takes.
+            largest_request: bytes of the largest record that an external requests topic takes.
         """
         config = {
             "retention.ms": str(self.topics.retention_hours * 3_600_000),
@@ -124,4 +124,4 @@ class Pipeline(Config):
             TopicSpec(self.dead_letters_topic, *layout, larger),
             ledger_topic(self.topics.replication),
         ]
-        return [spec for spec in specs if spec.name not in self.foreign_topics]
+        return [spec for spec in specs if spec.name not in self.external_topics]

@@ -1,4 +1,4 @@
-"""The tables of a pipeline's file that belong to no kind: what is set by numbers, times and names alone."""
+"""The tables of a pipeline's file that have no kinds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from include.targets.tasks import SEPARATOR, target_of
 
 
 class TopicLayout(Config):
-    """How a pipeline's topics are laid out, and which ones are somebody else's.
+    """How a pipeline's topics are laid out, and which ones are external.
 
     Args:
-        samples, requests: existing topics that others fill; they are never created, changed or written to.
+        samples, requests: external topics, which other programs fill; Millrace never creates, changes or writes them.
     """
 
     samples: TopicName | None = None
@@ -50,18 +50,18 @@ class Ingest(Config):
 
 
 class Training(Config):
-    """How a model is trained; the split's salt must stay what it is for models to be comparable.
+    """How a model is trained. Models are comparable only while `split_salt` and `held_out` stay the same.
 
     Args:
         task: what the text of a label means, see include.targets.
         labels: the classes, the labels that a sample may have, or the numbers.
         separator: between the names of several labels.
         start_from: a version or a file of weights, see include.training.start.
-        freeze: patterns of the parameters that stay as they are, `0.*` for instance.
-        incremental: learn only from what has come since the champion's training, and about `replay_share` of older
-            samples beside it, see include.training.incremental.
-        loss: of a regression, `mse` unless another is named.
-        normalise: whether a regression's network learns its numbers with mean 0 and deviation 1; it does unless told.
+        freeze: patterns of the parameters that are not trained, `0.*` for instance.
+        incremental: learn only from samples that arrived since the champion's training and from older ones, about
+            `replay_share` of all, see include.training.incremental.
+        loss: of a regression; `mse` by default.
+        normalise: whether a regression's targets are scaled to mean 0 and standard deviation 1; True by default.
     """
 
     task: Task = "classification"
@@ -107,7 +107,7 @@ class Training(Config):
     @classmethod
     def _from_the_champion(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("start_from") != CHAMPION:
-            raise ValueError(f'what is new is what the champion has not learnt; set start_from = "{CHAMPION}"')
+            raise ValueError(f'an incremental training continues the champion\'s; set start_from = "{CHAMPION}"')
         return value
 
     @field_validator("replay_share")
@@ -125,7 +125,7 @@ class Training(Config):
         return value
 
     def target(self) -> Target:
-        """What the task makes of the labels."""
+        """The task with its labels."""
         return target_of(self.task, self.labels, separator=self.separator)
 
     @property
@@ -137,13 +137,13 @@ class Training(Config):
 
 
 class Promotion(Config):
-    """When a challenger becomes champion: at least `floor`, and better than the champion of the day.
+    """When a challenger becomes champion: its score is at least `floor` and better than the present champion's.
 
-    The floor is of accuracy, micro-F1 or R², by the task. R² may be negative, and a model that is worse than always
-    answering the mean is no champion.
+    The score is accuracy, micro-F1 or R², by the task. R² may be negative; a model that is worse than always answering
+    the mean never becomes champion.
 
     Args:
-        earlier_models: the `module:name` kinds that `[model]` had before, whose versions may still be loaded.
+        earlier_models: `module:name` kinds that `[model]` had before, and whose versions may still be loaded.
     """
 
     floor: Annotated[float, Field(ge=0, le=1)] = 0.8
@@ -151,7 +151,11 @@ class Promotion(Config):
 
 
 class Prediction(Config):
-    """How predictions are published, by so many tasks at once; more than partitions would find nothing to do."""
+    """How predictions are published.
+
+    Args:
+        tasks: how many tasks publish at once; those beyond the number of partitions have nothing to do.
+    """
 
     schedule: Schedule | None = None
     tasks: Annotated[int, Field(ge=1, le=64)] = 1
@@ -166,9 +170,9 @@ class Export(Config):
     """Where predictions are written as Parquet files; without this table they are not.
 
     Args:
-        path: a folder: local, relative to the project where it is not absolute, or the URL of an object storage.
+        path: a folder, by a local path (relative to the project, or absolute) or the URL of an object storage.
         connection: the Airflow connection of the storage; a local path needs none.
-        rows: how many predictions a file has at most; so many are in memory at once.
+        rows: most predictions of a file, all of which are in memory at once.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -178,19 +182,19 @@ class Export(Config):
 
 
 class Signing(Config):
-    """With this table records are signed, and what is not signed by a known key is refused; see include.kafka.signing.
+    """With this table records are signed, and a record without a valid signature is refused; see include.kafka.signing.
 
-    The Airflow connection has the key's id as login, the secret as password, and in its extra under `retired_secrets`
-    by id those that still verify.
+    The Airflow connection has the key's id as login and the secret as password. Its extra may have `retired_secrets`:
+    by id, the secrets of keys that still verify.
     """
 
     connection: Annotated[str, Field(min_length=1)]
 
 
 class Registry(Config):
-    """The Schema Registry that records of others are read with; see `include.kafka.schema_registry.registry_at`.
+    """The Schema Registry that external topics are read with; see `include.kafka.schema_registry.registry_at`.
 
-    The Airflow connection has its URL as host, and login and password where it wants them.
+    The Airflow connection has its URL as host, and login and password if the registry needs them.
     """
 
     connection: Annotated[str, Field(min_length=1)]

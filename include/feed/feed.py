@@ -1,4 +1,4 @@
-"""The feed: batches of tensors from the offset ranges of a manifest, while the log is read ahead."""
+"""The feed: batches of tensors from the offset ranges of a manifest, with the log read ahead in a thread."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ KNOWN_LABELS = 8192
 
 
 class WrongState(PermanentError):
-    """A feed's saved position belongs to another manifest or another cut into batches."""
+    """A feed's saved position belongs to another manifest, batch size or window."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class FeedReport:
 
 @dataclass(frozen=True)
 class _Position:
-    """Where an epoch stands: the window, where it begins in the log, and the batches served from it."""
+    """A position in an epoch: the window, where it begins in the log, and how many batches of it were served."""
 
     epoch: int = 0
     window: int = 0
@@ -147,12 +147,12 @@ class Feed:
 
     The targets of a task other than classification are float32 (batch, labels); see include.targets.
 
-    One iteration serves what is left of the current epoch. The order depends on manifest, seed and epoch only: every
-    rank walks the same global batches and serves its rows `rank::world_size` of each. Memory is bounded by two windows
-    of encoded records and a few batches of decoded ones, whatever the length of the ranges; late labels are kept whole,
-    see `include.reading.late.LateLabels`.
+    One iteration serves the rest of the current epoch. The order depends only on manifest, seed and epoch: every rank
+    goes through the same global batches and serves its rows `rank::world_size` of each. Memory holds at most two
+    windows of encoded records and a few decoded batches, whatever the length of the ranges; late labels are kept
+    whole, see `include.reading.late.LateLabels`.
 
-    A record that is no sample (wrong schema, no or unknown label, undecodable, not signed where it has to be) is
+    A record that is no sample (wrong schema, no or unknown label, undecodable, or without a required signature) is
     counted in `report` and left out, so a batch may be smaller than `batch_size`.
 
     Args:
@@ -220,7 +220,7 @@ class Feed:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on behind the batch that `state_dict` was taken after.
+        """Continue after the batch that `state_dict` was taken after.
 
         Raises:
             WrongState: it was saved for another manifest, batch size or window.
@@ -233,7 +233,7 @@ class Feed:
             if state[name] != own:
                 raise WrongState(
                     f"The saved feed position has {name} {state[name]!r} and this feed has {own!r}: resume with the "
-                    "settings that the run was begun with, or start a new run."
+                    "settings that the run began with, or start a new run."
                 )
         self._position = _Position(
             *(int(state[name]) for name in ("epoch", "window", "block", "offset", "batch")),
@@ -249,8 +249,8 @@ class Feed:
     def as_tensorflow(self) -> tf.data.Dataset:
         """The same batches as a `tf.data.Dataset`, without torch: one pass over it is one iteration of the feed.
 
-        So `repeat()` goes through the epochs, each in its own order. `report` and `state_dict()` speak of what the data
-        set has taken, which `prefetch` lets run ahead of what came out of it.
+        So `repeat()` goes through the epochs, each in its own order. `report` and `state_dict()` describe what the data
+        set has read, which with `prefetch` is ahead of what it has yielded.
         """
         import numpy as np
         import tensorflow as tf
@@ -266,7 +266,7 @@ class Feed:
         start = self._position
         self.report = FeedReport()
         batches: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
-        # A batch for each token: a bounded queue is written in Python and takes ten times as long.
+        # One token per batch: a bounded queue.Queue is written in Python and takes ten times as long.
         room: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(READ_AHEAD_BATCHES):
             room.put(None)
@@ -290,7 +290,7 @@ class Feed:
             self._position = _Position(epoch=start.epoch + 1)
         finally:
             stop.set()
-            room.put(None)  # for a reader that waits for it
+            room.put(None)  # the reader may be waiting for room
             reader.join()
 
     def _read_ahead(
@@ -301,7 +301,7 @@ class Feed:
         stop: threading.Event,
         report: FeedReport,
     ) -> None:
-        """The reader thread: fetching, decoding and shuffling overlap with whoever consumes the batches."""
+        """The reader thread: fetches, decodes and shuffles while the caller works on earlier batches."""
         try:
             for item in self._batches(start, stop, report):
                 room.get()
@@ -345,7 +345,7 @@ class Feed:
     def _selected(
         self, blocks: list[OffsetRange], start: _Position, stop: threading.Event, report: FeedReport
     ) -> Iterator[Part]:
-        """The labelled records of this side of the split, as they come from the log, from the position on."""
+        """The labelled records of this side of the split from the position on, in the order of the log."""
         left = blocks[start.block :]
         if start.offset >= 0:
             left[0] = replace(left[0], start=start.offset)
@@ -365,7 +365,7 @@ class Feed:
             yield self._select(records, blocks, report)
 
     def _late_labels(self, group: str) -> LateLabels | None:
-        """The labels that come from a topic of their own, read once and kept."""
+        """The labels from the labels topic, read once and kept."""
         labels = self.manifest.reading.labels
         if self._late is None and isinstance(labels, TopicLabels):
             self._late = read_labels(self.connection, f"{group}.labels", labels, self.manifest.label_ranges)

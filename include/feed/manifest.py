@@ -1,4 +1,4 @@
-"""The manifest: everything that decides which samples a training run sees, and in which order."""
+"""The manifest: which samples a training run sees, and in which order."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ CLASSIFICATION: Task = "classification"
 class Manifest:
     """The frozen ranges of a run, and how they are read, split and shuffled.
 
-    Where it is `signed`, a record that is not signed by a known key is none of its samples. `task` and `separator` say
-    what the text of a label means; see include.targets.
-
-    The same manifest gives the same batches in the same order, whoever reads it.
+    The same manifest always gives the same batches in the same order.
 
     Attributes:
+        signed: whether a record without a signature of a known key is left out.
+        task, separator: what the text of a label means; see include.targets.
         reading: how the samples' records are read.
-        label_ranges: of the topic of late labels, where they come from one.
+        label_ranges: of the labels topic, where labels come late.
     """
 
     pipeline: str
@@ -42,7 +41,7 @@ class Manifest:
     split: Split
     seed: int
     signed: bool = False
-    # Left out where they say nothing new, so that manifests from before there were tasks keep their digests.
+    # Left out of the JSON at their defaults, so that manifests from before these fields existed keep their digests.
     task: Annotated[Task, Field(exclude_if=lambda task: task == CLASSIFICATION)] = CLASSIFICATION
     separator: Annotated[str, Field(exclude_if=lambda separator: separator == SEPARATOR)] = SEPARATOR
     reading: Annotated[RecordLayout, Field(exclude_if=lambda reading: reading == OWN_READING)] = OWN_READING
@@ -55,7 +54,7 @@ class Manifest:
 
     @property
     def id(self) -> str:
-        """The digest's first 16 digits: enough to find the manifest by."""
+        """The digest's first 16 digits, which identify the manifest in logs and records."""
         return self.digest[:16]
 
     def to_dict(self) -> dict[str, Any]:

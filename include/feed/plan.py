@@ -19,8 +19,8 @@ def epoch_blocks(
 ) -> list[OffsetRange]:
     """Cut the ranges into blocks of a quarter of the window and shuffle them.
 
-    A block is read in one sweep, so it must be long against a seek; a window spans several, so that what comes
-    together in a batch lay far apart in the log.
+    A block is read in one sweep, so it must be long compared with a seek; a window spans several blocks, so that a
+    batch mixes samples that are far apart in the log.
     """
     size = max(window // 4, SMALLEST_BLOCK)
     blocks = [
@@ -39,7 +39,7 @@ def window_order(samples: int, *, seed: int, epoch: int, window: int, shuffle: b
 
     if not shuffle:
         return np.arange(samples)
-    # From 1: a seed sequence takes (seed, epoch) and (seed, epoch, 0) for the same.
+    # From 1: NumPy's SeedSequence treats (seed, epoch) and (seed, epoch, 0) as equal.
     return _generator(seed, epoch, window + 1).permutation(samples)
 
 

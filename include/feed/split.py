@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """Which samples are held out: a salted hash of `group`, so that a group is on one side for ever.
+    """Which samples are held out, by a salted hash of their group: all samples of a group are always on one side.
 
     Args:
-        salt: constant for a pipeline; two models are compared only under the same salt and share.
+        salt: constant for a pipeline; models are compared only under the same salt and share.
         held_out: share of groups that are never trained on, between 0 and 1.
     """
 
@@ -27,8 +27,8 @@ class Split:
     def is_held_out(self, groups: Sequence[bytes]) -> np.ndarray[Any, Any]:
         """Booleans of shape (n,) for n groups.
 
-        One C call a group (CRC-32), then salt and finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over the
-        whole array: a CRC alone would keep sequential ids on regular distances.
+        One C call per group (CRC-32), then salt and finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over the
+        whole array: the CRCs of sequential ids alone are regularly spaced.
         """
         import numpy as np
 

@@ -1,4 +1,4 @@
-"""Windows of samples, each gathered while the one before it is served."""
+"""Windows of samples: each is filled while the previous one is served."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST_ARRAY = 256 * 2**20
 
 
 def row_type(target: Target) -> np.dtype[Any]:
-    """What is kept beside a sample's value: its label as a target, and the block and offset that it came from."""
+    """The row of a sample: its label as a target, and the block and offset where it was read."""
     import numpy as np
 
     return np.dtype([("label", target.dtype, target.shape), ("block", "i8"), ("offset", "i8")])
@@ -64,13 +64,13 @@ class Window:
         return self._rows[: self.count]
 
     def add(self, part: Part) -> None:
-        """Take in samples for which there is room."""
+        """Add samples; there must be room for them."""
         self._rows[self.count : self.count + len(part)] = part.rows
         self._take_in(part.values)
         self.count += len(part)
 
     def clear(self) -> None:
-        """Let go of the samples, to be filled anew."""
+        """Remove all samples."""
         self._values.clear()
         self.count = 0
 
@@ -83,10 +83,10 @@ class Window:
 
 
 class ArrayWindow(Window):
-    """A window of decoded samples, for a codec that does nothing but copy.
+    """A window of decoded samples, for a codec that only copies bytes.
 
-    Tens of thousands of small values, kept as they came and picked in shuffled order, cost the feed more time than all
-    its other work: every one of them is a cache miss, and so is the memory that the next records are read into.
+    Picking tens of thousands of small encoded values in shuffled order would cost the feed more time than all its other
+    work: each is a cache miss, and so is the memory that the next records are read into.
     """
 
     def __init__(self, codec: Codec, size: int, row: np.dtype[Any]) -> None:
@@ -126,10 +126,10 @@ class ArrayWindow(Window):
 
 
 class WindowReader:
-    """Gathers windows of `size` samples from a stream of parts; the last one may be smaller.
+    """Collects windows of `size` samples from a stream of parts; the last one may be smaller.
 
-    Serving a window, call `read_ahead` for every batch: it moves the next window on as far as this one is served, so
-    that only the first window of an epoch is waited for.
+    While a window is served, call `read_ahead` for every batch: it fills the next window as far as this one is served,
+    so that the caller waits only for the first window of an epoch.
     """
 
     def __init__(self, parts: Iterator[Part], codec: Codec, size: int, row: np.dtype[Any]) -> None:
@@ -144,7 +144,7 @@ class WindowReader:
         self._left: Part | None = None
 
     def read_ahead(self, samples: int) -> None:
-        """Read until the next window has so many samples, is whole, or the stream ends."""
+        """Read until the next window has this many samples, is full, or the stream ends."""
         window = self._next
         while len(window) < min(samples, self._size) and (part := self._left or next(self._parts, None)) is not None:
             room = self._size - len(window)
@@ -152,10 +152,10 @@ class WindowReader:
             self._left = part[room:] if len(part) > room else None
 
     def take(self) -> Window | None:
-        """The next window, read to its end; None when nothing is left.
+        """The next window, complete; None when nothing is left.
 
-        It may be used until the next call. Two windows take turns, because fresh memory for each would be as slow to
-        write to, page by page, as all the copying.
+        It is valid until the next call: two windows are used in turn, because the page faults of newly allocated memory
+        would cost as much as all the copying.
         """
         self.read_ahead(self._size)
         window, free = self._next, self._served

@@ -1,1 +1,1 @@
-"""Network definitions, by name."""
+"""Network definitions, one file a kind."""

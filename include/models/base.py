@@ -1,15 +1,15 @@
-"""What a model definition is: settings that build a network for given inputs and labels.
+"""The model definition: settings that build a network for given inputs and labels.
 
 A network is a `torch.nn.Module` from float32 inputs (batch, *input_shape) to float32 outputs (batch, outputs), one for
 each of the pipeline's labels: logits for a classification or several labels, values for a regression. It may have two
-methods more:
+more methods:
 
-- `loss_of(outputs, targets)`: what is minimised instead of the task's own loss, a scalar tensor, the mean over the
-  batch. Targets are int64 (batch,) class indices, float32 (batch, outputs) zeros and ones, or float32 (batch, outputs)
-  values, which a regression brings to mean 0 and deviation 1 unless `[training] normalise = false`.
-- `metrics_of(outputs, targets) -> dict[str, float]`: figures of the held-out samples beside the task's own, the mean
-  over a batch each; outputs and targets of a regression are in the labels' units. They are logged and kept, and decide
-  nothing.
+- `loss_of(outputs, targets)`: the loss to minimise instead of the task's own, a scalar tensor, the mean over the batch.
+  Targets are int64 (batch,) class indices, float32 (batch, outputs) zeros and ones, or float32 (batch, outputs) values,
+  which are scaled to mean 0 and standard deviation 1 unless `[training] normalise = false`.
+- `metrics_of(outputs, targets) -> dict[str, float]`: metrics on the held-out samples beside the task's own, each the
+  mean over the batch; outputs and targets of a regression are in the labels' units. They are logged and stored, and
+  decide nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,6 @@ def loss_function(network: nn.Module, target: Target) -> Callable[[torch.Tensor,
 
 
 def own_metrics(network: nn.Module, outputs: torch.Tensor, targets: torch.Tensor) -> Mapping[str, float]:
-    """What the network itself measures of a batch; nothing where it does not."""
+    """The network's own metrics of a batch; none if it has no `metrics_of`."""
     measure: Callable[[torch.Tensor, torch.Tensor], Mapping[str, float]] | None = getattr(network, "metrics_of", None)
     return {} if measure is None else measure(outputs, targets)

@@ -1,4 +1,4 @@
-"""A network of the user's own, imported by the name that the pipeline's file gives it."""
+"""A user's network, imported by the name in the pipeline's file."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ImportedName = Annotated[
 
 
 class ImportedModel(ModelDefinition):
-    """`kind = "my_package.my_module:build"`: what is called with the inputs' shape and the number of outputs.
+    """`kind = "my_package.my_module:build"`: a function of the inputs' shape and the number of outputs.
 
-    Every other key of `[model]` is given to it by name. It returns a network, see include.models.base. The module is
-    found on PYTHONPATH, on which the project's root is, and imported when a model is trained or loaded, never while
-    DAGs are parsed. It may be one that is written for Keras 3, whose models are networks of torch on that backend.
+    It gets every other key of `[model]` as a keyword argument and returns a network, see include.models.base. Its
+    module is found on PYTHONPATH, which includes the project's root, and imported when a model is trained or loaded,
+    never while DAGs are parsed. The network may be a Keras 3 model, on Keras's torch backend.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -44,19 +44,19 @@ class ImportedModel(ModelDefinition):
 
     @model_validator(mode="after")
     def _plain(self) -> ImportedModel:
-        # It goes through JSON on its way to the trainer, from which a date comes back as text.
+        # The settings reach the trainer as JSON, which would turn a date into text.
         for name, value in (self.model_extra or {}).items():
             if isinstance(value, dt.date | dt.time):
                 raise ValueError(f"{name} = {value} is a time; write it in quotes")  # noqa: TRY004 - pydantic's way
         return self
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        """What the named function makes.
+        """The network that the named function returns.
 
         Raises:
             ValueError: it can't be imported, or fails.
         """
-        # Keras reads it when it is imported, and takes TensorFlow otherwise.
+        # Keras reads this when it is imported, and uses TensorFlow by default.
         os.environ.setdefault("KERAS_BACKEND", "torch")
         module, _, name = self.kind.partition(":")
         try:
@@ -71,7 +71,7 @@ class ImportedModel(ModelDefinition):
             network: nn.Module = build(input_shape, outputs, **settings)
         except Exception as error:
             raise ValueError(
-                f"[model] kind = {self.kind!r} makes no network of inputs of shape {input_shape}, {outputs} outputs "
-                f"and the settings {settings} ({one_line(error)}): correct it, or the settings in [model]."
+                f"[model] kind = {self.kind!r} fails for inputs of shape {input_shape}, {outputs} outputs and the "
+                f"settings {settings} ({one_line(error)}): correct it, or the settings in [model]."
             ) from error
         return network

@@ -20,13 +20,12 @@ class Ngrams(ModelDefinition):
     """The mean of the n-grams' vectors and a linear layer (Joulin et al., Bag of Tricks for Efficient Text
     Classification, EACL 2017), over bytes as Bojanowski et al. (TACL 2017) do over characters.
 
-    Inputs are byte codes, 0.0 to 255.0, with zeros behind the text; the zeros have no part in anything. An n-gram's
-    vector is found by its 32-bit FNV-1a hash (draft-eastlake-fnv), so that n-grams may share one: more `buckets` for
-    more text.
+    Inputs are byte codes, 0.0 to 255.0, padded with zeros, which are ignored. An n-gram's vector is selected by its
+    32-bit FNV-1a hash (draft-eastlake-fnv), so n-grams may share a vector: the more text, the more `buckets`.
 
     Args:
         lengths: of the n-grams, in bytes.
-        buckets: how many vectors there are.
+        buckets: number of vectors.
         dimensions: of a vector.
     """
 
@@ -45,7 +44,7 @@ class Ngrams(ModelDefinition):
                 "another [model] kind."
             )
         vectors = nn.EmbeddingBag(1 + self.buckets, self.dimensions, mode="mean", padding_idx=NO_NGRAM)
-        # As fastText begins: near nothing, so that an n-gram that was never trained on says little.
+        # Small initial weights, as in fastText: an n-gram that was never trained on has little influence.
         nn.init.uniform_(vectors.weight, -1 / self.dimensions, 1 / self.dimensions)
         nn.init.zeros_(vectors.weight[NO_NGRAM])
         return nn.Sequential(
@@ -70,23 +69,23 @@ def hashed_ngrams(inputs: torch.Tensor, lengths: frozenset[int], buckets: int) -
     """The bucket of every n-gram of every text.
 
     Args:
-        inputs: byte codes (batch, length), zeros behind each text.
-        lengths: of the n-grams.
-        buckets: how many there are.
+        inputs: byte codes (batch, length), padded with zeros.
+        lengths: of the n-grams, in bytes.
+        buckets: number of buckets.
 
     Returns:
-        int64 (batch, n): 1 to `buckets`, or `NO_NGRAM` where a text is too short for one more.
+        int64 (batch, n): 1 to `buckets`, or `NO_NGRAM` beyond the end of a text.
     """
     import torch
 
     codes = inputs.long()
-    # What is padding in every text of the batch costs as much as text.
+    # Cut off what is padding in every text of the batch, because it would cost as much as text.
     codes = codes[:, : max(1, int((codes != 0).sum(dim=1).max()))]
     hashes = torch.full_like(codes, FNV_BASIS)
     found = [torch.zeros_like(codes[:, :1])]
     for length in range(1, min(max(lengths), codes.shape[1]) + 1):
         last = codes[:, length - 1 :]
-        # The hash of a longer n-gram goes on where that of the shorter one at the same place ended.
+        # The hash of a longer n-gram continues that of the shorter one at the same position.
         hashes = (hashes[:, : last.shape[1]] ^ last) * FNV_PRIME & 0xFFFFFFFF
         if length in lengths:
             found.append(torch.where(last != 0, hashes % buckets + 1, NO_NGRAM))

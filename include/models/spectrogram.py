@@ -1,4 +1,4 @@
-"""A small convolutional network for spectrograms that asks what was heard, and not when."""
+"""A small convolutional network for spectrograms, invariant to when a sound begins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 class SpectrogramNet(ModelDefinition):
     """Stages of a 3x3 convolution, batch normalisation and 2x2 pooling, then global means (Lin et al., 2014).
 
-    Each spectrogram is normalised by itself first (Ulyanov et al., 2016), so that another level or another colour of
-    the whole sound is the same sound. The means are over all times, so that a sound may begin anywhere, and over what
-    the stages have left of the bands.
+    Each spectrogram is first normalised by itself (Ulyanov et al., 2016), which removes the sound's level. The means
+    are over all frames, so that a sound may begin anywhere, and over the remaining bands.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"

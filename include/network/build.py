@@ -1,4 +1,4 @@
-"""Building a network, and finding out with zeros whether it does what the pipeline asks for before it learns."""
+"""Building a network, and checking it with a batch of zeros before it is trained."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from include.models.base import ModelDefinition
     from include.targets.base import Target
 
-# One sample would not tell a network that mixes up samples and outputs.
+# With one sample, a network that swaps samples and outputs would go unnoticed.
 SAMPLES = 2
 OWN_NAMES = ("loss", "samples")
-# MLflow takes few more, and would refuse the others when the training is done.
+# MLflow accepts few other characters, and would refuse the name only after the training.
 METRIC_NAME = re.compile(r"[^\W_][\w.-]*")
 
 
 class WrongNetwork(PermanentError):
-    """The `[model]` table makes no network that fits the pipeline's format and labels."""
+    """The `[model]` table gives no network that fits the pipeline's format and labels."""
 
 
 def build_network(model: ModelDefinition, input_shape: tuple[int, ...], target: Target, *, file: str) -> nn.Module:
-    """The network in evaluation mode, on the CPU, with parameters that are made at its first call.
+    """The network in evaluation mode, on the CPU, with the parameters that lazy layers create at their first call.
 
-    Torch's generator is left as the building itself left it.
+    The check draws nothing from torch's generator; only building the network does.
 
     Args:
-        file: name of the pipeline's file, for the refusal.
+        file: name of the pipeline's file, for errors.
 
     Raises:
-        WrongNetwork: it can't be built, is none, does not take the inputs, or has not one output a label.
+        WrongNetwork: it can't be built, is no network, does not take the inputs, or does not have one output per label.
     """
     import torch
     from torch import nn
@@ -51,8 +51,8 @@ def build_network(model: ModelDefinition, input_shape: tuple[int, ...], target: 
     if not isinstance(network, nn.Module):
         keras = "; a Keras model is one with KERAS_BACKEND=torch in the environment" if is_keras(network) else ""
         raise WrongNetwork(
-            f"{kind} makes a {type(network).__module__}.{type(network).__name__} and no torch.nn.Module{keras}: return "
-            "the network."
+            f"{kind} returns a {type(network).__module__}.{type(network).__name__} and no torch.nn.Module{keras}: "
+            "return the network."
         )
     with torch.random.fork_rng(devices=[]), torch.no_grad(), seeded_as_torch():
         try:
@@ -73,21 +73,21 @@ def _check_outputs(found: object, outputs: int, kind: str) -> None:
 
     wanted = f"({SAMPLES}, {outputs}), one number for each of training.labels"
     if not isinstance(found, torch.Tensor) or not found.is_floating_point():
-        told = f"{found.dtype} numbers" if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
-        raise WrongNetwork(f"{kind} answers with {told}: let it return a float32 tensor of shape {wanted}.")
+        kind_of_output = f"a {found.dtype} tensor" if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+        raise WrongNetwork(f"{kind} returns {kind_of_output}: let it return a float32 tensor of shape {wanted}.")
     if tuple(found.shape) != (SAMPLES, outputs):
         raise WrongNetwork(
-            f"{kind} answers {SAMPLES} samples with a tensor of shape {tuple(found.shape)}, which should be {wanted}: "
+            f"{kind} returns a tensor of shape {tuple(found.shape)} for {SAMPLES} samples, which should be {wanted}: "
             "correct its last layer, or the labels."
         )
 
 
 def _check_methods(network: nn.Module, found: torch.Tensor, target: Target, kind: str) -> None:
-    """Call what the network has of its own, so that its first epoch does not end in vain."""
+    """Call the network's own loss and metrics, so that a fault in them does not cost an epoch."""
     import numpy as np
     import torch
 
-    # Keras answers on a GPU where there is one.
+    # The outputs of Keras are on a GPU where there is one.
     truth = torch.from_numpy(np.zeros((SAMPLES, *target.shape), target.dtype)).to(found.device)
     try:
         loss = loss_function(network, target)(found, truth)
@@ -100,9 +100,9 @@ def _check_methods(network: nn.Module, found: torch.Tensor, target: Target, kind
         raise WrongNetwork(f"{kind} has a loss_of that returns no scalar tensor: return the mean over the batch.")
     if unfit := [name for name in named if not METRIC_NAME.fullmatch(name)]:
         raise WrongNetwork(
-            f"{kind} has a metric of its own named {unfit[0]!r}: name it with letters, digits, _, - and full "
-            "stops, one of the first two at its beginning."
+            f"{kind} has a metric of its own named {unfit[0]!r}: use letters, digits, _, - and full stops, "
+            "and begin with a letter or a digit."
         )
     taken = {*OWN_NAMES, *target.tally(found.device).metrics()}
     if twice := sorted(taken.intersection(named)):
-        raise WrongNetwork(f"{kind} has a metric of its own named {twice[0]!r}, which there is: give it another name.")
+        raise WrongNetwork(f"{kind} has a metric of its own named {twice[0]!r}, which is taken: give it another name.")

@@ -1,4 +1,4 @@
-"""How well a network knows samples."""
+"""Evaluating a network: loss, metrics and confusion matrix over batches."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        samples: how many there were.
+        samples: how many were evaluated.
         loss: the mean over them; 0 without samples.
-        metric: name of the one that decides a promotion.
-        metrics: by name; 0 without samples.
+        metric: name of the metric that decides a promotion.
+        metrics: all metrics by name; 0 without samples.
         confusion: int64 (classes, classes), counts by true label (row) and predicted label (column); None where a
             sample has not exactly one label.
     """
@@ -48,7 +48,7 @@ class Evaluation:
 def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], target: Target) -> Evaluation:
     """Predict batches of float32 (n, *shape) inputs and their targets; every module's mode is restored.
 
-    Batches are moved to the network's own device; nothing is taken back from it before the last one.
+    Batches are moved to the network's own device; results are fetched from it once, after the last batch.
     """
     import torch
 
@@ -57,7 +57,7 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Ten
     samples, tally, mean_loss = 0, target.tally(device), loss_function(network, target)
     loss = torch.zeros((), dtype=torch.float64, device=device)
     own: dict[str, Any] = {}
-    # One by one: a frozen part of a network in training is in evaluation mode.
+    # Saved per module: in a network that is being trained, frozen parts are in evaluation mode.
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -76,8 +76,8 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Ten
         for module, training in modes:
             module.training = training
     means = {name: float(total) / samples for name, total in own.items()}
-    # JSON has no such numbers, and an undefined figure that decides nothing is no reason to lose a training.
+    # JSON has no NaN or infinity, and an undefined metric that decides nothing must not fail a training.
     if undefined := sorted(name for name, value in means.items() if not math.isfinite(value)):
-        log.warning("The network's own metrics %s are no finite numbers here and are left out.", ", ".join(undefined))
+        log.warning("The network's own metrics %s are not finite and are left out.", ", ".join(undefined))
     metrics = tally.metrics() | {name: value for name, value in means.items() if math.isfinite(value)}
     return Evaluation(samples, float(loss) / max(samples, 1), target.metric, metrics, tally.confusion())

@@ -1,4 +1,4 @@
-"""A Keras 3 model on its torch backend as a network like any other: its mode, its first weights and their names."""
+"""A Keras 3 model on its torch backend as a `torch.nn.Module`: its mode, its initial weights and their names."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 SEEDS = "seed_generator_state"
-# Of a variable without a name: how many the process has made before.
+# Keras numbers unnamed variables by how many the process has created before.
 UNNAMED = re.compile(r"^variable_\d+$")
 
 
 def is_keras(network: object) -> bool:
-    """Whether it is a layer or a model of Keras, on whichever backend."""
+    """Whether it is a Keras layer or model, on any backend."""
     return any(base.__module__.partition(".")[0] == "keras" for base in type(network).__mro__)
 
 
 @contextmanager
 def seeded_as_torch() -> Iterator[None]:
-    """Python's and NumPy's generators as torch's was seeded: Keras draws the seeds of its first weights from them."""
+    """Seed Python's and NumPy's generators as torch's: Keras draws the seeds of its initial weights from them."""
     import numpy as np
     import torch
 
@@ -39,14 +39,14 @@ def seeded_as_torch() -> Iterator[None]:
 
 
 def keras_network(model: Any, input_shape: tuple[int, ...]) -> nn.Module:
-    """The model behind a network that is asked for zeros once, so that its variables are there.
+    """The model as a torch module, called once with zeros so that its variables exist.
 
-    Keras goes by an argument and not by the mode of torch's modules, and names what has no name by how many the process
-    has made before. Here parameters are named by the layer's position among those that have any, and by their own name:
-    `0.kernel`, `0.bias`, `1.gamma`; the states of random layers come first.
+    Keras takes the training mode as an argument and not from torch's modules, and its names depend on how many layers
+    the process has created before. Here a parameter is named by its layer's position among the layers with parameters,
+    and by its own name: `0.kernel`, `0.bias`, `1.gamma`. The states of random layers come first.
 
     Raises:
-        Exception: whatever the model raises over such inputs.
+        Exception: whatever the model raises for these inputs.
     """
     import torch
     from torch import nn
@@ -74,10 +74,10 @@ def keras_network(model: Any, input_shape: tuple[int, ...]) -> nn.Module:
             return outputs
 
         def _hold_frozen(self) -> None:
-            """Tell a layer that its parameters are frozen, or the statistics of a normalisation would move."""
+            """Mark frozen layers as not trainable; otherwise the statistics of a normalisation would change."""
             frozen = {id(value) for group in self.children() if not group.training for value in group.parameters()}
             for layer in model._flatten_layers() if frozen else ():
-                # Of itself and the layers in it; Keras lists the states of random numbers apart.
+                # The weights include those of inner layers, but not the states of random layers.
                 if layer.trainable and layer.weights and all(id(weight.value) in frozen for weight in layer.weights):
                     layer.trainable = False
 
@@ -89,7 +89,7 @@ def keras_network(model: Any, input_shape: tuple[int, ...]) -> nn.Module:
 
 
 def _name_among(taken: Container[str], name: str) -> str:
-    """A name of its own for each variable: two layers may have been given one name, and so their variables one path."""
+    """A unique name for each variable: two layers of the same name give their variables the same path."""
     name = UNNAMED.sub("variable", name)
     names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
     return next(name for name in names if name not in taken)

@@ -1,4 +1,4 @@
-"""Promotion: the challenger becomes champion when it knows the same held-out samples better."""
+"""Promotion: the challenger becomes champion if it scores better on the same held-out samples."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ log = logging.getLogger(__name__)
 
 
 class NotComparable(PermanentError):
-    """Challenger and champion were not trained under the same rule, so that neither is known to be better."""
+    """Challenger and champion were trained under different rules, so their scores can't be compared."""
 
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """What was decided, and why.
+    """The decision about one challenger.
 
     Attributes:
-        reason: one sentence.
-        metric: name of the one that decides.
+        reason: why, as one sentence.
+        metric: name of the metric that decides.
         score: the challenger's, on `samples` held-out samples.
-        champion_score: on the same samples; None where there was no champion to compare with.
+        champion_score: the champion's on the same samples; None if they were not compared.
         version: the challenger's number.
-        champion_version: the number of the champion that it was compared with.
+        champion_version: the champion's number at that time; None if there was none.
     """
 
     promoted: bool
@@ -49,7 +49,7 @@ class PromotionDecision:
     samples: int
 
     def to_dict(self) -> dict[str, Any]:
-        """With the scores under the metric's name: `accuracy` and `champion_accuracy` for instance."""
+        """The values by name, scores under the metric's: `accuracy` and `champion_accuracy` for instance."""
         values = asdict(self)
         metric = values.pop("metric")
         return {key.replace("score", metric): value for key, value in values.items()}
@@ -68,16 +68,16 @@ def promote(
     """Evaluate version `number` and the champion on the held-out samples of that version's manifest, and decide.
 
     The challenger wins with a score of at least `floor` that is better than the champion's; equal is not better. The
-    score is the accuracy of a classification, see include.targets for the other tasks.
-    The alias moves last, so an attempt that is repeated finds it where it was or where it belongs.
+    score of a classification is its accuracy, see include.targets for the other tasks. The alias is moved last, so a
+    repeated attempt finds it either not moved or moved to the right version.
 
     Args:
         trusted: see `load_model`.
-        stopped: looked at before the alias is moved.
+        stopped: polled before the alias is moved.
 
     Raises:
-        Stopped: `stopped` said so, and the alias is where it was.
-        NotComparable: another split rule, other labels, or a format under which not the same samples are found.
+        Stopped: `stopped` returned True; the alias was not moved.
+        NotComparable: split rule or labels differ, or the champion's format accepts other samples.
         NoSuchVersion, WrongModel, RegistryUnavailable: see include.registry.
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
     """
@@ -105,8 +105,8 @@ def promote(
     other = samples.evaluate(rival)
     if other.samples != found.samples:
         raise NotComparable(
-            f"Under the format of champion {holder.number} of {name} {other.samples} of the {found.samples} held-out "
-            f"samples of version {number} are found: {_remedy(name)}."
+            f"Of the {found.samples} held-out samples of version {number} of {name} the format of champion "
+            f"{holder.number} accepts {other.samples}: {_remedy(name)}."
         )
     better = found.score > other.score
     if better:
@@ -128,7 +128,7 @@ def _crown(registry: Registry, challenger: Version, stopped: Callable[[], bool])
 
 
 class _HeldOutSamples:
-    """The held-out side of a manifest, read once for all models of one format."""
+    """The held-out samples of a manifest, read once for all models of the same format."""
 
     def __init__(self, connection: KafkaConnection, manifest: Manifest) -> None:
         self._connection = connection
@@ -159,8 +159,8 @@ def _check_comparable(candidate: LoadedModel, rival: LoadedModel, challenger: Ve
 
 def _remedy(name: str) -> str:
     return (
-        f"put the pipeline's [training] and [format] back, or remove the alias {CHAMPION} of model {name} in MLflow "
-        "for a new beginning"
+        f"restore the pipeline's [training] and [format], or remove the alias {CHAMPION} of model {name} in MLflow to "
+        "begin anew"
     )
 
 

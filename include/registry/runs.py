@@ -1,4 +1,4 @@
-"""MLflow runs: one per training job of a workflow run, however often it is tried."""
+"""MLflow runs: one per training job and workflow run, shared by all attempts."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class RunIdentity:
 
 @dataclass
 class TrackedRun:
-    """One MLflow run; epochs that were logged by an earlier attempt are not logged again.
+    """One MLflow run; epochs that an earlier attempt logged are not logged again.
 
     Attributes:
-        artifacts: the folder of its files; None where that is not on this machine.
+        artifacts: the folder of its files; None if it is not on this machine.
     """
 
     registry: Registry
@@ -67,7 +67,7 @@ class TrackedRun:
     _logged: set[int] = field(default_factory=set)
 
     def log_epochs(self, history: Iterable[Mapping[str, Any]]) -> None:
-        """Add the epochs that are not there yet to the run's curves, with the epoch as step."""
+        """Add the epochs that were not logged yet to the run's curves, with the epoch as step."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -82,7 +82,7 @@ class TrackedRun:
                 self._logged.add(epoch)
 
     def log_result(self, result: TrainingResult) -> None:
-        """Add what the run ended with: manifest, confusion matrix, and the model's files last."""
+        """Add manifest and confusion matrix, and the model's files last."""
         outcome, trained_on = result.outcome, self.identity.manifest
         self.log_epochs(outcome.history)
         with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ class TrackedRun:
             for path in (manifest, picture):
                 if path.exists():
                     self._store(path)
-        # One by one: MLflow stores a file whole or not at all, and of a directory whatever there is room for.
+        # One by one: MLflow stores a file whole or not at all, but on a full disk only a part of a directory.
         for path in sorted(result.model_directory.iterdir()):
             self._store(path, MODEL)
 
@@ -149,7 +149,7 @@ def _experiment(registry: Registry, name: str) -> str:
         try:
             return registry.client.create_experiment(name, artifact_location=registry.artifact_location)
         except MlflowException as error:
-            # Another task may have made it in between; that is what was wanted.
+            # Another task may have created it in between.
             found = registry.client.get_experiment_by_name(name)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
                 raise

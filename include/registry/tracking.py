@@ -1,4 +1,4 @@
-"""Where MLflow keeps its runs and versions, and its database: migrated once, by a person's command, never by tasks."""
+"""MLflow's address and database; the database is migrated once by a command, never by tasks."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ SETTINGS = {
 
 
 class NotMigrated(PermanentError):
-    """MLflow's database was not made yet, or by another version of MLflow."""
+    """MLflow's database does not exist yet, or another version of MLflow created it."""
 
 
 class UnknownTracking(PermanentError):
-    """`MLFLOW_TRACKING_URI` is of a kind that can't keep model versions safely."""
+    """`MLFLOW_TRACKING_URI` is neither a server nor a database, and can't keep model versions safely."""
 
 
 class RegistryUnavailable(MillraceError):
-    """MLflow did not do what it was asked for."""
+    """A request to MLflow failed."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """An MLflow client and where it leads."""
+    """An MLflow client and its URI."""
 
     uri: str
     client: MlflowClient
 
     @property
     def database(self) -> Path | None:
-        """The SQLite file; None where the database is not on this machine."""
+        """The SQLite file; None if the database is of another kind."""
         return _sqlite_path(self.uri) if self.uri.startswith(SQLITE) else None
 
     @property
@@ -68,12 +68,12 @@ class Registry:
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI` where set, else an SQLite file among the state."""
+    """`MLFLOW_TRACKING_URI` if set, else an SQLite file in the state folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{state_dir() / 'mlflow' / 'mlflow.db'}"
 
 
 def artifact_root() -> Path:
-    """Where artifacts go when MLflow is a database and no server."""
+    """Where artifacts are stored if MLflow is a database and not a server."""
     return state_dir() / "mlflow" / "artifacts"
 
 
@@ -96,16 +96,16 @@ def open_registry(uri: str | None = None) -> Registry:
     except MlflowException as error:
         if "out-of-date database schema" in str(error):
             raise NotMigrated(
-                f"MLflow's database {_shown(uri)} was made by another version of MLflow: run `{MIGRATE}` first."
+                f"MLflow's database {_shown(uri)} was created by another version of MLflow: run `{MIGRATE}` first."
             ) from error
         raise RegistryUnavailable(_sentence(uri, "opening the database", error)) from error
 
 
 def check_tracking(uri: str | None = None) -> None:
-    """Refuse, without importing MLflow, what a task must not begin with.
+    """Refuse an address that tasks can't use, without importing MLflow.
 
     Raises:
-        NotMigrated: an SQLite file that is missing or has no tables; tasks that make them at the same time break it.
+        NotMigrated: the SQLite file is missing or has no tables; tasks that create them at the same time break it.
         UnknownTracking: neither a server nor a database.
     """
     uri = uri or tracking_uri()
@@ -114,21 +114,21 @@ def check_tracking(uri: str | None = None) -> None:
     if not uri.startswith(DATABASES):
         raise UnknownTracking(
             f"MLFLOW_TRACKING_URI = {_shown(uri)} is neither a server (http, https) nor a database "
-            f"({', '.join(DATABASES)}): correct it, or remove it for an SQLite file among the project's state."
+            f"({', '.join(DATABASES)}): correct it, or remove it to use an SQLite file in the state folder."
         )
     if uri.startswith(SQLITE) and not _sqlite_is_migrated(_sqlite_path(uri)):
-        raise NotMigrated(f"MLflow's database {_sqlite_path(uri)} has not been made yet: run `{MIGRATE}` first.")
+        raise NotMigrated(f"MLflow's database {_sqlite_path(uri)} does not exist yet: run `{MIGRATE}` first.")
 
 
 def migrate(uri: str | None = None) -> str:
-    """Make or upgrade the database, one process at a time; returns what was done in one sentence.
+    """Create or upgrade the database, one process at a time; returns what was done as one sentence.
 
-    A new SQLite file is made aside and renamed, so that a killed migration leaves none; an existing one is copied to
-    `<file>.before-migration` before it is upgraded.
+    A new SQLite file is created under another name and renamed, so that a killed migration leaves none. An existing one
+    is copied to `<file>.before-migration` before it is upgraded.
 
     Raises:
         UnknownTracking: neither a server nor a database.
-        RegistryUnavailable: the database refused.
+        RegistryUnavailable: the migration failed.
         DiskFull: there is no room for the SQLite file, or for the copy of it.
     """
     uri = uri or tracking_uri()
@@ -151,7 +151,7 @@ def migrate(uri: str | None = None) -> str:
         else:
             with whole_file(path) as aside:
                 _upgrade(f"{SQLITE}{aside}")
-        # The next one need not import MLflow to see that nothing is left to do.
+        # So that the next call sees without importing MLflow that nothing is left to do.
         done.write_text(_migration(path))
     return f"MLflow's database {path} is migrated."
 
@@ -191,7 +191,7 @@ def _upgrade(uri: str) -> None:
                 utils._upgrade_db(engine)  # type: ignore[no-untyped-call]
         finally:
             engine.dispose()
-        # The first client makes the default experiment, and two at once would both try.
+        # The first client creates the default experiment, and two at the same time would both try.
         SqlAlchemyStore(uri, artifact_root().as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
     except (MlflowException, SQLAlchemyError) as error:
         raise RegistryUnavailable(_sentence(uri, "migrating the database", error)) from error
@@ -205,7 +205,7 @@ def _migration_lock(directory: Path) -> AbstractContextManager[None]:
 def _prepare() -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    # It logs the traceback of every error that it raises, and those become sentences.
+    # It logs the traceback of every error that it raises; `explained` reports those.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
@@ -222,11 +222,11 @@ def _sqlite_is_migrated(path: Path) -> bool:
 
 
 def _sqlite_revision(path: Path) -> str | None:
-    """The migration that the file is at, None where it has had none or isn't there."""
+    """The file's migration; None if it has none or does not exist."""
     if not path.is_file():
         return None
     try:
-        # Read-only: connecting must not make the file that it asks for.
+        # Read-only: connecting must not create the file.
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError:
@@ -235,7 +235,7 @@ def _sqlite_revision(path: Path) -> str | None:
 
 
 def _migration(path: Path) -> str:
-    """Which MLflow migrates, and how far it came."""
+    """The version of MLflow and the migration that it left the file at."""
     return f"MLflow {version('mlflow')}, revision {_sqlite_revision(path)}\n"
 
 

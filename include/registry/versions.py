@@ -1,4 +1,4 @@
-"""Model versions: complete or absent, found by name and number or as the champion, verified when fetched."""
+"""Model versions: registered complete or not at all, found by number or alias, verified whenever they are fetched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class NoSuchVersion(PermanentError):
-    """The model has no version of that number, or one that this project has not made."""
+    """The model has no version of that number, or another program registered it."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Version:
 
     Attributes:
         name: of the registered model, which is the pipeline's.
-        run_id: of the MLflow run that keeps its files.
+        run_id: of the MLflow run that has its files.
         digest: SHA-256 of the model's files.
-        metric: name of the one that decides a promotion.
-        score: that metric, on the held-out samples of its own training.
+        metric: name of the metric that decides a promotion.
+        score: that metric on the held-out samples of its own training.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Version:
 
 
 def register_version(run: TrackedRun, result: TrainingResult) -> Version:
-    """Store what the run ended with and make its version last, or return the one that an earlier attempt made.
+    """Store a run's result and then create its version, or return the version that an earlier attempt created.
 
-    A version's files are never written again: its digest binds them.
+    A version's files are never changed: its digest binds them.
 
     Raises:
         RegistryUnavailable, DiskFull: see `include.registry.tracking`.
@@ -93,14 +93,14 @@ def register_version(run: TrackedRun, result: TrainingResult) -> Version:
 
 
 def champion(registry: Registry, name: str) -> Version | None:
-    """The version that predicts, None as long as none was promoted."""
+    """The version that predicts; None if none was promoted yet."""
     from mlflow.exceptions import MlflowException
 
     with explained(registry, f"looking for the champion of {name}"):
         try:
             return _version(registry.client.get_model_version_by_alias(name, CHAMPION))
         except MlflowException as error:
-            # The first where there is no such model yet, the second where it has no such alias.
+            # The first if the model does not exist, the second if it has no such alias.
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
@@ -110,7 +110,7 @@ def version(registry: Registry, name: str, number: int) -> Version:
     """One version of a model.
 
     Raises:
-        NoSuchVersion: there is none, or not one of ours.
+        NoSuchVersion: there is none of this number, or another program registered it.
     """
     from mlflow.exceptions import MlflowException
 
@@ -121,18 +121,18 @@ def version(registry: Registry, name: str, number: int) -> Version:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
         numbers = sorted(int(item.version) for item in registry.client.search_model_versions(f"name = '{name}'"))
-    known = f"there are {', '.join(map(str, numbers))}" if numbers else "run its train DAG, which makes the first"
+    known = f"choose one of {', '.join(map(str, numbers))}" if numbers else "run its train DAG, which creates the first"
     raise NoSuchVersion(f"Model {name} has no version {number}: {known}.")
 
 
 def set_champion(registry: Registry, chosen: Version) -> None:
-    """Move the alias, which is one step for everybody who reads it."""
+    """Move the alias, which is atomic for its readers."""
     with explained(registry, f"promoting version {chosen.number} of {chosen.name}"):
         registry.client.set_registered_model_alias(chosen.name, CHAMPION, str(chosen.number))
 
 
 def download(registry: Registry, wanted: Version) -> Path:
-    """The model directory of a version, fetched once to `models/<name>/` among the state, and verified at every call.
+    """The model directory of a version, fetched once to `models/<name>/` in the state folder and verified at each call.
 
     Raises:
         WrongModel: the registry's files are not those that were registered.
@@ -156,14 +156,14 @@ def download(registry: Registry, wanted: Version) -> Path:
         if found != wanted.digest:
             raise WrongModel(
                 f"The files of version {wanted.number} of {wanted.name} have SHA-256 {found[:12]}… and "
-                f"{wanted.digest[:12]}… was registered: they were changed where MLflow keeps them, so train a new one."
+                f"were registered with {wanted.digest[:12]}…: MLflow's storage was changed, so train a new one."
             )
     return kept
 
 
 def _version(item: ModelVersion) -> Version:
     tags = item.tags
-    # Versions from before there were other tasks are classifications.
+    # Versions without the tag are from before there were tasks other than classification.
     metric = tags.get("metric", "accuracy")
     missing = [tag for tag in ("digest", "manifest", "job", metric) if tag not in tags]
     if missing or not item.run_id:

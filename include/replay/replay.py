@@ -94,7 +94,7 @@ def replay_dead_letters(
         TopicMissing, RangeUnavailable, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
     topic, requests = pipeline.dead_letters_topic, pipeline.requests_topic
-    if requests in pipeline.foreign_topics:
+    if requests in pipeline.external_topics:
         raise NotOurTopic(
             f"The dead letters of {pipeline.name} came from {requests}, which others fill and nothing is sent to: have "
             "those who do send the originals again."

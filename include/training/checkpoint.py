@@ -31,7 +31,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on as if nothing had happened.
+    """What a run needs to resume with the same bits.
 
     Attributes:
         tensors: weights, optimizer and random states, on the CPU.
@@ -43,14 +43,14 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, job: str, checkpoint: Checkpoint) -> Path:
-    """Write the next checkpoint, keep the one before it, remove the older ones.
+    """Write the next checkpoint, keep the previous one, remove the older ones.
 
     Args:
-        folder: holds a run's checkpoints and nothing else; the caller holds the run's lease.
+        folder: has a run's checkpoints and nothing else; the caller holds the run's lease.
         job: digest of the job that it belongs to.
 
     Raises:
-        DiskFull: it does not fit; those that were there are kept.
+        DiskFull: it does not fit; the earlier ones are kept.
     """
     from safetensors.torch import save_file
 
@@ -69,9 +69,9 @@ def save_checkpoint(folder: Path, job: str, checkpoint: Checkpoint) -> Path:
 
 
 def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:
-    """The newest good checkpoint, None where there is none.
+    """The newest undamaged checkpoint; None if there is none.
 
-    A damaged one is named in a warning and removed, so that the next save does not count it as the one to keep.
+    A damaged one is removed with a warning, so that the next save does not keep it as the previous one.
 
     Raises:
         OtherJob: it was written for a job with another digest.
@@ -84,7 +84,7 @@ def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:
     for path in reversed(_present(folder)):
         fault = _fault(path)
         if fault:
-            log.warning("Checkpoint %s is damaged (%s): it is removed and the one before it is used.", path, fault)
+            log.warning("Checkpoint %s is damaged (%s): it is removed and the previous one is used.", path, fault)
             shutil.rmtree(path)
             continue
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
@@ -93,13 +93,13 @@ def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:
                 f"Checkpoint {path} belongs to job {state['job'][:12]} and this job is {job[:12]}: use another run "
                 "directory, or remove this one."
             )
-        # Clones, because those that were loaded are mapped to the file and would keep its room when it is removed.
+        # Clones: loaded tensors are mapped to the file, whose disk space would stay in use after it is removed.
         return Checkpoint({name: tensor.clone() for name, tensor in load_file(path / TENSORS).items()}, state)
     return None
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove all of them, when the result that they led to is on disk."""
+    """Remove all of them, once the result is on disk."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -117,7 +117,7 @@ def _fault(path: Path) -> str | None:
 
 
 def run_tensors(network: nn.Module, optimizer: AdamW, device: torch.device) -> dict[str, torch.Tensor]:
-    """Weights, optimizer and random states of this moment, on the CPU."""
+    """Copies of weights, optimizer state and random states, on the CPU."""
     groups = {
         "network": network.state_dict(),
         "optimizer": optimizer_tensors(optimizer),
@@ -134,17 +134,17 @@ def run_tensors(network: nn.Module, optimizer: AdamW, device: torch.device) -> d
 def restore_run(
     tensors: Mapping[str, torch.Tensor], network: nn.Module, optimizer: AdamW, device: torch.device
 ) -> None:
-    """Take over what `run_tensors` gave."""
+    """Restore what `run_tensors` returned."""
     network.load_state_dict(_group(tensors, "network"))
     restore_optimizer(optimizer, _group(tensors, "optimizer"))
     restore_random_states(_group(tensors, "random"), device)
 
 
 def warn_of_other_software(then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Tell where the run was begun with versions, or on a device, that may give other bits."""
+    """Warn if the run began with other versions, or on another device, which may give other bits."""
     differing = {name: (version, now.get(name)) for name, version in then.items() if now.get(name) != version}
     if differing:
-        log.warning("The run was begun with other software, so its bits may differ: %s.", differing)
+        log.warning("The run began with other software, so its bits may differ: %s.", differing)
 
 
 def _group(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What a run may refuse before it is no longer the training that was asked for."""
+"""Checks of the samples: how many a training must have, and how many records it may refuse."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class NoSamples(PermanentError):
 
 
 class TooFewSamples(PermanentError):
-    """There are fewer training samples than a batch has, or all of them are of one class."""
+    """There are fewer training samples than a batch takes, or all are of one class."""
 
 
 class BatchTooSmall(PermanentError):
-    """The network can't be trained on the one sample that a batch has."""
+    """A batch has one sample, and the network can't be trained on a single one."""
 
 
 class TooManyRefused(PermanentError):
-    """A larger share of the records than `max_rejected_share` is no sample."""
+    """More than the share `max_rejected_share` of the records are no samples."""
 
 
 def side_report(report: FeedReport) -> SideReport:
-    """A whole epoch's report, as the model card has it."""
+    """The report of a whole epoch, for the model card."""
     return SideReport(
         total=report.total,
         samples=dict(sorted(report.samples.items())),

@@ -1,4 +1,4 @@
-"""Where a run computes, and the settings that make its bits repeatable."""
+"""The device of a run, and the settings and random states that make its bits repeatable."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 def prepare_device(seed: int, threads: int) -> torch.device:
-    """Seed this process, make its operations deterministic, and return the GPU where there is one, else the CPU.
+    """Seed this process, make its operations deterministic, and return the GPU if there is one, else the CPU.
 
-    `threads` bounds those of torch's operations and those that images are decoded in.
+    An operation that torch has no deterministic implementation of raises RuntimeError on a CPU. On a GPU, where many
+    common layers have none, it is a warning, and a resumed run may differ in its last bits.
 
-    An operation of which torch has no deterministic form raises RuntimeError on a CPU. On a GPU, where many common
-    layers have none, it is a warning: the run goes on, and a resumed one may differ in its last bits.
+    Args:
+        threads: for torch's operations and for decoding.
     """
     # Read when cuBLAS starts, so it has to be set before the first operation on a GPU.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -30,7 +31,7 @@ def prepare_device(seed: int, threads: int) -> torch.device:
     torch.set_num_threads(threads)
     allow_threads(threads)
     torch.manual_seed(seed)
-    # Nothing here draws from them, but a network of somebody's own may.
+    # Millrace draws nothing from these, but a user's network may.
     random.seed(seed)
     np.random.seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -39,7 +40,7 @@ def prepare_device(seed: int, threads: int) -> torch.device:
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of the generators that a network on `device` draws from, as uint8 tensors on the CPU."""
+    """The states of the generators that a network on `device` may draw from, as uint8 tensors on the CPU."""
     import numpy as np
     import torch
 
@@ -56,9 +57,9 @@ def random_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def restore_random_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Set what `random_states` returned; a GPU's state is passed over where there is none.
+    """Restore what `random_states` returned; a GPU's state is ignored on a CPU.
 
-    A checkpoint from before they were kept has none of Python's and NumPy's.
+    Older checkpoints lack the states of Python and NumPy.
     """
     import numpy as np
     import torch

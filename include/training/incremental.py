@@ -1,4 +1,4 @@
-"""Incremental training: the ranges that came since a model was trained, and some of those before."""
+"""Incremental training: the ranges that are new to a model, and a replay sample of older ones."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from include.kafka.ranges import OffsetRange
 
 log = logging.getLogger(__name__)
 
-# Long against a seek, short against a topic.
+# In offsets: long compared with a seek, short compared with a topic.
 BLOCK = 1024
 
 
 def incremental_ranges(
     ranges: Sequence[OffsetRange], learnt: Iterable[OffsetRange], *, replay_share: float, seed: int
 ) -> list[OffsetRange]:
-    """What lies behind the ranges that were learnt from, and of what lies before it as much as is to be learnt again.
+    """All new ranges plus a replay sample of old ones.
 
-    Of a partition that is new, of a topic that was made again, or of a log that ends before what was learnt from,
-    everything is new: a model may learn from any samples.
+    All of a partition is new if it was added, if the topic was recreated, or if the log ends before the offset that the
+    model has learnt to: a model may learn from any samples.
 
     Args:
-        ranges: all that the topic has, one for each partition.
-        learnt: from the manifest of the model that the training starts from.
-        replay_share: about which share of the offsets is older, from 0 to below 1; all that there is where it is too
-            little. They come as blocks of 1,024 offsets, chosen by `seed` and by how far the model has learnt, so that
-            the same model and topic give the same ones, and a later model others.
+        ranges: one for each partition, all of it.
+        learnt: the ranges in the manifest of the model that the training starts from.
+        replay_share: about which share of the offsets is old, from 0 to below 1; all old ones if there are too few.
+            They are blocks of 1,024 offsets, chosen by `seed` and by how far the model has learnt: the same model and
+            topic always give the same blocks, a later model gives others.
 
     Returns:
-        Disjoint ranges in order of partition and offset, none where nothing is new. Each partition has one that ends
-        where the topic does, an empty one if need be: from there on the next training has something new.
+        Disjoint ranges in order of partition and offset; none if nothing is new. For each partition one of them ends
+        where the partition ends, if need be an empty one, so that the next training knows what is new to it.
     """
     import numpy as np
 
@@ -44,7 +44,7 @@ def incremental_ranges(
         end = reached.get((item.topic_id, item.partition), item.start)
         if end > item.end:
             log.warning(
-                "Topic %s partition %d ends at offset %d and was learnt from to %d: all of its samples are new.",
+                "Topic %s partition %d ends at offset %d and the model has learnt to offset %d: all of it is new.",
                 item.topic,
                 item.partition,
                 item.end,
@@ -71,7 +71,7 @@ def incremental_ranges(
 
 
 def _merged(ranges: list[OffsetRange]) -> list[OffsetRange]:
-    """In order, neighbours as one."""
+    """The ranges in order, with adjacent ones joined."""
     merged: list[OffsetRange] = []
     for item in sorted(ranges, key=lambda item: (item.partition, item.start)):
         last = merged[-1] if merged else None

@@ -1,4 +1,4 @@
-"""A training job: all that decides the weights, and nothing that doesn't."""
+"""A training job: everything that the weights depend on, and nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class TrainingJob(Config):
     """The same job gives the same weights, bit for bit, on the same kind of processor with the same versions.
 
-    How Kafka is reached is no part of it: that decides nothing, and it has secrets.
+    The Kafka connection is no part of it: the weights do not depend on it, and it has secrets.
     """
 
     manifest: Manifest
@@ -63,11 +63,11 @@ class TrainingJob(Config):
         learning_rate: float | None = None,
         start: Start | None = None,
     ) -> TrainingJob:
-        """The pipeline's training over frozen ranges; what is given here overrides its file.
+        """The pipeline's training over frozen ranges; arguments override its file.
 
         Args:
-            ranges: of the samples, and of the late labels where the pipeline has such.
-            start: what `training.start_from` stands for, from `include.training.start.resolve_start`.
+            ranges: of the samples topic, and of the labels topic if the pipeline has one.
+            start: the resolved `training.start_from`, see `include.training.start.resolve_start`.
 
         Raises:
             pydantic.ValidationError: an override is out of its limits.
@@ -119,10 +119,10 @@ class TrainingJob(Config):
         return RunIdentity(run, self.digest, self.manifest, self.model_dump(mode="json", exclude={"manifest"}))
 
     def target(self, scale: Scale | None = None) -> Target:
-        """What the task makes of the labels.
+        """The task with its labels.
 
         Args:
-            scale: of a regression, where it has been found.
+            scale: of a regression's targets, once it is known.
         """
         return target_of(
             self.manifest.task,
@@ -134,21 +134,22 @@ class TrainingJob(Config):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON, in hexadecimal; settings that are none leave it as it was before they were."""
+        """SHA-256 of the canonical JSON, in hexadecimal; settings that are None are left out, so that adding one does
+        not change the digests of older jobs."""
         canonical = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def run_directory(job: TrainingJob, run: str) -> Path:
-    """Where a run keeps checkpoints and result: `runs/<pipeline>/<run>/<job>` among the state.
+    """The folder of a run's checkpoints and result: `runs/<pipeline>/<run>/<job>` in the state folder.
 
-    A retry of the same run with the same job finds what it left; another job in the same run begins anew.
+    A retry of the same run with the same job continues there; another job in the same run has its own folder.
 
     Args:
-        run: the run's id; what a file name can't hold of it is replaced, and told apart by a hash.
+        run: the run's id; characters that a file name can't have are replaced, and a hash keeps the names distinct.
     """
     name = run
     if not FILE_NAME.fullmatch(run):
-        told_apart = hashlib.sha256(run.encode()).hexdigest()[:8]
-        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '_', run)[:80].lstrip('._-')}-{told_apart}"
+        suffix = hashlib.sha256(run.encode()).hexdigest()[:8]
+        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '_', run)[:80].lstrip('._-')}-{suffix}"
     return state_dir() / "runs" / job.pipeline / name / job.digest[:12]

@@ -1,4 +1,4 @@
-"""Training in a process of its own: started here, relayed, stopped, and never left behind."""
+"""The parent of a training process: starts it, relays its progress, stops it, and never leaves it behind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STOPPED = 3
 
 
 class TrainerDied(MillraceError):
-    """The trainer ended without a word: killed, or out of memory."""
+    """The trainer ended without giving a reason: it was killed, or ran out of memory."""
 
 
 def run_training(
@@ -49,25 +49,25 @@ def run_training(
     lease_timeout_s: float = LEASE_TIMEOUT_S,
     stop_timeout_s: float = STOP_TIMEOUT_S,
 ) -> TrainingResult:
-    """Train the job, or go on with it, or return the result that `directory` holds already.
+    """Train the job, resume it, or return the result that is already in `directory`.
 
-    The trainer is a fresh interpreter: forks and CUDA don't meet, and a crash in native code takes only itself. It dies
-    with this process, and what reaches Kafka goes to it through a pipe: never as an argument, in the environment or on
-    disk.
+    The trainer is a new interpreter, because CUDA does not survive a fork and a crash in native code must not take the
+    task with it. It dies with this process. The Kafka settings go to it through a pipe: never as an argument, in the
+    environment or on disk.
 
     Args:
-        directory: of the run, from `run_directory`.
+        directory: the run's, from `run_directory`.
         run: the run's id, kept with the result.
-        start: the file of the weights that the job starts from, where it does.
-        stopped: looked at every tenth of a second; True asks the trainer to write a checkpoint and end.
+        start: the file of weights that the job starts from, if it does.
+        stopped: polled every tenth of a second; True makes the trainer write a checkpoint and end.
         on_progress: gets the trainer's small dicts, see `include.training.loop.train`, and `process` with its pid.
-        lease_timeout_s: seconds to wait for another process that works on this directory.
+        lease_timeout_s: seconds to wait for another process that works in this directory.
         stop_timeout_s: seconds that a stop may take before the trainer is killed.
 
     Raises:
-        Stopped: `stopped` said so, or somebody else ended the trainer with SIGTERM.
-        PermanentError, MillraceError: what the trainer refused, in its words.
-        TrainerDied: it was killed; the next attempt goes on from its last checkpoint.
+        Stopped: `stopped` returned True, or another process ended the trainer with SIGTERM.
+        PermanentError, MillraceError: the trainer's own error, with its text.
+        TrainerDied: it was killed; the next attempt resumes from its last checkpoint.
     """
     request = _request(job, connection, directory, run, start, lease_timeout_s)
     refusal: Exception | None = None
@@ -92,16 +92,16 @@ def run_training(
     if refusal is not None:
         raise refusal
     if deadline is not None and status != 0:
-        raise Stopped("Training was stopped: the next attempt goes on from the last checkpoint, if there was one.")
+        raise Stopped("Training was stopped: the next attempt resumes from the last checkpoint, if there is one.")
     if status != 0:
         how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
         raise TrainerDied(
-            f"The trainer ended with {how} and without a reason: look at the log and at the machine's memory; the next "
-            "attempt goes on from the last checkpoint."
+            f"The trainer ended with {how} and without a reason: check the log and the machine's memory; the next "
+            "attempt resumes from the last checkpoint."
         )
     result = read_result(directory, job.digest)
     if result is None:
-        raise TrainerDied(f"The trainer ended well but left no result in {directory}: look at the log.")
+        raise TrainerDied(f"The trainer ended with success but left no result in {directory}: check the log.")
     return result
 
 
@@ -111,8 +111,8 @@ def _request(
     for name, value in connection.settings.items():
         if not isinstance(value, str | int | float | bool):
             raise PermanentError(
-                f"The Kafka setting {name} is a {type(value).__name__}, and the trainer, its own process, can only "
-                "be given text, numbers and booleans: remove it from the connection."
+                f"The Kafka setting {name} is a {type(value).__name__}, and the trainer, a process of its own, takes "
+                "only text, numbers and booleans: remove it from the connection."
             )
     return json.dumps(
         {
@@ -134,10 +134,10 @@ def _request(
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """This process's, without Airflow's and MLflow's: they hold secrets that a trainer has no use for.
+    """This process's environment, without Airflow's and MLflow's variables, whose secrets a trainer does not need.
 
-    OpenMP's threads sleep when they wait for each other unless the user says otherwise: those that spin take the cores
-    that the others need, and beside a broker and a scheduler on two cores a step then takes ten times as long.
+    OpenMP's threads sleep while they wait for each other, unless the user sets another policy: spinning threads take
+    the cores that others need, and beside a broker and a scheduler on two cores a step then takes ten times as long.
     """
     kept = {name: value for name, value in own.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "MLFLOW"))}
     path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), own.get("PYTHONPATH"))))
@@ -158,7 +158,7 @@ class _Trainer:
             thread.start()
 
     def answers(self) -> Iterator[dict[str, Any] | None]:
-        """Each answer as it comes, and None every tenth of a second; it ends with the trainer's output."""
+        """Each answer when it arrives, and None at least every tenth of a second, until the trainer's output ends."""
         ended = False
         while not ended:
             try:
@@ -203,18 +203,18 @@ def _trainer(request: str) -> Iterator[_Trainer]:
     try:
         if process.stdin is None:
             raise RuntimeError("A process started with a pipe has one.")
-        # A trainer that ended before it read its request is told apart by its exit status.
+        # A trainer that ended before it read its request is recognised by its exit status.
         with suppress(BrokenPipeError):
             process.stdin.write(request + "\n")
             process.stdin.flush()
-        # Left open: its end is how the trainer learns that this process has died.
+        # Left open: the trainer sees the end of the pipe when this process dies.
         yield trainer
     finally:
         process.kill()
         process.wait()
         trainer.join()
         for pipe in (process.stdin, process.stdout, process.stderr):
-            # Closing flushes what a trainer that died at once has never read.
+            # Closing flushes a request that a trainer which died at once never read.
             with suppress(BrokenPipeError):
                 if pipe is not None:
                     pipe.close()

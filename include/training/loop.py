@@ -51,14 +51,14 @@ CHECKPOINT_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network and what is known of it.
+    """A trained network and its measurements.
 
     Attributes:
         history: per epoch: `epoch` from 1, `train_loss`, `held_out_loss`, `held_out_<metric>` for each metric,
             `learning_rate` at its end, `samples`, `seconds` without the evaluation, `samples_per_second`.
-        evaluation: of the last epoch, on the held-out samples.
-        scale: of a regression whose numbers were normalised.
-        software: the versions and the device that it was trained with.
+        evaluation: after the last epoch, on the held-out samples.
+        scale: of a regression whose targets were normalised.
+        software: the versions and the device.
     """
 
     network: nn.Module
@@ -79,18 +79,18 @@ def train(
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Trained:
-    """Train the job to its end, from the last good checkpoint in `directory` where there is one.
+    """Train the job to its end, from the last undamaged checkpoint in `directory` if there is one.
 
     Args:
         directory: the run's directory; the caller holds its lease.
-        start: the file of the weights that the job starts from; see `include.training.start.start_weights`.
-        stopped: looked at between batches.
+        start: the file of weights that the job starts from; see `include.training.start.start_weights`.
+        stopped: polled between batches.
         on_progress: gets small dicts whose `event` is `started`, `batches`, `epoch` or `checkpoint`.
 
     Raises:
-        Stopped: `stopped` said so, and the checkpoint is written.
+        Stopped: `stopped` returned True, and the checkpoint is written.
         NoSamples, TooManyRefused: see `check_side`.
-        BatchTooSmall: a batch has one sample and the network takes more.
+        BatchTooSmall: a batch has one sample and the network needs more.
         LossNotFinite: in training or on the held-out samples.
         WrongStart, StartChanged, WrongFreeze: see include.training.start.
         WrongNetwork: the network does not fit format and labels.
@@ -123,11 +123,11 @@ def train(
 
 
 def _stop(where: str) -> NoReturn:
-    raise Stopped(f"Training was stopped {where}: its checkpoint is written and the next attempt goes on from there.")
+    raise Stopped(f"Training was stopped {where}: its checkpoint is written and the next attempt resumes from it.")
 
 
 class _Loop:
-    """The state of a run; all of it that decides the weights goes into a checkpoint."""
+    """The state of a run; everything that the weights depend on goes into a checkpoint."""
 
     def __init__(
         self, job: TrainingJob, connection: KafkaConnection, directory: Path, on_progress: Callable[[Progress], None]
@@ -152,21 +152,21 @@ class _Loop:
         self.expected_batches = expected_batches(offsets, job.manifest.split.held_out, job.batch_size)
         self.resumed_samples = 0
         self.save_cost_s = 0.0
-        self.epoch_began = self.told = self.saved = time.monotonic()
+        self.epoch_began = self.reported = self.saved = time.monotonic()
 
     def use_scale(self, scale: Scale | None) -> None:
-        """Let the loss and the evaluation go by it."""
+        """Compute loss and evaluation in this scale."""
         self.scale = scale
         self.target = self.job.target(scale)
         self.loss_function = loss_function(self.network, self.target)
 
     def begin(self, stopped: Callable[[], bool], start: Path | None) -> None:
-        """Do what comes before the first batch."""
+        """Load the weights to start from and find the scale of the targets."""
         put_start(self.job, self.network, start)
         self.use_scale(first_scale(self.job, self._training_feed(shuffle=False), stopped))
 
     def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
-        """Learn from one batch, which is empty where all its records were refused."""
+        """Learn from one batch, which is empty if all its records were refused."""
         progress = (self.feed.epoch + min(self.batch / self.expected_batches, 1.0)) / self.job.epochs
         self.batch += 1
         if len(labels):
@@ -178,29 +178,29 @@ class _Loop:
             set_learning_rate(self.optimizer, learning_rate(self.job.learning_rate, progress))
             self.optimizer.step()
             self.loss.add(self.batch, len(labels), loss)
-        if time.monotonic() - self.told > PROGRESS_S:
-            self.told = time.monotonic()
-            self._tell("batches", epoch=self.feed.epoch + 1, batch=self.batch, **self._speed())
+        if time.monotonic() - self.reported > PROGRESS_S:
+            self.reported = time.monotonic()
+            self._report("batches", epoch=self.feed.epoch + 1, batch=self.batch, **self._speed())
 
     def _outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         try:
             outputs: torch.Tensor = self.network(inputs.to(self.device, non_blocking=True))
         except ValueError as error:
-            # The last batch of a window may be of one sample, which a normalisation over the batch refuses.
+            # The last batch of a window may have one sample, which batch normalisation refuses.
             if len(inputs) > 1:
                 raise
             raise BatchTooSmall(
-                f"Batch {self.batch} of {self.job.pipeline}.toml has one sample, which the network is not trained on "
-                f"({error}): set another training.batch_size than {self.job.batch_size}, or take a normalisation that "
-                "needs no batch."
+                f"Batch {self.batch} of {self.job.pipeline}.toml has one sample, which is too few for the network "
+                f"({error}): set another training.batch_size than {self.job.batch_size}, or use a normalisation that "
+                "does not need a batch."
             ) from error
         return outputs
 
     def end_epoch(self, epoch: int, *, whole: bool) -> None:
-        """Check what was refused, evaluate on the held-out samples, and add to the history.
+        """Check the feed's report, evaluate on the held-out samples, and add to the history.
 
         Args:
-            whole: False where an earlier process served a part of the epoch and took its report with it.
+            whole: False if an earlier process trained on a part of the epoch, whose report is lost.
         """
         speed = self._speed()
         if self.train_report is None:
@@ -220,12 +220,12 @@ class _Loop:
             **speed,
         }
         self.history.append(entry)
-        self._tell("epoch", **entry)
+        self._report("epoch", **entry)
         self.batch, self.loss, self.resumed_samples = 0, EpochLoss(), 0
         affordable = CHECKPOINT_SHARE * (time.monotonic() - self.saved)
         if self.feed.epoch < self.job.epochs and self.save_cost_s < affordable:
             self.save()
-        self.epoch_began = self.told = time.monotonic()
+        self.epoch_began = self.reported = time.monotonic()
 
     def _training_feed(self, *, shuffle: bool) -> Feed:
         """The samples to learn from, at the beginning of the first epoch."""
@@ -235,7 +235,7 @@ class _Loop:
         )
 
     def _counted_again(self) -> SideReport:
-        """The report of a whole epoch, from reading it once more without training."""
+        """The report of a whole epoch, by reading it again without training."""
         feed = self._training_feed(shuffle=False)
         for _ in feed:
             pass
@@ -250,7 +250,7 @@ class _Loop:
             "samples_per_second": (self.loss.samples - self.resumed_samples) / max(seconds, 1e-9),
         }
 
-    def _tell(self, event: str, **values: Any) -> None:
+    def _report(self, event: str, **values: Any) -> None:
         self.on_progress({"event": event, "epochs": self.job.epochs, **values})
 
     def save(self) -> None:
@@ -273,7 +273,7 @@ class _Loop:
         path = save_checkpoint(self.checkpoints, self.job.digest, checkpoint)
         self.saved = time.monotonic()
         self.save_cost_s = self.saved - began
-        self._tell("checkpoint", epoch=self.feed.epoch + 1, batch=self.batch, path=str(path))
+        self._report("checkpoint", epoch=self.feed.epoch + 1, batch=self.batch, path=str(path))
 
     def restore(self) -> bool:
         """Go on from the last good checkpoint; False where there is none."""
@@ -290,7 +290,7 @@ class _Loop:
             # Lists in JSON; a checkpoint from before there were scales has none.
             self.use_scale(state.get("scale") and Scale(**{name: tuple(part) for name, part in state["scale"].items()}))
             warn_of_other_software(state["software"], self.software)
-        self._tell(
+        self._report(
             "started",
             device=self.software["device"],
             epoch=self.feed.epoch + 1,

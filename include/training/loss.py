@@ -1,4 +1,4 @@
-"""The mean loss of an epoch, and the batch where it stopped being a number."""
+"""The mean loss of an epoch, and the batch where it became NaN or infinite."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ FETCHED_AT_ONCE = 50
 
 
 class LossNotFinite(PermanentError):
-    """The loss is NaN or infinite: the same job ends there again."""
+    """The loss is NaN or infinite; a retry of the same job fails in the same batch."""
 
 
 @dataclass
 class EpochLoss:
-    """Losses are fetched many at a time: on a GPU each fetch waits for all the work before it.
+    """The sum of the batches' losses.
 
-    They are added in the order of the batches, so that a resumed epoch gives the same sum, bit for bit.
+    Losses are fetched from the device many at a time, because each fetch from a GPU waits for all work before it. They
+    are added in the order of the batches, so that a resumed epoch gives the same sum, bit for bit.
     """
 
     total: float = 0.0
@@ -30,17 +31,17 @@ class EpochLoss:
     _pending: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
 
     def add(self, batch: int, samples: int, loss: torch.Tensor) -> None:
-        """Note the mean loss over the samples of a batch.
+        """Add the mean loss over the samples of a batch.
 
         Raises:
-            LossNotFinite: this one or one of the last few.
+            LossNotFinite: this loss, or a pending one before it, is not finite.
         """
         self._pending.append((batch, samples, loss.detach()))
         if len(self._pending) >= FETCHED_AT_ONCE:
             self.fetch()
 
     def fetch(self) -> None:
-        """Add up what is pending.
+        """Add the pending losses to the total.
 
         Raises:
             LossNotFinite: with the number of the batch.
@@ -59,5 +60,5 @@ class EpochLoss:
 
     @property
     def mean(self) -> float:
-        """Over what was fetched, 0 without samples."""
+        """The mean over the fetched losses; 0 without samples."""
         return self.total / self.samples if self.samples else 0.0

@@ -38,7 +38,7 @@ def optimizer_tensors(optimizer: AdamW) -> dict[str, torch.Tensor]:
 
 
 def restore_optimizer(optimizer: AdamW, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Take over what `optimizer_tensors` gave; a checkpoint is bound to its job, and so to the same parameters."""
+    """Restore what `optimizer_tensors` returned for the same parameters, which a checkpoint's job guarantees."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         position, _, name = key.partition(".")
@@ -62,5 +62,5 @@ def learning_rate(peak: float, progress: float) -> float:
 
 
 def expected_batches(offsets: int, held_out: float, batch_size: int) -> int:
-    """About how many batches an epoch has; offsets are an upper bound of records, and that is all that is known."""
+    """About how many batches an epoch has, from its offsets, which are an upper bound of its records."""
     return max(math.ceil(offsets * (1 - held_out) / batch_size), 1)

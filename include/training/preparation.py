@@ -1,4 +1,4 @@
-"""What comes before the first batch: the network, the weights it starts from, and the scale of what it learns."""
+"""Before the first batch: the network, the weights to start from, and the scale of a regression's targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def prepare_network(job: TrainingJob, device: torch.device) -> nn.Module:
-    """The job's network in training mode, its frozen layers set, its weights those of a beginning from nothing.
+    """The job's network in training mode, with initial weights and its frozen layers set.
 
     Raises:
         WrongNetwork, WrongFreeze: it does not fit format and labels, or the patterns of `freeze` don't fit it.
@@ -40,18 +40,18 @@ def put_start(job: TrainingJob, network: nn.Module, weights: Path | None) -> Non
     if job.start is None:
         return
     if weights is None:
-        raise ValueError("A job that starts from weights is trained with the file of them.")
+        raise ValueError("The job starts from weights and no file of weights was given: see start_weights.")
     load_start(network, job.start, weights)
 
 
 def first_scale(job: TrainingJob, feed: Feed, stopped: Callable[[], bool]) -> Scale | None:
-    """The scale of a regression's numbers: that of what it starts from, or of all targets that the feed serves.
+    """The scale of a regression's targets: that of the version it starts from, or else of all targets of the feed.
 
     Args:
-        feed: in the log's own order, so that the same manifest gives the same scale, bit for bit.
+        feed: in the log's order, so that the same manifest gives the same scale, bit for bit.
 
     Raises:
-        Stopped: `stopped` said so; the next attempt begins again.
+        Stopped: `stopped` returned True; the next attempt begins again.
     """
     if not job.normalise:
         return None

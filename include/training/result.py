@@ -1,4 +1,4 @@
-"""What a finished training leaves: its model, its card and its outcome."""
+"""Storing a finished training: its model, card and outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: the weights that a training starts from, by their SHA-256, and the layers that stay as they are."""
+"""Fine-tuning: the weights that a training starts from, identified by SHA-256, and the layers that are frozen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Start(Config):
     """What a training starts from: `digits/3`, or a file's path, and the SHA-256 of the weights.
 
     Attributes:
-        scale: of the same numbers, where the version has learnt them: its outputs are in that scale.
+        scale: of the version's targets, if they are the same regression's: its outputs are in that scale.
     """
 
     source: str
@@ -42,19 +42,19 @@ class Start(Config):
 
 
 class StartChanged(PermanentError):
-    """The weights are no longer those that the job was made for."""
+    """The weights changed after the job was created."""
 
 
 class WrongStart(PermanentError):
-    """The weights are not there, or not those of such a network."""
+    """The weights are missing, or belong to another network."""
 
 
 class WrongFreeze(PermanentError):
-    """The patterns of `freeze` name no layer, or leave none to learn."""
+    """The patterns of `freeze` match no parameter, or all of them."""
 
 
 def resolve_start(pipeline: Pipeline) -> Start | None:
-    """What `[training] start_from` stands for now; None without it, and for a champion that there is none of yet.
+    """The weights that `[training] start_from` names now; None without it, or if no champion exists yet.
 
     Raises:
         WrongStart: there is no such file.
@@ -75,12 +75,12 @@ def resolve_start(pipeline: Pipeline) -> Start | None:
         )
     if wanted.endswith(SUFFIX):
         return Start(source=wanted, sha256=_sha256(_content(_local(wanted))))
-    log.info("There is no champion to start from yet: the training of %s starts from nothing.", pipeline.name)
+    log.info("No champion exists to start from yet: the training of %s starts from initial weights.", pipeline.name)
     return None
 
 
 def start_version(pipeline: str, wanted: str) -> Version | None:
-    """The registered version among what a start can be; None for a file, or a champion that there is none of."""
+    """The registered version that a start names; None for a file, or if no champion exists."""
     form = VERSION.fullmatch(wanted)
     if form is None:
         return None
@@ -90,7 +90,7 @@ def start_version(pipeline: str, wanted: str) -> Version | None:
 
 
 def start_weights(start: Start) -> Path:
-    """The file of the weights on this machine, fetched where they are a version's.
+    """The file of the weights on this machine, fetched if they are a version's.
 
     Raises:
         NoSuchVersion, WrongModel, RegistryUnavailable: see include.registry.
@@ -100,10 +100,13 @@ def start_weights(start: Start) -> Path:
 
 
 def start_ranges(pipeline: Pipeline, start: Start, ranges: Sequence[OffsetRange]) -> list[OffsetRange]:
-    """What is new to the version that the training starts from, and some of what is not; see `incremental_ranges`."""
+    """The ranges that are new to the version to start from, and some older ones; see `incremental_ranges`."""
     found = start_version(pipeline.name, start.source)
     if found is None:
-        raise WrongStart(f"The start {start.source} is no version, so nobody knows what it has learnt from.")
+        raise WrongStart(
+            f"training.start_from = {start.source!r} is no version, and an incremental training needs its "
+            "manifest: name a version."
+        )
     learnt = read_card(download(open_registry(), found)).manifest.ranges
     training = pipeline.training
     return incremental_ranges(ranges, learnt, replay_share=training.replay_share, seed=training.seed)
@@ -112,12 +115,12 @@ def start_ranges(pipeline: Pipeline, start: Start, ranges: Sequence[OffsetRange]
 def load_start(network: nn.Module, start: Start, weights: Path) -> None:
     """Put the weights into the network, in place.
 
-    All tensors have to be there under the same names and in the same shapes, but for those of the last layer: where
-    their shapes differ, because there are other labels, it keeps what it was built with.
+    All tensors must be there with the same names and shapes, except those of the last layer: where their shapes differ,
+    because the labels do, it keeps its initial weights.
 
     Raises:
-        StartChanged: the file is another one than the job was made for.
-        WrongStart: it is not there, is damaged, or is of another network.
+        StartChanged: the file changed after the job was created.
+        WrongStart: it is missing, damaged, or of another network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -125,8 +128,8 @@ def load_start(network: nn.Module, start: Start, weights: Path) -> None:
     content = _content(weights)
     if _sha256(content) != start.sha256:
         raise StartChanged(
-            f"The weights in {weights} have SHA-256 {_sha256(content)[:12]}… and this training was to start from "
-            f"{start.sha256[:12]}…: put the file back, or run the whole DAG again for a training that starts from it."
+            f"The weights in {weights} have SHA-256 {_sha256(content)[:12]}… and the training was created for "
+            f"{start.sha256[:12]}…: restore the file, or run the whole DAG again to start from the new one."
         )
     try:
         given = load(content)
@@ -150,21 +153,21 @@ def load_start(network: nn.Module, start: Start, weights: Path) -> None:
             )
         given[name] = own[name]
     if differing:
-        log.warning("The last layer is learnt from nothing, its shape is another: %s.", ", ".join(differing))
+        log.warning("The last layer starts from initial weights, because its shape differs: %s.", ", ".join(differing))
     network.load_state_dict(given)
 
 
 def freeze_layers(network: nn.Module, patterns: Sequence[str]) -> None:
-    """Let the parameters that match stay as they are.
+    """Freeze the parameters whose names match.
 
-    A layer of which all parameters do, those of the layers in it too, is in evaluation mode from now on, so that the
-    statistics of a normalisation stay as well.
+    A layer whose parameters are all frozen, with those of its inner layers, is put into evaluation mode, so that the
+    statistics of a normalisation do not change either.
 
     Args:
-        patterns: of parameters' names, as shells have them: `0.*` for all of layer 0.
+        patterns: shell patterns of parameter names: `0.*` for all of layer 0.
 
     Raises:
-        WrongFreeze: a pattern matches nothing, or nothing is left to learn.
+        WrongFreeze: a pattern matches nothing, or nothing is left to train.
     """
     parameters = dict(network.named_parameters())
     frozen: set[int] = set()
@@ -181,7 +184,7 @@ def freeze_layers(network: nn.Module, patterns: Sequence[str]) -> None:
     if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
         raise WrongFreeze(
             f"The patterns {', '.join(map(repr, patterns))} of training.freeze match all of the network's parameters: "
-            "leave some to learn."
+            "leave some to train."
         )
     for module in network.modules():
         held = list(module.parameters())

@@ -1,4 +1,4 @@
-"""A training that becomes a model version: the trainer's process on one side, MLflow on the other."""
+"""A training that becomes a model version: run in the trainer's process, logged to MLflow and registered."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedVersion:
-    """A finished run and the version that was made of it."""
+    """A finished run and its model version."""
 
     result: TrainingResult
     version: Version
@@ -41,18 +41,18 @@ def train_version(
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> TrainedVersion:
-    """Train the job in a process of its own, log it to MLflow while it goes on, and register its model version.
+    """Train the job in a process of its own, log it to MLflow meanwhile, and register its model version.
 
-    An attempt that is repeated continues the same MLflow run, logs no epoch twice, and registers once.
+    A repeated attempt continues the same MLflow run, logs no epoch twice, and registers one version.
 
     Args:
-        run: the workflow run's id; with the job it names the run's directory and its MLflow run.
+        run: the workflow run's id, which together with the job identifies the run's directory and its MLflow run.
         stopped, on_progress: see `run_training`.
 
     Raises:
         NotMigrated, UnknownTracking, RegistryUnavailable: see `include.registry.tracking`; the first two before
-            anything is begun.
-        NoSuchVersion, WrongModel, WrongStart: what the job starts from is not there.
+            the training begins.
+        NoSuchVersion, WrongModel, WrongStart: the weights that the job starts from are missing.
         Stopped, PermanentError, MillraceError: see `run_training`.
     """
     check_tracking()
@@ -66,7 +66,7 @@ def train_version(
     try:
         start = None if job.start is None else start_weights(job.start)
         result = run_training(job, connection, directory, run=run, start=start, stopped=stopped, on_progress=on_answer)
-        # Held for the case that an attempt which was given up for dead is still alive.
+        # An earlier attempt that Airflow took for dead may still be alive.
         with lease(directory, stopped=stopped):
             version = _register(tracker.run, result, stopped)
         tracker.run.end("FINISHED")
@@ -81,7 +81,7 @@ def train_version(
 
 def _register(run: TrackedRun, result: TrainingResult, stopped: Callable[[], bool]) -> Version:
     if stopped():
-        raise Stopped("Stopped after the training and before its version was made: the next attempt makes it.")
+        raise Stopped("Stopped after the training and before its registration: the next attempt registers the version.")
     return register_version(run, result)
 
 
@@ -134,11 +134,11 @@ class _Tracker:
         try:
             self.run.log_epochs([answer])
         except (RegistryUnavailable, DiskFull) as error:
-            # All epochs come with the result; a registry that is away for a minute is no reason to lose an hour.
+            # The result has all epochs again; a registry that is down for a minute must not fail an hour of training.
             log.warning("Epoch %d is logged later: %s", answer["epoch"], error)
 
     def abandon(self, status: Status) -> None:
-        """Close the run as far as possible: what ended the training is the error that counts."""
+        """Try to close the run; the error that ended the training is the one to report."""
         if self._run is None:
             return
         try:

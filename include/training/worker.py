@@ -37,14 +37,14 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Train what standard input asks for; returns the exit status."""
+    """Train the job that standard input requests; returns the exit status."""
     stop = threading.Event()
 
     def on_terminate(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     signal.signal(signal.SIGTERM, on_terminate)
-    # Ctrl-C reaches the whole group of the terminal: the parent decides what it means.
+    # Ctrl-C reaches the terminal's whole process group; the parent decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _own_standard_output()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def work(request: dict[str, Any], stopped: Callable[[], bool], send: Callable[[dict[str, Any]], None]) -> None:
-    """Train what was asked for into its directory, unless its result is there already."""
+    """Train the requested job in its directory, unless its result is already there."""
     directory = Path(request["directory"])
     job = TrainingJob.model_validate(request["job"])
     connection = _connection(**request["connection"])
@@ -103,21 +103,21 @@ def _finished(directory: Path, job: TrainingJob) -> bool:
 
 
 def _own_standard_output() -> TextIO:
-    """Keep standard output for answers: whatever else prints there prints to standard error."""
+    """Reserve standard output for answers: other output to it goes to standard error."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return answers
 
 
 def _die_with(parent: int) -> None:
-    """End this process, without a last word, as soon as its parent has ended."""
+    """Kill this process as soon as its parent has ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the call
+        if os.getppid() != parent:  # the parent died before the call
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch() -> None:
-        # The parent writes nothing more: what ends the reading is its end of the pipe being closed.
+        # The parent writes nothing more, so the read returns only when its end of the pipe is closed.
         while os.read(sys.stdin.fileno(), 4096):
             pass
         os.kill(os.getpid(), signal.SIGKILL)

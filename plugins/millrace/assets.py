@@ -1,4 +1,4 @@
-"""The Airflow assets of a pipeline: what its DAGs wait for and what they make."""
+"""The Airflow assets of a pipeline, whose events connect its DAGs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def samples_asset(pipeline: Pipeline) -> Asset:
 
 
 def requests_asset(pipeline: Pipeline) -> Asset:
-    """Samples to predict, in Kafka."""
+    """Requests, samples to predict, in Kafka."""
     return Asset(name=pipeline.requests_topic, group="kafka")
 
 

@@ -1,4 +1,4 @@
-"""Airflow connections as what the library takes: how Kafka is reached, and the keys that records are signed with."""
+"""Airflow connections turned into the library's: Kafka, signing keys and the Schema Registry."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from include.kafka.signing import SigningKeys
 
 
 class NoConnection(PermanentError):
-    """The Airflow connection is missing or does not say what it should."""
+    """The Airflow connection is missing or incomplete."""
 
 
 def environment() -> str:
-    """What keeps two installations on one Kafka cluster apart: `MILLRACE_ENVIRONMENT`, or `local`."""
+    """The name that separates installations on one Kafka cluster: `MILLRACE_ENVIRONMENT`, or `local`."""
     return os.environ.get("MILLRACE_ENVIRONMENT") or "local"
 
 
 def kafka_connection(connection_id: str, *, timeout_s: float) -> KafkaConnection:
-    """The connection's settings as the provider's hook puts them together, callbacks and cloud tokens included.
+    """The connection with the settings that the provider's hook computes, callbacks and cloud tokens included.
 
     Raises:
         NoConnection: there is no such connection, or it has no `bootstrap.servers`.
@@ -30,7 +30,7 @@ def kafka_connection(connection_id: str, *, timeout_s: float) -> KafkaConnection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     class SettingsHook(KafkaBaseHook):
-        """Gives the settings themselves where the provider's hooks give a client."""
+        """Returns the settings, where the provider's hooks return a client."""
 
         def _get_client(self, config: dict[str, object]) -> dict[str, object]:
             return config
@@ -51,13 +51,13 @@ def kafka_connection(connection_id: str, *, timeout_s: float) -> KafkaConnection
 
 
 def connection_keys(connection_id: str) -> SigningKeys:
-    """The signing keys of a connection: login is the key's id, password the secret; hidden in logs from here on.
+    """The signing keys of a connection: login is the key's id, password the secret. Airflow masks them in logs.
 
     Its extra may have `retired_secrets`, an object of secrets by key id: they verify and no longer sign.
 
     Raises:
         NoConnection: there is no such connection, or it lacks login or password.
-        InvalidSigningKeys: an id or a secret is not as it has to be.
+        InvalidSigningKeys: an id or a secret is not valid.
     """
     from airflow.sdk.bases.hook import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -88,11 +88,11 @@ def connection_keys(connection_id: str) -> SigningKeys:
 
 
 def schema_registry(connection_id: str) -> SchemaRegistry:
-    """The Schema Registry of a connection, see `registry_at`; its secrets are hidden in logs from here on.
+    """The Schema Registry of a connection, see `registry_at`. Airflow masks its secrets in logs.
 
     Raises:
         NoConnection: there is no such connection.
-        RegistryRefused: it does not say where the registry is.
+        RegistryRefused: it has no host.
     """
     from airflow.sdk.bases.hook import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException

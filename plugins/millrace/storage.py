@@ -1,4 +1,4 @@
-"""Airflow connections as filesystems: where a source's files are, and where an export goes."""
+"""Airflow connections turned into filesystems, for the files of sources and exports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
-# What Airflow's connections of type Amazon Web Services call it in their extra, and what the client does.
+# Keys in the extra of Airflow's connections of type Amazon Web Services, and the client's names for them.
 S3_EXTRA = {
     "region_name": "region",
     "endpoint_url": "endpoint_override",
@@ -23,7 +23,7 @@ S3_EXTRA = {
     "anonymous": "anonymous",
 }
 GOOGLE_SCHEMES = ("gs", "gcs")
-# The same for those of type Google Cloud.
+# The same for connections of type Google Cloud.
 GOOGLE_EXTRA = {
     "keyfile_dict": "token",
     "key_path": "token",
@@ -40,14 +40,14 @@ PROVIDERS = {
 
 
 def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
-    """The filesystem that holds `path`, with the credentials of a connection; made anew for each task.
+    """A new filesystem for `path`, with the credentials of a connection.
 
-    S3 is there by itself: login and password are the key's id and secret, the extra may have what `S3_EXTRA` names.
-    Google's storage needs the package gcsfs; the extra may have what `GOOGLE_EXTRA` names. Every other scheme is asked
-    of Airflow, whose providers bring their own.
+    S3 needs no further package: login and password are the key's id and secret, the extra may have the keys of
+    `S3_EXTRA`. Google Cloud Storage needs the package gcsfs; the extra may have the keys of `GOOGLE_EXTRA`. For any
+    other scheme Airflow's providers are asked.
 
     Raises:
-        NoConnection: there is no such connection, it has what nothing reads, or no provider knows the scheme.
+        NoConnection: there is no such connection, its extra has unknown keys, or no provider supports the scheme.
     """
     from airflow.sdk.bases.hook import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -68,8 +68,8 @@ def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
     if scheme in GOOGLE_SCHEMES:
         return _google_filesystem(path, connection)
     if not has_fs(scheme):
-        install = f"install {PROVIDERS[scheme]}" if scheme in PROVIDERS else "install the provider that has it"
-        raise NoConnection(f"No provider of Airflow knows the storage of {path}: {install}, or correct the path.")
+        install = f"install {PROVIDERS[scheme]}" if scheme in PROVIDERS else "install the provider that supports it"
+        raise NoConnection(f"No Airflow provider supports the storage of {path}: {install}, or correct the path.")
     try:
         return get_fs(scheme, connection_id)
     except ImportError as error:
@@ -80,8 +80,8 @@ def _s3_settings(connection: Connection) -> dict[str, Any]:
     extra = _extra(connection, S3_EXTRA)
     if bool(connection.login) != bool(connection.password):
         raise NoConnection(
-            f"Airflow's connection {connection.conn_id!r} has one of login and password: give it the key's id as login "
-            "and the secret as password, or neither for those of the machine."
+            f"Airflow's connection {connection.conn_id!r} has only one of login and password: set the key's id as "
+            "login and the secret as password, or neither to use the machine's own credentials."
         )
     keys = {"access_key": connection.login, "secret_key": connection.password} if connection.login else {}
     return {**keys, **{S3_EXTRA[name]: value for name, value in extra.items()}}
@@ -96,7 +96,7 @@ def _google_filesystem(path: str, connection: Connection) -> AbstractFileSystem:
             extra["keyfile_dict"] = json.loads(keyfile)
         except ValueError as error:
             raise NoConnection(
-                f"Airflow's connection {connection.conn_id!r} has a keyfile_dict that is no JSON: paste the whole key "
+                f"Airflow's connection {connection.conn_id!r} has a keyfile_dict that is not JSON: paste the whole key "
                 "file."
             ) from error
     if extra.pop("anonymous", False):

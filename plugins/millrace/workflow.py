@@ -1,4 +1,4 @@
-"""What the workflow files share: which pipelines to build DAGs for, and the settings that every DAG has."""
+"""What the DAG files share: the pipelines to build DAGs for, and the settings of every DAG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def pipelines_for(workflow: str) -> Iterator[Pipeline]:
     """The valid pipelines to build `<name>.<workflow>` for.
 
-    A task's process asks for one DAG only, and gets it without the other files being read.
+    A task's process needs one DAG only, so the other files are not read there.
     """
     wanted = get_parsing_context().dag_id
     if wanted is None:
@@ -32,19 +32,19 @@ def pipelines_for(workflow: str) -> Iterator[Pipeline]:
             yield pipeline
 
 
-def ensured(pipeline: Pipeline, first: BaseOperator) -> None:
-    """Let a task wait for the pipeline's topics where there is no ingest that makes them."""
+def ensure_topics_before(pipeline: Pipeline, first: BaseOperator) -> None:
+    """Create the pipeline's topics before a task runs, if the pipeline has no ingest DAG that creates them."""
     if pipeline.source is None:
         EnsureTopicsOperator(task_id="ensure_topics", pipeline=pipeline.name) >> first
 
 
 def cron(schedule: str) -> CronTriggerTimetable:
-    """A schedule of the pipeline's file, which is in UTC."""
+    """A schedule from the pipeline's file, in UTC."""
     return CronTriggerTimetable(schedule, timezone="UTC")
 
 
 def dag_settings(pipeline: Pipeline, workflow: str, *, documentation: str) -> dict[str, Any]:
-    """Keyword arguments of a `DAG`: id, docs, owner, tags, retries with backoff and limits in time."""
+    """Keyword arguments of a `DAG`: id, documentation, owner, tags, retries with backoff, timeouts."""
     return {
         "dag_id": f"{pipeline.name}.{workflow}",
         "description": pipeline.description,

@@ -34,7 +34,7 @@ def theirs(kafka: KafkaConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def filled(kafka: KafkaConnection, theirs: Pipeline) -> Pipeline:
     """Its topics are there, with ten samples and no labels."""
-    ensure_topics(kafka, [TopicSpec(name, 1) for name in theirs.foreign_topics])
+    ensure_topics(kafka, [TopicSpec(name, 1) for name in theirs.external_topics])
     ensure(theirs)
     add_samples(kafka, theirs, 10)
     return theirs
@@ -68,17 +68,17 @@ def test_a_topic_of_others_that_is_missing_stops_all_before_anything_is_made(
     with pytest.raises(AirflowFailException, match=f"{theirs.samples_topic}, {theirs.labels_topic} does not exist"):
         ensure(theirs)
 
-    assert describe_topics(kafka, [theirs.predictions_topic, *theirs.foreign_topics]) == {}
+    assert describe_topics(kafka, [theirs.predictions_topic, *theirs.external_topics]) == {}
 
 
 def test_topics_of_others_are_left_as_they_are(kafka: KafkaConnection, theirs: Pipeline) -> None:
     config = {"max.message.bytes": "5000000"}
-    ensure_topics(kafka, [TopicSpec(name, 2, config=config) for name in theirs.foreign_topics])
+    ensure_topics(kafka, [TopicSpec(name, 2, config=config) for name in theirs.external_topics])
 
     made = ensure(theirs)["topics"]
 
     assert theirs.predictions_topic in made
-    assert not {*theirs.foreign_topics} & {*made}
+    assert not {*theirs.external_topics} & {*made}
     assert int(topic_setting(kafka, theirs.dead_letters_topic, "max.message.bytes")) > 5_000_000
 
 
@@ -113,7 +113,7 @@ def test_a_sample_is_new_again_by_its_label(kafka: KafkaConnection, filled: Pipe
 
 
 def test_a_compacted_topic_of_labels_is_refused(kafka: KafkaConnection, theirs: Pipeline) -> None:
-    images, labels = theirs.foreign_topics
+    images, labels = theirs.external_topics
     ensure_topics(kafka, [TopicSpec(images), TopicSpec(labels, config={"cleanup.policy": "compact"})])
     ensure(theirs)
 

@@ -31,7 +31,7 @@ class EnsureTopicsOperator(PipelineOperator):
         pipeline: Pipeline,
         connection: KafkaConnection,
     ) -> dict[str, Any]:
-        refuse_missing(connection, pipeline.foreign_topics)
+        refuse_missing(connection, pipeline.external_topics)
         refuse_new_ledger(connection, (pipeline.predictions_topic, pipeline.dead_letters_topic))
         requests = pipeline.topics.requests
         largest = 0 if requests is None else int(topic_setting(connection, requests, "max.message.bytes"))

@@ -20,23 +20,23 @@ def read(tmp_path):
     return read
 
 
-def test_a_pipeline_may_live_from_topics_of_others_alone(read):
+def test_a_pipeline_may_have_external_topics_only(read):
     pipeline = read(ARTICLE)
 
     assert isinstance(pipeline, Pipeline), pipeline
     assert (pipeline.samples_topic, pipeline.requests_topic) == ("image_topic", "image_topic")
-    assert pipeline.foreign_topics == ("image_topic", "image_labels")
+    assert pipeline.external_topics == ("image_topic", "image_labels")
     own = {spec.name for spec in pipeline.topic_specs()}
     assert own == {"theirs.predictions", "theirs.dead-letters", "millrace.ledger"}
 
 
-def test_the_dead_letters_of_others_requests_have_room_for_the_largest(read):
+def test_the_dead_letters_of_external_requests_have_room_for_the_largest(read):
     specs = {spec.name: spec for spec in read(ARTICLE).topic_specs(10_000_000)}
 
     assert int(specs["theirs.dead-letters"].config["max.message.bytes"]) > 10_000_000
 
 
-def test_requests_alone_may_be_somebody_else_s(read):
+def test_the_requests_alone_may_be_external(read):
     text = ARTICLE.replace('samples = "image_topic"\n', "").replace('schedule = "0 2 * * *"\n', "")
     text = text.replace('[labels]\nkind = "topic"\ntopic = "image_labels"\n', "")
 
@@ -48,7 +48,7 @@ def test_requests_alone_may_be_somebody_else_s(read):
 
 
 @pytest.mark.parametrize(
-    ("replaced", "by", "told"),
+    ("replaced", "by", "expected"),
     [
         ('samples = "image_topic"\n', "", ["source: field required", "samples under [topics]"]),
         ("[model]", f"{SOURCE}[model]", ["topics.samples = 'image_topic'", "[source]"]),
@@ -57,7 +57,11 @@ def test_requests_alone_may_be_somebody_else_s(read):
         ('schedule = "*/10 * * * *"', "", ["prediction.schedule: field required"]),
         ('"0 2 * * *"', '"daily"', ["training.schedule = 'daily'", "five fields"]),
         ('topic = "image_labels"', 'topic = "image_topic"', ["labels.topic = 'image_topic'", "name one of labels"]),
-        ('topic = "image_labels"', 'topic = "millrace.ledger"', ["labels.topic = 'millrace.ledger'", "name theirs"]),
+        (
+            'topic = "image_labels"',
+            'topic = "millrace.ledger"',
+            ["labels.topic = 'millrace.ledger'", "no external topic"],
+        ),
         ('topic = "image_labels"', 'topic = "image labels"', ["labels.topic = 'image labels'", "pattern"]),
         ('topic = "image_labels"', "", ["labels.topic", "required"]),
         (
@@ -80,18 +84,18 @@ def test_requests_alone_may_be_somebody_else_s(read):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_does_not_fit_is_told_with_what_to_do(read, replaced, by, told):
+def test_tables_that_contradict_each_other_are_a_fault_with_its_fix(read, replaced, by, expected):
     assert ARTICLE.count(replaced) == 1, replaced
 
     invalid = read(ARTICLE.replace(replaced, by))
 
     assert isinstance(invalid, InvalidPipeline), "it is valid"
-    said = [fault for fault in invalid.faults if all(part.lower() in fault.lower() for part in told)]
+    said = [fault for fault in invalid.faults if all(part.lower() in fault.lower() for part in expected)]
     assert len(said) == 1, invalid.faults
 
 
 @pytest.mark.parametrize(
-    ("tables", "told"),
+    ("tables", "expected"),
     [
         ("", []),
         ("[envelope]\nkind = 'bare'", ["envelope", "[topics] names none"]),
@@ -104,12 +108,12 @@ def test_what_does_not_fit_is_told_with_what_to_do(read, replaced, by, told):
     ],
     ids=["nothing", "envelope", "labels", "schedule", "sharing"],
 )
-def test_where_millrace_fills_the_topics_nothing_is_said_of_others(read, tables, told):
+def test_tables_about_external_topics_are_a_fault_where_there_are_none(read, tables, expected):
     plain = 'description = "d"\n[format]\nkind = "text.utf8"\nlength = 9\n[model]\nkind = "convnet"\n'
 
     found = read(f'{plain}[training]\nlabels = ["a", "b"]\n{SOURCE}{tables}\n')
 
     faults = found.faults if isinstance(found, InvalidPipeline) else ()
-    assert len(faults) == bool(told), faults
-    for part in told:
+    assert len(faults) == bool(expected), faults
+    for part in expected:
         assert part in faults[0]

@@ -1,4 +1,4 @@
-"""A pipeline's file is read whole or refused with key, value and what is allowed."""
+"""A pipeline's file is valid, or refused with each fault's key, value and what is allowed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_file_is_a_pipeline_of_its_name(folder):
     assert pipeline.model == ConvNet(channels=(8,))
 
 
-def test_what_a_file_does_not_say_has_a_default(folder):
+def test_a_key_that_is_left_out_has_a_default(folder):
     (folder / "shoes.toml").write_text(VALID)
 
     pipeline = load_pipeline("shoes")
@@ -100,7 +100,7 @@ def test_every_bundled_file_is_valid(path):
 
 
 @pytest.mark.parametrize(
-    ("replaced", "by", "told"),
+    ("replaced", "by", "expected"),
     [
         ("partitions = 2", "partitions = 0", ["topics.partitions = 0", "greater than or equal to 1"]),
         ("partitions = 2", "partitions = 'two'", ["topics.partitions = 'two'", "valid integer"]),
@@ -167,7 +167,7 @@ def test_every_bundled_file_is_valid(path):
     ],
     ids=lambda value: value if isinstance(value, str) and "=" in value else "",
 )
-def test_a_fault_is_told_with_key_value_and_what_is_allowed(tmp_path, replaced, by, told):
+def test_a_fault_names_key_value_and_what_is_allowed(tmp_path, replaced, by, expected):
     path = tmp_path / "shoes.toml"
     assert VALID.count(replaced) == 1
     path.write_text(VALID.replace(replaced, by))
@@ -175,7 +175,7 @@ def test_a_fault_is_told_with_key_value_and_what_is_allowed(tmp_path, replaced, 
     (fault,) = faults_of(path)
 
     assert "\n" not in fault
-    for part in told:
+    for part in expected:
         assert part.lower() in fault.lower(), fault
 
 
@@ -232,32 +232,32 @@ def test_a_name_that_topics_and_dags_cannot_have_is_refused(tmp_path, name):
     path.write_text(VALID)
 
     assert faults_of(path) == (
-        f"name = {name!r}: a pipeline's file is named in small letters, digits and _, beginning with a letter",
+        f"name = {name!r}: a pipeline's file name has only small letters, digits and _, and begins with a letter",
     )
 
 
 @pytest.mark.parametrize("name", ["s", "shoes", "shoes_2", "s" * 63])
-def test_a_plain_name_is_taken(tmp_path, name):
+def test_a_plain_name_is_accepted(tmp_path, name):
     path = tmp_path / f"{name}.toml"
     path.write_text(VALID)
 
     assert isinstance(read_pipeline(path), Pipeline)
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path):
+def test_bytes_that_are_not_utf_8_are_a_fault(tmp_path):
     path = tmp_path / "shoes.toml"
     path.write_bytes(b'description = "\xff"')
 
     assert "not a TOML file" in faults_of(path)[0]
 
 
-def test_a_bad_file_does_not_take_the_others_with_it(folder):
+def test_an_invalid_file_does_not_affect_the_others(folder):
     (folder / "boots.toml").write_text(VALID)
     (folder / "clogs.toml").write_text("this is no TOML")
     (folder / "pumps.toml").mkdir()
     (folder / "shoes.toml").write_text(VALID)
     (folder / "socks.toml").symlink_to(folder / "gone")
-    (folder / "notes.txt").write_text("not looked at")
+    (folder / "notes.txt").write_text("not read")
 
     valid, invalid = load_pipelines()
 
@@ -265,7 +265,7 @@ def test_a_bad_file_does_not_take_the_others_with_it(folder):
     assert [item.path.stem for item in invalid] == ["clogs", "pumps", "socks"]
 
 
-def test_an_unknown_pipeline_is_told_with_those_that_there_are(folder):
+def test_an_unknown_pipeline_is_refused_with_the_names_of_the_known_ones(folder):
     (folder / "boots.toml").write_text(VALID)
     (folder / "shoes.toml").write_text(VALID)
 
@@ -275,7 +275,7 @@ def test_an_unknown_pipeline_is_told_with_those_that_there_are(folder):
     assert_readable(refusal.value, "'socks'", "boots, shoes", folder)
 
 
-def test_a_pipeline_that_is_not_valid_is_told_with_its_faults(folder):
+def test_an_invalid_pipeline_is_refused_with_its_faults(folder):
     (folder / "shoes.toml").write_text(VALID.replace("epochs = 3", "epochs = 0"))
 
     with pytest.raises(UnknownPipeline) as refusal:

@@ -99,8 +99,8 @@ def test_answers_that_are_on_another_device_are_looked_at_there(module: Callable
     [
         ("def other(): ...", ["can't be imported", "AttributeError", "PYTHONPATH"]),
         ("raise OSError('no licence')", ["can't be imported", "OSError: no licence"]),
-        ("build = 3", ["makes no network", "TypeError", "[model]"]),
-        ("def build(input_shape, outputs): ...", ["makes no network", "unexpected keyword argument 'depth'"]),
+        ("build = 3", ["fails for inputs of shape (1, 8, 8)", "TypeError", "[model]"]),
+        ("def build(input_shape, outputs): ...", ["fails for inputs", "unexpected keyword argument 'depth'"]),
         ("def build(*a, depth): return [nn.Linear(64, 3)]", ["builtins.list", "torch.nn.Module"]),
         ("def build(*a, depth): return nn.Linear(64, 3)", ["(1, 8, 8)", "[format]", "RuntimeError"]),
         ("def build(*a, depth): return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))", ["(2, 4)", "(2, 3)", "labels"]),

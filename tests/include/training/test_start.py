@@ -92,7 +92,7 @@ def test_a_file_without_weights_is_refused(tmp_path: Path, content: bytes | None
 
 @pytest.mark.parametrize(
     ("patterns", "told"),
-    [(["0.*", "nine.*"], ["'nine.*'", "0.weight", "training.freeze"]), (["*"], ["'*'", "leave some to learn"])],
+    [(["0.*", "nine.*"], ["'nine.*'", "0.weight", "training.freeze"]), (["*"], ["'*'", "leave some to train"])],
 )
 def test_patterns_that_match_nothing_or_all_are_refused(patterns: list[str], told: list[str]) -> None:
     with pytest.raises(WrongFreeze) as refused:
