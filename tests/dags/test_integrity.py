@@ -1,4 +1,4 @@
-"""Every DAG of every pipeline: it loads, it is complete, and it has the tasks it should have."""
+"""Every DAG of every pipeline loads, is complete, and has the expected tasks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dag(request: pytest.FixtureRequest, dag_bag: DagBag) -> DAG:
 
 def test_files_load_without_errors_and_make_every_workflow_a_dag_of_each_pipeline(dag_bag: DagBag) -> None:
     assert dag_bag.import_errors == {}
-    assert PIPELINES, "no pipeline would make every test below pass by testing nothing"
+    assert PIPELINES, "without a pipeline the tests below would test nothing"
     assert sorted(dag_bag.dags) == sorted(DAG_IDS)
 
 
@@ -52,7 +52,7 @@ def test_task_graph_is_the_expected_one(dag: DAG) -> None:
     assert {task.task_id: set(task.downstream_task_ids) for task in dag.tasks} == TASKS[workflow]
 
 
-def test_dag_tells_what_it_is_whose_it_is_and_where_it_belongs(dag: DAG) -> None:
+def test_dag_has_a_description_an_owner_and_tags(dag: DAG) -> None:
     name, _, workflow = dag.dag_id.rpartition(".")
     assert dag.description
     assert "**What it does.**" in (dag.doc_md or "")
@@ -69,7 +69,7 @@ def test_tasks_are_retried_with_backoff_and_bounded_in_time(dag: DAG) -> None:
     assert dag.dagrun_timeout is not None
 
 
-def test_runs_do_not_overlap_and_the_past_is_not_made_up_for(dag: DAG) -> None:
+def test_runs_do_not_overlap_and_missed_runs_are_not_caught_up(dag: DAG) -> None:
     assert dag.max_active_runs == 1
     assert dag.catchup is False
 
@@ -90,7 +90,7 @@ def test_ingest_runs_on_data_intervals(name: str, dag_bag: DagBag) -> None:
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_assets_lead_from_ingest_over_the_model_to_the_predictions(name: str, dag_bag: DagBag) -> None:
+def test_assets_connect_ingest_training_and_prediction(name: str, dag_bag: DagBag) -> None:
     def outlets(workflow: str) -> set[str]:
         return {asset.name for task in dag_bag.dags[f"{name}.{workflow}"].tasks for asset in task.outlets}
 
@@ -107,7 +107,7 @@ def test_assets_lead_from_ingest_over_the_model_to_the_predictions(name: str, da
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_replay_waits_for_a_person_who_need_not_unpause_it(name: str, dag_bag: DagBag) -> None:
+def test_replay_runs_only_when_triggered_and_is_not_paused(name: str, dag_bag: DagBag) -> None:
     replay = dag_bag.dags[f"{name}.replay"]
 
     assert replay.schedule is None

@@ -1,4 +1,4 @@
-"""The DAGs of a pipeline whose topics others fill: no ingest, no replay, and schedules of their own."""
+"""The DAGs of a pipeline over external topics: no ingest, no replay, and their own schedules."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DAG]:
     return bag.dags
 
 
-def test_nothing_is_ingested_and_nothing_replayed_into_topics_of_others(dags: dict[str, DAG]) -> None:
+def test_external_topics_have_neither_an_ingest_nor_a_replay_dag(dags: dict[str, DAG]) -> None:
     assert sorted(dags) == ["theirs.predict", "theirs.train"]
 
 
 @pytest.mark.parametrize(("dag_id", "schedule"), [("theirs.train", "0 2 * * *"), ("theirs.predict", "*/10 * * * *")])
-def test_it_runs_when_the_file_says(dags: dict[str, DAG], dag_id: str, schedule: str) -> None:
+def test_the_schedule_is_that_of_the_file(dags: dict[str, DAG], dag_id: str, schedule: str) -> None:
     timetable = dags[dag_id].timetable
 
     assert isinstance(timetable, CronTriggerTimetable)
@@ -40,7 +40,7 @@ def test_it_runs_when_the_file_says(dags: dict[str, DAG], dag_id: str, schedule:
 
 
 @pytest.mark.parametrize("dag_id", ["theirs.train", "theirs.predict"])
-def test_its_topics_are_looked_for_before_anything_is_done(dags: dict[str, DAG], dag_id: str) -> None:
+def test_the_first_task_checks_the_topics(dags: dict[str, DAG], dag_id: str) -> None:
     dag = dags[dag_id]
 
     assert dag.roots == [dag.get_task("ensure_topics")]
