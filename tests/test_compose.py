@@ -1,4 +1,4 @@
-"""docker-compose.yaml and its files, held against the programs that they configure; no container engine is needed."""
+"""docker-compose.yaml and its files, compared with the programs that they configure; no container engine is needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
 SETTINGS = dict(re.findall(r"^(\w+)=(.*)$", EXAMPLE, re.MULTILINE))
-# ${NAME}, ${NAME:-default} or ${NAME:?message}; a comment's are not Compose's.
+# ${NAME}, ${NAME:-default} or ${NAME:?message}; Compose ignores those in comments.
 VARIABLES = re.findall(r"\$\{(\w+)(?::([-?])([^}]*))?\}", re.sub(r"^\s*#.*$", "", TEXT, flags=re.MULTILINE))
 SECRETS = {
     "POSTGRES_PASSWORD",
@@ -58,7 +58,7 @@ def pinned(package: str) -> str:
 
 
 def filled(value: str) -> str:
-    """A value as a container gets it, with .env.example as .env and `secret` for what is empty there."""
+    """A value as a container gets it with .env.example as .env, and `secret` for its empty values."""
     value = re.sub(r"\$\{(\w+)[^}]*\}", lambda match: SETTINGS[match[1]] or "secret", value)
     return value.replace("$$", "$")
 
@@ -69,7 +69,7 @@ def environment(service: str) -> dict[str, str]:
 
 
 def before(service: str) -> set[str]:
-    """All services that a service waits for, directly or through others."""
+    """All services that a service waits for, directly or indirectly."""
     direct = {other for name, other, _ in WAITS if name == service}
     return direct.union(*(before(other) for other in direct))
 

@@ -1,4 +1,4 @@
-"""What the docs say of figures, reason codes and settings is what the suite has measured and the code has."""
+"""The figures, reason codes and settings in the docs are those of the last measurement and of the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLES = re.findall(r"^```toml\n(.*?)^```", SETTINGS, re.MULTILINE | re.DOTALL
 
 SCHEMA = Draft202012Validator(json.loads(pipeline_schema()))
 
-# What an example does not say.
+# The tables that an example leaves out.
 REST = {
     "format": {"kind": "image.png", "height": 64, "width": 64},
     "source": {"kind": "folder", "path": "pictures"},

@@ -1,4 +1,4 @@
-"""Nothing is unpickled: `make lint` refuses what would, in every folder, tests included."""
+"""Nothing is unpickled: `make lint` refuses code that would, in every folder including the tests."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_lint_refuses_what_unpickles(folder):
     assert [statement for row, statement in rows if row not in refused] == []
 
 
-def test_no_file_asks_to_be_let_off():
-    """Neither with a comment for the linter, nor with the argument that makes NumPy unpickle."""
+def test_no_file_is_exempt():
+    """Neither by a comment for the linter, nor by the argument that makes NumPy unpickle."""
     asked = re.compile(r"noqa\b.*TID251|allow_pickle(?!=False\b)")
     files = [path for folder in FOLDERS for path in (PROJECT_ROOT / folder.split("/")[0]).rglob("*.py")]
 

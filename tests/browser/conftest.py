@@ -1,4 +1,4 @@
-"""A headless browser at the session's Airflow; a failed test leaves a picture of its page and the page's address."""
+"""A headless browser for the session's Airflow; a failed test reports its page's address and a screenshot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# What a page may take on a machine that is busy with training; nothing waits this long unless it fails.
+# Long enough for a machine that trains at the same time; only a failure waits this long.
 PAGE_TIMEOUT_MS = 60_000
 
 OPEN_PAGE = pytest.StashKey[tuple[Page, Path]]()
@@ -32,7 +32,7 @@ OPEN_PAGE = pytest.StashKey[tuple[Page, Path]]()
 
 @pytest.fixture
 def screenshots(tmp_path: Path) -> Path:
-    """The folder that pictures of the UI go to: `MILLRACE_SCREENSHOTS` where it is set."""
+    """The folder for screenshots: `MILLRACE_SCREENSHOTS` where it is set."""
     folder = Path(os.environ.get("MILLRACE_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -40,7 +40,7 @@ def screenshots(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser; not for the whole session, as Playwright's event loop must be gone when other tests run theirs."""
+    """A browser for each module: Playwright's event loop must have ended when other tests run theirs."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=installed_browser(), args=ARGUMENTS)
         yield browser
@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
-    """An empty page with no cookies; its pictures have more pixels than it, to stay sharp."""
+    """An empty page without cookies; its screenshots have more pixels than it, to stay sharp."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, device_scale_factor=1.5, timezone_id="UTC", locale="en-US"
     )
@@ -74,14 +74,14 @@ def airflow(page: Page, stack: Stack) -> Page:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add to the report of a failed test what its page shows."""
+    """Add the page's address and a screenshot to the report of a failed test."""
     report = yield
     page, path = item.stash.get(OPEN_PAGE, (None, None))
     if report.failed and page is not None and not page.is_closed():
         try:
             page.screenshot(path=path)
-            picture = f"a picture of it is {path}"
+            picture = f"its screenshot is {path}"
         except Error as error:
-            picture = f"no picture of it could be taken: {error.message}"
+            picture = f"no screenshot could be taken: {error.message}"
         report.sections.append(("Browser", f"The page was {page.url}; {picture}"))
     return report

@@ -1,4 +1,4 @@
-"""Airflow's pages as people use them: the DAGs, the form of a training and its run, the asset graph."""
+"""Airflow's pages in a browser: the list of DAGs, the form of a training and its run, the asset graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT_S = 240
 pytestmark = [
     pytest.mark.skipif(installed_browser() is None, reason=f"no browser is installed: none of {', '.join(BROWSERS)}"),
     pytest.mark.usefixtures("flow"),
-    pytest.mark.timeout(900),  # the first of them may also start the stack and wait for its first runs
+    pytest.mark.timeout(900),  # the first test may also start the stack and wait for its first runs
 ]
 
 
@@ -32,13 +32,13 @@ def picture(page: Page | Locator, path: Path) -> None:
 
 
 def open_list(page: Page) -> None:
-    """Open the list of DAGs; the page before it, which has links of the same names, is gone by then."""
+    """Open the list of DAGs, and wait until the page before it, which has links of the same names, is gone."""
     page.get_by_role("link", name="Dags", exact=True).first.click()
     expect(page.get_by_role("heading", name=re.compile("^[1-9][0-9]* Dags?$"))).to_be_visible()
 
 
 def open_form(page: Page, dag_id: str) -> Locator:
-    """Open the form that triggers a DAG; its fields have their defaults by then."""
+    """Open the form that triggers a DAG, and wait until its fields have their defaults."""
     open_list(page)
     page.get_by_role("link", name=dag_id, exact=True).click()
     expect(page.get_by_role("link", name="Overview")).to_be_visible()
@@ -84,7 +84,7 @@ def test_a_training_that_is_triggered_from_its_form_succeeds_with_the_forms_valu
     airflow: Page, stack: Stack, screenshots: Path
 ) -> None:
     form = open_form(airflow, TRAIN)
-    form.get_by_role("spinbutton", name="New samples").fill("0")  # as other tests may have trained on all of them
+    form.get_by_role("spinbutton", name="New samples").fill("0")  # other tests may have trained on all of them
     form.get_by_role("spinbutton", name="Epochs").fill(str(EPOCHS))
     airflow.set_viewport_size({"width": 1280, "height": 1100})
     picture(form, screenshots / "train-form.png")
@@ -109,9 +109,7 @@ def test_a_training_that_is_triggered_from_its_form_succeeds_with_the_forms_valu
     assert any(f"Epoch {EPOCHS} of {EPOCHS}" in line for line in stack.api.log(TRAIN, run_id, "train_model", 1))
 
 
-def test_the_asset_graph_shows_the_way_from_samples_to_predictions(
-    airflow: Page, stack: Stack, screenshots: Path
-) -> None:
+def test_the_asset_graph_connects_samples_and_predictions(airflow: Page, stack: Stack, screenshots: Path) -> None:
     samples, requests, model, predictions = (
         f"{PIPELINE}.{name}" for name in ("samples", "requests", "model", "predictions")
     )
@@ -148,7 +146,7 @@ def test_the_asset_graph_shows_the_way_from_samples_to_predictions(
 
 
 def lay_out_downwards(page: Page, stack: Stack, first: Locator, last: Locator) -> None:
-    """Turn the graph, which fits a page better and with larger letters from its top to its bottom."""
+    """Lay the graph out from top to bottom, which fits the page with larger letters."""
 
     def turned() -> bool:
         top, bottom = first.bounding_box(), last.bounding_box()

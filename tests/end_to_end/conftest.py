@@ -1,4 +1,4 @@
-"""What the applications around the stack see: a Kafka connection to its broker."""
+"""A Kafka connection to the stack's broker, as the applications around it have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From source to prediction, with the real scheduler and the real broker, told by what other applications see."""
+"""From source to prediction with the real scheduler and broker, checked by what other applications see."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from include.sources.base import Source
 from tests.support.consumers import committed_records
 from tests.support.workflows import BUNDLED, TIMEOUT_S, successes
 
-# The first test waits for the whole way to be run.
+# The first test waits until all workflows have run.
 pytestmark = pytest.mark.timeout(900)
 
-# What the README says of each on held-out samples; for `languages` of all texts, however short.
+# On held-out samples, as the README says; for `languages` on texts of any length.
 ACCURACY = {"digits": 0.97, "languages": 0.94, "spoken_digits": 0.9}
-# What does not depend on the samples is tried with one.
+# The pipeline for tests that do not depend on the samples.
 ONE = "digits"
 FIELDS = {
     "id": str,
@@ -89,7 +89,7 @@ def test_a_prediction_has_the_documented_fields_and_names_its_request_and_model(
         assert dict(record.headers() or [])["model"] == f"{pipeline}/{champion}".encode()
 
 
-def test_every_sample_of_the_source_came_in_once(flow: Stack, kafka: KafkaConnection, pipeline: str) -> None:
+def test_every_sample_is_ingested_once(flow: Stack, kafka: KafkaConnection, pipeline: str) -> None:
     results = successes(flow, pipeline, "ingest", "produce_batch")
     records = committed_records(kafka, f"{pipeline}.samples") + committed_records(kafka, f"{pipeline}.requests")
 
@@ -106,7 +106,7 @@ def test_the_model_is_as_accurate_as_the_readme_says(
     assert promoted["accuracy"] >= ACCURACY[pipeline]
 
 
-def test_predictions_agree_with_the_labels_that_the_requests_were_sent_without(
+def test_predictions_agree_with_the_labels_that_the_requests_leave_out(
     flow: Stack, kafka: KafkaConnection, pipeline: str, record_property: Callable[[str, object], None]
 ) -> None:
     sent = sum(result["sent_now"] for result in successes(flow, pipeline, "ingest", "produce_batch"))
@@ -147,8 +147,8 @@ def test_a_training_without_enough_new_samples_skips_and_triggers_nothing(flow: 
     assert (len(events(flow, f"{ONE}.model")), len(flow.api.runs(predict))) == before
 
 
-def test_a_replay_of_what_there_is_not_skips_and_triggers_nothing(flow: Stack) -> None:
-    """Nobody has to unpause it, and its form's values reach the task."""
+def test_a_replay_without_matching_dead_letters_skips_and_triggers_nothing(flow: Stack) -> None:
+    """The DAG is not paused, and the values of its form reach the task."""
     replay, predict = f"{ONE}.replay", f"{ONE}.predict"
     before = (len(events(flow, f"{ONE}.requests")), len(flow.api.runs(predict)))
 
@@ -160,6 +160,6 @@ def test_a_replay_of_what_there_is_not_skips_and_triggers_nothing(flow: Stack) -
     assert (len(events(flow, f"{ONE}.requests")), len(flow.api.runs(predict))) == before
 
 
-def test_the_plugins_folder_is_read_without_a_complaint(flow: Stack) -> None:
+def test_the_plugins_folder_is_loaded_without_errors(flow: Stack) -> None:
     assert flow.api.import_errors() == []
     assert flow.api.get("/plugins/importErrors")["import_errors"] == []

@@ -1,4 +1,4 @@
-"""The library's rooms on the real broker: a connection, and topics and pipelines of a test's own."""
+"""A connection to the real broker, and topics and pipelines for each test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kafka(broker: Cluster) -> KafkaConnection:
 
 @pytest.fixture
 def no_broker() -> KafkaConnection:
-    """A connection to a port that nobody listens on."""
+    """A connection to a port without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,13 +34,13 @@ def no_broker() -> KafkaConnection:
 
 @pytest.fixture(scope="session")
 def new_name() -> Callable[[], str]:
-    """Names that no other test has: for topics, pipelines and transactional ids."""
+    """Unique names for topics, pipelines and transactional ids."""
     return lambda: f"t{uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")
 def new_topic(kafka: KafkaConnection, new_name: Callable[[], str]) -> Callable[..., str]:
-    """Makes an empty topic; keywords are its settings, `_` for `.`."""
+    """Creates an empty topic; keywords are its settings, with `_` for `.`."""
 
     def make(partitions: int = 1, **config: object) -> str:
         settings = {name.replace("_", "."): str(value) for name, value in config.items()}
@@ -53,7 +53,7 @@ def new_topic(kafka: KafkaConnection, new_name: Callable[[], str]) -> Callable[.
 
 @pytest.fixture(scope="session")
 def new_pipeline(kafka: KafkaConnection, new_name: Callable[[], str]) -> Callable[..., Pipeline]:
-    """Makes a tiny pipeline under a new name, and its topics; see `tests.support.tiny_pipelines.tiny_pipeline`."""
+    """Makes a tiny pipeline with a new name, and its topics; see `tests.support.tiny_pipelines.tiny_pipeline`."""
 
     def make(**settings: Any) -> Pipeline:
         pipeline = tiny_pipeline(new_name(), **settings)

@@ -1,10 +1,10 @@
-"""What every refusal owes a person: one readable sentence."""
+"""Assertions about error texts: one readable sentence."""
 
 from __future__ import annotations
 
 
 def assert_readable(error: BaseException, *named: object) -> None:
-    """One line that ends with a full stop, holds no raw client error, and names each of `named`."""
+    """The text is one line that ends with a full stop, contains no raw client error, and names each of `named`."""
     text = str(error)
     assert text[:1].isupper() or text[:1].isdigit(), text
     assert text.endswith("."), text
@@ -12,4 +12,4 @@ def assert_readable(error: BaseException, *named: object) -> None:
     assert "KafkaError{" not in text, text
     assert "Traceback" not in text, text
     for thing in named:
-        assert str(thing) in text, f"{thing!r} is not named in: {text}"
+        assert str(thing) in text, f"{thing!r} is missing in: {text}"

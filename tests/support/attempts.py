@@ -1,4 +1,4 @@
-"""Steps in processes of their own, which can be killed at named points and at any instant."""
+"""Steps that run in their own processes and can be killed at a named point or at any time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
     "train_job",
 ]
 
-# Whom a kill hits: the task's process alone, its whole group, or the trainer that it has started.
+# What a kill hits: the task's process alone, its whole process group, or the trainer that the task started.
 Target = Literal["task", "group", "trainer"]
 
 # Seconds on a loaded machine.
@@ -46,39 +46,39 @@ START_TIMEOUT_S = 300.0
 
 
 class Attempt:
-    """One attempt at a step: a process that tells what it comes to.
+    """One attempt at a step: a process that reports its progress as events.
 
     Attributes:
-        pid: of the process, which leads a group of its own.
-        events: what it has told so far, each a dict with the name `event`; the last one is `done`, `failed`, or
-            whatever it told before it was killed.
+        pid: of the process, which leads its own process group.
+        events: its events so far, each a dict whose `event` is the name; the last one is `done`, `failed`, or the
+            last one before a kill.
         killed_at: the monotonic time of the last `kill`.
     """
 
-    def __init__(self, pid: int, told: Connection, workers: Workers) -> None:
+    def __init__(self, pid: int, events: Connection, workers: Workers) -> None:
         self.pid = pid
         self.events: list[dict[str, Any]] = []
         self.killed_at = 0.0
-        self._told = told
+        self._connection = events
         self._workers = workers
         self._over = False
 
     def event(self, name: str) -> dict[str, Any] | None:
-        """The first event of a name that it has told."""
+        """The first event of this name, None if there is none yet."""
         return next((event for event in self.events if event["event"] == name), None)
 
     @property
     def failure(self) -> dict[str, Any] | None:
-        """How it failed of itself: `kind`, `permanent` and `text`."""
+        """The error that ended it, `kind`, `permanent` and `text`; None for a kill or a success."""
         return self.event("failed")
 
     def failed_with(self, kind: str) -> bool:
-        """Whether it failed of itself with an error of this name."""
+        """Whether an error of this class ended it."""
         return self.failure is not None and self.failure["kind"] == kind
 
     @property
     def trainer(self) -> int:
-        """The process id of the trainer, which has told it."""
+        """The process id of the trainer, from its `process` event."""
         process = self.event("process")
         assert process is not None, f"attempt {self.pid} has started no trainer: {self.events}"
         return int(process["pid"])
@@ -88,25 +88,25 @@ class Attempt:
         return self.event("done") is not None
 
     def reaches(self, name: str, *, timeout_s: float = TIMEOUT_S) -> bool:
-        """Wait for an event; False when the attempt ends without it."""
+        """Wait for an event; False if the attempt ends without it."""
         deadline = time.monotonic() + timeout_s
         while self.event(name) is None and not self._over:
             assert self._listen(deadline - time.monotonic()), f"no {name!r} of {self.pid} within {timeout_s:g} s"
         return self.event(name) is not None
 
     def goes_on_for(self, seconds: float) -> bool:
-        """Wait; False when the attempt ends before."""
+        """Wait so long; False if the attempt ends earlier."""
         deadline = time.monotonic() + seconds
         while not self._over and self._listen(deadline - time.monotonic()):
             pass
         return not self._over
 
     def kill(self, target: Target = "task") -> None:
-        """SIGKILL, which an attempt that has ended does not notice; a trainer is waited for."""
+        """Send SIGKILL, unless the attempt has ended; for a trainer, wait until it has started."""
         if target == "trainer":
             self.reaches("process")
         self.killed_at = time.monotonic()
-        # A trainer may have ended of itself while its task, which waits for it, is still there.
+        # A trainer may have ended by itself while its task is still there.
         with suppress(ProcessLookupError):
             if not self._over and target == "group":
                 os.killpg(self.pid, signal.SIGKILL)
@@ -114,11 +114,11 @@ class Attempt:
                 os.kill(self.trainer if target == "trainer" else self.pid, signal.SIGKILL)
 
     def wake(self) -> None:
-        """Let it go on from the point where it halts."""
+        """Continue an attempt that has halted at its point."""
         os.kill(self.pid, WAKE)
 
     def left_nothing(self) -> bool:
-        """Whether no process of its group is there any more."""
+        """Whether no process of its group is left."""
         try:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
@@ -126,32 +126,32 @@ class Attempt:
         return False
 
     def end(self, *, timeout_s: float = TIMEOUT_S) -> Attempt:
-        """Wait until its process is gone, and return it with all of its events."""
+        """Wait until the process is gone; returns the attempt with all of its events."""
         deadline = time.monotonic() + timeout_s
         while not self._over:
             assert self._listen(deadline - time.monotonic()), f"{self.pid} did not end within {timeout_s:g} s"
         return self
 
     def _listen(self, seconds: float) -> bool:
-        """Take the next event or the end; False when neither comes in time."""
-        if not self._told.poll(max(0.0, seconds)):
+        """Receive the next event or the end; False if neither comes in time."""
+        if not self._connection.poll(max(0.0, seconds)):
             return False
         try:
-            self.events.append(json.loads(self._told.recv_bytes()))
+            self.events.append(json.loads(self._connection.recv_bytes()))
         except (EOFError, OSError):  # an OSError where the kill has cut a message
             self._over = True
-            self._told.close()
+            self._connection.close()
             self._workers.reap(self.pid)
         return True
 
 
 class Workers:
-    """Starts attempts without the seconds that a new interpreter takes, from `tests.faults.forkserver`.
+    """Starts attempts as forks of `tests.faults.forkserver`, which saves the seconds that a new interpreter takes.
 
-    Whatever was started dies when the block ends, or with this process.
+    All attempts die when the block ends, or with this process.
 
     Args:
-        log: a file for what the attempts log.
+        log: the file for the attempts' logs.
     """
 
     def __init__(self, log: Path) -> None:
@@ -163,7 +163,7 @@ class Workers:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT_ROOT), os.environ.get("PYTHONPATH")))),
-            # Numpy's own threads would begin with its import, and a process that forks must have one only.
+            # NumPy starts threads when it is imported, and a process that forks must have a single one.
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
         }
@@ -176,7 +176,7 @@ class Workers:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C reaches the whole group of a terminal: this process decides what it means.
+                # Ctrl-C reaches every process of a terminal's group; only this process handles it.
                 start_new_session=True,
             )
         try:
@@ -203,10 +203,10 @@ class Workers:
             self._process.kill()
 
     def start(self, job: Job, *, halt: tuple[Point, int] | None = None) -> Attempt:
-        """Begin an attempt.
+        """Start an attempt.
 
         Args:
-            halt: where it tells `halted` and stays, see `tests.faults.points.halt_at`.
+            halt: the point at which it reports `halted` and waits, see `tests.faults.points.halt_at`.
         """
         if halt is not None:
             job = {**job, "halt": {"point": halt[0], "number": halt[1]}}
@@ -218,13 +218,13 @@ class Workers:
         return Attempt(pid, mine, self)
 
     def reap(self, pid: int) -> None:
-        """Let go of an attempt that has ended: until then nobody else gets its process id."""
+        """Release the process id of an attempt that has ended; until then no other process gets it."""
         with self._lock:
             self._control.send_bytes(json.dumps({"reap": pid}).encode())
 
 
 def kill_at(point: Point, transaction: int, job: Job) -> None:
-    """Run `job` in another process and SIGKILL it at a point of its n-th transaction, counted from 1."""
+    """Run `job` in another process and kill it at a point of its n-th transaction, counted from 1."""
     attempt = session_workers().start(job, halt=(point, transaction))
     halted = attempt.reaches("halted")
     assert halted, f"{job['step']} did not halt {point}: {attempt.events}"
@@ -234,7 +234,7 @@ def kill_at(point: Point, transaction: int, job: Job) -> None:
 
 @functools.cache
 def session_workers() -> Workers:
-    """Started by the first test that kills something, and ended with the tests."""
+    """The workers of the test session: the first test that needs them starts them."""
     folder = tempfile.TemporaryDirectory(prefix="millrace-killable-")
     workers = Workers(Path(folder.name) / "log").__enter__()
     atexit.register(folder.cleanup)

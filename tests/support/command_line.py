@@ -1,4 +1,4 @@
-"""`new-pipeline` as a person runs it: what it writes and says, or why it refuses."""
+"""`millrace new-pipeline` as a person runs it: the file that it writes, or its refusal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run_new_pipeline(*arguments):
 
 
 def written_pipeline(pipelines, *arguments, name="flowers"):
-    """The pipeline of the file that was written, and what was said."""
+    """Run the command; the pipeline of the file that it wrote, and its output."""
     ran = run_new_pipeline(name, *arguments)
     assert ran.exit_code == 0, ran.output
     pipeline = read_pipeline(pipelines / f"{name}.toml")

@@ -1,4 +1,4 @@
-"""An independent read_committed reader: what any other application would find in a topic."""
+"""An independent read_committed reader: the records that any other application would get from a topic."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ TIMEOUT_S = 90
 
 
 def log_ends(kafka: KafkaConnection, topic: str, partitions: list[int]) -> dict[int, int]:
-    """The end of each partition's log, transactions that are still open included; empty partitions are left out."""
+    """The end of each partition's log, open transactions included; empty partitions are left out."""
     with AdminClient(dict(kafka.settings)) as admin:
-        # A client that has not learnt the leaders yet stalls for seconds in some of its list_offsets calls.
+        # A client that does not know the leaders yet stalls for seconds in some list_offsets calls.
         admin.list_topics(topic, timeout=TIMEOUT_S)
         futures = admin.list_offsets(
             {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions},
@@ -64,7 +64,7 @@ def committed_records(kafka: KafkaConnection, topic: str) -> list[Message]:
             if error is None:
                 records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                # Commit markers are written after the commit is answered: the end that counts is the log's own.
+                # Commit markers are written after the commit is answered, so the log's own end is the one that counts.
                 if message.offset() >= unread.get(message.partition(), 0):
                     unread.pop(message.partition(), None)
             else:

@@ -1,6 +1,6 @@
-"""Bad values, each with the format that it is bad for and the reason code that it has to be refused with.
+"""Bad values, each with its format and the reason code of its refusal.
 
-The codecs' own tests and those of whole pipelines go through the same table.
+The tests of the codecs and of whole pipelines share this table.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tests.support.sounds import (
 
 @dataclass(frozen=True)
 class BadValue:
-    """One record's value that has to be refused.
+    """One value of a record that must be refused.
 
     Attributes:
-        name: unique, for a test's id.
+        name: unique; the id of its tests.
         format: the `[format]` table of a pipeline.
         value: the record's value; None is a tombstone.
-        reason: the code that tells why.
+        reason: the code of the refusal.
     """
 
     name: str
@@ -70,7 +70,7 @@ PCM = {"kind": "audio.pcm", "dtype": "float32", "channels": 2, **SOUND}
 NUMBERS = np.arange(6, dtype="<f4").reshape(2, 3)
 FOUR = np.arange(4, dtype="<f4")
 HTML = b"<!DOCTYPE html><html><body>504 Gateway Time-out</body></html>"
-PICKLE = b"cos\nabort\n(tR."  # whoever unpickles it is gone
+PICKLE = b"cos\nabort\n(tR."  # unpickling it aborts the process
 
 
 def saved(image: Image.Image, image_format: str, **settings: Any) -> bytes:
@@ -81,13 +81,13 @@ def saved(image: Image.Image, image_format: str, **settings: Any) -> bytes:
 
 
 def slope(mode: str, width: int, height: int) -> Image.Image:
-    """A smooth picture, in which damaged pixels look like pixels."""
+    """A smooth image, in which damaged pixels still look like an image."""
     pixels = np.add.outer(np.arange(height), np.arange(width)).astype(np.uint8) * 2
     return Image.fromarray(pixels).convert(mode)
 
 
 def see_through(width: int, height: int) -> Image.Image:
-    """A red picture, transparent at its upper left corner and less so towards the lower right one."""
+    """A red image, transparent in its upper left corner and less so towards the lower right one."""
     image = Image.new("RGBA", (width, height), "red")
     image.putalpha(slope("L", width, height))
     return image
@@ -100,7 +100,7 @@ def flipped(value: bytes, byte: int, bit: int = 0) -> bytes:
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """A PNG's chunk with its checksum."""
+    """A chunk of a PNG file with its checksum."""
     return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
 
 
@@ -113,7 +113,7 @@ def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> tupl
 
 
 def png_bomb(width: int, height: int) -> bytes:
-    """A whole black image of one bit a pixel, which zlib makes a thousand times smaller."""
+    """A valid black image of one bit a pixel, which zlib compresses a thousandfold."""
     rows = zlib.compress(bytes((width // 8 + 1) * height), 9)
     return png_of(png_header(width, height, depth=1), (b"IDAT", rows), (b"IEND", b""))
 
@@ -132,13 +132,13 @@ def webp_header(width: int, height: int, flags: int = 0) -> tuple[bytes, bytes]:
 
 
 def lossless_claiming(width: int, height: int) -> tuple[bytes, bytes]:
-    """The frame of the WebP below, with another size in its header."""
+    """The frame of `WHOLE_WEBP` with another size in its header."""
     size = (width - 1) | (height - 1) << 14
     return b"VP8L", b"\x2f" + size.to_bytes(4, "little") + WHOLE_WEBP[25:]
 
 
 def jpeg_claiming(width: int, height: int) -> bytes:
-    """The JPEG below, with another size in its header."""
+    """`WHOLE_JPEG` with another size in its header."""
     size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
     return WHOLE_JPEG[: FRAME + 5] + size + WHOLE_JPEG[FRAME + 9 :]
 
@@ -150,7 +150,7 @@ def npy(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def npy_with(header: str, content: bytes = NUMBERS.tobytes(), version: int = 1) -> bytes:
-    """A .npy file with a header of one's own."""
+    """A .npy file with this header."""
     counted = 2 if version == 1 else 4
     length = len(header).to_bytes(counted, "little")
     return b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + content

@@ -1,4 +1,4 @@
-"""Small trainings on real handwriting: a topic of labelled images, and jobs over it that take a second."""
+"""Small trainings on the bundled digits: a topic of labelled images, and jobs over it that take a second."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fill(
     label: Callable[[SourceSample], str | None] = attrgetter("label"),
     start: int = 0,
 ) -> None:
-    """Write images of the set, labelled as it is or by `label`, over the partitions of a topic."""
+    """Write images of the data set to the partitions of a topic, with their own labels or those of `label`."""
     pipeline = digits_pipeline()
     records = [
         Record(
@@ -52,7 +52,7 @@ def fill(
 
 
 def job_over(kafka: KafkaConnection, topic: str, pipeline: Pipeline | None = None, **replaced: Any) -> TrainingJob:
-    """A job over all that the topic holds: 4 epochs of about 10 batches, unless `replaced`."""
+    """A job over all records of the topic: 4 epochs of about 10 batches; `replaced` overrides its fields."""
     job = TrainingJob.of(pipeline or digits_pipeline(), freeze_ranges(kafka, topic))
     return job.model_copy(update={"epochs": 4, "batch_size": 32, "learning_rate": 0.02, "threads": 1, **replaced})
 
@@ -62,7 +62,7 @@ def weights(model_directory: Path) -> bytes:
 
 
 class Events(list[dict[str, Any]]):
-    """Progress as it was told; `on` calls back at the first event of a name."""
+    """Records the progress events of a training; `on` maps a name to a callback for its first event."""
 
     def __init__(self, **on: Callable[[], object]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every envelope owes whatever is in a topic: it is opened, or refused with a reason code that is documented."""
+"""The contract of every envelope for any bytes: it opens them, or refuses them with a documented reason code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipelines over topics that others fill, the popular article's among them, and kafka-python at both ends."""
+"""Pipelines over topics that other applications fill, such as the popular article's, with kafka-python at both ends."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ schedule = "0 2 * * *"
 schedule = "*/10 * * * *"
 """
 
-# The article's loop, with the two corrections that it needs to run at all: `import time`, and no `.encode` on what
-# base64 gives as bytes already. It ends after a number of images, and every other one is darker.
+# The article's loop with the two corrections that it needs to run: `import time`, and no `.encode` on the bytes that
+# base64 returns. It ends after a number of images, and every other image is darker.
 PRODUCER = """
 import base64, sys, time
 import numpy as np
@@ -78,7 +78,7 @@ consumer.close()
 
 
 def fill_with_kafka_python(servers: str, topic: str, images: int) -> None:
-    """Run the article's producer in a process of its own, until it has sent so many images."""
+    """Run the article's producer in its own process until it has sent this many images."""
     _run(PRODUCER, servers, topic, images, 0)
 
 
@@ -88,7 +88,7 @@ def read_with_kafka_python(servers: str, topic: str, number: int) -> list[tuple[
 
 
 def external_pipeline(name: str, **tables: Any) -> Pipeline:
-    """A pipeline over four numbers of others; the letter of the largest of the first three is its label.
+    """A pipeline over external topics of four numbers; the label is the letter of the largest of the first three.
 
     Args:
         tables: replace or add tables of its file.

@@ -1,4 +1,4 @@
-"""Folders to fill with files whose time of change is chosen: on the local disk, and on fsspec's in memory."""
+"""Folders for files with chosen modification times: on the local disk, and in fsspec's memory filesystem."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from uuid import uuid4
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-# A day in the past, in seconds since the epoch; files of a test change some seconds after it.
+# A day in the past, in seconds since the epoch; the tests' files are modified some seconds after it.
 DAY = 1_767_225_600.0
 
 
 class Folder(ABC):
-    """A folder; `path` is what a pipeline's file would say."""
+    """A folder; `path` is its path in a pipeline's file."""
 
     path: str
 
     @abstractmethod
     def write(self, name: str, content: bytes = b"content", *, second: float = 0) -> None:
-        """Make or replace a file that changed `second` seconds after midnight."""
+        """Write a file with a modification time of `second` seconds after midnight."""
 
     @abstractmethod
     def remove(self, name: str) -> None: ...
@@ -43,7 +43,7 @@ class LocalFolder(Folder):
 
 
 class MemoryFolder(Folder):
-    """As an object storage, it has no folders but those of its objects' names."""
+    """Like an object storage, it has folders only in its objects' names."""
 
     def __init__(self) -> None:
         self.path = f"memory://{uuid4().hex}"

@@ -1,4 +1,4 @@
-"""A server that holds a port."""
+"""A server that occupies a port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory this process takes while something runs."""
+"""The peak memory of this process while a block runs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 
 import psutil
 
-LOOK_S = 0.01
+SAMPLE_S = 0.01
 
 
 @dataclass
 class Peak:
-    """The most that was seen beyond the memory at the beginning."""
+    """The largest growth of the resident memory since the beginning of the block."""
 
     mebibytes: float = 0.0
 
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Look at the resident memory again and again until the block ends."""
+    """Sample the resident memory until the block ends."""
     process, peak, done = psutil.Process(), Peak(), threading.Event()
     before = process.memory_info().rss
 
     def watch() -> None:
-        while not done.wait(LOOK_S):
+        while not done.wait(SAMPLE_S):
             peak.mebibytes = max(peak.mebibytes, (process.memory_info().rss - before) / 2**20)
 
     watcher = threading.Thread(target=watch, daemon=True)

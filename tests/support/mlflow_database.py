@@ -1,4 +1,4 @@
-"""MLflow databases for tests: migrating takes seconds, so it is done once, and copied."""
+"""MLflow databases for tests: a migration takes seconds, so one database is migrated and copied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from include.registry.tracking import migrate
 
 
 def put_database(state: Path) -> None:
-    """Give a state folder a migrated database of its own."""
+    """Put a migrated database into a state folder."""
     (state / "mlflow").mkdir(parents=True)
     shutil.copy(_migrated(), state / "mlflow")
 

@@ -1,4 +1,4 @@
-"""Waiting for other processes, by conditions and with a deadline."""
+"""Waiting for conditions of other processes, with a deadline."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 90.
     """Return as soon as the condition holds; AssertionError when it does not within `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for: {what}"
+        assert time.monotonic() < deadline, f"timed out after {timeout_s:g} s waiting for: {what}"
         time.sleep(POLL_S)
 
 
 def is_gone(pid: int) -> bool:
-    """True when there is no such process, or only its exit status is left of it."""
+    """Whether there is no such process, or only a zombie of it."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Independent producers: what any other application might write. They share no code with the writer under test."""
+"""Independent producers, as any other application has them; they share no code with the writer under test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
 TIMEOUT_S = 30
-# A topic's retention is measured against timestamps: what is dated years back is soon removed.
+# Retention goes by timestamps, so records with old ones would soon be removed.
 NOW_MS = int(time.time() * 1000)
 
 
@@ -37,9 +37,9 @@ def numbered(*numbers: int) -> list[Record]:
 def produce(
     kafka: KafkaConnection, topic: str, records: Iterable[Record], *, partition: int = 0, compression: str = "none"
 ) -> None:
-    """Write records outside any transaction and see each one delivered."""
+    """Write records without a transaction and wait for each delivery."""
     failures: list[str] = []
-    # Idempotent, for only such a producer keeps the order when it has to try again.
+    # Only an idempotent producer keeps the order when it retries.
     settings = {"enable.idempotence": True, "message.max.bytes": 100_000_000, "linger.ms": 5}
     producer = Producer({**kafka.settings, **settings, "compression.type": compression})
     for record in records:
@@ -50,7 +50,7 @@ def produce(
 
 @contextmanager
 def open_transaction(kafka: KafkaConnection, name: str, *, timeout_s: float = 60) -> Iterator[Producer]:
-    """A producer in a transaction of its own; the test commits or aborts it, and what it leaves open is aborted."""
+    """A producer with an open transaction, which the test commits or aborts; otherwise it is aborted at the end."""
     milliseconds = int(timeout_s * 1000)
     producer = Producer(
         {**kafka.settings, "transactional.id": name, "transaction.timeout.ms": milliseconds, "linger.ms": 100}
@@ -64,7 +64,7 @@ def open_transaction(kafka: KafkaConnection, name: str, *, timeout_s: float = 60
 
 
 def produce_in(producer: Producer, topic: str, records: Iterable[Record], *, partition: int = 0) -> None:
-    """Write records in the producer's open transaction until they lie in the log."""
+    """Write records in the producer's open transaction and wait until they are in the log."""
     failures: list[str] = []
     for record in records:
         _queue(producer, topic, record, partition, failures)
@@ -73,14 +73,14 @@ def produce_in(producer: Producer, topic: str, records: Iterable[Record], *, par
 
 
 def commit(kafka: KafkaConnection, topic: str, records: Iterable[Record], *, partition: int = 0) -> None:
-    """Write records in one committed transaction, which leaves its marker behind them."""
+    """Write records in one committed transaction; its marker follows them in the log."""
     with open_transaction(kafka, f"commit-{uuid4()}") as producer:
         produce_in(producer, topic, records, partition=partition)
         producer.commit_transaction(TIMEOUT_S)
 
 
 def abort(kafka: KafkaConnection, topic: str, records: Iterable[Record], *, partition: int = 0) -> None:
-    """Write records that nobody may ever see, and the marker that says so."""
+    """Write records in a transaction and abort it: committed readers never get them."""
     with open_transaction(kafka, f"abort-{uuid4()}") as producer:
         produce_in(producer, topic, records, partition=partition)
         producer.abort_transaction(TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Requests to predict, and what the topics hold when they were published."""
+"""Requests for predictions, and the contents of the topics after a prediction step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bad_request(number: int) -> Record:
 
 
 def ask(kafka: KafkaConnection, pipeline: Pipeline, *requests: Record, partition: int = 0) -> list[OffsetRange]:
-    """Write requests, and freeze what is in the topic."""
+    """Write requests; the frozen ranges of the topic."""
     produce(kafka, pipeline.requests_topic, requests, partition=partition)
     return freeze_ranges(kafka, pipeline.requests_topic)
 

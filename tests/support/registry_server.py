@@ -1,6 +1,6 @@
-"""A Schema Registry as far as its clients ask here: over HTTP, with a password, and failing when a test wants it to.
+"""A minimal Schema Registry over HTTP: it asks for a password, and fails if a test wants it to.
 
-Those of the envelopes run against a real one instead where `MILLRACE_TEST_REGISTRY` has its URL.
+With the URL of a real one in `MILLRACE_TEST_REGISTRY` the envelopes' tests use that.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class RegistryServer(ThreadingHTTPServer):
     """Schemas by id, from 1 on.
 
     Attributes:
-        status: what every question is answered with; 200 for what is asked.
-        asked: paths of the questions.
+        status: of every response; with 200 the response is the requested content.
+        asked: the paths of the requests.
     """
 
     daemon_threads = True
@@ -39,7 +39,7 @@ class RegistryServer(ThreadingHTTPServer):
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
         self.asked.append(path)
         if self.status != 200:
-            return self.status, {"error_code": self.status * 100, "message": "as the test wants it"}
+            return self.status, {"error_code": self.status * 100, "message": "set by the test"}
         parts = path.partition("?")[0].strip("/").split("/")
         if parts[:2] == ["schemas", "ids"]:
             number = int(parts[2])
@@ -47,10 +47,10 @@ class RegistryServer(ThreadingHTTPServer):
                 return 200, self.schemas[number - 1]
             return 404, {"error_code": 40403, "message": f"Schema {number} not found"}
         if body is not None and parts[0] == "subjects":
-            told = {name: body[name] for name in ("schema", "schemaType") if body.get(name)}
-            if told not in self.schemas:
-                self.schemas.append(told)
-            return 200, {"id": self.schemas.index(told) + 1, "subject": parts[1], "version": 1, **told}
+            schema = {name: body[name] for name in ("schema", "schemaType") if body.get(name)}
+            if schema not in self.schemas:
+                self.schemas.append(schema)
+            return 200, {"id": self.schemas.index(schema) + 1, "subject": parts[1], "version": 1, **schema}
         return 404, {"error_code": 404, "message": f"No {path} here"}
 
 
@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: the tests ask the server itself."""
+        """Log nothing; the tests read `asked`."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Trainings that are stopped again and again, and the bits that they end with."""
+"""Trainings that are stopped and resumed many times, and the bits of their results."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def bits(trained: Trained) -> dict[str, bytes]:
 
 
 def stopped_every(batches: int) -> Callable[[], bool]:
-    """True at every n-th look; the loop looks after each batch and each epoch."""
-    looks = itertools.count(1)
-    return lambda: next(looks) % batches == 0
+    """A stop flag that is True at every n-th poll; the loop polls it after each batch and each epoch."""
+    polls = itertools.count(1)
+    return lambda: next(polls) % batches == 0
 
 
 def trained_in_pieces(
     kafka: KafkaConnection, job: TrainingJob, directory: Path, batches: int, **settings: Any
 ) -> tuple[Trained, int]:
-    """Stop and begin again until it is done; the number of attempts besides."""
+    """Stop and resume a training until it is done; returns it and the number of attempts."""
     for attempt in range(1, 100):
         try:
             return train(job, kafka, directory, stopped=stopped_every(batches), **settings), attempt
         except Stopped as stopped:
             assert_readable(stopped, "stopped")
-    raise AssertionError("it does not get any further")
+    raise AssertionError("the training makes no progress")

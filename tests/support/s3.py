@@ -1,4 +1,4 @@
-"""A server that speaks S3: moto, in an environment and a process of its own."""
+"""An S3 server: moto, in its own virtual environment and process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = {"access_key": "testing", "secret_key": "testing", "region": "us-east-1"}
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket of the server, filled by PyArrow's bare client."""
+    """A bucket of the server; its objects are written by PyArrow's client, not by Millrace's."""
 
     endpoint: str
     name: str
@@ -51,9 +51,9 @@ class Bucket:
 
 @contextmanager
 def running_s3(log: Path) -> Iterator[str]:
-    """Start the server and give its endpoint."""
+    """Start the server and yield its endpoint."""
     if not PYTHON.exists():
-        pytest.skip("there is no S3 server to test with: `make test` installs one")
+        pytest.skip("no S3 server is installed: `make test` installs one")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with log.open("wb") as output:
@@ -82,7 +82,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def answering(status: str, code: str) -> Iterator[str]:
-    """A server that gives every request the same error, and its endpoint."""
+    """The endpoint of a server that answers every request with the same error."""
     body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>Because {code}</Message></Error>'
     answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -1,4 +1,4 @@
-"""The ingest operator in a process of its own, which halts at a point until it is killed."""
+"""The ingest operator in its own process, which halts at a point until it is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed records as another application makes them, by the words of include.kafka.signing alone, and tampered ones."""
+"""Signed records as another application makes them by the docs of include.kafka.signing alone, and tampered ones."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def signed(plain: Record, key_id: str = "2026", secret: str = SECRET) -> Record:
 
 
 def with_header(plain: Record, name: str, content: bytes | None) -> Record:
-    """With this header in place of those of its name."""
+    """The record with this header instead of those of the same name."""
     return replace(plain, headers=[*(header for header in plain.headers if header[0] != name), (name, content)])
 
 
 def _signature_of(change: Change) -> Change:
-    """The signature of the record changed so, on the record as it was."""
+    """Puts the signature of the changed record on the unchanged record."""
     return lambda plain: with_header(plain, "signature", signature(change(plain)))
 
 
@@ -45,11 +45,11 @@ def _header(name: str, content: bytes | None) -> Change:
 
 
 def _own(change: Callable[[bytes], bytes | None]) -> Change:
-    """The record's own signature, changed."""
+    """Changes the record's own signature."""
     return lambda plain: with_header(plain, "signature", change(signature(plain)))
 
 
-# What can be done to a record that was signed, and the reason for which it is refused.
+# Ways to tamper with a signed record, and the reason code of each refusal.
 TAMPERED: dict[str, tuple[Change, str]] = {
     "value": (lambda plain: replace(plain, value=bytes([plain.value[0] ^ 1]) + plain.value[1:]), "wrong-signature"),
     "no value": (lambda plain: replace(plain, value=None), "wrong-signature"),

@@ -1,4 +1,4 @@
-"""Sounds as files, whole ones and such as nobody should decode."""
+"""Sound files: valid ones, and ones that a decoder must refuse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RATE = 8000
 
 
 def tone(frequency: float, *, seconds: float = 0.05, rate: int = RATE, level: float = 0.5) -> np.ndarray[Any, Any]:
-    """float32 (frames,): a sine, whose highest value is `level`."""
+    """float32 (frames,): a sine with amplitude `level`."""
     time = np.arange(round(seconds * rate)) / rate
     return (level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
@@ -23,14 +23,14 @@ def tone(frequency: float, *, seconds: float = 0.05, rate: int = RATE, level: fl
 def sound_file(
     wave: np.ndarray[Any, Any], file_format: str, *, rate: int = RATE, encoding: str | None = None, **settings: Any
 ) -> bytes:
-    """(frames,) or (frames, channels) as a file."""
+    """The file of a wave of shape (frames,) or (frames, channels)."""
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, rate, format=file_format, subtype=encoding, **settings)
     return buffer.getvalue()
 
 
 def wav_of(*parts: tuple[bytes, bytes]) -> bytes:
-    """A WAV of parts of one's own."""
+    """A WAV file of these chunks."""
     content = b"".join(name + struct.pack("<I", len(part)) + part for name, part in parts)
     return b"RIFF" + struct.pack("<I", len(content) + 4) + b"WAVE" + content
 
@@ -41,7 +41,7 @@ def wav_header(*, encoding: int = 1, channels: int = 1, rate: int = RATE, bits: 
 
 
 def flac_claiming(whole: bytes, frames: int) -> bytes:
-    """A FLAC whose header tells another length: 36 bits from its 22nd byte on."""
+    """A FLAC file whose header claims another length: 36 bits from its 22nd byte on."""
     changed = bytearray(whole)
     changed[21] = changed[21] & 0xF0 | frames >> 32
     changed[22:26] = (frames % 2**32).to_bytes(4, "big")
@@ -49,14 +49,14 @@ def flac_claiming(whole: bytes, frames: int) -> bytes:
 
 
 def ogg_page(packet: bytes) -> bytes:
-    """An Ogg of one page, the first and the last one, with a packet of one's own in it."""
+    """An Ogg file of a single page with this packet."""
     sizes = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
     start, end = b"OggS\0\6" + bytes(16), bytes([len(sizes)]) + sizes + packet
     return start + checksum(start + bytes(4) + end).to_bytes(4, "little") + end
 
 
 def mp3_claiming(whole: bytes, frames: int) -> bytes:
-    """An MP3 whose first frame, which has no sound, tells another number of frames."""
+    """An MP3 file whose information frame claims another number of frames."""
     place = max(whole.find(b"Xing"), whole.find(b"Info")) + 8
     return whole[:place] + frames.to_bytes(4, "big") + whole[place + 4 :]
 

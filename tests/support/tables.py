@@ -1,4 +1,4 @@
-"""Tables as other programs write them: CSV, JSONL and Parquet files of the same rows."""
+"""CSV, JSONL and Parquet files of the same rows, as other programs write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDINGS = ("csv", "jsonl", "parquet")
 
 
 def table(ending: str, rows: list[dict[str, Any]]) -> bytes:
-    """The file of these rows, which have the same keys; lists are JSON text in CSV."""
+    """The file of these rows, which all have the same keys; a list in CSV is JSON text."""
     if ending == "jsonl":
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     if ending == "parquet":

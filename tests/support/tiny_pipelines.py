@@ -1,4 +1,4 @@
-"""A pipeline small enough to reckon by hand: four numbers in, the letter of the largest of the first three out."""
+"""A pipeline small enough to compute by hand: four numbers in, the letter of the largest of the first three out."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def numbers(position: int) -> np.ndarray[Any, Any]:
 
 
 def letter(sample: np.ndarray[Any, Any]) -> str:
-    """The label that `tiny_predictor` has to find."""
+    """The label that `tiny_predictor` predicts."""
     return LETTERS[int(sample[:3].argmax())]
 
 
 def certainty(sample: np.ndarray[Any, Any]) -> float:
-    """The softmax probability of that label, reckoned without torch."""
+    """The softmax probability of that label, computed without torch."""
     powers = np.exp(sample[:3].astype(np.float64))
     return float(powers.max() / powers.sum())
 
@@ -73,7 +73,7 @@ def tiny_pipeline(name: str, *, total: int = 100, shift: int = 0, **tables: Any)
         "training": {"labels": list(LETTERS)},
         **tables,
     }
-    if tables.get("source", {}) is None:  # others fill its topics
+    if tables.get("source", {}) is None:  # external topics
         del values["ingest"]
     pipeline = Pipeline.model_validate(values)
     return pipeline if "source" in tables else pipeline.model_copy(update={"source": Numbers(total=total, shift=shift)})

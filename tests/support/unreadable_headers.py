@@ -1,4 +1,4 @@
-"""A record whose header has a name that is not UTF-8: Kafka takes it, and only librdkafka itself can write it."""
+"""A record with a header name that is not UTF-8: Kafka accepts it, and only librdkafka's C API can write it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
 TIMEOUT_MS = 30_000
-# From rdkafka.h: what kind of argument of `rd_kafka_producev` comes next, and that the value is to be copied.
+# From rdkafka.h: tags of the arguments of `rd_kafka_producev`, and the flag that copies the value.
 END, TOPIC, VALUE, FLAGS, HEADER = 0, 1, 4, 7, 9
 COPY = 2
 
 
 def produce_unreadable_header(kafka: KafkaConnection, topic: str, value: bytes) -> None:
-    """Write one record with a readable header and one that is not, and see it delivered."""
+    """Write one record with a readable and an unreadable header, and wait for its delivery."""
     library = ctypes.CDLL(str(next(Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka*/**/librdkafka*"))))
     library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
     text = ctypes.create_string_buffer(512)

@@ -1,4 +1,4 @@
-"""The three workflows of every bundled pipeline, run once by the real scheduler from a clean home."""
+"""Runs the three workflows of every bundled pipeline once with the real scheduler, from a clean Airflow home."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORKFLOWS = ("predict", "train", "ingest")
 
 
 def successes(stack: Stack, pipeline: str, workflow: str, task: str) -> list[dict[str, Any]]:
-    """The results of the runs in which the task did its work, oldest first; a skipped task has none."""
+    """The results of the runs in which the task succeeded, oldest first; a skipped task has none."""
     dag_id = f"{pipeline}.{workflow}"
     results = []
     for run in stack.api.runs(dag_id):
@@ -26,7 +26,7 @@ def successes(stack: Stack, pipeline: str, workflow: str, task: str) -> list[dic
 
 
 def idle(stack: Stack) -> bool:
-    """No run is queued or running; a failed one ends the waiting with its log."""
+    """Whether no run is queued or running; a failed run fails the test with the path of its logs."""
     for pipeline in BUNDLED:
         for workflow in WORKFLOWS:
             for run in stack.api.runs(f"{pipeline}.{workflow}"):
@@ -38,13 +38,13 @@ def idle(stack: Stack) -> bool:
 
 
 def run_workflows(stack: Stack) -> None:
-    """Return when of every pipeline two batches came in, a model was promoted, and the requests were predicted."""
+    """Return when every pipeline has ingested two batches, promoted a model and predicted its requests."""
     for pipeline in BUNDLED:
         for workflow in WORKFLOWS:
             stack.api.unpause(f"{pipeline}.{workflow}")
         stack.api.trigger(f"{pipeline}.ingest")
     for pipeline in BUNDLED:
-        # Unpausing starts one more run of ingest by itself, for the last whole interval.
+        # Unpausing starts one more run of ingest, for the last complete interval.
         stack.api.wait_until(
             lambda name=pipeline: len(successes(stack, name, "ingest", "produce_batch")) >= 2,
             timeout_s=TIMEOUT_S,

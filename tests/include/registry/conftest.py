@@ -1,4 +1,4 @@
-"""A registry of a test's own, and models that were trained for a second."""
+"""A registry for each test, and models that were trained for a second."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of the test's own, without any database."""
+    """A state folder of the test, without a database."""
     monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path / "state"
@@ -32,7 +32,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def registry(state: Path) -> Registry:
-    """A registry of the test's own, its database migrated."""
+    """A registry of the test, with a migrated database."""
     put_database(state)
     return open_registry()
 
@@ -52,7 +52,7 @@ def good(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="session")
 def bad(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
-    """Trained on the same samples with a rate at which nothing is learnt."""
+    """Trained on the same samples with a learning rate that is too small to learn anything."""
     directory = tmp_path_factory.mktemp("bad")
     idle = job.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
     return store_result(directory, job, "bad", train(idle, kafka, directory))

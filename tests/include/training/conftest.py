@@ -1,4 +1,4 @@
-"""Topics of handwriting, filled once, and torch's global settings restored."""
+"""Topics of labelled digits, filled once, and torch's global settings restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def new_images(kafka: KafkaConnection, new_topic: Callable[..., str]) -> Callable[[int], str]:
-    """Makes a topic of so many labelled images, a fifth of them held out."""
+    """Creates a topic of this many labelled images, a fifth of them held out."""
 
     def make(samples: int) -> str:
         topic = new_topic(PARTITIONS)
