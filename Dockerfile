@@ -2,16 +2,16 @@
 # packages. The code itself is mounted, not copied, see docker-compose.yaml.
 FROM apache/airflow:3.3.2-python3.11
 
-# Which PyTorch wheel. `cpu` has a tenth of the CUDA one's size and runs anywhere. `auto` would look at the machine that
-# builds, so that one Dockerfile gave different images. For a GPU name its CUDA: `--build-arg TORCH_BACKEND=cu132`.
+# The PyTorch wheel. `cpu` has a tenth of the CUDA wheel's size and runs anywhere. `auto` would depend on the building
+# machine. For a GPU, name its CUDA version: `--build-arg TORCH_BACKEND=cu132`.
 ARG TORCH_BACKEND=cpu
 
 COPY requirements.in requirements.txt /opt/millrace/
 
-# The pins are constraints here, not requirements: requirements.txt also names the CUDA packages of the default wheel,
-# which a CPU wheel never loads. The two Postgres drivers are only needed here: psycopg2 by Airflow and MLflow, asyncpg
-# by Airflow's API server. `sync` also removes what the official image carries besides: its other providers want other
-# versions than the pinned ones (`fab` wants python-dateutil 2, the pins have 4), and what the tests ran with remains.
+# The pins are constraints and not requirements, because requirements.txt also lists the CUDA packages, which a CPU
+# wheel does not need. Only this image needs the two Postgres drivers: psycopg2 for Airflow and MLflow, asyncpg for
+# Airflow's API server. `sync` removes the official image's other packages: some of its providers need other versions
+# than the pinned ones (`fab` needs python-dateutil 2, the pins have 4). What remains are the tested versions.
 RUN export UV_NO_CACHE=1 UV_TORCH_BACKEND="${TORCH_BACKEND}" \
     && printf 'psycopg2-binary==2.9.13\nasyncpg==0.32.0\n' > /tmp/postgres.in \
     && uv pip compile --quiet --no-annotate --constraint /opt/millrace/requirements.txt \
@@ -20,6 +20,6 @@ RUN export UV_NO_CACHE=1 UV_TORCH_BACKEND="${TORCH_BACKEND}" \
     && uv pip check \
     && rm /tmp/postgres.in /tmp/image.txt
 
-# A fresh named volume takes owner and mode from the folder that it covers; without one it would be root's and
-# the airflow user could not write into it.
+# A new named volume gets owner and mode of the folder that it covers. Without that folder it belongs to root, and the
+# airflow user cannot write to it.
 RUN mkdir --parents /opt/airflow/state /opt/airflow/login /opt/airflow/mlartifacts

@@ -18,7 +18,7 @@ S3_SERVER := $(VENV)/s3-server/.installed
 TENSORFLOW := $(VENV)/tensorflow/.installed
 PACKAGES := -r requirements.txt
 ifneq ($(TORCH_BACKEND),)
-# The pins are limits here and not a list: they also name the CUDA packages, which another wheel does not need.
+# The pins are constraints here and not requirements: they include the CUDA packages, which other wheels do not need.
 PACKAGES := --torch-backend $(TORCH_BACKEND) -c requirements.txt -r requirements.in
 endif
 
@@ -30,18 +30,18 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-e
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED) ## make .venv with the pinned requirements (TORCH_BACKEND=cpu: the small PyTorch)
+install: $(INSTALLED) ## create .venv with the pinned packages and `millrace` (TORCH_BACKEND=cpu: the small PyTorch)
 
-demo: $(INSTALLED) ## the whole way on a real broker and Airflow, until Ctrl-C (EXIT=1: until the summary)
+demo: $(INSTALLED) ## run all pipelines on a real broker and Airflow, until Ctrl-C (EXIT=1: until the summary)
 	@$(BIN)/millrace demo $(if $(EXIT),--exit)
 
-up: $(INSTALLED) ## the same stack in the background
+up: $(INSTALLED) ## start the same stack in the background
 	@$(BIN)/millrace stack up
 
-down: $(INSTALLED) ## stop it, with all of its processes
+down: $(INSTALLED) ## stop that stack with all of its processes
 	@$(BIN)/millrace stack down
 
-status: $(INSTALLED) ## where the stack in the background is, and its login
+status: $(INSTALLED) ## show the address and login of the background stack
 	@$(BIN)/millrace stack status
 
 test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, with broker and scheduler, and the branch coverage (ARGS="-k ledger": some)
@@ -61,7 +61,7 @@ lint: $(DEV_INSTALLED) ## style, spelling, types and the direction of imports
 	@$(BIN)/mypy include plugins
 	@$(BIN)/lint-imports --no-logo
 
-format: $(DEV_INSTALLED) ## let ruff write the code as `make lint` wants it
+format: $(DEV_INSTALLED) ## format the code with ruff
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
@@ -71,7 +71,7 @@ docs: $(DEV_INSTALLED) ## the documentation as a site in site/, refusing broken 
 hooks: $(DEV_INSTALLED) ## let git run `make lint`'s checks on what a commit changes
 	@$(BIN)/pre-commit install
 
-bench: $(INSTALLED) ## the figures, each beside its limit measured in the same run
+bench: $(INSTALLED) ## measure throughput, each figure beside its limit in the same run
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 faults: $(DEV_INSTALLED) ## kill steps and brokers, count what is lost or doubled (ARGS="--only kills --seed 1": some)
@@ -106,7 +106,7 @@ $(S3_SERVER): requirements-s3-server.txt $(INSTALLED)
 	$(UV) pip install --python $(@D)/bin/python -r requirements-s3-server.txt
 	@touch $@
 
-# Its own packages first, and behind them those of the project.
+# Its own packages first, then those of the project.
 $(TENSORFLOW): requirements-tensorflow.txt $(DEV_INSTALLED)
 	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
 	$(UV) pip install --python $(@D)/bin/python -r requirements-tensorflow.txt

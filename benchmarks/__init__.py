@@ -1,1 +1,1 @@
-"""What Millrace does beside what is possible on the same machine in the same minute (`make bench`)."""
+"""Throughput of Millrace beside the limit of the same machine in the same minute (`make bench`)."""

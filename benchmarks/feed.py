@@ -28,7 +28,7 @@ def compare(
     contenders: dict[str, Callable[[], float]] = {
         "ours": lambda: _feed(connection, manifest),
         "limit": lambda: _consume(connection, manifest, look=False),
-        "looked at": lambda: _consume(connection, manifest, look=True),
+        "headers read": lambda: _consume(connection, manifest, look=True),
     }
     for contender in contenders.values():
         contender()
@@ -36,11 +36,11 @@ def compare(
     return Comparison(
         name="feed",
         ours=f"shuffled float32 batches of {BATCH_SIZE}: headers, labels, split, decoding, window of 65,536",
-        limit=f"bare consume({CONSUME_RECORDS}) of all partitions at once, every error() looked at, nothing else",
+        limit=f"bare consume({CONSUME_RECORDS}) of all partitions at once, every error() checked, nothing else",
         rates=rates,
         target=TARGET,
         notes=(
-            "looked at: the same loop with values joined and headers() called, the least that any feed has to do",
+            "headers read: the same loop with values joined and headers() called, the minimum of any feed",
             f"peak memory of the feed: {memory}",
         ),
     )
@@ -74,15 +74,15 @@ def _consume(connection: KafkaConnection, manifest: Manifest, *, look: bool) -> 
 def _rate(manifest: Manifest, read: int, began: float) -> float:
     seconds = time.perf_counter() - began
     expected = sum(item.offsets for item in manifest.ranges)
-    # Transaction markers take offsets too, one a partition and transaction.
+    # Transaction markers take offsets too, one for each partition and transaction.
     if not 0.99 * expected < read <= expected:
-        raise RuntimeError(f"{read:,} records were read of {expected:,} offsets: the figures would mean nothing.")
+        raise RuntimeError(f"{read:,} records were read of {expected:,} offsets: so the figures are invalid.")
     return read / seconds
 
 
 def _peak_memory(connection: KafkaConnection, manifest: Manifest) -> str:
-    """What one epoch adds to this process, looked at after every batch."""
-    # What a feed needs in any case is loaded before.
+    """The memory that one epoch adds to this process, measured after every batch."""
+    # Libraries that every feed needs are loaded before.
     import confluent_kafka  # noqa: F401
     import torch  # noqa: F401
 

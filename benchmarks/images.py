@@ -50,7 +50,7 @@ def compare(connection: KafkaConnection, *, seed: int, repeats: int, on_round: C
     return Comparison(
         name="decoding JPEG",
         ours=f"codec.decode of batches of {BATCH_SIZE} photographs, 224x224 pixels and {size:.0f} KiB each",
-        limit=f"simplejpeg.decode_jpeg into an array for each batch, in {threads} threads, nothing looked at",
+        limit=f"simplejpeg.decode_jpeg into an array for each batch, in {threads} threads, no checks",
         rates=rates,
         target=TARGET,
         notes=(f"the same out of a topic, by the feed as shuffled float32 batches: {shown} of the limit",),
@@ -58,7 +58,7 @@ def compare(connection: KafkaConnection, *, seed: int, repeats: int, on_round: C
 
 
 def photographs(count: int, seed: int) -> list[bytes]:
-    """JPEG files cut out of the two photographs that scikit-learn ships."""
+    """JPEG crops of the two photographs that scikit-learn ships."""
     from sklearn.datasets import load_sample_images
 
     generator = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def _decode(batches: Sequence[Sequence[bytes]]) -> int:
 
 
 def _decode_bare(batches: Sequence[Sequence[bytes]], threads: int) -> int:
-    """Every thread its share of every batch, without a word between them."""
+    """Each thread decodes its share of every batch, without synchronisation."""
 
     def decode(first: int) -> None:
         for batch in batches:
@@ -114,5 +114,5 @@ def _rate(work: Callable[[], int]) -> float:
     began = time.perf_counter()
     done = work()
     if done != RECORDS:
-        raise RuntimeError(f"{done:,} of {RECORDS:,} photographs were decoded: the figures would mean nothing.")
+        raise RuntimeError(f"{done:,} of {RECORDS:,} photographs were decoded: so the figures are invalid.")
     return done / (time.perf_counter() - began)

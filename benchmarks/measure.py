@@ -1,4 +1,4 @@
-"""Side by side: contenders take turns, and a ratio is taken between neighbours in time."""
+"""Comparison of contenders that take turns; a ratio is that of two consecutive runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Rates = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle and the ends of a few repeats."""
+    """Median and range of a few repeats."""
 
     median: float
     low: float
@@ -22,7 +22,7 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def shown(self, pattern: str) -> str:
-        """The three by a pattern of `str.format`: `0.85 (0.82 to 0.92)`."""
+        """The three values by a pattern of `str.format`: `0.85 (0.82 to 0.92)`."""
         return f"{pattern.format(self.median)} ({pattern.format(self.low)} to {pattern.format(self.high)})"
 
 
@@ -31,10 +31,10 @@ class Comparison:
     """One thing that Millrace does, against its limit.
 
     Attributes:
-        ours, limit: what each of the two does, in words.
+        ours, limit: what each of the two does.
         rates: repeats by contender: `ours`, `limit`, and more for information; records a second.
-        target: the ratio of ours to the limit that has to be reached.
-        notes: what a reader has to know to judge it.
+        target: the required ratio of ours to the limit.
+        notes: context for the reader.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     def ratio(self, to: str = "limit") -> Spread:
-        """Ours to another contender, from the pairs that ran one after the other."""
+        """The ratio of ours to another contender, over pairs of consecutive runs."""
         return Spread.of([ours / other for ours, other in zip(self.rates["ours"], self.rates[to], strict=True)])
 
     @property
@@ -58,11 +58,11 @@ def take_turns(
 ) -> Rates:
     """Run the contenders one after the other, `repeats` times; warm them up before.
 
-    Taking turns spreads whatever else the machine does over all of them.
+    Taking turns spreads the machine's other load over all of them.
 
     Args:
         contenders: by name; each does its work once and returns records a second.
-        on_round: told the number of each round before it begins, from 1.
+        on_round: called with the number of each round before it begins, from 1.
     """
     rates: Rates = {name: [] for name in contenders}
     for number in range(1, repeats + 1):

@@ -44,12 +44,12 @@ def compare(
     return Comparison(
         name="transactional produce",
         ours="TransactionalWriter as ingest uses it: record, headers and size check for each sample, ledger entry",
-        limit="bare confluent_kafka producer: keys, values and headers ready beforehand, nothing but produce()",
+        limit="bare confluent_kafka producer: keys, values and headers prepared before, only produce()",
         rates=rates,
         target=TARGET,
         notes=(
             f"{len(samples):,} records a repeat, {CHUNK_SAMPLES:,} a transaction, to {PARTITIONS} partitions",
-            "both with idempotence, acks=all, lz4 and linger 5 ms; opening the producer is outside the clock",
+            "both with idempotence, acks=all, lz4 and linger 5 ms; opening the producer is not timed",
         ),
     )
 

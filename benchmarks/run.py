@@ -32,18 +32,18 @@ PRODUCED = 40_000
 TRAINED = 120_000
 LONG_REPEATS = 3
 
-# A pipe has no width of its own, and the table needs more than the usual 80.
+# A pipe has no width, and the table needs more than the default of 80.
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def main(
-    seed: Annotated[int, typer.Option(help="Of the samples, the shuffling and the weights.")] = 1,
-    records: Annotated[int, typer.Option(help="In the log that is read.", min=80_000)] = 240_000,
-    repeats: Annotated[int, typer.Option(help="Of each contender; of training, which is long, 3 at most.", min=1)] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of the samples, the shuffling and the weights.")] = 1,
+    records: Annotated[int, typer.Option(help="Records in the log.", min=80_000)] = 240_000,
+    repeats: Annotated[int, typer.Option(help="Runs of each contender; for training 3 at most.", min=1)] = 7,
 ) -> None:
     """Measure, print, and fail where a ratio is below its target."""
     logging.basicConfig(level=logging.ERROR)
-    # As `include.training.launch` sets it for the trainer; it has to be there before torch is loaded.
+    # As `include.training.launch` sets it for the trainer; it must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     began = time.monotonic()
     console.print(_machine(seed))

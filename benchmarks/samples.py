@@ -1,4 +1,4 @@
-"""The samples of all benchmarks: sparse 28x28 images, as records carry them."""
+"""The samples of all benchmarks: sparse 28x28 images as encoded records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INK = 0.2
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """A sample as a source and a codec give it."""
+    """An encoded sample."""
 
     id: str
     value: bytes
@@ -25,7 +25,7 @@ class EncodedSample:
 
 
 def samples(count: int, seed: int) -> list[EncodedSample]:
-    """`count` samples of 784 bytes, a fifth of the pixels not zero; every 4096 samples the images come again."""
+    """`count` samples of 784 bytes, a fifth of the pixels not zero; the images repeat every 4096 samples."""
     generator = np.random.default_rng(seed)
     shape = (DISTINCT, *CODEC.shape)
     pixels = generator.integers(1, 256, shape, np.uint8)

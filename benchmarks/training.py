@@ -1,4 +1,4 @@
-"""Training from Kafka, against the same loop on tensors that are in memory."""
+"""Training from Kafka, against the same loop on tensors in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Batches = list[tuple["torch.Tensor", "torch.Tensor"]]
 
 @dataclass
 class MemoryFeed:
-    """What the training loop asks of a feed, over batches that are there."""
+    """The feed's interface over batches in memory."""
 
     batches: Batches
     report: FeedReport
@@ -53,7 +53,7 @@ def compare(
     repeats: int,
     on_round: Callable[[int], None],
 ) -> Comparison:
-    """Train one epoch of `include.training.loop` both ways, from the same beginning and over the same batches.
+    """Train one epoch of `include.training.loop` both ways, from the same weights and over the same batches.
 
     Args:
         records: about how many of the manifest's records make the epoch.

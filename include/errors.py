@@ -1,22 +1,22 @@
-"""The two families of refusals, told apart by whether a retry can help."""
+"""The two families of errors: a retry can help, or it cannot."""
 
 from __future__ import annotations
 
 
 class MillraceError(Exception):
-    """Something failed that may go better at the next attempt; its text is one sentence for a person."""
+    """A failure that a retry may cure; its text is one sentence for a person."""
 
 
 class PermanentError(MillraceError):
-    """A refusal that a retry cannot mend: somebody has to change something first."""
+    """A failure that no retry cures: a person has to change something first."""
 
 
 class Stopped(MillraceError):
-    """The step was asked to stop and did so at a safe point; the next attempt goes on from there."""
+    """The step stopped on request at a safe point; the next attempt continues from there."""
 
 
 class NothingToDo(MillraceError):
-    """There is no work for this step; the text says what it waits for."""
+    """There is no work for this step; the text says what is missing."""
 
 
 def one_line(error: BaseException) -> str:

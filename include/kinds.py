@@ -1,4 +1,4 @@
-"""Kinds found by looking: a new codec, source or model is one new file, and no list has to be edited."""
+"""Discovery of kinds: a new codec, source or model is one new file, and no list has to be edited."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMPORTED = "module:name"
 
 
 class Config(BaseModel):
-    """The settings of one kind: immutable, and strict about keys, so that a typing error is told and not ignored."""
+    """The settings of one kind: immutable, and strict about keys, so that a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ def find_kinds(package: str, base: type[ConfigType]) -> dict[str, type[ConfigTyp
             if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.name:
                 field = value.model_fields.get("kind")
                 if field is None or not isinstance(field.default, str):
-                    continue  # a base class that others share
+                    continue  # a base class
                 if field.default in kinds:
                     raise ValueError(f"{kinds[field.default].__qualname__} and {value.__qualname__} share one kind")
                 kinds[field.default] = value

@@ -1,4 +1,4 @@
-"""JSON by its standard's word (RFC 8259), where Python's own parser is lenient; for text that somebody else wrote."""
+"""A strict JSON parser (RFC 8259) for untrusted text; Python's own accepts more."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 
 class Number(str):
-    """A number's digits as they stood: reading a long one takes the square of its length, and Python refuses it."""
+    """The digits of a number, unconverted: conversion takes quadratic time, and Python refuses long numbers."""
 
     __slots__ = ()
 
 
 def parse(value: bytes) -> Any:
-    """What the JSON holds, with `Number` for its numbers.
+    """Parse JSON, with `Number` for its numbers.
 
     Raises:
         UnicodeDecodeError: it is not UTF-8.
@@ -33,4 +33,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is none of its numbers")
+    raise ValueError(f"{name} is not a JSON number")

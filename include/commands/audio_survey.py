@@ -1,4 +1,4 @@
-"""What a folder of sounds holds, as far as a new pipeline's file has to say it."""
+"""A survey of a folder of sounds, for a new pipeline's file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ KIND_OF = {
     ".opus": "audio.ogg",
     ".mp3": "audio.mp3",
 }
-# Most that tells sounds apart is below half of this rate, in Hz.
+# Most of what distinguishes sounds is below half of this rate, in Hz.
 HIGHEST_RATE = 22_050
 SHORTEST_S, LONGEST_S = 0.1, 10.0
-# About how long a window of the spectrogram is; and how many windows, half as far apart, there are at least.
+# About the length of a spectrogram window; and the least number of windows, each half a window after the last.
 WINDOW_S = 0.05
 LEAST_FRAMES = 16
 BANDS = (32, 24, 16, 8)
@@ -36,7 +36,7 @@ BANDS = (32, 24, 16, 8)
 
 @dataclass
 class _SoundStatistics:
-    """What the sounds that were opened have."""
+    """Statistics of the opened sounds."""
 
     rates: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ def survey_sound_folder(path: str) -> Survey:
     """A folder with one folder of sounds a class.
 
     Raises:
-        NoPipelineFits: it is missing or holds no sounds or classes that one pipeline could take.
+        NoPipelineFits: it is missing, or has no sounds or classes for one pipeline.
         SourceRefused, SourceUnreachable: see `include.sources._files`.
     """
     path = existing(path)
@@ -56,12 +56,12 @@ def survey_sound_folder(path: str) -> Survey:
     kind, sounds = _of_one_format(path, files)
     labels = classes_of(path, sounds, "sounds")
     suffixes = sorted({suffix_of(file) for file in sounds})
-    sounds.sort(key=lambda file: file.name)  # so that those which are opened are of every class
+    sounds.sort(key=lambda file: file.name)  # so that the opened ones are of every class
     opened = sounds[:: -(-len(sounds) // LOOKED_AT)]
     heard = _listen(kind, contents(source, opened))
     if not heard.seconds:
         raise NoPipelineFits(
-            f"None of the {len(opened)} sounds in {path} that were looked at is whole, {heard.unfit[0].rstrip('.')}: "
+            f"None of the {len(opened)} sounds in {path} that were opened is valid, {heard.unfit[0].rstrip('.')}: "
             "listen to them, or correct --path."
         )
     rates = counted(f"{rate:,} Hz" for rate in heard.rates.elements())
@@ -72,7 +72,7 @@ def survey_sound_folder(path: str) -> Survey:
         form=f"{min(heard.seconds):.2f} to {max(heard.seconds):.2f} s long, {rates}",
         labels=labels,
         largest=max(file.size for file in sounds),
-        looked_at=len(opened),
+        opened=len(opened),
         unfit=tuple(heard.unfit),
         left_out=dict(
             Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) not in suffixes)
@@ -103,7 +103,7 @@ def _of_one_format(path: str, files: Iterable[File]) -> tuple[type[AudioCodec], 
 def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _SoundStatistics:
     import soundfile
 
-    # Its first numbers tell whether a sound is of the format.
+    # A sound's first bytes show its format.
     codec = kind.model_validate({"sample_rate": HIGHEST_RATE, "samples": 1, "align": "start"})
     heard = _SoundStatistics()
     for name, content in sounds:
@@ -117,7 +117,7 @@ def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _Sou
 
 
 def _suited_to(kind: type[AudioCodec], heard: _SoundStatistics) -> AudioCodec:
-    """The commonest rate, and room for 95 of 100 sounds."""
+    """The most common rate, and a length that holds 95 % of the sounds."""
     rate = min(HIGHEST_RATE, heard.rates.most_common(1)[0][0])
     enough = sorted(heard.seconds)[len(heard.seconds) * 95 // 100]
     seconds = min(LONGEST_S, max(SHORTEST_S, math.ceil(round(10 * enough, 3)) / 10))

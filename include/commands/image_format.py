@@ -1,4 +1,4 @@
-"""Which format takes the images that somebody has: of their own size and colours, or of those that they are given."""
+"""The format for a set of images: with their own size and colours, or converted to common ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from include.definition.kinds import KINDS
 from include.errors import PermanentError
 
 SHOWN = 5
-# What pretrained networks and most tutorials take, and what is still learnt from on a processor.
+# The input size of pretrained networks and most tutorials, and still trainable on a CPU.
 USUAL_SIDE = 224
 LARGEST_AS_IT_IS = 512 * 512
 SMALL = {"height": 8, "width": 8}
@@ -23,7 +23,7 @@ GRAY = frozenset({"1", "L", "LA", "I;16"})
 
 
 class NoPipelineFits(PermanentError):
-    """No pipeline could learn from these data as they are."""
+    """No pipeline can be written for these data."""
 
 
 def image_codecs() -> dict[str, type[ImageCodec]]:
@@ -32,11 +32,11 @@ def image_codecs() -> dict[str, type[ImageCodec]]:
 
 
 def pillow_format_of(content: Any) -> str:
-    """Which of the formats it is by its first bytes, empty where it is none."""
+    """The format by the first bytes, empty if it is none of these."""
     from PIL import Image
 
     with warnings.catch_warnings():
-        # About sizes that the codec refuses.
+        # Pillow warns about sizes that the codec refuses.
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(content), formats=list(image_codecs())) as image:
@@ -50,9 +50,9 @@ class ImageFormat:
     """The one format of many images.
 
     Attributes:
-        codec: what takes all that are whole.
-        unfit: which are not, and why.
-        notes: in sentences what differs among them, and what the format does about it.
+        codec: decodes all valid images.
+        unfit: the invalid ones, each with its reason.
+        notes: sentences on what differs among the images, and how the format converts it.
     """
 
     codec: ImageCodec
@@ -61,10 +61,10 @@ class ImageFormat:
 
 
 def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) -> ImageFormat:
-    """The format that takes the images, as they are where they are of one size and one mode.
+    """The format for the images; without conversion if all have one size and mode.
 
     Raises:
-        NoPipelineFits: none of them is whole.
+        NoPipelineFits: none of them is valid.
     """
     kind = image_codecs()[pillow_format]
     sizes: Counter[tuple[int, int]] = Counter()
@@ -79,7 +79,7 @@ def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) 
         modes[_mode(pillow_format, content)] += 1
     if not sizes:
         raise NoPipelineFits(
-            f"None of the {len(unfit)} images in {path} that were looked at is whole, {unfit[0].rstrip('.')}: look at "
+            f"None of the {len(unfit)} images in {path} that were opened is valid, {unfit[0].rstrip('.')}: look at "
             "them, or correct --path."
         )
     size, resizing = _size_of(sizes)
@@ -89,13 +89,13 @@ def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) 
 
 
 def _size_of(sizes: Counter[tuple[int, int]]) -> tuple[dict[str, Any], list[str]]:
-    """Height and width, and whether images are resized to them; what to say about it besides."""
+    """Height and width, whether images are resized to them, and a note for the user."""
     width, height = next(iter(sizes))
     if len(sizes) == 1 and width * height <= LARGEST_AS_IT_IS:
         return {"height": height, "width": width}, []
     side = min(USUAL_SIDE, int(median(min(size) for size in sizes.elements())))
     what = (
-        f"The images have {width}x{height} pixels, which a network takes long over"
+        f"The images have {width}x{height} pixels, which makes training slow"
         if len(sizes) == 1
         else f"The images have {len(sizes)} sizes, {counted(f'{w}x{h}' for w, h in sizes.elements())}"
     )
@@ -104,18 +104,18 @@ def _size_of(sizes: Counter[tuple[int, int]]) -> tuple[dict[str, Any], list[str]
 
 
 def _channels_of(modes: Counter[str]) -> tuple[dict[str, Any], list[str]]:
-    """Channels, and whether colours are converted to them; what to say about it besides."""
+    """Channels, whether colours are converted to them, and a note for the user."""
     for channels, mode in MODES.items():
         if set(modes) == {mode}:
             return {"channels": channels}, []
     channels = 1 if set(modes) <= GRAY else 3
-    told = "gray" if channels == 1 else "RGB, on white where they are transparent"
-    note = f"The images' modes are {counted(modes.elements())}: the file says to convert them to {told}."
+    target = "gray" if channels == 1 else "RGB, on white where they are transparent"
+    note = f"The images' modes are {counted(modes.elements())}: the file says to convert them to {target}."
     return {"channels": channels, "colours": "convert"}, [note]
 
 
 def _mode(pillow_format: str, content: Any) -> str:
-    """Pillow's name for the channels of an image that is whole."""
+    """Pillow's name for the channels of a valid image."""
     from PIL import Image
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Where a command finds Kafka: as it is told, in the local stack, or as Airflow's variable says."""
+"""How a command finds Kafka: by its option, in the local stack, or in Airflow's environment variable."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ TIMEOUT_S = 15.0
 
 
 class NoKafka(PermanentError):
-    """Nobody says where Kafka is, or in a way that can't be read."""
+    """No address of Kafka is known, or it can't be read."""
 
 
 def find_kafka(pipeline: Pipeline, bootstrap_servers: str | None) -> KafkaConnection:
-    """The pipeline's cluster: that of `bootstrap_servers`, of the local stack, or of the connection's variable.
+    """The pipeline's cluster: from `bootstrap_servers`, the local stack, or the connection's variable.
 
-    The local stack comes before the variable because its own tasks have it so. A connection that is only in Airflow's
-    database is not found: that takes Airflow.
+    The local stack comes before the variable, as in its own tasks. A connection that is only in Airflow's database is
+    not found, because that needs Airflow.
 
     Raises:
-        NoKafka: there is none of these, or the variable can't be read.
+        NoKafka: none of these is set, or the variable can't be read.
     """
     if bootstrap_servers:
         return KafkaConnection({"bootstrap.servers": bootstrap_servers}, timeout_s=TIMEOUT_S)
@@ -39,8 +39,8 @@ def find_kafka(pipeline: Pipeline, bootstrap_servers: str | None) -> KafkaConnec
         if cluster is not None and cluster.running():
             return KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=TIMEOUT_S)
     variable = f"AIRFLOW_CONN_{pipeline.connection.upper()}"
-    if told := os.environ.get(variable):
-        return KafkaConnection(_settings(variable, told), timeout_s=TIMEOUT_S)
+    if value := os.environ.get(variable):
+        return KafkaConnection(_settings(variable, value), timeout_s=TIMEOUT_S)
     raise NoKafka(
         f"No local broker runs and {variable} is not set: say where Kafka is with --bootstrap-servers host:port, start "
         "the stack with `make up`, or set that variable."
@@ -52,16 +52,16 @@ def find_registry(connection_id: str) -> SchemaRegistry:
 
     Raises:
         NoKafka: the variable is not set, or can't be read.
-        RegistryRefused: it does not say where the registry is.
+        RegistryRefused: it has no URL of the registry.
     """
     variable = f"AIRFLOW_CONN_{connection_id.upper()}"
-    told = os.environ.get(variable)
-    if not told:
+    value = os.environ.get(variable)
+    if not value:
         raise NoKafka(f"{variable} is not set, and records are read with a Schema Registry: set it to its URL or JSON.")
-    if not told.lstrip().startswith("{"):
-        return registry_at(told)
+    if not value.lstrip().startswith("{"):
+        return registry_at(value)
     try:
-        values = json.loads(told)
+        values = json.loads(value)
         extra = values.get("extra") or {}
         extra = json.loads(extra) if isinstance(extra, str) else extra
     except (ValueError, AttributeError) as error:
@@ -70,11 +70,11 @@ def find_registry(connection_id: str) -> SchemaRegistry:
     return registry_at(values.get("host"), extra=extra, **{ours: values.get(name) for ours, name in names.items()})
 
 
-def _settings(variable: str, told: str) -> dict[str, Any]:
+def _settings(variable: str, value: str) -> dict[str, Any]:
     try:
-        settings = _extra(told)
+        settings = _extra(value)
     except (ValueError, AttributeError) as error:
-        # Of JSON's error the position alone is told: the variable may hold a password.
+        # Only the position of JSON's error: the variable may hold a password.
         reason = f"it is no JSON at character {error.pos}" if isinstance(error, json.JSONDecodeError) else error
         raise NoKafka(
             f"{variable} can't be read as an Airflow connection to Kafka ({reason}): correct it, or say where Kafka is "
@@ -84,12 +84,12 @@ def _settings(variable: str, told: str) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if not name.endswith("_cb")}
 
 
-def _extra(told: str) -> dict[str, Any]:
+def _extra(value: str) -> dict[str, Any]:
     """A connection's extra, as Airflow reads it from JSON or from a URI."""
-    if told.lstrip().startswith("{"):
-        extra = json.loads(told).get("extra") or {}
+    if value.lstrip().startswith("{"):
+        extra = json.loads(value).get("extra") or {}
     else:
-        query = dict(parse_qsl(urlsplit(told).query))
+        query = dict(parse_qsl(urlsplit(value).query))
         extra = query.get("__extra__", query)
     settings: dict[str, Any] = json.loads(extra) if isinstance(extra, str) else extra
     if not settings.get("bootstrap.servers"):

@@ -1,4 +1,4 @@
-"""`millrace new-pipeline`: a pipeline's file, written from a look at the data."""
+"""`millrace new-pipeline`: writes a pipeline's file after a survey of the data."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def new_pipeline(
         str | None, typer.Option("--id", help="A table's column of a unique id.", show_default=False)
     ] = None,
 ) -> None:
-    """Look at data, write the pipeline file that goes with them, and say what to do next; nothing is overwritten."""
+    """Survey data, write a pipeline file for them, and print what to do next; nothing is overwritten."""
     with exit_on_error():
         file = _new_file(name)
         _refuse_without_network(modality)
@@ -123,7 +123,7 @@ def _survey_table(
 ) -> Survey:
     if modality not in TABLES:
         raise NoPipelineFits(
-            f"A table of {modality.value} is not looked into: give a folder with one folder a class, or write the "
+            f"Tables of {modality.value} are not supported: give a folder with one folder a class, or write the "
             "pipeline's file by hand."
         )
     if content is None or label is None:
@@ -135,7 +135,7 @@ def _survey_table(
 
 
 def _write(file: Path, text: str) -> None:
-    """Write the file once it is found to be valid; a DAG processor that looks at the folder never sees another."""
+    """Write the file only if it is valid, so that a DAG processor never sees an invalid one."""
     with tempfile.TemporaryDirectory() as aside:
         draft = Path(aside) / file.name
         draft.write_text(text, encoding="utf-8")
@@ -158,15 +158,15 @@ def _say_what_was_found(found: Survey) -> None:
     more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
     say(
         f"Found {found.samples:,} {found.noun}s of {len(labels)} classes ({shown}{more}): {found.codec.kind}, "
-        f"{found.form}; {found.looked_at:,} opened."
+        f"{found.form}; {found.opened:,} opened."
     )
     for note in found.notes:
         say(note)
     if found.unlabelled:
-        say(f"{found.unlabelled:,} rows have no label: they can be predicted and are not learnt from.")
+        say(f"{found.unlabelled:,} rows have no label: they can be predicted but not trained on.")
     if found.left_out:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(found.left_out.items()))
-        say(f"Files that are no {found.noun}s of this format are left out: {kinds}.")
+        say(f"Files that are not {found.noun}s of this format are left out: {kinds}.")
     for sentence in found.unfit[:SHOWN]:
         say(f"Would be left out of a batch: {sentence}")
     if len(found.unfit) > SHOWN:
@@ -175,7 +175,7 @@ def _say_what_was_found(found: Survey) -> None:
 
 def _say_what_is_next(name: str, file: Path, found: Survey) -> None:
     say(f"Wrote {file}. Next:")
-    say("  1. Read it: what you may want to change has a comment.")
+    say("  1. Read it: the settings that you may want to change have comments.")
     say(f"  2. Start Airflow (`make up`): {name}.ingest, {name}.train, {name}.predict and {name}.replay appear in it.")
     say(
         f"  3. Unpause the first three and trigger {name}.ingest: it sends the first of {found.samples:,} samples; "

@@ -1,4 +1,4 @@
-"""`millrace peek`: the newest records of a pipeline's topic, and what is wrong with them."""
+"""`millrace peek`: the newest records of a pipeline's topic, and their faults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from include.codecs._image import ImageCodec
 from include.commands.console import exit_on_error, say
 from include.commands.kafka_access import NoKafka, find_kafka, find_registry
-from include.commands.record_view import DecodedRecord, image_of, look_at, look_at_prediction, view
+from include.commands.record_view import DecodedRecord, decode_prediction, decode_record, image_of, view
 from include.definition.files import load_pipeline
 from include.errors import PermanentError
 from include.kafka.newest import Limits, newest_records
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 GROUP = "millrace.peek"
 MAX_NUMBER = 1000
 LIMITS = Limits(offsets=100_000, size=256 * 2**20)
-# What was committed a moment ago is shown; a transaction that stays open is not waited for.
+# Long enough to show a commit of a moment ago; an open transaction is not waited for.
 SETTLE_S = 1.0
 
 
 class CannotSave(PermanentError):
-    """There is no picture to save, or no place for it."""
+    """There is no image to save, or no folder for it."""
 
 
 class Topic(StrEnum):
@@ -67,18 +67,18 @@ def peek(
             connection = replace(connection, registry=find_registry(pipeline.registry.connection))
         messages, complete = _newest(connection, _name(pipeline, topic), number)
         console = Console(highlight=False)
-        for looked in _looked(connection, pipeline, topic, messages):
-            console.print(view(looked, pipeline, colours=console.color_system is not None))
+        for record in _decoded(connection, pipeline, topic, messages):
+            console.print(view(record, pipeline, colours=console.color_system is not None))
             console.print()
             if save is not None:
-                _save(looked, save)
+                _save(record, save)
     where = f"{_name(pipeline, topic)} at {connection.bootstrap_servers}"
     if not messages:
-        say(f"There is no committed record in {where}{'' if complete else ', as far as was looked'}.")
+        say(f"There is no committed record in {where}{'' if complete else ' in the part that was searched'}.")
     elif not complete:
-        say(f"Only {len(messages)} of {number} records of {where} were found as far as was looked.")
+        say(f"Only {len(messages)} of {number} records of {where} were found in the part that was searched.")
     if not complete:
-        say(f"Not looked at: what lies more than {LIMITS.offsets:,} offsets or {LIMITS.size // 2**20} MiB back.")
+        say(f"Not searched: records more than {LIMITS.offsets:,} offsets or {LIMITS.size // 2**20} MiB back.")
     if pipeline.signed:
         say("Signatures were not verified: this command has no keys.")
 
@@ -92,18 +92,18 @@ def _name(pipeline: Pipeline, topic: Topic) -> str:
     }[topic]
 
 
-def _looked(
+def _decoded(
     connection: KafkaConnection, pipeline: Pipeline, topic: Topic, messages: list[Message]
 ) -> Iterator[DecodedRecord]:
     if topic is Topic.PREDICTIONS:
-        yield from map(look_at_prediction, messages)
+        yield from map(decode_prediction, messages)
         return
     of_samples = topic is Topic.SAMPLES
     reading = pipeline.record_layout(pipeline.samples_topic if of_samples else pipeline.requests_topic)
     labelled = of_samples and pipeline.labels_topic is None
     with record_reader(connection, reading, pipeline.format.schema_name, labelled=labelled) as reader:
         for message in messages:
-            yield look_at(message, pipeline, reader, labelled=labelled)
+            yield decode_record(message, pipeline, reader, labelled=labelled)
 
 
 def _newest(connection: KafkaConnection, topic: str, number: int) -> tuple[list[Message], bool]:
@@ -112,8 +112,8 @@ def _newest(connection: KafkaConnection, topic: str, number: int) -> tuple[list[
     try:
         ranges = freeze_ranges(connection, topic, settle_s=SETTLE_S)
         return newest_records(connection, GROUP, ranges, number, limits=LIMITS)
-    except KafkaException as error:  # a setting that no client can be made with
-        raise NoKafka(f"No Kafka client can be made ({error.args[0].str()}): correct the connection.") from error
+    except KafkaException as error:  # an invalid setting
+        raise NoKafka(f"No Kafka client can be created ({error.args[0].str()}): correct the connection.") from error
 
 
 def _check_saving(pipeline: Pipeline, topic: Topic, folder: Path) -> None:
@@ -128,12 +128,12 @@ def _check_saving(pipeline: Pipeline, topic: Topic, folder: Path) -> None:
         raise CannotSave(f"Folder {folder} can't be made ({error.strerror}): correct --save.") from error
 
 
-def _save(looked: DecodedRecord, folder: Path) -> None:
-    if looked.sample is None:
+def _save(record: DecodedRecord, folder: Path) -> None:
+    if record.sample is None:
         return
-    file = folder / looked.file_name
+    file = folder / record.file_name
     try:
-        image_of(looked.sample).save(file)
+        image_of(record.sample).save(file)
     except OSError as error:
         raise CannotSave(f"{file} can't be written ({error.strerror or error}): correct --save.") from error
     say(f"Saved {file}.")

@@ -1,4 +1,4 @@
-"""A new pipeline's file: the text that goes with a survey of its data."""
+"""The text of a new pipeline's file, from a survey of its data."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 MAX_RECORD_BYTES = 64 * MIB
-# What a batch and a training begin with unless the data are few or many.
+# The size of a batch of records and of a training batch, unless the data are few or many.
 RECORDS, MOST_RECORDS = 1000, 10_000
 BATCH_SIZE = 64
-# The convnet halves an image at each stage, to about this many numbers a channel.
+# The convnet halves an image at each stage, down to about this many pixels a channel.
 LAST_STAGE = 64
 
 
 def pipeline_text(found: Survey, schema: str) -> str:
-    """TOML with a comment beside what a person will want to change.
+    """TOML with comments on the settings that a person will want to change.
 
     Args:
-        found: what the data are.
+        found: the survey.
         schema: where the JSON Schema is, relative to the new file.
 
     Raises:
@@ -43,13 +43,13 @@ def pipeline_text(found: Survey, schema: str) -> str:
     suited = _suited_to(found)
     return f"""\
 #:schema {schema}
-# Made by `millrace new-pipeline` from {samples:,} {found.noun}s of {len(labels)} classes; all may be changed.
-# The name of this file is the pipeline's name, which its topics and its model have too.
+# Made by `millrace new-pipeline` from {samples:,} {found.noun}s of {len(labels)} classes; edit it as you like.
+# The name of this file is the pipeline's name, and part of the names of its topics and its model.
 description = {_toml(f"Which of {len(labels)} classes is this {found.noun} of?")}
 tags = [{_toml(f"{found.noun}s")}]
 
 [topics]
-# As many tasks at most can predict at once. The number can't be changed once the topics are there.
+# The most tasks that can predict at once. It can't be changed once the topics exist.
 partitions = 3
 {_record_limit(found)}
 [format]
@@ -60,10 +60,10 @@ partitions = 3
 {_group_hint(found.source["kind"])}
 
 [ingest]
-# When a batch is sent (cron), and how many samples at most it has; a run by hand sends the next batch at once.
+# When a batch is sent (cron), and its largest number of samples; a manual run sends the next batch at once.
 schedule = "0 * * * *"
 records = {records}
-# The share that goes to the requests without labels, to be predicted. 0 where others send the requests.
+# The share of samples that is sent as requests, without labels. Set 0 if other programs send the requests.
 requests_share = 0.1
 
 [model]
@@ -74,23 +74,23 @@ labels = {_toml(list(labels))}
 epochs = 10
 batch_size = {_batch_size(samples)}
 learning_rate = {suited.learning_rate}
-# The train DAG begins when so many samples are new.
+# The train DAG starts when there are so many new samples.
 min_new_samples = {max(1, min(RECORDS, samples // 2, records // 2))}
 {suited.more_training}
 [promotion]
-# The least accuracy of a champion: more than the {most:.2f} of one that always answers {_toml(largest_class)}.
+# The lowest accuracy of a champion, above the {most:.2f} of a model that always answers {_toml(largest_class)}.
 floor = {min(0.99, most + 0.05):.2f}
 """
 
 
 def _setting(key: str, value: str | None, example: str) -> str:
-    """The line of a setting, behind a mark of comment where it is not made."""
+    """The line of a setting, or a comment with an example if it has no value."""
     return f"# {key} = {_toml(example)}" if value is None else f"{key} = {_toml(value)}"
 
 
 @dataclass(frozen=True)
 class _TomlTables:
-    """What goes with the samples: the content of two tables, and of the training's more than the learning rate."""
+    """The settings for the samples' format: the content of two tables, and settings of the training."""
 
     sample_format: str
     model: str
@@ -110,7 +110,7 @@ def _suited_to(found: Survey) -> _TomlTables:
 
 
 IMAGE_TRAINING = """\
-# Images are changed a little each time they are learnt from, in the ways of include/augmentations.
+# Augmentations change each image at random while training; include/augmentations has the kinds.
 # [[training.augment]]
 # kind = "image.flip"
 """
@@ -118,15 +118,15 @@ IMAGE_TRAINING = """\
 
 def _image_format(codec: ImageCodec) -> str:
     return f"""\
-# Every sample has this size and these channels (1: gray, 3: RGB). For another size make another pipeline.
+# The size and channels of every sample (1: gray, 3: RGB). Another size needs another pipeline.
 kind = {_toml(codec.kind)}
 height = {codec.height}
 width = {codec.width}
 channels = {codec.channels}
-# "crop" takes images of any size and cuts off what is too much, "pad" puts black beside them, "stretch" gives up their
-# proportions; without it, an image of another size is refused.
+# "crop" resizes images of any size and cuts off the rest, "pad" adds black borders, "stretch" changes the proportions;
+# without it, an image of another size is refused.
 {_setting("resize", codec.resize, "crop")}
-# Takes images of any colours, on white where they are transparent; without it, other channels are refused.
+# "convert" accepts any colours, with transparency on white; without it, other channels are refused.
 {_setting("colours", codec.colours, "convert")}"""
 
 
@@ -139,7 +139,7 @@ channels = {_toml(_stages(codec.height, codec.width))}"""
 
 def _text_format(codec: TextCodec, longest: int) -> str:
     return f"""\
-# Bytes of UTF-8, of which a letter takes 1 to 4. The longest text now has {longest:,}; longer ones are left out.
+# In bytes of UTF-8, 1 to 4 a character. The longest text has {longest:,} now; longer texts than `length` are left out.
 kind = {_toml(codec.kind)}
 length = {codec.length}"""
 
@@ -147,14 +147,14 @@ length = {codec.length}"""
 def _sound_format(codec: AudioCodec) -> str:
     spectrogram = codec.spectrogram
     return f"""\
-# Every sample is mixed to one channel, resampled to this rate, and cut or padded at both ends to this length; with
-# align = "start" behind its end.
+# Every sample is mixed to one channel, resampled to this rate, and cut or padded to this length, at both ends or with
+# align = "start" at the end.
 kind = {_toml(codec.kind)}
 sample_rate = {codec.sample_rate}
 seconds = {codec.seconds}
 
 [format.spectrogram]
-# Windows of so many samples, one every `hop`; bands up to half the rate, or fmax.
+# Windows of n_fft samples, one every `hop`; mel bands up to half the rate, or fmax.
 n_fft = {spectrogram.n_fft}
 hop = {spectrogram.hop}
 n_mels = {spectrogram.n_mels}"""
@@ -169,7 +169,7 @@ channels = {_toml([16, 32, 64, 64] if bands >= 16 else [16, 32, 64])}"""
 
 
 TEXT_MODEL = """\
-# It looks at sequences of so many bytes. Each has one of the buckets: take more for many or long texts.
+# Features are byte sequences of these lengths, hashed into buckets: use more for many or long texts.
 kind = "ngrams"
 lengths = [1, 2, 3, 4]
 buckets = 32768"""
@@ -179,20 +179,20 @@ def _record_limit(found: Survey) -> str:
     needed = found.largest + RECORD_OVERHEAD_BYTES + 4 * LONGEST_HEADER_BYTES
     if needed <= MIB:
         return ""
-    # Room for those that are still to come.
+    # Twice the size, for larger samples later.
     limit = min(MAX_RECORD_BYTES, -(-2 * needed // MIB) * MIB)
     return f"# The largest {found.noun} now has {found.largest:,} bytes.\nmax_record_bytes = {limit}\n"
 
 
 def _group_hint(kind: str) -> str:
-    what = "# What must not be on both sides of the held-out split, a person or a device: "
+    what = "# Samples of one group stay on one side of the held-out split, of a person or a device for example: "
     if kind == "folder":
         return what + "a regular expression over the path.\n# group = '/(person[0-9]+)_'"
     return what + 'a column.\n# group = "person"'
 
 
 def _stages(height: int, width: int) -> list[int]:
-    """Output channels of the convnet's stages, two where the image's size does not ask for others."""
+    """Output channels of the convnet's stages, two unless the image's size needs another number."""
     if min(height, width) < 2:
         raise NoPipelineFits(
             f"The images have {width}x{height} pixels and the bundled network takes 2x2 at least: resize them all, or "
@@ -205,10 +205,10 @@ def _stages(height: int, width: int) -> list[int]:
 
 
 def _batch_size(samples: int) -> int:
-    """A power of two; of few samples an eighth, so that an epoch has several batches."""
+    """A power of two, at most an eighth of few samples, so that an epoch has several batches."""
     return max(2, min(BATCH_SIZE, 2 ** ((samples // 8).bit_length() - 1))) if samples >= 8 else 2
 
 
 def _toml(value: Any) -> str:
-    """A string, or a list of strings or numbers; TOML's strings are JSON's, but for DEL."""
+    """A string, or a list of strings or numbers, as TOML: like JSON, except for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

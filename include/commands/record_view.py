@@ -1,4 +1,4 @@
-"""Records as a person looks at them. Each one is hostile input: nothing of it reaches the terminal unescaped."""
+"""Records for a person to read. Each is hostile input: nothing of it reaches the terminal unescaped."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ PICTURE_WIDTH, PICTURE_HEIGHT = 64, 48
 
 @dataclass(frozen=True)
 class DecodedRecord:
-    """A record as far as the pipeline can read it.
+    """A record, decoded as far as possible.
 
     Attributes:
-        content: the encoded sample, as the codec gets it; None where there is none, and in the predictions.
-        sample: in the codec's dtype and shape; None where the content is none, and in the predictions.
-        refusals: why it is no sample; empty where it is one.
-        id, label: the sample's, as far as the record says them.
+        content: the encoded sample, as the codec gets it; None if there is none, and for predictions.
+        sample: in the codec's dtype and shape; None if the content is invalid, and for predictions.
+        refusals: why it is no sample; empty if it is one.
+        id, label: the sample's, if the record has them.
     """
 
     message: Message
@@ -74,12 +74,12 @@ class DecodedRecord:
         return f"{address.topic}-{address.partition}-{address.offset}.png"
 
 
-def look_at(message: Message, pipeline: Pipeline, reader: RecordReader, *, labelled: bool) -> DecodedRecord:
-    """A record of samples, requests or dead letters, by what training and prediction go by.
+def decode_record(message: Message, pipeline: Pipeline, reader: RecordReader, *, labelled: bool) -> DecodedRecord:
+    """Decode a record of samples, requests or dead letters as training and prediction do.
 
     Args:
-        reader: of the records of its topic; a dead letter is the request that it was.
-        labelled: whether the record has to say its label.
+        reader: of the records of its topic; a dead letter is read as the request that it was.
+        labelled: whether the record must have a label.
 
     Raises:
         MillraceError: see `RecordReader.read`.
@@ -108,8 +108,8 @@ def _label_refusal(label: str | None, pipeline: Pipeline) -> Refusal | None:
     return target if isinstance(target, Refusal) else None
 
 
-def look_at_prediction(message: Message) -> DecodedRecord:
-    """A record of the predictions, which should be one JSON object."""
+def decode_prediction(message: Message) -> DecodedRecord:
+    """Decode a record of the predictions, which should be one JSON object."""
     refusals: tuple[Refusal, ...] = ()
     try:
         if not isinstance(json.loads(message.value() or b""), dict):
@@ -119,44 +119,44 @@ def look_at_prediction(message: Message) -> DecodedRecord:
     return DecodedRecord(message, headers_of([message])[0], None, None, refusals)
 
 
-def view(looked: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> RenderableType:
+def view(record: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> RenderableType:
     """Address, time, key, headers, content and faults, one below the other.
 
     Args:
         colours: whether a picture can be shown.
     """
-    message = looked.message
+    message = record.message
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     size = len(message) + len(message.key() or b"")
     facts.add_row("time", _time(message.timestamp()[1]))
     facts.add_row("key", Text("none", style="dim") if message.key() is None else Text(escaped(message.key())))
-    if looked.id is not None and looked.id != message.key():
-        facts.add_row("id", Text(escaped(looked.id)))
-    if looked.label is not None and not any(name == LABEL for name, _ in looked.headers):
-        facts.add_row("label", Text(escaped(looked.label)))
-    facts.add_row("size", f"{size:,} bytes, and about {headers_size(looked.headers):,} of headers")
-    for name, content in looked.headers[:SHOWN_HEADERS]:
+    if record.id is not None and record.id != message.key():
+        facts.add_row("id", Text(escaped(record.id)))
+    if record.label is not None and not any(name == LABEL for name, _ in record.headers):
+        facts.add_row("label", Text(escaped(record.label)))
+    facts.add_row("size", f"{size:,} bytes, and about {headers_size(record.headers):,} of headers")
+    for name, content in record.headers[:SHOWN_HEADERS]:
         facts.add_row(EXPLAINING.get(name, "header"), _header(name, content))
-    if len(looked.headers) > SHOWN_HEADERS:
-        facts.add_row("", f"and {len(looked.headers) - SHOWN_HEADERS} more headers")
-    for refusal in looked.refusals:
+    if len(record.headers) > SHOWN_HEADERS:
+        facts.add_row("", f"and {len(record.headers) - SHOWN_HEADERS} more headers")
+    for refusal in record.refusals:
         facts.add_row(Text("wrong", style="red"), Text(escaped(str(refusal)), style="red"))
-    facts.add_row("content", Text(_content(looked, pipeline)))
-    title = Text(str(address_of(message)), style="bold red" if looked.refusals else "bold green")
-    if colours and looked.sample is not None and isinstance(pipeline.format, ImageCodec):
-        return Group(title, facts, half_blocks(image_of(looked.sample)))
+    facts.add_row("content", Text(_content(record, pipeline)))
+    title = Text(str(address_of(message)), style="bold red" if record.refusals else "bold green")
+    if colours and record.sample is not None and isinstance(pipeline.format, ImageCodec):
+        return Group(title, facts, half_blocks(image_of(record.sample)))
     return Group(title, facts)
 
 
 def escaped(content: bytes | str | None, limit: int = SHOWN_CHARACTERS) -> str:
-    """Text of at most `limit` characters, with backslashes for all that a terminal would act upon."""
+    """Text of at most `limit` characters, with backslash escapes for control characters."""
     if isinstance(content, bytes):
         content = content[: 4 * limit].decode("utf-8", "backslashreplace")
     content = content or ""
     shown = content[:limit]
-    # A space alone is printable among the blanks; marks of direction and lone surrogates are not.
+    # Of the blanks only a space is printable; marks of direction and lone surrogates are not.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
     return f"{text} ..." if len(content) > limit else text
 
@@ -186,7 +186,7 @@ def image_of(sample: np.ndarray[Any, Any]) -> Image:
 
 
 def half_blocks(image: Image) -> Text:
-    """A picture of at most PICTURE_WIDTH columns: each character is the upper of two pixels on the lower one."""
+    """A picture of at most PICTURE_WIDTH columns: each character shows two pixels, one above the other."""
     import numpy as np
     from PIL.Image import Resampling
 
@@ -215,7 +215,7 @@ def _time(milliseconds: int) -> str:
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
-        return f"{milliseconds} ms since 1970, which no calendar has"
+        return f"{milliseconds} ms since 1970, beyond the calendar"
 
 
 def _header(name: str, content: bytes | None) -> Text:
@@ -223,14 +223,14 @@ def _header(name: str, content: bytes | None) -> Text:
     return shown if name in EXPLAINING else Text(f"{escaped(name)} = ") + shown
 
 
-def _content(looked: DecodedRecord, pipeline: Pipeline) -> str:
-    sample, value, codec = looked.sample, looked.message.value(), pipeline.format
+def _content(record: DecodedRecord, pipeline: Pipeline) -> str:
+    sample, value, codec = record.sample, record.message.value(), pipeline.format
     if sample is None:
         return "none" if value is None else escaped(value, SHOWN_TEXT)
     if isinstance(codec, ImageCodec):
         return f"image of {codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}"
     if isinstance(codec, AudioCodec):
-        return sound(sample, looked.content or b"", codec)
+        return sound(sample, record.content or b"", codec)
     if isinstance(codec, TextCodec):
         return readable(sample.tobytes().rstrip(PADDING).decode())
     return f"array of shape {sample.shape}, {sample.dtype}, {sample.min():g} to {sample.max():g}"

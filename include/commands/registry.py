@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, help="Prepare the model registry, which 
 
 @app.callback()
 def _group() -> None:
-    """Keep `migrate` a command of its own: typer would run a single one without its name."""
+    """Typer would run a group's only command without its name; a callback keeps `migrate`."""
 
 
 @app.command()

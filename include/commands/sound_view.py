@@ -1,4 +1,4 @@
-"""A sound as a person is told of it: how long, and how loud."""
+"""A sound in words: its length and its level."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 def sound(sample: np.ndarray[Any, Any], value: bytes, codec: AudioCodec) -> str:
-    """Length of the record, and peak and root mean square of what its sample takes of it.
+    """The record's length, and peak and root mean square of the part in its sample.
 
-    Both are in decibels below full scale, which is 1.0 for either: a sine of full scale has a root mean square of
-    -3.0 dBFS.
+    Both are in dBFS relative to 1.0: a full-scale sine has a root mean square of -3.0 dBFS.
 
     Args:
         sample: int16 (1, samples), decoded from `value`.
@@ -23,11 +22,11 @@ def sound(sample: np.ndarray[Any, Any], value: bytes, codec: AudioCodec) -> str:
     import numpy as np
 
     seconds = codec.duration(value)
-    heard = max(1, min(codec.length, round(seconds * codec.sample_rate)))
+    taken = max(1, min(codec.length, round(seconds * codec.sample_rate)))
     wave = sample[0].astype(np.float64) / 2**15
-    peak, power = float(np.abs(wave).max()), float(np.square(wave).sum()) / heard
+    peak, power = float(np.abs(wave).max()), float(np.square(wave).sum()) / taken
     level = f"peak {_decibels(peak)}, RMS {_decibels(math.sqrt(power))}" if peak else "silence"
-    return f"sound of {seconds:.2f} s, of which {heard / codec.sample_rate:.2f} s are taken: {level}"
+    return f"sound of {seconds:.2f} s, of which {taken / codec.sample_rate:.2f} s are taken: {level}"
 
 
 def _decibels(level: float) -> str:

@@ -1,4 +1,4 @@
-"""What a folder or a table holds, as far as a new pipeline's file has to say it; the images among it."""
+"""A survey of a folder or a table, for a new pipeline's file; its images."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from include.sources.folder import FolderSource
 from include.sources.table import TableSource
 from include.storage.state import PROJECT_ROOT
 
-# Of more samples, these many are opened; all of them are counted.
+# At most so many samples are opened; all are counted.
 LOOKED_AT = 500
-# A column with more values than this names no classes.
+# A column with more values is not a column of classes.
 MAX_CLASSES = 1000
 ROWS_AT_ONCE = 1000
-# Storages that are reached with credentials.
+# Storages that need credentials.
 CONNECTED = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "sftp")
 LONGEST_LINE = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """The result of a survey.
 
     Attributes:
         source: the `[source]` table.
         noun: what one sample is called.
-        codec: the format that takes the samples.
-        form: what the format fixes of them, for a person.
-        labels: how many samples each class has, in order of name.
-        unlabelled: how many have none.
-        largest: bytes of the largest sample that is known of.
-        looked_at: how many were opened.
-        unfit: which of those no pipeline takes, and why.
-        left_out: how many files are no samples, by how their names end.
-        notes: what differs among the samples, in sentences.
+        codec: the format of the samples.
+        form: the format's size or length, for a person.
+        labels: samples of each class, in order of name.
+        unlabelled: samples without one.
+        largest: bytes of the largest known sample.
+        opened: how many were opened.
+        unfit: the invalid ones among those, each with its reason.
+        left_out: files that are not samples, by the ending of their names.
+        notes: sentences on what differs among the samples.
     """
 
     noun: str
@@ -55,7 +55,7 @@ class Survey:
     form: str
     labels: dict[str, int]
     largest: int
-    looked_at: int
+    opened: int
     unlabelled: int = 0
     unfit: tuple[str, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def survey_folder(path: str) -> Survey:
     """A folder with one folder of images a class.
 
     Raises:
-        NoPipelineFits: it is missing or holds no images, classes or sizes that one pipeline could take.
+        NoPipelineFits: it is missing, or has no images, classes or sizes for one pipeline.
         SourceRefused, SourceUnreachable: see `include.sources._files`.
     """
     path = existing(path)
@@ -79,7 +79,7 @@ def survey_folder(path: str) -> Survey:
     pillow_format, images = _of_one_format(path, files)
     labels = classes_of(path, images, "images")
     suffixes = tuple(sorted({suffix_of(file) for file in images}))
-    images.sort(key=lambda file: file.name)  # so that those which are opened are of every class
+    images.sort(key=lambda file: file.name)  # so that the opened ones are of every class
     opened = images[:: -(-len(images) // LOOKED_AT)]
     found = format_of(path, pillow_format, contents(source, opened))
     return Survey(
@@ -89,7 +89,7 @@ def survey_folder(path: str) -> Survey:
         form=_form(found.codec),
         labels=labels,
         largest=max(file.size for file in images),
-        looked_at=len(opened),
+        opened=len(opened),
         unfit=found.unfit,
         notes=found.notes,
         left_out=dict(
@@ -102,8 +102,8 @@ def survey_table(path: str, *, content: str, label: str, sample_id: str | None =
     """The rows of tables, with images in or beside them.
 
     Raises:
-        NoPipelineFits: there are no images, classes or sizes that one pipeline could take.
-        SourceRefused, SourceUnreachable: see `include.sources.table`, for a column that is not there among others.
+        NoPipelineFits: there are no images, classes or sizes for one pipeline.
+        SourceRefused, SourceUnreachable: see `include.sources.table`, such as for a missing column.
     """
     path = existing(path)
     labels, unlabelled = labels_of(path, label)
@@ -118,7 +118,7 @@ def survey_table(path: str, *, content: str, label: str, sample_id: str | None =
         form=_form(found.codec),
         labels=labels,
         largest=max(len(sample.content) for sample in samples),
-        looked_at=len(samples),
+        opened=len(samples),
         unlabelled=unlabelled,
         unfit=found.unfit,
         notes=found.notes,
@@ -133,7 +133,7 @@ def folder_of(path: str) -> FolderSource:
 
 
 def columns_of(path: str) -> list[str]:
-    """The columns of a table, or of the first one below a folder; none where they can't be read."""
+    """The columns of a table, or of the first one below a folder; empty if they can't be read."""
     source = TableSource(path=existing(path), content="").open()
     file = source.files()[0]
     where, name = source.path_of(file), file.name.lower()
@@ -157,11 +157,11 @@ def _form(codec: ImageCodec) -> str:
 
 
 def existing(path: str) -> str:
-    """The path as a pipeline's file has it: relative to the project where it is inside, and absolute elsewhere."""
+    """The path for a pipeline's file: relative inside the project, else absolute."""
     scheme, found_scheme, _ = path.partition("://")
     if scheme in CONNECTED:
         raise NoPipelineFits(
-            f"Path {path} is reached by an Airflow connection, which this command has not: run it on a local folder "
+            f"Path {path} needs an Airflow connection, which this command cannot read: run it on a local folder "
             "with some of the samples, then write path and connection of the storage into [source] of the new file."
         )
     if found_scheme:
@@ -198,7 +198,7 @@ def _of_one_format(path: str, files: Sequence[File]) -> tuple[str, list[File]]:
 
 
 def classes_of(path: str, files: Sequence[File], noun: str) -> dict[str, int]:
-    """How many files are in the folder of each class; `noun` is what they are called."""
+    """Files in the folder of each class; `noun` names them in an error."""
     bare = [file.name for file in files if "/" not in file.name]
     if bare:
         raise NoPipelineFits(
@@ -209,8 +209,8 @@ def classes_of(path: str, files: Sequence[File], noun: str) -> dict[str, int]:
 
 
 def labels_of(path: str, column: str) -> tuple[dict[str, int], int]:
-    """How many rows each label has, and how many have none."""
-    # Whatever the content is, the labels are text: no content is read to count them.
+    """Rows of each label, and rows without one."""
+    # Labels are text whatever the content is: counting reads no content.
     table = TableSource(path=path, content=column, label=column).open()
     labels: Counter[str] = Counter()
     rows = 0
@@ -235,7 +235,7 @@ def several(what: str, labels: Counter[str]) -> dict[str, int]:
 
 
 def _images_of(path: str, content: str, sample_id: str | None) -> tuple[str, list[SourceSample]]:
-    """How the column holds images, and the samples of the first rows."""
+    """How the column stores images, and the samples of the first rows."""
     for content_is in ("bytes", "base64", "path"):
         settings = {"path": path, "content": content, "content_is": content_is, "id": sample_id}
         source = TableSource.model_validate(settings).open()
@@ -251,7 +251,7 @@ def _images_of(path: str, content: str, sample_id: str | None) -> tuple[str, lis
 
 
 def _first_file(source: TableSource) -> bytes:
-    """The first row's file; nothing where the cell names none, which is a refusal for a source that is in use."""
+    """The content of the first row's file; empty if the cell names none, which a source in use refuses."""
     try:
         return bytes(source.read(0, 1)[0].content)
     except PermanentError:

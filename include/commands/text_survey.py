@@ -1,4 +1,4 @@
-"""What a folder of text files or a table with a column of text holds, as far as a new pipeline's file has to say it."""
+"""A survey of a folder of text files or a table with a column of text, for a new pipeline's file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from include.commands.survey import (
 from include.sources.table import TableSource
 
 SUFFIX = ".txt"
-# A longer format is for those who ask for it: every sample of a batch takes so many numbers.
+# Every sample of a batch takes this many numbers, so a longer format is the user's choice.
 LONGEST = 4096
 STEP = 64
 
@@ -32,7 +32,7 @@ def survey_text_folder(path: str) -> Survey:
     """A folder with one folder of text files a class.
 
     Raises:
-        NoPipelineFits: it is missing or holds no texts or classes that a pipeline could learn from.
+        NoPipelineFits: it is missing, or has no texts or classes to train on.
         SourceRefused, SourceUnreachable: see `include.sources._files`.
     """
     path = existing(path)
@@ -60,8 +60,8 @@ def survey_text_table(path: str, *, content: str, label: str, sample_id: str | N
     """The rows of tables, with the text in a column.
 
     Raises:
-        NoPipelineFits: there are no texts or classes that a pipeline could learn from.
-        SourceRefused, SourceUnreachable: see `include.sources.table`, for a column that is not there among others.
+        NoPipelineFits: there are no texts or classes to train on.
+        SourceRefused, SourceUnreachable: see `include.sources.table`, such as for a missing column.
     """
     path = existing(path)
     labels, unlabelled = labels_of(path, label)
@@ -95,13 +95,13 @@ def _survey(
     **counts: Any,
 ) -> Survey:
     codec = Utf8Codec(length=_length(lengths))
-    looked_at, unfit = 0, []
+    opened, unfit = 0, []
     for name, text in texts:
-        looked_at += 1
+        opened += 1
         unfit += [f"{name}: {refusal.error}" for refusal in codec.decode([text]).refusals.values()]
-    if len(unfit) == looked_at:
+    if len(unfit) == opened:
         raise NoPipelineFits(
-            f"None of the {looked_at} texts in {path} that were looked at is one that a pipeline takes, "
+            f"None of the {opened} texts in {path} that were opened is valid, "
             f"{unfit[0].rstrip('.')}: convert them to UTF-8, or name what holds them."
         )
     longer = sum(length > codec.length for length in lengths)
@@ -112,14 +112,14 @@ def _survey(
         form=f"at most {codec.length:,} bytes" + (f", and {longer:,} are longer" if longer else ""),
         labels=labels,
         largest=max(lengths),
-        looked_at=looked_at,
+        opened=opened,
         unfit=tuple(unfit),
         **counts,
     )
 
 
 def _length(lengths: Sequence[int]) -> int:
-    """Room for all texts and a little more, or for 99 of 100 where some are very long."""
+    """A length for all texts and a little more, or for 99 % of them if some are very long."""
     longest = max(lengths)
     if longest > LONGEST:
         longest = max(LONGEST, sorted(lengths)[len(lengths) * 99 // 100])

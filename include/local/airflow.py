@@ -1,4 +1,4 @@
-"""`airflow standalone` as a child process: started, known to be ready, watched and stopped with all that it started."""
+"""`airflow standalone` as a child process: started, its readiness, its health, and its stop with all descendants."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 USERNAME = "admin"
 START_TIMEOUT_S = 240.0
-# For the scheduler to write down that it ended, so that the next one takes over its tasks at once. The other parts
-# have nothing to write down, and the API server and the triggerer take long to end.
+# For the scheduler to record its end, so that the next one takes over its tasks at once. The other parts have nothing
+# to record, and the API server and the triggerer end slowly.
 STOP_TIMEOUT_S = 10.0
 _OTHERS_STOP_TIMEOUT_S = 1.0
 _FIRST_REQUEST_TIMEOUT_S = 60.0
@@ -71,8 +71,8 @@ class StandaloneAirflow:
 
     Args:
         environment: of all its processes; the API's port is read from it.
-        log: where their output goes; what was there is replaced.
-        others: pids among this process's descendants that are not Airflow's.
+        log: the file for their output; replaced if it exists.
+        others: pids of this process's descendants that are not Airflow's.
     """
 
     environment: Mapping[str, str]
@@ -81,14 +81,14 @@ class StandaloneAirflow:
     _child: subprocess.Popen[bytes] = field(init=False, repr=False)
     _components: dict[str, psutil.Process] = field(init=False, default_factory=dict, repr=False)
 
-    def start(self, on_look: Callable[[], None]) -> None:
-        """Start it and wait until each of its parts has told that it works.
+    def start(self, on_poll: Callable[[], None]) -> None:
+        """Start it and wait until each of its parts reports that it is healthy.
 
-        Its own banner comes from a clock, so it is not looked at. The API's answer counts only if the port is held by a
-        process of ours: an old server may still be there, with the same login.
+        Its banner is printed after a fixed time, so it proves nothing. The API's answer counts only if a process of
+        ours holds the port: an old server may still run, with the same login.
 
         Args:
-            on_look: called before each look at it, from when it has a process.
+            on_poll: called before each poll, once there is a process.
 
         Raises:
             StackError: a part has ended, or they are not ready in time; the text has the end of the log.
@@ -105,9 +105,9 @@ class StandaloneAirflow:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         with httpx.Client(base_url=f"http://{LOOPBACK}:{self._port}", timeout=5.0, trust_env=False) as client:
-            on_look()
+            on_poll()
             while waits_for := self._not_ready(client, started):
-                on_look()
+                on_poll()
                 self.check()
                 if time.monotonic() > deadline:
                     raise StackError(
@@ -125,7 +125,7 @@ class StandaloneAirflow:
         return int(self.environment[API_PORT])
 
     def check(self) -> None:
-        """Refuse to go on when a part has ended: `airflow standalone` itself goes on without it.
+        """Raise if a part has ended: `airflow standalone` itself keeps running without it.
 
         Raises:
             StackError: naming the part, with the end of its log.
@@ -142,14 +142,14 @@ class StandaloneAirflow:
             return
         with suppress(psutil.Error):
             for child in psutil.Process(self._child.pid).children():
-                name = child.cmdline()[-1:]  # until they rename themselves, which takes an import of Airflow
+                name = child.cmdline()[-1:]  # until they rename themselves, after importing Airflow
                 if name and name[0] in _COMPONENTS:
                     self._components.setdefault(name[0], child)
 
     def _not_ready(self, client: httpx.Client, started: datetime) -> str | None:
-        """Return what is not ready yet, None when all is."""
+        """What is not ready yet, None if everything is."""
         try:
-            # The first request for tasks takes it seconds, which would be the first task's to wait for.
+            # Its first answer about tasks takes seconds, which would delay the first task.
             client.get("/execution/health", timeout=_FIRST_REQUEST_TIMEOUT_S)
             answer = client.get("/api/v2/monitor/health")
             health = answer.json() if answer.is_success else {}
@@ -166,7 +166,7 @@ class StandaloneAirflow:
         return [process for process in descendants() if process.pid not in self.others]
 
     def stop(self) -> None:
-        """Stop it with all that it started, children of tasks included.
+        """Stop it with all descendants, children of tasks included.
 
         It ends its parts on SIGINT only (on SIGTERM it leaves them alive). Its scheduler waits for running tasks, which
         is why what is left after `STOP_TIMEOUT_S` is killed: such tasks run again with the next start.
@@ -196,7 +196,7 @@ class StandaloneAirflow:
 def _is_healthy(part: str, report: dict[str, Any], started: datetime) -> bool:
     if report.get("status") != "healthy":
         return False
-    # The database remembers the parts of the last start, which count as healthy for half a minute.
+    # The database still shows the parts of the last start as healthy for half a minute.
     heartbeat = report.get(f"latest_{part}_heartbeat")
     return heartbeat is None or datetime.fromisoformat(heartbeat) >= started
 
@@ -211,7 +211,7 @@ def _listens(process: psutil.Process, port: int) -> bool:
 
 
 def log_tail(path: Path, *, only: str | None = None) -> str:
-    """Return the last lines of a log, those of one part where it wrote any, with the file's name."""
+    """Return the last lines of a log, only those of one part if it wrote any, with the file's name."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))

@@ -1,4 +1,4 @@
-"""Airflow's REST API as the local stack uses it: logged in, with readable refusals, and waiting for a condition."""
+"""A client of Airflow's REST API for the local stack: login, readable errors, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGE = 100
 # Airflow's own number for it.
 NOT_MAPPED = -1
 
-# A run that is in one of these states needs nothing more to go on.
+# The final states of a run.
 ACTIVE = ("queued", "running")
 
 
@@ -46,15 +46,15 @@ class AirflowApi:
     _client: httpx.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Proxies of the environment must not be asked for the way to this machine.
+        # The environment's proxies must not be used for this machine.
         self._client = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=False)
 
     def close(self) -> None:
-        """Close the connections: Airflow waits for them when it stops."""
+        """Close the connections, which Airflow would wait for when it stops."""
         self._client.close()
 
     def get(self, path: str, **parameters: Any) -> Any:
-        """GET a path below /api/v2, such as `/dags`; asked again if Airflow is busy or not there for a moment."""
+        """GET a path below /api/v2, such as `/dags`; repeated if Airflow is busy or unreachable for a moment."""
         return self._request("GET", path, params=parameters, tries=_TRIES)
 
     def post(self, path: str, body: Any) -> Any:
@@ -62,7 +62,7 @@ class AirflowApi:
         return self._request("POST", path, json=body)
 
     def patch(self, path: str, body: Any) -> Any:
-        """PATCH with a JSON body; asked again like `get`, as the same change twice is one."""
+        """PATCH with a JSON body; repeated like `get`, as the change is idempotent."""
         return self._request("PATCH", path, json=body, tries=_TRIES)
 
     def unpause(self, dag_id: str) -> None:
@@ -74,7 +74,7 @@ class AirflowApi:
         self.patch(f"/dags/{dag_id}", {"is_paused": True})
 
     def has_dag(self, dag_id: str) -> bool:
-        """Tell whether Airflow knows a DAG of this id, that is, has read its file."""
+        """Whether Airflow has loaded a DAG of this id."""
         try:
             self.get(f"/dags/{dag_id}")
         except ApiError as error:
@@ -85,7 +85,7 @@ class AirflowApi:
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Ask for a run and return its id; `conf` overrides params."""
-        # With an id of ours the request can be repeated: on SQLite, Airflow refuses one in many while a task writes.
+        # With our own id the request can be repeated: on SQLite, Airflow refuses a few while a task writes.
         run_id = f"manual__{datetime.now(UTC).isoformat()}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         try:
@@ -129,9 +129,9 @@ class AirflowApi:
         """Return the predicate's first true value.
 
         Args:
-            predicate: asked again and again.
-            timeout_s: how long, in seconds.
-            what: what is waited for, for the refusal: "no DAG shows" and such.
+            predicate: polled until it is true.
+            timeout_s: seconds to wait.
+            what: the unmet condition, for the error: "no DAG shows" for example.
 
         Raises:
             StackError: time is up, or the stack has ended.

@@ -1,6 +1,6 @@
-"""What is in a pipeline's topics, read from Kafka itself: counted, and each request looked for among the results.
+"""An independent audit of a pipeline's topics: counts, and the results of each request.
 
-It shares no reading code with what it checks: a plain consumer with a group of its own and `read_committed`.
+It shares no reading code with what it checks: it uses a plain `read_committed` consumer with its own group.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Audit:
 
 
 def end_offsets(bootstrap_servers: str, pipeline: Pipeline) -> Offsets:
-    """Return where each partition of the pipeline's topics ends now; topics that do not exist are left out."""
+    """The end offset of each partition of the pipeline's topics; missing topics are left out."""
     with _consumer(bootstrap_servers) as consumer:
         return {
             (topic, partition): end
@@ -69,10 +69,10 @@ def end_offsets(bootstrap_servers: str, pipeline: Pipeline) -> Offsets:
 
 
 def audit(bootstrap_servers: str, pipeline: Pipeline, since: Offsets) -> Audit:
-    """Read the pipeline's topics whole, requests before results, and compare.
+    """Read all of the pipeline's topics, requests before results, and compare.
 
-    A request that is in its topic when this begins must have exactly one result; results of requests that retention
-    has removed meanwhile are only counted.
+    Each request in its topic at the start must have exactly one result; results of requests that retention has removed
+    are only counted.
 
     Args:
         bootstrap_servers: of the broker.
@@ -80,7 +80,7 @@ def audit(bootstrap_servers: str, pipeline: Pipeline, since: Offsets) -> Audit:
         since: offsets from which records count as new.
 
     Raises:
-        StackError: the broker gave nothing for 30 s.
+        StackError: the broker sent nothing for 30 s.
     """
     totals: Counter[str] = Counter()
     new: Counter[str] = Counter()
@@ -120,7 +120,7 @@ def _header(message: Message, name: str) -> str:
 
 
 def _topics(pipeline: Pipeline) -> tuple[str, ...]:
-    """In the order in which they are read: a result cannot be older than its request."""
+    """In reading order: a result cannot be older than its request."""
     return (
         pipeline.samples_topic,
         pipeline.requests_topic,
@@ -141,7 +141,7 @@ def _consumer(bootstrap_servers: str) -> Iterator[Consumer]:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
-            # The end of a partition is told after this long.
+            # The end-of-partition event comes after this long.
             "fetch.wait.max.ms": 10,
         }
     )
@@ -164,11 +164,11 @@ def _bounds(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
             for partition in metadata.partitions
         }
     except KafkaException as error:
-        raise StackError(f"Kafka did not tell what is in topic {topic} ({error}): see the broker's log.") from error
+        raise StackError(f"The offsets of topic {topic} could not be read ({error}): see the broker's log.") from error
 
 
 def _committed(consumer: Consumer, topic: str) -> Iterator[Message]:
-    """Every committed record from the first to where each partition is found to end."""
+    """Every committed record up to the end of each partition."""
     from confluent_kafka import KafkaError, TopicPartition
 
     bounds = _bounds(consumer, topic)
@@ -180,13 +180,13 @@ def _committed(consumer: Consumer, topic: str) -> Iterator[Message]:
         if messages:
             deadline = time.monotonic() + _TIMEOUT_S
         elif time.monotonic() > deadline:
-            raise StackError(f"Topic {topic} gave nothing for {_TIMEOUT_S:g} s: see the broker's log.")
+            raise StackError(f"Topic {topic} sent nothing for {_TIMEOUT_S:g} s: see the broker's log.")
         for message in messages:
             partition = message.partition()
             error = message.error()
             if error is None:
                 yield message
-            # The end of what is committed: what lies beyond is a marker, or a transaction that is still open.
+            # The end of the committed records: beyond are markers, or an open transaction.
             elif error.code() == KafkaError._PARTITION_EOF:
                 left.pop(partition, None)  # type: ignore[arg-type]
             elif not error.retriable():

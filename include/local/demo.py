@@ -1,4 +1,4 @@
-"""The demonstration: every pipeline's DAGs run once, and what they claim is checked in Kafka and the registry."""
+"""The demonstration: runs every pipeline's DAGs once, and checks their results in Kafka and the registry."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
     from include.local.stack import Stack
 
-# Consumers first: events of samples for a DAG that is paused are lost to it.
+# Consumers first: a paused DAG loses events.
 WORKFLOWS = ("predict", "train", "ingest")
 TIMEOUT_S = 600.0
 _DAGS_TIMEOUT_S = 120.0
-# A run that an asset calls for is there within a turn or two of the scheduler.
+# The scheduler creates a run for an asset event within one or two loops.
 _SETTLED_S = 2.0
 _STUCK_S = 30.0
 _POLL_S = 0.5
@@ -32,7 +32,7 @@ _LOG_LINES = 15
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was found of one pipeline when nothing of it ran any more, `seconds` after its turn began."""
+    """The state of one pipeline when its runs had ended, `seconds` after its turn began."""
 
     pipeline: Pipeline
     topics: Audit
@@ -41,7 +41,7 @@ class PipelineResult:
     seconds: float = 0.0
 
     def shortcomings(self) -> list[str]:
-        """Return a sentence for each thing that is not as it should be; none when the whole way is proven."""
+        """A sentence for each failed check; none if all passed."""
         name, topics = self.pipeline.name, self.topics
         found = []
         if not any(run.dag_id == f"{name}.ingest" and run.state == "success" for run in self.runs):
@@ -64,7 +64,7 @@ class PipelineResult:
 
 
 def demo_pipelines() -> tuple[list[Pipeline], list[str]]:
-    """Return the pipelines that a local stack can run, and a sentence on each that it can't.
+    """The pipelines that a local stack can run, and a sentence on each that it can't.
 
     Raises:
         StackError: there is none.
@@ -103,15 +103,15 @@ class Demo:
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> list[PipelineResult]:
-        """Show one pipeline after the other, so that the first result is there as soon as with one pipeline alone.
+        """Run one pipeline after the other, so that the first result comes as early as with one pipeline alone.
 
         Args:
-            on_runs: shown all runs of the pipeline whose turn it is whenever they were asked for.
-            on_result: shown what was found of a pipeline when its turn ends.
+            on_runs: called with all runs of the current pipeline after each poll.
+            on_result: called with a pipeline's result when its turn ends.
             timeout_s: for each pipeline, in seconds.
 
         Raises:
-            StackError: a run failed, time is up, nothing happens though something is missing, or the stack ended.
+            StackError: a run failed, time is up, all runs ended and a check failed, or the stack ended.
         """
         self._wait_for_dags()
         results = []
@@ -121,7 +121,7 @@ class Demo:
         return results
 
     def _show(self, pipeline: Pipeline, on_runs: Callable[[list[Run]], None], timeout_s: float) -> PipelineResult:
-        """Unpause the DAGs, ingest, and wait until nothing runs any more and everything is found to be true."""
+        """Unpause the DAGs, ingest, and wait until all runs have ended and all checks pass."""
         began = time.monotonic()
         since = end_offsets(self.stack.bootstrap_servers, pipeline)
         dag_ids = _dag_ids(pipeline)
@@ -149,7 +149,7 @@ class Demo:
                 if not missing:
                     return result
                 if now - idle_since > _STUCK_S:
-                    raise StackError("\n".join(["Nothing runs any more, and:", *missing]))
+                    raise StackError("\n".join(["All runs have ended, and:", *missing]))
             if now - began > timeout_s:
                 raise StackError("\n".join([f"Not done after {timeout_s:g} s:", *missing]))
             time.sleep(_POLL_S)
@@ -171,9 +171,9 @@ class Demo:
             raise StackError("\n".join([f"Airflow does not show the DAGs {absent} ({error}).", *faults])) from error
 
     def _ingest_more(self, pipeline: Pipeline, runs: list[Run]) -> bool:
-        """Ask for the next batch if one is due; return whether it was."""
+        """Trigger the next batch if one is due; return whether it was."""
         dag_id = f"{pipeline.name}.ingest"
-        # The scheduler makes one run itself when the DAG is unpaused, for the interval that has just ended.
+        # The scheduler creates one run itself when the DAG is unpaused, for the interval that has just ended.
         own = [run for run in runs if run.dag_id == dag_id]
         due = len(own) < self.batches and not any(run.active or run.skipped for run in own)
         if due:

@@ -1,4 +1,4 @@
-"""The demonstration on the screen: runs while they go on, and the summary at the end."""
+"""The demonstration's output: live runs, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TOLD = ("success", "skipped", "failed", "upstream_failed", "up_for_retry")
 
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[list[Run]], None]]:
-    """Yield what shows the runs: a live table on a terminal, elsewhere a line for each change."""
+    """Yield a function that shows the runs: as a live table on a terminal, elsewhere as a line for each change."""
     if not console.is_terminal:
         yield _lines(console)
         return
@@ -100,7 +100,7 @@ def _named(task: Task) -> str:
 
 
 def print_result(console: Console, result: PipelineResult) -> None:
-    """Print what was found of one pipeline."""
+    """Print the result of one pipeline."""
     topics, version = result.topics, result.champion
     new, total = topics.new_samples + topics.new_requests, topics.samples + topics.requests
     facts = Table.grid(padding=(0, 2))
@@ -145,7 +145,7 @@ def _examples(predictions: Sequence[Mapping[str, object]]) -> Table:
 
 
 def print_summary(console: Console, results: Sequence[PipelineResult]) -> None:
-    """Print a row for each pipeline: what is in its topics, and how well its champion knows the held-out samples."""
+    """Print a row for each pipeline: the records in its topics, and its champion's score on the held-out samples."""
     table = Table(title="Pipelines", title_justify="left")
     for column in ("pipeline", "samples", "held-out", "requests", "predicted", "seconds"):
         table.add_column(column, justify="right" if column in ("samples", "requests", "seconds") else "left")
@@ -163,7 +163,7 @@ def print_summary(console: Console, results: Sequence[PipelineResult]) -> None:
 
 
 def print_seconds(console: Console, start: Mapping[str, float], runs: Sequence[Run], total: float) -> None:
-    """Print what each step took: of the stack's start, and of each DAG its tasks over all of its runs."""
+    """Print the seconds of each step of the stack's start, and of each DAG's tasks over all its runs."""
     table = Table(title="Seconds", title_justify="left")
     table.add_column("step")
     table.add_column("tasks")

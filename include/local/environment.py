@@ -20,23 +20,23 @@ CONNECTION = "kafka_default"
 
 # For one developer's machine with two cores or more. A variable that is set already keeps its value.
 _TUNING = {
-    # The UI logs in as an administrator: other machines must be let in on purpose.
+    # The UI's login is an administrator's: access from other machines must be a decision.
     "AIRFLOW__API__HOST": LOOPBACK,
     "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
     "AIRFLOW__CORE__PARALLELISM": "4",
-    # Airflow's default asks the name service, which takes seconds on machines that are offline.
+    # Airflow's default uses DNS, which takes seconds on offline machines.
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
     # Between two tasks the scheduler sleeps for this long (default: 1 s).
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
-    # Tasks of a stack that was killed run again after less than a minute (default: up to 5 minutes).
+    # Tasks of a killed stack are rescheduled within a minute (default: up to 5 minutes).
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-    # How long a task waits for the API server (default: 5 s), which a busy machine may keep from answering, and how
-    # often it asks (default: 5 times, which may be 6 s in all): the scheduler begins tasks before that server is up.
+    # How long a task waits for the API server (default: 5 s), which is slow on a busy machine, and how often it tries
+    # (default: 5 times, perhaps 6 s in all): the scheduler starts tasks before that server is up.
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
     "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "15",
     "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "5",
-    # A new workflow file shows after at most this long (default: 5 minutes); a new pipeline file does anyway.
+    # A new workflow file shows within this time (default: 5 minutes); a new pipeline file needs no such setting.
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -47,7 +47,7 @@ _RELATIVE_PATHS = ("MILLRACE_PIPELINES", "MILLRACE_JARS")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the local stack keeps what, under one state folder (absolute)."""
+    """The paths of the local stack below one state folder (absolute)."""
 
     state: Path
 
@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def task_logs(self) -> Path:
-        """What tasks log."""
+        """The logs of tasks."""
         return self.airflow_home / "logs"
 
     @property
@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def record_file(self) -> Path:
-        """What runs now; see `include.local.stack_file`."""
+        """The record of the running stack; see `include.local.stack_file`."""
         return self.directory / "record.json"
 
     @property
@@ -98,7 +98,7 @@ class Layout:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Every folder of state: what a fresh start would make anew."""
+        """Every folder of state: what a fresh start creates."""
         names = ("models", "mlflow", "runs")
         return (self.airflow_home, self.broker_data, self.directory, *(self.state / name for name in names))
 
@@ -111,11 +111,10 @@ class Layout:
 def stack_settings(
     layout: Layout, *, ports: Ports, bootstrap_servers: str, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables that the stack's processes need over the given environment.
+    """The variables that the stack's processes need in addition to the given environment.
 
-    Those that say where this stack is (folders, database, ports, connection) are always the stack's own: an
-    AIRFLOW_HOME of another project in a shell's profile must not be filled with this one. All others are defaults,
-    and keep the value that they have in `environment`.
+    Those with this stack's place (folders, database, ports, connection) are always the stack's own: an AIRFLOW_HOME of
+    another project in a shell's profile must not be used. All others are defaults, which `environment` overrides.
     """
     home, database = layout.airflow_home, layout.airflow_home / "airflow.db"
     connection = {"conn_type": "kafka", "extra": {"bootstrap.servers": bootstrap_servers}}
@@ -134,11 +133,11 @@ def stack_settings(
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(layout.password_file),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{LOOPBACK}:{ports.api}/execution/",
         f"AIRFLOW_CONN_{CONNECTION.upper()}": json.dumps(connection),
-        # A proxy must not be asked for the way to this machine.
+        # Proxies must not be used for this machine.
         **{name: _no_proxy(environment.get(name, "")) for name in ("NO_PROXY", "no_proxy")},
         **ports.settings(),
     }
-    # The supervisor's working folder is another than the caller's.
+    # The supervisor runs in another working folder than the caller.
     fixed |= {name: str(Path(environment[name]).absolute()) for name in _RELATIVE_PATHS if environment.get(name)}
     return {**{name: environment.get(name) or value for name, value in _TUNING.items()}, **fixed}
 

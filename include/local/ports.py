@@ -19,7 +19,7 @@ API_PORT = "AIRFLOW__API__PORT"
 WORKER_LOG_PORT = "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"
 TRIGGER_LOG_PORT = "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT"
 
-# What listens, the setting that moves it, and Airflow's own default.
+# Each server, the setting of its port, and Airflow's default.
 _SERVERS = (
     ("Airflow's API server", API_PORT, 8080),
     ("the server of tasks' logs", WORKER_LOG_PORT, 8793),
@@ -58,7 +58,7 @@ def is_free(port: int) -> bool:
     for family, host in ((socket.AF_INET, LOOPBACK), (socket.AF_INET, ""), (socket.AF_INET6, "::")):
         try:
             with socket.socket(family) as probe:
-                # As the servers do: connections that linger from the last run do not count.
+                # As the servers do: lingering connections of the last run do not count.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -75,13 +75,13 @@ def is_free(port: int) -> bool:
 def choose_ports(environment: Mapping[str, str]) -> tuple[Ports, list[str]]:
     """Choose the ports of a start.
 
-    A port that the environment asks for is taken or refused; else it is Airflow's default or the next free one.
+    A port that the environment sets is used or refused; otherwise it is Airflow's default or the next free one.
 
     Returns:
-        The ports, and a sentence for each that is another than usual.
+        The ports, and a sentence for each that differs from the default.
 
     Raises:
-        PortUnavailable: a port that was asked for is in use or does not exist, or no free one was found.
+        PortUnavailable: a port that the environment sets is in use or does not exist, or no free one was found.
     """
     chosen: list[int] = []
     notes: list[str] = []

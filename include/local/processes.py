@@ -1,4 +1,4 @@
-"""Processes of a stack: found though they rename themselves and outlive their parents, and ended, all of them."""
+"""Finds and ends all processes of a stack, although they rename themselves and outlive their parents."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.05
 
-# A process's time of creation is kept relative to the boot, so a clock that is set moves it a little.
+# A process's creation time is stored relative to the boot, so setting the clock shifts it a little.
 _CREATED_TOLERANCE_S = 5.0
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, so that none gets out of sight (Linux only)."""
+    """Adopt every descendant whose own parent dies, so that all stay findable (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def reap_orphans(own: Collection[int]) -> None:
-    """Take note of adopted children that have ended, as a parent must, except the `own` ones that others wait for."""
+    """Reap adopted children that have ended, except the `own` ones, which other code waits for."""
     for child in psutil.Process().children():
         if child.pid not in own and has_ended(child):
             with suppress(ChildProcessError):
@@ -39,9 +39,9 @@ def reap_orphans(own: Collection[int]) -> None:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Tell whether a process is gone, or a zombie that nobody has taken note of.
+    """Whether a process is gone, or a zombie that nobody has reaped.
 
-    One whose first thread has ended while others have not is called a zombie too, but still holds its ports.
+    A process whose first thread alone has ended also counts as a zombie in psutil, but still holds its ports.
     """
     try:
         return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
@@ -50,7 +50,7 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def mark(process: psutil.Process) -> ProcessMark | None:
-    """Return what identifies a process, None if it has ended."""
+    """The identity of a process, None if it has ended."""
     try:
         return ProcessMark(pid=process.pid, created=process.create_time(), session=os.getsid(process.pid))
     except (psutil.Error, OSError):
@@ -58,7 +58,7 @@ def mark(process: psutil.Process) -> ProcessMark | None:
 
 
 def find(marked: ProcessMark) -> psutil.Process | None:
-    """Return the marked process if it still runs."""
+    """The process with this identity if it still runs."""
     try:
         process = psutil.Process(marked.pid)
         same = abs(process.create_time() - marked.created) < _CREATED_TOLERANCE_S
@@ -73,9 +73,9 @@ def descendants() -> list[psutil.Process]:
 
 
 def survivors(marks: Iterable[ProcessMark]) -> list[psutil.Process]:
-    """Return what still runs of a stack: the marked processes, their descendants, and the others of their sessions.
+    """The running processes of a stack: the marked ones, their descendants, and the others of their sessions.
 
-    A session counts only while a marked member lives: its id may belong to strangers afterwards.
+    A session counts only while a marked member lives: later its id may be reused.
     """
     found: dict[int, psutil.Process] = {}
     sessions: set[int] = set()
@@ -96,7 +96,7 @@ def survivors(marks: Iterable[ProcessMark]) -> list[psutil.Process]:
 
 
 def end_all(living: Callable[[], list[psutil.Process]], *, timeout_s: float = 10.0) -> int:
-    """SIGKILL everything that `living` returns, again and again until it returns nothing; return how many those were.
+    """SIGKILL everything that `living` returns until it returns nothing; return the number of processes.
 
     Raises:
         StackError: some are still there after the timeout.

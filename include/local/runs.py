@@ -1,4 +1,4 @@
-"""The runs of the pipelines' DAGs as a person follows them: one row per run, its tasks in order."""
+"""The runs of the pipelines' DAGs for display: one row a run, its tasks in order."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ class Run:
 
     @property
     def active(self) -> bool:
-        """Whether it still has to end."""
+        """Whether it has not ended."""
         return self.state in ACTIVE
 
     @property
     def skipped(self) -> bool:
-        """Whether it ended well with a task that found nothing to do."""
+        """Whether it succeeded and a task skipped because there was nothing to do."""
         return self.state == "success" and any(task.state == "skipped" for task in self.tasks)
 
 
 @dataclass
 class RunFollower:
-    """Looks at the runs of some DAGs again and again; one that has ended is asked for once.
+    """Polls the runs of some DAGs; a run that has ended is requested once.
 
-    It uses GET only: Airflow writes each POST down, the listing ones too, and on SQLite such a write may meet that of
-    a task and block the whole API server for seconds.
+    It uses GET only: Airflow writes an audit row for each POST, for listings too, and on SQLite such a write can
+    collide with a task's and block the whole API server for seconds.
     """
 
     api: AirflowApi
@@ -62,14 +62,14 @@ class RunFollower:
     _ended: dict[tuple[str, str], Run] = field(default_factory=dict, init=False, repr=False)
 
     def runs(self) -> list[Run]:
-        """Return the latest runs (of the last 100 of all DAGs), in the order in which they began."""
+        """The latest runs (of the last 100 of all DAGs), in the order of their start."""
         found = []
         for item in self.api.get("/dags/~/dagRuns", order_by="-run_after", limit=_PAGE)["dag_runs"]:
             key = item["dag_id"], item["dag_run_id"]
             if item["dag_id"] not in self.dag_ids:
                 continue
             run = self._ended.get(key)
-            # A run that was cleared runs again.
+            # A cleared run runs again.
             if run is None or item["state"] != run.state:
                 run = _run(item, self.api.tasks(*key))
                 if not run.active:

@@ -1,4 +1,4 @@
-"""The local stack as its users see it: started, found again, asked, and stopped."""
+"""The interface of the local stack: start it, find it, query it, and stop it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-# Airflow alone may take its 240 s on a slow machine, and the first start fetches the broker's jars.
+# On a slow machine Airflow alone takes up to 240 s, and the first start also fetches the broker's jars.
 START_TIMEOUT_S = 420.0
 STOP_TIMEOUT_S = 60.0
 _POLL_S = 0.1
@@ -72,7 +72,7 @@ class Stack:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment variables that its processes have over those of whoever started it."""
+        """The environment variables of its processes that their starter did not have."""
         return self.record.settings
 
     def stop(self) -> None:
@@ -81,7 +81,7 @@ class Stack:
         stop(self.layout, self._child)
 
     def check(self) -> None:
-        """Raise a `StackError` with the reason if the stack no longer runs."""
+        """Raise `StackError` with the reason if the stack no longer runs."""
         if self._child is not None:
             self._child.poll()
         record = _load(self.layout)
@@ -102,15 +102,15 @@ def running_stack(
 ) -> Iterator[Stack]:
     """Run a stack on random free ports within a `with` block, beside any other.
 
-    Everything ends with the block, or with this process, however that ends.
+    Everything ends with the block, or with this process, even after SIGKILL.
 
     Args:
-        state: folder of all its state, made if it is missing.
-        environment: variables over this process's own.
-        on_step: told in a few words when something slow begins.
+        state: folder of all its state, created if it is missing.
+        environment: variables in addition to this process's own.
+        on_step: called with a few words when a slow step begins.
 
     Raises:
-        StackError: one runs already on this state, or a part does not come up.
+        StackError: one runs already on this state, or a part does not start.
     """
     layout = Layout(state.expanduser().resolve())
     chosen = {**random_ports().settings(), **(environment or {})}
@@ -132,21 +132,21 @@ def start(
     """Start a stack and wait until it is ready.
 
     Args:
-        layout: where its state is.
-        environment: variables over this process's own.
-        tie: have it end with this process.
-        on_step: told in a few words when something slow begins.
-        timeout_s: for all of it, in seconds.
+        layout: the paths of its state.
+        environment: variables in addition to this process's own.
+        tie: whether it ends with this process.
+        on_step: called with a few words when a slow step begins.
+        timeout_s: seconds for the whole start.
 
     Raises:
-        StackError: one runs already on this state, a port is in use, or a part does not come up; nothing is left.
+        StackError: one runs already on this state, a port is in use, or a part does not start; nothing is left running.
     """
     layout.directory.mkdir(parents=True, exist_ok=True)
     _wait_for_the_last(layout, on_step)
     with layout.supervisor_log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "include.local.supervisor", *([str(os.getpid())] if tie else [])],
-            # The supervisor puts the rest together; this much it needs to begin.
+            # The supervisor sets all other variables itself.
             env={**os.environ, **(environment or {}), "MILLRACE_STATE": str(layout.state)},
             cwd=PROJECT_ROOT,
             stdin=subprocess.PIPE if tie else subprocess.DEVNULL,
@@ -163,7 +163,7 @@ def start(
 
 
 def attach(layout: Layout) -> Stack | None:
-    """Return the stack that runs in the background on this state, None if there is none or it belongs to a process."""
+    """The background stack of this state, None if there is none or it belongs to a process."""
     record = StackRecord.load(layout.record_file)
     if record is None or record.owner is not None or record.status != "ready" or find(record.supervisor) is None:
         return None
@@ -171,15 +171,15 @@ def attach(layout: Layout) -> Stack | None:
 
 
 def stop(layout: Layout, child: subprocess.Popen[bytes] | None = None, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-    """Stop what runs on this state and end what a killed stack left; return whether there was anything.
+    """Stop the stack of this state and the rest of a killed one; return whether anything ran.
 
     Args:
-        layout: where its state is.
-        child: the supervisor, where this process started it.
-        timeout_s: for a stop in good order; what is left then is killed.
+        layout: the paths of its state.
+        child: the supervisor, if this process started it.
+        timeout_s: seconds for a clean stop; then the rest is killed.
 
     Raises:
-        StackError: something is still there after it was killed.
+        StackError: a process is still there after SIGKILL.
     """
     record = StackRecord.load(layout.record_file)
     if child is not None:
@@ -201,7 +201,7 @@ def stop(layout: Layout, child: subprocess.Popen[bytes] | None = None, *, timeou
 
 
 def remove_state(layout: Layout) -> list[Path]:
-    """Remove the state of a stack that does not run, but for the broker's jars; return the folders that were there.
+    """Remove a stopped stack's state except the broker's jars; return the removed folders.
 
     Raises:
         StackError: something still runs on it.
@@ -218,10 +218,10 @@ def remove_state(layout: Layout) -> list[Path]:
 
 
 def settings_of(layout: Layout) -> dict[str, str]:
-    """Return the variables of the stack that runs, or of one that would be started now (its broker not known yet).
+    """The variables of the running stack, or of one that would start now (without its broker's address).
 
     Raises:
-        PortUnavailable: a port that the environment asks for is in use.
+        PortUnavailable: a port that the environment sets is in use.
     """
     record = StackRecord.load(layout.record_file)
     if record is not None and record.settings and find(record.supervisor) is not None:
@@ -240,7 +240,7 @@ def _wait_until_ready(
     deadline = time.monotonic() + timeout_s
     told: list[str] = []
     while True:
-        ended = child.poll() is not None  # before the record is read: its last word comes before the end
+        ended = child.poll() is not None  # before the record is read, as its last entry is written before the end
         record = StackRecord.load(layout.record_file)
         if record is not None and record.supervisor.pid == child.pid:
             for sentence in (*record.notes, record.step):
@@ -263,7 +263,7 @@ def _wait_until_ready(
 
 
 def _wait_for_the_last(layout: Layout, on_step: Callable[[str], None]) -> None:
-    """Refuse to start beside a stack that is in use; wait for one whose owner was killed, as it is about to end."""
+    """Raise if a stack is in use; wait for one whose owner was killed, as it is about to end."""
     deadline = time.monotonic() + STOP_TIMEOUT_S
     told = False
     while is_locked(layout.lock_file):
@@ -292,5 +292,5 @@ def _wait_for_the_last(layout: Layout, on_step: Callable[[str], None]) -> None:
 def _load(layout: Layout) -> StackRecord:
     record = StackRecord.load(layout.record_file)
     if record is None:
-        raise StackError(f"{layout.record_file} is gone, and with it the way to the stack: start the stack again.")
+        raise StackError(f"{layout.record_file} is gone, so the stack cannot be found: start the stack again.")
     return record

@@ -1,4 +1,4 @@
-"""What is written down about a running stack, so that another process can find it, wait for it and end what it left."""
+"""The file about a running stack, by which other processes find it, wait for it, and end what it left."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Status = Literal["starting", "ready", "stopping", "stopped", "failed"]
 
 
 class ProcessMark(BaseModel):
-    """A process that can be told from a later one with the same pid."""
+    """A process, distinguishable from a later one with the same pid."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pid: int
-    created: float = Field(description="seconds since the epoch, as psutil tells it")
+    created: float = Field(description="seconds since the epoch, from psutil")
     session: int = Field(description="id of the session it belongs to")
 
 
@@ -32,22 +32,24 @@ class StackRecord(BaseModel):
 
     status: Status
     supervisor: ProcessMark
-    owner: ProcessMark | None = Field(description="whose end ends the stack; None in the background")
+    owner: ProcessMark | None = Field(description="the stack ends with it; None in the background")
     step: str = ""
     notes: list[str] = Field(default_factory=list)
-    seconds: dict[str, float] = Field(default_factory=dict, description="what each step of the start took")
+    seconds: dict[str, float] = Field(default_factory=dict, description="seconds of each step of the start")
     url: str = ""
     bootstrap_servers: str = ""
     error: str = ""
     settings: dict[str, str] = Field(default_factory=dict, description="the stack's environment variables")
-    processes: list[ProcessMark] = Field(default_factory=list, description="everything started, to end what is left")
+    processes: list[ProcessMark] = Field(
+        default_factory=list, description="all started processes, to end those that are left"
+    )
 
     @classmethod
     def load(cls, path: Path) -> StackRecord | None:
-        """Return the record, None where no stack was ever started.
+        """The record, None if no stack was ever started.
 
         Raises:
-            StackError: the file is there and is not a record.
+            StackError: the file is not a record.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -60,6 +62,6 @@ class StackRecord(BaseModel):
             ) from error
 
     def save(self, path: Path) -> None:
-        """Write the record; a reader sees the old one or the new one, never a part."""
+        """Write the record; a reader sees the old or the new one, never a part."""
         with whole_file(path) as aside:
             aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")

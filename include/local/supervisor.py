@@ -1,7 +1,7 @@
-"""Runs the stack: starts its parts, watches them, and ends them all, whatever happens to whoever asked for it.
+"""Runs the stack: starts its parts, watches them, and ends them all, whatever happens to its caller.
 
 Run as `python -m include.local.supervisor [OWNER_PID]`, in a session of its own. With an owner its standard input is a
-pipe that the owner holds: when that closes, even by SIGKILL, everything ends. It tells how things are in its record.
+pipe that the owner holds: when that closes, even by SIGKILL, everything ends. It reports its state in its record.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MIGRATION_TIMEOUT_S = 300.0
 
 
 class _StopAsked(BaseException):
-    """Raised in the main thread by SIGTERM or SIGINT; not an error, so nothing may swallow it."""
+    """Raised in the main thread by SIGTERM or SIGINT; a BaseException, so that no handler of errors swallows it."""
 
 
 @dataclass
@@ -49,25 +49,25 @@ class _Supervisor:
     record: StackRecord
 
     def note(self, **changes: object) -> None:
-        """Change the record and write it."""
+        """Change and write the record."""
         for name, value in changes.items():
             setattr(self.record, name, value)
         self.record.processes = [marked for process in descendants() if (marked := mark(process))]
         self.record.save(self.layout.record_file)
 
     def note_processes(self) -> None:
-        """Write down which processes there are, where that has changed: the next start ends those that are left."""
+        """Record the current processes if they have changed: the next start ends those that are left."""
         if {process.pid for process in descendants()} != {marked.pid for marked in self.record.processes}:
             self.note()
 
     def run(self) -> NoReturn:
-        """Start everything and watch it; it ends by an exception only."""
+        """Start everything and watch it; only an exception ends it."""
         ports, notes = choose_ports(os.environ)
         self.record.notes += notes
         self.note(step="Starting the broker, migrating MLflow's database")
         with ExitStack() as parts:
             started = time.monotonic()
-            # By one process, before there are tasks: several that migrate a fresh SQLite file at once break it.
+            # By one process, before any task: concurrent migrations break a fresh SQLite file.
             migration = self._start_migration(ports)
             cluster = self._broker(parts)
             self._time("broker", started)
@@ -94,7 +94,7 @@ class _Supervisor:
         cluster = Cluster.load(self.layout.broker_data)
         if cluster is not None and len(cluster.running()) == len(cluster.nodes):
             self.record.notes.append(
-                f"The broker ran already ({cluster.bootstrap_servers}): it is used, and will be left running."
+                f"The broker ran already ({cluster.bootstrap_servers}): it is used and left running."
             )
             return cluster
         return parts.enter_context(running_cluster(self.layout.broker_data, on_step=lambda step: self.note(step=step)))
@@ -135,7 +135,7 @@ class _Supervisor:
 
 
 def supervise(layout: Layout, owner: ProcessMark | None) -> int:
-    """Run the stack until it is to end or fails; return the exit status."""
+    """Run the stack until a stop or a failure; return the exit status."""
     layout.directory.mkdir(parents=True, exist_ok=True)
     # Airflow's keys, its login and its database.
     layout.airflow_home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def supervise(layout: Layout, owner: ProcessMark | None) -> int:
 
 
 def _run_until_the_end(supervisor: _Supervisor) -> str:
-    # A signal that arrives while things are being ended must not end the ending.
+    # A signal during the shutdown must not interrupt it.
     try:
         supervisor.run()
     except _StopAsked:

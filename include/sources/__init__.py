@@ -1,1 +1,1 @@
-"""Where samples come from."""
+"""Sources of samples: one file a kind; helpers are `_name.py`."""

@@ -1,4 +1,4 @@
-"""What a table's cell holds, as the content of a sample."""
+"""Conversion of a table's cell to the content of a sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class NoContent(Exception):
-    """The cell does not hold what it should; the text says so in one sentence."""
+    """The cell does not hold valid content; the text says why in one sentence."""
 
 
 def text_of(cell: Any) -> bytes:
@@ -24,7 +24,7 @@ def text_of(cell: Any) -> bytes:
 
 
 def base64_of(cell: Any) -> bytes:
-    """The bytes that the text stands for; line breaks are none of base64's characters."""
+    """The decoded bytes; anything but base64's own characters is refused, line breaks too."""
     try:
         return binascii.a2b_base64(text_of(cell), strict_mode=True)
     except binascii.Error as error:
@@ -41,7 +41,7 @@ def bytes_of(cell: Any) -> bytes:
 
 
 def numbers_of(cell: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """A list of numbers, nested or not and in CSV as JSON, as an array."""
+    """An array from a list of numbers, nested or flat; in CSV the list is JSON."""
     import numpy as np
 
     try:

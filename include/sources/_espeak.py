@@ -1,12 +1,11 @@
-"""A program that speaks: espeak-ng gives each utterance the same samples, whatever was spoken before.
+"""A speech program in which espeak-ng gives an utterance the same samples whatever it spoke before.
 
-The library keeps the state of its voice and of its random numbers from one utterance to the next, and no call sets all
-of it back. So it is loaded in a process of its own, which forks for each: every utterance is the first one of a fresh
-library. No more than that process ends where the library would crash, and the library, which is GPLv3, is linked to
-nothing else.
+The library keeps state of its voice and of its random numbers between utterances, and no call resets all of it. So it
+is loaded in a process of its own, which forks for each utterance: each is the first one of a fresh library. A crash
+of the library ends only that process, and the library, which is GPLv3, is linked to nothing else.
 
-Its input has lines `voice, rate, pitch, text`, with tabs between them; its output has for each the number of bytes as
-four and then the samples, 16 bits each, both in the machine's own order. Only the standard library is imported.
+Input: lines of `voice, rate, pitch, text`, separated by tabs. Output: for each line the number of bytes as a 32-bit
+integer, then the 16-bit samples, both in native byte order. It imports the standard library only.
 """
 
 from __future__ import annotations

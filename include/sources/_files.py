@@ -1,8 +1,8 @@
-"""What the sources over files share: any fsspec filesystem, and an order in which new files come last.
+"""Base of the sources over files: any fsspec filesystem, and an order in which new files come last.
 
-An order by name would let a new file come between those that were sent, where no position ever reaches it. So files are
-in the order of their time of change, then of their path, and a file counts when it has not changed for `settle_s`
-seconds: neither a file that is still written is in a batch, nor one that other writers bring out of order.
+In an order by name a new file could come between files that were sent, and would never be sent itself. So files are
+ordered by modification time, then by path, and a file counts when it has not changed for `settle_s` seconds: a batch
+has no file that is still being written, and none that concurrent writers add out of order.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 class FileSource(Source):
     """Files below `path`: a local path, relative to the project where it is not absolute, or a URL that fsspec knows.
 
-    Names, sizes and times of all of them are in memory while a batch is sent, about 280 bytes a file; contents never
-    are, see `contents`.
+    Names, sizes and times of all files are in memory while a batch is sent, about 280 bytes a file; contents are not,
+    see `contents`.
 
     Args:
-        suffixes: how names end that count, in small or capital letters; all files where it is empty. Files and folders
-            whose name begins with a full stop never count.
+        suffixes: endings of the names that count, in any case; empty for all files. Files and folders whose name begins
+            with a full stop never count.
         settle_s: seconds for which a file must not have changed.
-        connection: the Airflow connection of an object storage; `on` takes the filesystem that is made of it.
+        connection: the Airflow connection of an object storage; `on` takes its filesystem.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -59,10 +59,10 @@ class FileSource(Source):
         return source
 
     def files(self) -> list[File]:
-        """What there is, in the order of positions; listed once, see `open`.
+        """All files in the order of positions; listed once, see `open`.
 
         Raises:
-            SourceRefused: there is no such folder, no file that counts, or one whose name can't be told.
+            SourceRefused: there is no such folder, no file that counts, or a file whose name is not UTF-8.
         """
         if self._files is None:
             filesystem, root = self._root()
@@ -79,7 +79,7 @@ class FileSource(Source):
         return self._files
 
     def settled(self) -> list[File]:
-        """The files that count yet: those that did not change lately, which come first."""
+        """The first files, which have not changed for `settle_s`."""
         files = self.files()
         now = time.time()
         settled = [file for file in files if file.changed <= now - self.settle_s]
@@ -107,7 +107,7 @@ class FileSource(Source):
                 break
             taken += 1
         paths = [self.path_of(file) for file in files[:taken]]
-        # Not `cat`, which takes a name with brackets for a pattern. A filesystem on the network fetches them together.
+        # Not `cat`, which reads brackets in a name as a pattern. Network filesystems fetch these concurrently.
         contents: list[bytes | Exception] = self.filesystem().cat_ranges(paths, None, None)
         read: list[bytes] = []
         for path, content in zip(paths, contents, strict=True):
@@ -121,12 +121,12 @@ class FileSource(Source):
         return self._root()[0]
 
     def path_of(self, file: File) -> str:
-        """Where the filesystem has a file of `files()`."""
+        """The path of a file of `files()` in the filesystem."""
         return f"{self._folder}/{file.name}"
 
     @contextmanager
     def explained(self, path: str, *, gone: type[SourceRefused | SourceChanged] = SourceRefused) -> Iterator[None]:
-        """Turn what a filesystem raises into one sentence."""
+        """Turn a filesystem's errors into errors of this source, each one sentence."""
         try:
             yield
         except OSError as error:

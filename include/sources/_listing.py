@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-# Where filesystems tell the time of change: local, S3, Azure, Google, memory.
+# The keys of the modification time: local, S3, Azure, Google, memory.
 TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 
@@ -30,21 +30,21 @@ class File(NamedTuple):
 
 
 def files_below(filesystem: AbstractFileSystem, root: str, folder: str) -> Iterator[File]:
-    """Every file below `root`, or the file that it is itself, in no order; links are followed.
+    """Every file below `root`, or `root` itself if it is a file, in no order; links are followed.
 
     Args:
         folder: what names are relative to.
 
     Raises:
-        SourceRefused: there is something that is neither a file nor a folder, or whose time is not told.
+        SourceRefused: something is neither a file nor a folder, or has no modification time.
         OSError: a folder can't be listed.
     """
-    # Not `find`, which passes over a folder that it may not read as if that were empty.
+    # Not `find`, which treats an unreadable folder as an empty one.
     folders = [root]
     while folders:
         for entry in filesystem.ls(folders.pop(), detail=True):
             path = str(entry["name"]).rstrip("/")
-            # Of a link, the listing tells neither what it leads to nor that one's time.
+            # A listing shows the link itself, so ask for its target.
             info = entry if entry["type"] in ("file", "directory") else filesystem.info(path)
             if info["type"] == "file":
                 yield File(_changed(filesystem, info), path.removeprefix(folder).lstrip("/"), int(info["size"]))
@@ -61,7 +61,7 @@ def _changed(filesystem: AbstractFileSystem, info: dict[str, Any]) -> float:
             told = filesystem.modified(info["name"])
         except NotImplementedError as error:
             raise SourceRefused(
-                f"The filesystem of {info['name']!r} tells no times of change, by which new files are known: copy the "
+                f"The filesystem of {info['name']!r} has no modification times, which show new files: copy the "
                 "files to one that does."
             ) from error
     if isinstance(told, str):

@@ -1,4 +1,4 @@
-"""Rows of CSV, JSONL and Parquet files, one after the other; no file is ever held as a whole."""
+"""Rows of CSV, JSONL and Parquet files, read as a stream: no whole file is in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
 SUFFIXES = (*DELIMITERS, *JSON_LINES, PARQUET)
 
-# The csv module's own limit is 131,072 characters, which an image in base64 soon has.
+# The csv module's default limit is 131,072 characters, and an image in base64 has more.
 MAX_CELL = 128 * 2**20
 ROWS_AT_ONCE = 256
 
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
     Attributes:
         number: counted from 1.
-        cells: what the asked columns hold: text in CSV, any JSON or Parquet value elsewhere.
+        cells: the requested columns: text in CSV, any JSON or Parquet value elsewhere.
     """
 
     number: int
@@ -36,11 +36,11 @@ class Row(NamedTuple):
 def read_rows(
     stream: IO[bytes], name: str, columns: Sequence[str], *, skip: int = 0, delimiter: str | None = None
 ) -> Iterator[Row]:
-    """The rows behind the first `skip`.
+    """The rows after the first `skip`.
 
     Args:
-        name: the file's; how it ends says what it is.
-        delimiter: what is between the cells of a CSV file, where it is not what the name says.
+        name: the file's; its ending decides the format.
+        delimiter: between the cells of a CSV file; by default the one that the ending implies.
 
     Raises:
         SourceRefused: the file is not what its name says, or lacks a column.
@@ -58,7 +58,7 @@ def read_rows(
 
 
 def count_rows(stream: IO[bytes], name: str, *, delimiter: str | None = None) -> int:
-    """How many rows there are; of a Parquet file only the end is read."""
+    """The number of rows; of a Parquet file only the footer is read."""
     ending = _ending(name)
     if ending == PARQUET:
         return int(_parquet_file(stream, name).metadata.num_rows)
@@ -143,7 +143,7 @@ def _parquet_file(stream: IO[bytes], name: str) -> Any:
 
 
 def _damaged(name: str, error: Exception) -> Exception:
-    # Arrow tells damage by bare OSErrors too; those of a filesystem have a number.
+    # Arrow reports damage as OSErrors without an errno; those of a filesystem have one.
     if isinstance(error, OSError) and error.errno is not None:
         return error
     reason = str(error).partition("\n")[0].rstrip(".")

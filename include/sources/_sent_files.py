@@ -1,8 +1,8 @@
-"""Which files were sent, told by a few bytes, and which one came between them, changed or went.
+"""A compact record of the files that were sent, and which file was inserted, changed or removed since.
 
-A position names the same file for ever only while the files before it stay what they were. A file that was sent and is
-gone or changed, or one that arrives with an older time (`cp -p`, `unzip`), would shift all positions behind it: one
-file would be sent twice and another never.
+A position names the same file only while the files before it stay the same. If a file that was sent is removed or
+changed, or a new one arrives with an older time (`cp -p`, `unzip`), all later positions shift: one file would be sent
+twice and another never.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from include.sources._listing import File
 
 
 def told(files: Sequence[File]) -> dict[str, Any]:
-    """The files, as an entry of the ledger: a hash of their names, and the last one."""
+    """The files as a ledger entry: a hash of their names, and the last one."""
     if not files:
         return {}
     return {"hashes": f"{_hashes(files):032x}", "changed": files[-1].changed, "name": files[-1].name}
 
 
 def are_those(files: Sequence[File], sent: dict[str, Any]) -> bool:
-    """Whether these files, in whatever order, are those that `sent` tells of."""
+    """Whether these files, in any order, are those of `sent`."""
     return _hashes(files) == int(sent["hashes"], 16)
 
 
 def how_changed(path: str, files: Sequence[File], number: int, sent: dict[str, Any]) -> str:
-    """Why the first `number` of `files`, all there are in `path` now, are not those that `sent` tells of."""
+    """Why the first `number` of `files`, all files in `path` now, are not those of `sent`."""
     hashes = int(sent["hashes"], 16)
     before = [file for file in files if file[:2] <= (sent["changed"], sent["name"])]
     came = len(before) - number
@@ -50,7 +50,7 @@ def how_changed(path: str, files: Sequence[File], number: int, sent: dict[str, A
 
 
 def _only(files: Iterable[File], difference: int) -> File | None:
-    """The one file that two sets with this difference of hashes differ by."""
+    """The one file by which two sets with this difference of hashes differ."""
     return next((file for file in files if _hashes([file]) == difference % 2**128), None)
 
 

@@ -1,4 +1,4 @@
-"""What a source is: a counted sequence of samples that can be read from any position."""
+"""The interface of a source: a counted sequence of samples that can be read from any position."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from include.kinds import Config
 if TYPE_CHECKING:
     import numpy as np
 
-# No topic takes larger records.
+# The largest record of any topic.
 MAX_SAMPLE_BYTES = 64 * 2**20
-# What one call of `read` gives at most, unless its first sample alone is larger.
+# The most bytes that one `read` returns, unless its first sample alone is larger.
 READ_BYTES = 32 * 2**20
 
 
 class SourceRefused(PermanentError):
-    """The source can't be used as it stands: it is missing, empty, or not what its table says."""
+    """The source can't be used: it is missing, empty, or not what its table says."""
 
 
 class SourceChanged(PermanentError):
-    """The source no longer gives what it gave before."""
+    """The source no longer has the samples that were sent."""
 
 
 class SourceUnreachable(MillraceError):
-    """The source's storage did not answer; it may at the next attempt."""
+    """The source's storage did not answer; a retry may help."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class SourceSample:
 
     Attributes:
         id: stable over time, unique in the source, the key of its record.
-        content: an array in the shape and dtype of the pipeline's format, or bytes that should be in that format
-            already and are sent as they are.
-        label: None where it is not known.
-        group: what must stay on one side of a held-out split, where that is not the id.
-        fault: why there is no content, in one sentence: the sample is left out and told.
+        content: an array in the shape and dtype of the pipeline's format, or bytes in that format, which are sent
+            unchanged.
+        label: None if it is unknown.
+        group: samples of a group stay on one side of a held-out split; None for the id.
+        fault: why there is no content, in one sentence; such a sample is left out and logged.
     """
 
     id: str
@@ -53,72 +53,72 @@ class SourceSample:
 
 
 class Source(Config):
-    """Settings of a `[source]` table and the reading that they stand for.
+    """Settings of a `[source]` table, and the source that they describe.
 
-    Positions are for ever: a source may grow at its end and nowhere else. One whose order somebody else can change
-    tells so by `prefix` and `check_prefix`, or samples would be sent twice and others never; one that has no positions
-    of its own keeps in `prefix` what it goes on from, see `resume` and `again`.
+    Positions are permanent: a source may grow at its end only. A source whose order others can change detects that by
+    `prefix` and `check_prefix`, or samples would be sent twice and others never. A source without positions of its own
+    keeps in `prefix` where it continues from, see `resume` and `again`.
 
     Raises, from any method:
-        SourceRefused: it can't be used as it stands.
-        SourceChanged: it is not what it was.
+        SourceRefused: it can't be used.
+        SourceChanged: samples that were sent are not there any more.
         SourceUnreachable: its storage did not answer.
     """
 
     kind: str
 
     def open(self) -> Self:
-        """The source as it stands now, for one attempt: what is costly to find out, it finds out once at most."""
+        """The source for one attempt, which computes what is costly at most once."""
         return self
 
     @abstractmethod
     def count(self) -> int:
-        """How many samples there are now."""
+        """The number of samples now."""
 
     @abstractmethod
     def read(self, start: int, count: int) -> list[SourceSample]:
         """Samples from `start` on, at most `count`; the same positions give the same samples at every call.
 
-        Fewer where they are large, see `READ_BYTES`; none only beyond the end.
+        Fewer if they are large, see `READ_BYTES`; none only beyond the end.
         """
 
     def resume(self, position: int, prefix: dict[str, Any], most: int) -> Self:  # noqa: ARG002 - kinds use it
-        """What a new batch of at most `most` samples from `position` on is taken from.
+        """The source for a new batch of at most `most` samples from `position` on.
 
         Args:
-            prefix: what `prefix` told of `position` when the samples before it were planned.
+            prefix: `prefix(position)` when the samples before it were planned.
 
         Raises:
-            SourceChanged: the samples before `position` are others.
+            SourceChanged: the samples before `position` are not the same.
         """
         self.check_prefix(position, prefix)
         return self
 
     def again(self, start: int, count: int, prefix: dict[str, Any]) -> Self:
-        """What a batch that was planned before is taken from; `prefix` is what was told of its end.
+        """The source for a batch that was planned before; `prefix` is that of its end.
 
         Raises:
-            SourceChanged: the samples before its end are others.
+            SourceChanged: the samples before its end are not the same.
         """
         self.check_prefix(start + count, prefix)
         return self
 
     def prefix(self, position: int) -> dict[str, Any]:  # noqa: ARG002 - kinds use it
-        """What the samples before `position` are, small enough for the ledger; empty where they can't change."""
+        """Identifies the samples before `position`, small enough for the ledger; empty if they can't change."""
         return {}
 
     def check_prefix(self, position: int, prefix: dict[str, Any]) -> None:
-        """Compare the samples before `position` with what `prefix` said of them, at whatever time.
+        """Compare the samples before `position` with an earlier `prefix`.
 
         Raises:
-            SourceChanged: they are others.
+            SourceChanged: they are not the same.
         """
         if prefix:
             raise SourceChanged(another_source(position))
 
 
 def another_source(position: int) -> str:
-    """Why a source can't go on where one of another kind ended."""
+    """The message for a position that a source of another kind reached."""
     return (
         f"The first {position} samples came from a source of another kind: restore the [source] table, or give the "
         "pipeline's file a new name."
@@ -126,7 +126,7 @@ def another_source(position: int) -> str:
 
 
 def fingerprint(samples: Iterable[SourceSample]) -> str:
-    """SHA-256 over ids, labels, groups and contents: it tells a source that changed under a batch."""
+    """SHA-256 over ids, labels, groups and contents, which shows that a batch's source has changed."""
     digest = hashlib.sha256()
     for sample in samples:
         content = sample.content

@@ -1,4 +1,4 @@
-"""A folder of files, one sample each, with the class as the name of the folder that they lie in."""
+"""A folder of files, one sample each; the name of a file's folder is its class."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from include.sources.base import MAX_SAMPLE_BYTES, SourceChanged, SourceRefused,
 
 
 class FolderSource(FileSource):
-    """`path/<label>/…/<file>`, sent as the files are: they have to be in the pipeline's format already.
+    """`path/<label>/…/<file>`, sent unchanged: the files must be in the pipeline's format.
 
     A sample's id is its path below `path`, its label the first part of that. See `include.sources._files` for their
-    order, and `include.sources._sent_files` for what may not happen to files that were sent.
+    order, and `include.sources._sent_files` for changes that are refused.
 
     Args:
-        group: a regular expression that is searched in the id; its first group, or all of it where it has none, is what
-            must stay on one side of a held-out split: a speaker, a patient.
+        group: a regular expression to search in the id; its first capture group, or the whole match, is the sample's
+            group, which stays on one side of a held-out split: a speaker, a patient.
     """
 
     kind: Literal["folder"] = "folder"

@@ -1,4 +1,4 @@
-"""The sentences of Airflow's interface in the languages that it ships (Apache-2.0; by its community of translators)."""
+"""The texts of Airflow's interface in the languages that it ships (Apache-2.0; by its translators)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGE = "apache-airflow-core"
 LOCALES = "airflow/ui/dist/i18n/locales"
 ENGLISH = "en"
 
-# What i18next fills in or takes from another message: https://www.i18next.com/translation-function/interpolation
+# What i18next interpolates, or nests from another message: https://www.i18next.com/translation-function/interpolation
 FILLED_IN = re.compile(r"\{\{.*?\}\}|\$t\(.*?\)")
 # The plural forms of https://cldr.unicode.org/index/cldr-spec/plural-rules, as i18next appends them to a key.
 PLURAL = re.compile(r"_(zero|one|two|few|many|other)$")
@@ -27,7 +27,7 @@ LETTERS = 2
 
 @dataclass(frozen=True)
 class Message:
-    """One text of one language: `key` is its file and its path there, `text` what is the language's own of it."""
+    """One text: `key` is its file and its path there, `text` the part in the language itself."""
 
     language: str
     key: str
@@ -37,9 +37,9 @@ class Message:
 class LanguagesSource(Source):
     """Texts as UTF-8, labelled with the language's code as Airflow has it: `de`, `zh-TW`.
 
-    They are read from the installed package's files, which import no Airflow. A sample's group is its message without
-    the plural form, so that all translations of one message are on one side of a held-out split. A text says which
-    language it is in or is left out: see `own_texts`. The order is that of the ids' SHA-256, which mixes the languages.
+    They are read from the installed package's files without importing Airflow. A sample's group is its message without
+    the plural form, so all translations of a message are on one side of a held-out split. Texts that several languages
+    share are left out, see `own_texts`. The order is that of the ids' SHA-256, which mixes the languages.
     """
 
     kind: Literal["languages"] = "languages"
@@ -69,7 +69,7 @@ class LanguagesSource(Source):
 
 
 def _shipped() -> tuple[Path, str]:
-    """Where the translations are, and of which version."""
+    """The folder of the translations, and their version."""
     try:
         package = metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError as error:
@@ -81,7 +81,7 @@ def _shipped() -> tuple[Path, str]:
 
 @cache
 def _samples(folder: Path, version: str) -> list[SourceSample]:  # noqa: ARG001 - another version has other texts
-    """All of them, 2 MB."""
+    """All translations, 2 MB."""
     try:
         messages = own_texts(list(_messages(folder)))
     except (OSError, ValueError) as error:
@@ -103,10 +103,10 @@ def _samples(folder: Path, version: str) -> list[SourceSample]:  # noqa: ARG001 
 
 
 def own_texts(messages: list[Message]) -> list[Message]:
-    """The texts that are of one language, each once; whether letters are small or capital makes no difference.
+    """The texts that belong to one language, each once, compared without case.
 
-    What another language has in common with English was not translated and is English; what several others have in
-    common, as the two Chinese scripts or Spanish and Portuguese, is left out of all of them.
+    A text that equals the English one was not translated and counts as English; a text that several other languages
+    share (the two Chinese scripts, Spanish and Portuguese) is left out of all of them.
     """
     first: dict[tuple[str, str], Message] = {}
     languages: dict[str, set[str]] = {}
@@ -122,7 +122,7 @@ def own_texts(messages: list[Message]) -> list[Message]:
 
 
 def _messages(folder: Path) -> Iterator[Message]:
-    """What is text in them, in order of language, file and place."""
+    """The texts in order of language, file and place."""
     for path in sorted(folder.glob("*/*.json")):
         for key, content in _flat(json.loads(path.read_bytes()), path.name):
             text = " ".join(FILLED_IN.sub(" ", content).split())

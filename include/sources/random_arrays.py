@@ -1,4 +1,4 @@
-"""Arrays of random numbers, to load a system with: by default the 100x100x3 float64 images of many Kafka tutorials."""
+"""Arrays of random numbers for load tests: by default the 100x100x3 float64 images of many Kafka tutorials."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class RandomSource(Source):
     """Sample `i` is a function of `seed` and `i` alone, so that a batch can be read again at any time.
 
-    Floats are from 0 up to 1, integers from the whole range of their dtype. A label says nothing about its array:
-    what learns from these samples is as good as guessing.
+    Floats are from 0 up to 1, integers from the whole range of their dtype. Labels are independent of the arrays: no
+    model can do better than guessing.
 
     Args:
-        labels: one of them is drawn for each sample; none has a label where it is empty.
-        total: how many samples there are, or will be.
-        per_hour: at which rate they come into being, from `since` on; all are there from the beginning without it.
+        labels: one is drawn for each sample; empty for samples without labels.
+        total: the number of samples, at the end if they grow.
+        per_hour: how many are added an hour from `since` on; by default all are there from the beginning.
     """
 
     kind: Literal["random"] = "random"

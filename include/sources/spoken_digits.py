@@ -1,4 +1,4 @@
-"""Ten digits spoken by many synthetic voices: espeak-ng says them, as the wheel espeakng-loader ships it."""
+"""Ten digits spoken by many synthetic voices of espeak-ng, which the wheel espeakng-loader ships."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-# espeak-ng's variants have other formants, voice sources and registers, but many are a twin or a robot's echo of
-# another. Of these, each says the ten words so that its log-mel spectrograms are 4.8 dB or more from those of every
-# other (root mean square, American English, one rate and pitch).
+# espeak-ng's variants differ in formants, voice source and register, but many are near copies of another. For the ten
+# words, the log-mel spectrograms of each of these are at least 4.8 dB from those of every other (root mean square,
+# American English, one rate and pitch).
 NAMES = (
     "m1 m2 m3 m4 m5 m7 m8 f1 f2 f3 f4 Alicia Andrea Andy Annie Denis Gene Jacky Lee Marco Michael Reed Storm anika "
     "announcer antonio belinda boris caleb david ed edward grandma ian iven kaukovalta klatt marcelo michel norbert "
@@ -30,8 +30,8 @@ ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-
 RATES = (120, 140, 160, 180, 200)
 PITCHES = (30, 40, 50, 60, 70)
 
-# Consecutive samples are this far apart in the order of voice, accent, rate, pitch and digit. It has no divisor in
-# common with their number, and is near its golden section: any few hundred in a row have all of each about equally.
+# The step between consecutive samples in the order of voice, accent, rate, pitch and digit. It is coprime to their
+# number and near its golden section, so any few hundred in a row have all values about equally often.
 STRIDE = 54_077
 AT_ONCE = 500
 PATIENCE_S = 120
@@ -56,10 +56,10 @@ class Utterance(NamedTuple):
 class SpokenDigitsSource(Source):
     """WAV files of 0.2 to 1.2 seconds, mono, 16 bits at 22,050 Hz, labelled `0` to `9`.
 
-    `group` is the voice, in whatever accent, rate and pitch: an accent is a way to pronounce and a pitch a mood, and
-    the same formants with another of them are a voice that was heard before.
+    `group` is the voice, with any accent, rate and pitch: those do not change its formants, so a model that has heard
+    the voice knows it.
 
-    The same utterance has the same bytes for one version of espeak-ng and one kind of processor.
+    An utterance has the same bytes for the same version of espeak-ng and the same processor architecture.
     """
 
     kind: Literal["spoken_digits"] = "spoken_digits"
@@ -76,7 +76,7 @@ class SpokenDigitsSource(Source):
         ]
 
     def utterance(self, position: int) -> Utterance:
-        """What is said at a position."""
+        """The utterance at a position."""
         rest, digit = divmod(position * STRIDE % self.count(), len(WORDS))
         rest, pitch = divmod(rest, len(PITCHES))
         rest, rate = divmod(rest, len(RATES))

@@ -35,21 +35,20 @@ class TableRow(NamedTuple):
 
 
 class TableSource(FileSource):
-    """The rows of one file, or of all tables below a folder, file after file in the order of `include.sources._files`.
+    """The rows of one file, or of all tables below a folder in the order of `include.sources._files`.
 
-    New rows come at the end of the newest file or in new files: rows that were sent must stay what and where they are,
-    and the next batch is refused where their ids, labels or groups are others (without `id`, their contents too).
-    Counting reads a CSV or JSONL file as a whole, a row at a time; a Parquet file knows.
+    New rows come at the end of the newest file or in new files. Rows that were sent must stay unchanged and in place:
+    if their ids, labels or groups differ (without `id`, their contents too), the next batch is refused. Counting
+    streams a CSV or JSONL file; a Parquet file has the count in its footer.
 
     Args:
         content: the column of the contents.
-        content_is: `text`, sent as UTF-8; `base64` and `bytes` (Parquet's binary), of what is in the pipeline's format
-            already; `numbers`, a list in JSON or Parquet, made an array of `shape` and `dtype`; `path`, a file's path
-            below the folder that its table is in.
-        label, group: columns; samples have none where it is not named, or the cell is empty.
+        content_is: `text`, sent as UTF-8; `base64` or `bytes` (Parquet's binary) in the pipeline's format; `numbers`, a
+            list in JSON or Parquet for an array of `shape` and `dtype`; `path`, a file's path below the table's folder.
+        label, group: columns; without one, or with an empty cell, samples have none.
         id: a column whose cells are stable and unique; without it a sample's id is its table's name and its row's
             number.
-        delimiter: what is between the cells of CSV, where it is neither the comma of .csv nor the tab of .tsv.
+        delimiter: between the cells of CSV, if it is neither the comma of .csv nor the tab of .tsv.
     """
 
     kind: Literal["table"] = "table"
@@ -93,7 +92,7 @@ class TableSource(FileSource):
         return sum(map(self._count_of, files))
 
     def read(self, start: int, count: int) -> list[SourceSample]:
-        # Reading on costs nothing; reading from anywhere else passes over all rows before, or a Parquet file's groups.
+        # Continuing costs nothing; any other start skips all rows before it, or a Parquet file's row groups.
         if self._reading is None or self._reading[0] != start:
             self._reading = start, self._rows(start, self._columns(self.content, self.label, self.id, self.group))
         rows = self._reading[1]
@@ -124,7 +123,7 @@ class TableSource(FileSource):
             )
 
     def _digest(self, position: int) -> str:
-        """SHA-256 over what tells the rows before `position` from others."""
+        """SHA-256 over the columns that identify the rows before `position`."""
         columns = self._columns(self.label, self.group, self.id or self.content)
         done, digest = self._hashed
         if digest is None or done > position:
@@ -193,7 +192,7 @@ class TableSource(FileSource):
         return read(cell)
 
     def _beside(self, found: TableRow, name: str) -> bytes:
-        """The file that a cell names, and none outside the table's folder."""
+        """The content of the file that a cell names, which must be in the table's folder."""
         relative = posixpath.normpath(name)
         where = f"Row {found.row.number} of table {found.file.name} names the file {name!r}"
         if not name or f"{relative}/".startswith(("/", "../")) or "://" in name or "\0" in name:

@@ -1,8 +1,8 @@
-"""A Kafka topic that somebody else fills, one sample a record.
+"""An external Kafka topic, one sample a record.
 
-A topic has no positions of its own: several partitions grow at once, and markers, aborted records and compaction leave
-gaps between offsets. So a batch's records are chosen once, as a range of offsets in each partition, and those ranges
-are the source's `prefix`, which the ledger keeps with the batch and with the position behind it.
+A topic has no positions: several partitions grow at once, and markers, aborted records and compaction leave gaps
+between offsets. So a batch's records are chosen once, as a range of offsets in each partition, and those ranges are the
+source's `prefix`, which the ledger keeps with the batch and its end.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ UNKNOWN_EPOCH = -1
 class TopicRange(NamedTuple):
     """Offsets `start` to `end`, exclusive, of a partition.
 
-    The epochs are those of the leaders that wrote what lies right before the range and at its end, by which Kafka tells
-    a log that has lost its tail though it has grown again; -1 where they are not known, as those of markers are.
+    The leader epochs are those of the records right before the range and at its end; Kafka detects by them a log that
+    has lost its tail and grown again. -1 if they are unknown, as for markers.
     """
 
     partition: int
@@ -46,26 +46,26 @@ class TopicRecord(NamedTuple):
 
 
 class TopicReader(Protocol):
-    """What reads a topic, for this room knows no Kafka."""
+    """Reads a topic; a protocol, because sources import no Kafka client."""
 
     def bounds(self) -> tuple[str, list[TopicRange]]:
-        """The topic's id, and what each partition holds now that is decided."""
+        """The topic's id, and each partition's range up to its last stable offset."""
 
     def read(self, topic_id: str, ranges: Sequence[TopicRange]) -> Iterator[TopicRecord]:
-        """The committed records of the ranges, one range after the other; refuses what is not whole any more."""
+        """The committed records of the ranges, in order; raises if a range is no longer complete."""
 
 
 class TopicSource(Source):
-    """Records as they are: the value in the pipeline's format already, the id `<topic>/<partition>/<offset>`.
+    """Unchanged records: the value is in the pipeline's format, the id is `<topic>/<partition>/<offset>`.
 
-    What retention has removed before it was sent is refused, and so is a topic that was made again.
+    Raises if retention removed records before they were sent, or if the topic was recreated.
 
     Args:
         connection: the Airflow connection of the cluster; the pipeline's own by default.
-        label_header, group_header: headers that tell label and group; a record without them has none.
-        labels: those that are taken, all where it is empty: a log can't be corrected, so a record with another one is
-            left out and told.
-        accept_lost: go on without what retention removed before it was sent.
+        label_header, group_header: the headers with label and group; a record without them has none.
+        labels: the accepted labels, empty for all; a log can't be corrected, so a record with another label is left
+            out and logged.
+        accept_lost: continue without the records that retention removed before they were sent.
     """
 
     kind: Literal["topic"] = "topic"
@@ -84,20 +84,20 @@ class TopicSource(Source):
     _reading: tuple[int, Iterator[TopicRecord]] | None = PrivateAttr(None)
 
     def through(self, reader: TopicReader) -> Self:
-        """This source with what reads its topic."""
+        """This source with a reader of its topic."""
         source = self.model_copy()
         source._reader = reader
         return source
 
     def count(self) -> int:
-        """How many there are up to the end of what was chosen, or in the whole topic where nothing was yet."""
+        """The number of records up to the end of the chosen ranges, or of the whole topic before a choice."""
         source = self._chosen_or_whole()
         if source._taken is None:
             source._taken = sum(1 for _ in source._read_by().read(source._topic_id, source._ranges))
         return source._start + source._taken
 
     def read(self, start: int, count: int) -> list[SourceSample]:
-        # Reading on costs nothing; reading from anywhere else passes over all records before.
+        # Continuing costs nothing; any other start skips all records before it.
         if self._reading is None or self._reading[0] != start:
             source = self._chosen_or_whole()
             records = source._read_by().read(source._topic_id, source._ranges)
@@ -121,7 +121,7 @@ class TopicSource(Source):
         if position and prefix["topic_id"] != topic_id:
             raise SourceChanged(
                 f"Topic {self.topic} has id {topic_id} and the first {position} samples came from id "
-                f"{prefix['topic_id']}: it was deleted and made again, so give the pipeline's file a new name."
+                f"{prefix['topic_id']}: it was deleted and recreated, so give the pipeline's file a new name."
             )
         sent = {item.partition: item for item in _ranges_in(prefix)}
         left = [self._behind(sent.get(item.partition), item) for item in bounds]
@@ -159,7 +159,7 @@ class TopicSource(Source):
         return self._reader
 
     def _behind(self, sent: TopicRange | None, held: TopicRange) -> TopicRange:
-        """What a partition holds beyond what was sent of it."""
+        """The part of a partition after what was sent."""
         if sent is None:
             return held
         where = f"Topic {self.topic} partition {held.partition} was sent up to offset {sent.end} and"
@@ -178,7 +178,7 @@ class TopicSource(Source):
         return held
 
     def _take(self, topic_id: str, left: list[TopicRange], most: int) -> tuple[list[TopicRange], int]:
-        """Ranges of at most so many records, and how many they hold; no partition waits for a longer one."""
+        """Ranges of at most `most` records in all, and their count; short partitions are not held up by long ones."""
         chosen: list[TopicRange] = []
         taken = 0
         for turn, item in enumerate(sorted(left, key=lambda item: item.end - item.start)):
@@ -190,7 +190,7 @@ class TopicSource(Source):
                 number, end, epoch = number + 1, record.offset + 1, record.leader_epoch
             else:
                 if end < item.end:
-                    # Behind the last record there are markers, which may be of a later leader.
+                    # After the last record there are markers, possibly of a later leader.
                     end, epoch = item.end, UNKNOWN_EPOCH
             chosen.append(item._replace(end=end, last_epoch=epoch))
             taken += number

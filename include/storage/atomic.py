@@ -1,4 +1,4 @@
-"""Files and directories that are there whole or not at all, whatever is killed or full, and their digest."""
+"""Files and directories that are complete or absent even after a kill or on a full disk, and their digest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from include.errors import MillraceError
 ASIDE = ".aside-"
 BLOCK = 4096
 
-# Libraries that do not raise OSError quote it: safetensors and MLflow's copies the system's text, SQLite its own.
+# Some libraries raise other errors with this text: safetensors and MLflow the system's, SQLite its own.
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
 
 
 class DiskFull(MillraceError):
-    """There is no room for what has to be written; what was there before is as it was."""
+    """The disk has no room for a write; existing files are unchanged."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def whole_file(target: Path, *, size: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def whole_directory(target: Path, *, size: int | None = None) -> Iterator[Path]:
-    """Fill the directory that is yielded; it gets its name when the block ends, every file on disk before.
+    """Yield a directory to fill; when the block ends, its files are synced to disk and it is renamed to `target`.
 
     A block that raises leaves nothing. A process that dies in it leaves at most a directory whose name begins with
     `.aside-`; see `remove_leftovers`.
@@ -76,7 +76,7 @@ def whole_directory(target: Path, *, size: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def explained_if_full(path: Path, *, size: int | None = None) -> Iterator[None]:
-    """Turn the error of whoever finds no room for `path` within the block into one sentence; others pass.
+    """Turn any error within the block that means a full disk into `DiskFull`; other errors pass.
 
     Args:
         path: what is written; it need not exist.
@@ -94,7 +94,7 @@ def explained_if_full(path: Path, *, size: int | None = None) -> Iterator[None]:
 
 
 def require_room(path: Path, sizes: Iterable[int]) -> None:
-    """Refuse files for which there is no room now, where whoever writes them will not say why that failed.
+    """Raise if files do not fit now, for writers whose own error would not name the cause.
 
     Args:
         path: where they are written; it need not exist.
@@ -105,24 +105,24 @@ def require_room(path: Path, sizes: Iterable[int]) -> None:
     """
     total, free = _disk(path)
     needed = sum(-(-size // BLOCK) * BLOCK for size in sizes)
-    # Some network file systems say that they have nothing at all.
+    # Some network file systems report a size of zero.
     if total and needed > free:
         raise _disk_full(path, free, needed)
 
 
 def _disk(path: Path) -> tuple[int, int]:
-    """All bytes and the free ones of the disk that holds it, or will."""
+    """Total and free bytes of the disk that holds the path, or will hold it."""
     total, _, free = shutil.disk_usage(next(parent for parent in (path, *path.parents) if parent.is_dir()))
     return total, free
 
 
 def _disk_full(path: Path, free: int, size: int | None) -> DiskFull:
-    # What takes whole blocks may not fit into as many bytes.
+    # Files take whole blocks, so they may not fit although their bytes would.
     known = size is not None and size > free
     needed = f"{size} bytes and {free} are free" if known else f"more than the {free} bytes that are free"
     return DiskFull(
         f"There is no room for {path}, which needs {needed} there: remove what is not needed, or give it a larger "
-        "disk, and try again; what was there before is as it was."
+        "disk, and try again; existing files are unchanged."
     )
 
 
@@ -167,7 +167,7 @@ def files_digest(directory: Path, names: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for name in names:
         with (directory / name).open("rb") as file:
-            # Of fixed length each, so that no content can be taken for the next file's name.
+            # Both digests have a fixed length, so no content can pass for the next file's name.
             digest.update(hashlib.sha256(name.encode()).digest())
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

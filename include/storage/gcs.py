@@ -15,7 +15,7 @@ REQUEST_S = 30
 def google_filesystem(**settings: Any) -> AbstractFileSystem:
     """A filesystem whose every request ends after `REQUEST_S`; it is tried again for about a minute.
 
-    Make it in the process that uses it: the client has a thread, which no fork takes along.
+    Create it in the process that uses it: the client has a thread, which does not survive a fork.
 
     Args:
         settings: of `gcsfs.GCSFileSystem`; without a token it looks for credentials where Google's own tools do.
@@ -23,13 +23,13 @@ def google_filesystem(**settings: Any) -> AbstractFileSystem:
     Raises:
         ImportError: gcsfs is not installed.
     """
-    # What it would ask for by gRPC, which outlives no fork either, is of use to zonal buckets alone.
+    # Only zonal buckets need its gRPC client, which does not survive a fork either.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     from gcsfs import GCSFileSystem
     from gcsfs.retry import HttpError
 
     class GoogleFileSystem(GCSFileSystem):  # type: ignore[misc]
-        """With errors of the kinds that other filesystems raise."""
+        """Raises the same error types as other filesystems."""
 
         async def _call(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
             try:

@@ -1,4 +1,4 @@
-"""S3 and what speaks its protocol as an fsspec filesystem, on the client that PyArrow ships: nothing to install."""
+"""S3 and compatible storages as an fsspec filesystem, on the client that PyArrow ships: nothing to install."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONNECT_S = 10
-# A request that has got nothing for so long is given up.
+# A request that receives no byte for so long fails.
 SILENT_S = 30
 ATTEMPTS = 3
 READ_TOGETHER = 16
 BUFFER_BYTES = 4 * 2**20
 
-# As the client names them; those of a HEAD request, whose answer has no body, by their number.
+# The client's names; a HEAD response has no body, so its errors have only a status.
 MISSING = re.compile(r"NO_SUCH_BUCKET|NO_SUCH_KEY|RESOURCE_NOT_FOUND|HTTP status 404")
 DENIED = re.compile(
     r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT"
@@ -36,7 +36,7 @@ ELSEWHERE = re.compile(
 def s3_filesystem(**settings: Any) -> S3FileSystem:
     """A filesystem whose every request ends: after `CONNECT_S` without a connection, after `SILENT_S` without a byte.
 
-    Make it in the process that uses it: the client has threads, which no fork takes along.
+    Create it in the process that uses it: the client has threads, which do not survive a fork.
 
     Args:
         settings: of `pyarrow.fs.S3FileSystem`; without keys it looks for them where Amazon's own tools do.
@@ -49,22 +49,22 @@ def s3_filesystem(**settings: Any) -> S3FileSystem:
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         **settings,
     )
-    # fsspec would take a client at the address of one that is gone for that one.
+    # fsspec caches by id(client), and a new client may reuse a dead one's id.
     return S3FileSystem(client, skip_instance_cache=True)
 
 
 class S3FileSystem(ArrowFSWrapper):  # type: ignore[misc]
-    """PyArrow's client, with errors of the kinds that other filesystems raise, buffers, and reading side by side.
+    """PyArrow's client with the error types of other filesystems, buffering, and concurrent reads.
 
     Raises, from any method:
         FileNotFoundError: the bucket or the object is missing.
         PermissionError: the credentials are wrong or lack a right, or the bucket is in another region.
-        OSError: the storage did not answer, or had an error of its own, at the last of `ATTEMPTS` too.
+        OSError: the storage did not answer, or failed itself, in all of `ATTEMPTS`.
     """
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        # Not as a URL is taken apart: an object's name may have any of its characters.
+        # No URL parsing: an object's name may contain any character of a URL.
         return re.sub(r"^s3[an]?://", "", path)
 
     def ls(self, path: str, detail: bool = False, **kwargs: Any) -> Any:
@@ -82,14 +82,14 @@ class S3FileSystem(ArrowFSWrapper):  # type: ignore[misc]
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> Any:
         if start or (end is not None and end < 0):
             return super().cat_file(path, start, end, **kwargs)
-        # From its beginning an object is one request.
+        # An object read from its beginning is one request.
         with _translated(path), self.fs.open_input_stream(self._strip_protocol(path), compression=None) as stream:
             return stream.read(end)
 
     def cat_ranges(
         self, paths: Sequence[str], starts: Any, ends: Any, max_gap: Any = None, on_error: str = "return", **kwargs: Any
     ) -> list[bytes | Exception]:
-        """Contents in the order of the paths, or why one can't be read; as many at a time as a network needs."""
+        """Contents in the order of the paths, or the error of one that can't be read; `READ_TOGETHER` at a time."""
         if starts is not None or ends is not None or on_error != "return":
             found: list[bytes | Exception] = super().cat_ranges(paths, starts, ends, max_gap, on_error, **kwargs)
             return found
@@ -106,7 +106,7 @@ class S3FileSystem(ArrowFSWrapper):  # type: ignore[misc]
     def _open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
         with _translated(path):
             file = super()._open(path, mode, *args, **kwargs)
-        # Each of its reads is a request.
+        # Each read is a request.
         return io.BufferedReader(file, BUFFER_BYTES) if mode == "rb" else file
 
 
@@ -126,5 +126,5 @@ def _translated(path: str) -> Iterator[None]:
 
 
 def _told(reason: str) -> str:
-    """The client's own words, without where it was and the request's number."""
+    """The client's message without its source location and the request id."""
     return reason.partition("AWS Error ")[2].partition(" (Request ID")[0].rstrip(". ") or reason

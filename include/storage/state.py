@@ -1,4 +1,4 @@
-"""Where this project keeps what it may lose: databases, logs, the embedded broker's data."""
+"""The folder of the project's local state: databases, logs, the embedded broker's data."""
 
 from __future__ import annotations
 

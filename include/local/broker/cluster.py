@@ -41,7 +41,7 @@ class Cluster:
 
     @classmethod
     def load(cls, data_dir: Path) -> Cluster | None:
-        """Return the cluster that a data folder holds, None where none was ever made.
+        """The cluster of a data folder, None if none was ever created.
 
         Raises:
             BrokerError: its record cannot be read.
@@ -52,16 +52,16 @@ class Cluster:
 
     @classmethod
     def of(cls, data_dir: Path, record: ClusterRecord) -> Cluster:
-        """Return the cluster of a record and its data folder (absolute)."""
+        """The cluster of a record and its data folder (absolute)."""
         return cls(data_dir, record, tuple(Node(node, data_dir / f"node-{node.id}") for node in record.nodes))
 
     @property
     def bootstrap_servers(self) -> str:
-        """All nodes as clients take them: `host:port`, joined by commas."""
+        """`host:port` of all nodes, joined by commas."""
         return ",".join(node.address for node in self.nodes)
 
     def running(self) -> list[Node]:
-        """Return the nodes that have a process."""
+        """The nodes that have a process."""
         return [node for node in self.nodes if node.process() is not None]
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> list[Node]:
@@ -98,20 +98,20 @@ class Cluster:
         """Start the nodes that have no process and wait until all are ready; the caller holds the folder's lock.
 
         Args:
-            tie: have the nodes die with this process.
-            properties: broker properties over the defaults.
+            tie: whether the nodes die with this process.
+            properties: broker properties that override the defaults.
             timeout_s: for the nodes to become ready, in seconds.
             lock: the jars' lock file.
-            on_step: told in a few words when something slow begins.
+            on_step: called with a few words when a slow step begins.
 
         Raises:
-            BrokerError: a jar is not the locked one, or a node does not come up; nothing that was started here is left.
+            BrokerError: a jar is not the locked one, or a node does not start; no process started here is left.
         """
         absent = [node for node in self.nodes if node.process() is None]
         settings = {node.id: node_properties(self.record, node.record, properties) for node in absent}
         runtime = Runtime(find_java().executable, os.pathsep.join(map(str, verified_classpath(lock, on_step=on_step))))
         if tie:
-            # The kernel ends a tied broker with the *thread* that started it, so that thread lives as long as we do.
+            # The kernel kills a tied broker with the *thread* that started it, so that thread must stay alive.
             self._starter_thread = ThreadPoolExecutor(1, thread_name_prefix="broker-starter")
 
         def spawn(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""What a data folder remembers of its cluster: identity, ports, and the processes that were started."""
+"""A data folder's `cluster.json`: identity, ports, and the started processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILENAME = "cluster.json"
 
 
 class NodeRecord(BaseModel):
-    """One node: id from 1, its ports, and its last process (a pid means nothing without its time of creation)."""
+    """One node: id from 1, its ports, and its last process (a pid is unique only with its creation time)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,7 +26,7 @@ class NodeRecord(BaseModel):
     port: int
     controller_port: int
     pid: int | None = None
-    created: float | None = Field(default=None, description="seconds since the epoch, as psutil tells it")
+    created: float | None = Field(default=None, description="seconds since the epoch, from psutil")
 
 
 class ClusterRecord(BaseModel):
@@ -39,10 +39,10 @@ class ClusterRecord(BaseModel):
 
     @classmethod
     def load(cls, data_dir: Path) -> ClusterRecord | None:
-        """Return the record of a data folder, None where no cluster was ever made there.
+        """The record of a data folder, None if no cluster was ever created there.
 
         Raises:
-            BrokerError: the file is there and cannot be read as a record.
+            BrokerError: the file cannot be read as a record.
         """
         path = data_dir / FILENAME
         try:
@@ -57,13 +57,13 @@ class ClusterRecord(BaseModel):
             ) from error
 
     def save(self, data_dir: Path) -> None:
-        """Write the record; a reader sees the old one or the new one, never a part."""
+        """Write the record; a reader sees the old or the new one, never a part."""
         with whole_file(data_dir / FILENAME) as aside:
             aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def new_cluster_id() -> str:
-    """Return a random cluster id in Kafka's own form: 16 bytes, URL-safe base64, not starting with a dash."""
+    """A random cluster id in Kafka's format: 16 bytes, URL-safe base64, not starting with a dash."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text

@@ -1,7 +1,7 @@
-"""Becomes the program it is given, which the kernel then kills when the starting thread ends, however it ends.
+"""Replaces itself by a program that the kernel kills when the starting thread ends, for whatever reason.
 
-Run as a script (`python -I -S tied.py PARENT_PID PROGRAM ARGUMENT...`), so that nothing runs between fork and exec of a
-process that has threads. Only Linux knows how; elsewhere the program is started just so.
+Run as a script (`python -I -S die_with_parent.py PARENT_PID PROGRAM ARGUMENT...`), so that no code runs between fork
+and exec of a process with threads. Linux only; elsewhere the program starts without this tie.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     parent, program = int(sys.argv[1]), sys.argv[2]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the kernel was told
+        if os.getppid() != parent:  # the parent died before the call above
             sys.exit(f"the process {parent} that started this broker is gone")
     os.execv(program, sys.argv[2:])  # noqa: S606 - a list, no shell
 

@@ -1,4 +1,4 @@
-"""The broker's jars: fetched by jgo from a lock file, and never given to Java before their hashes are compared."""
+"""The broker's jars: fetched by jgo from a lock file, and hashed before every use."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Jar:
 
 
 def jars_dir() -> Path:
-    """Return the folder that holds the verified jars: `MILLRACE_JARS` where set, else `jars` among the state.
+    """The folder of the verified jars: `MILLRACE_JARS` where set, else `jars` among the state.
 
     The variable lets checkouts, and tests with a state of their own, share one download.
     """
@@ -58,7 +58,7 @@ def jars_dir() -> Path:
 
 
 def read_lock(lock: Path = LOCK) -> list[Jar]:
-    """Return the jars of a lock file in its order, which is the class path's.
+    """The jars of a lock file in its order, which is that of the class path.
 
     Raises:
         BrokerError: the file is missing, is not TOML, or has a dependency without a SHA-256.
@@ -68,7 +68,7 @@ def read_lock(lock: Path = LOCK) -> list[Jar]:
         return [Jar(d["groupId"], d["artifactId"], d["version"], d["sha256"]) for d in dependencies]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise BrokerError(
-            f"The jars' lock file {lock} cannot be used ({error!r}): restore it from version control, or write it anew "
+            f"The jars' lock file {lock} cannot be used ({error!r}): restore it from version control, or rewrite it "
             "with `millrace broker lock`."
         ) from error
 
@@ -76,14 +76,14 @@ def read_lock(lock: Path = LOCK) -> list[Jar]:
 def verified_classpath(
     lock: Path = LOCK, directory: Path | None = None, on_step: Callable[[str], None] = log.info
 ) -> list[Path]:
-    """Return the paths of all locked jars, fetching those that are missing; each one's SHA-256 has just been compared.
+    """The paths of all locked jars; missing ones are fetched, and every SHA-256 is compared.
 
-    Every jar is hashed at every start: 43 MB take under 0.1 s, less than any bookkeeping is worth.
+    Every jar is hashed at every start: 43 MB take under 0.1 s, so remembering verified jars is not worth it.
 
     Args:
         lock: the lock file.
-        directory: where the jars lie or are put, `jars_dir()` by default.
-        on_step: told in a few words when something slow begins.
+        directory: the jars' folder, `jars_dir()` by default.
+        on_step: called with a few words when a slow step begins.
 
     Raises:
         BrokerError: a jar cannot be fetched, or its hash is not the locked one.
@@ -92,7 +92,7 @@ def verified_classpath(
     jars = read_lock(lock)
     if _missing(jars, directory):
         with locked(directory / ".lock", timeout_s=_FETCH_TIMEOUT_S):
-            # Another process may have fetched some meanwhile, and one that was killed may have left its pieces.
+            # Another process may have fetched some meanwhile, and a killed one may have left partial files.
             missing = _missing(jars, directory)
             remove_leftovers(directory)
             on_step(f"Fetching {len(missing)} of {len(jars)} jars (once) into {directory}")
@@ -110,7 +110,9 @@ def _compare(jar: Jar, path: Path, lock: Path) -> None:
     try:
         found = _sha256(path)
     except OSError as error:
-        raise BrokerError(f"The jar {path} cannot be read ({error}): start again, or mend its permissions.") from error
+        raise BrokerError(
+            f"The jar {path} cannot be read ({error}): start again, or correct its permissions."
+        ) from error
     if found != jar.sha256:
         raise BrokerError(
             f"The jar {path} has the SHA-256 {found}, but {lock.name} says {jar.sha256}: delete the jar so that the "
@@ -124,7 +126,7 @@ def _sha256(path: Path) -> str:
 
 
 def _fetch(jars: list[Jar], directory: Path) -> None:
-    """Fetch each jar aside, compare its hash, and move it into place: a killed download leaves nothing that counts."""
+    """Fetch each jar to a temporary folder, compare its hash, and move it into place."""
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext
@@ -134,7 +136,7 @@ def _fetch(jars: list[Jar], directory: Path) -> None:
     def fetch(jar: Jar) -> None:
         problem = ""
         for _ in range(_ATTEMPTS):
-            # A new folder for each attempt: jgo takes any file that lies at the right place for a finished download.
+            # A new folder for each attempt: jgo accepts any file at the right path as a finished download.
             with tempfile.TemporaryDirectory(prefix=ASIDE, dir=directory) as aside:
                 context = MavenContext(repo_cache=Path(aside), remote_repos=remote, timeout=_HTTP_TIMEOUT_S)
                 artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
@@ -143,7 +145,7 @@ def _fetch(jars: list[Jar], directory: Path) -> None:
                     if (found := _sha256(path)) == jar.sha256:
                         path.replace(directory / jar.filename)
                         return
-                    problem = f"what came has the SHA-256 {found}, the lock file says {jar.sha256}"
+                    problem = f"the download has the SHA-256 {found}, the lock file says {jar.sha256}"
                 except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
                     problem = str(error)
         raise BrokerError(
@@ -159,7 +161,7 @@ def _fetch(jars: list[Jar], directory: Path) -> None:
 def write_lock(lock: Path = LOCK) -> int:
     """Resolve `COORDINATES` anew and write the lock file with the hashes found; returns the number of jars.
 
-    For those who move to another Kafka version: the result is to be read before it is committed.
+    For a change of the Kafka version; read the result before committing it.
     """
     from jgo.env import LockFile
     from jgo.maven import MavenContext

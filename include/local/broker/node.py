@@ -1,4 +1,4 @@
-"""One broker process: started, found again, signalled and stopped."""
+"""One broker process: start, find, signal and stop it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ERROR = re.compile(r"\b(ERROR|FATAL|[Ee]rror|\w+Exception|\w+Error)\b")
 _STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
 _FORMAT_TIMEOUT_S = 120
 
-# A process's time of creation is kept relative to the boot, so a clock that is set moves it a little.
+# A process's creation time is stored relative to the boot, so setting the clock shifts it a little.
 _CREATED_TOLERANCE_S = 5.0
 
 _JVM = (
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What runs a node: the Java executable, and the jars as Java's class path."""
+    """The Java executable and the class path of a node."""
 
     java: Path
     classpath: str
@@ -88,7 +88,7 @@ class Node:
 
     @property
     def properties_file(self) -> Path:
-        """The node's settings; its path in a command line also tells a process apart from all others."""
+        """The node's settings; its path in a command line also identifies the process."""
         return self.directory / "server.properties"
 
     @property
@@ -98,7 +98,7 @@ class Node:
 
     @property
     def log_file(self) -> Path:
-        """What the broker logs; what the JVM itself says is in `output_file`."""
+        """The broker's log; the JVM's own output is in `output_file`."""
         return self.directory / "server.log"
 
     @property
@@ -107,10 +107,10 @@ class Node:
         return self.directory / "output.log"
 
     def process(self) -> psutil.Process | None:
-        """Return this node's running process, whoever started it, None if there is none.
+        """This node's running process, whoever started it, None if there is none.
 
-        A child of this process is known for sure, others by the recorded pid. An owner that was killed before it wrote
-        the pid down is made good by looking through all processes for the node's settings file.
+        A child of this process is known, others by the recorded pid. If an owner was killed before it recorded the pid,
+        all processes are searched for the node's settings file.
         """
         if self._child is not None and self.exit_status() is None:
             return psutil.Process(self._child.pid)
@@ -125,18 +125,18 @@ class Node:
 
     def _is_mine(self, process: psutil.Process) -> bool:
         try:
-            command = process.cmdline()  # a zombie has none, and an editor may have the settings file in its own
+            command = process.cmdline()  # a zombie has no command line, and an editor's may contain the settings file
             return _MAIN_CLASS in command and str(self.properties_file) in command
         except psutil.Error:
             return False
 
     def prepare(self, runtime: Runtime, cluster_id: str, properties: Mapping[str, str]) -> None:
-        """Write the node's settings and, where it has no storage yet, make that with Kafka's own tool.
+        """Write the node's settings and, if it has no storage yet, format it with Kafka's own tool.
 
-        The storage gets its name when it is complete, so that one that was killed halfway does not count.
+        The storage is renamed into place when it is complete, so a killed format leaves no storage.
 
         Raises:
-            BrokerError: the tool failed, or there are data that it would have to replace.
+            BrokerError: the tool failed, or there are data that it would replace.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         write_properties(self.properties_file, {**properties, "log.dirs": str(self.log_dir)})
@@ -145,8 +145,8 @@ class Node:
             return
         if self.log_dir.exists() and any(self.log_dir.iterdir()):
             raise BrokerError(
-                f"{self.log_dir} holds data but no meta.properties, which tells whose they are: restore that file, or "
-                "delete the folder if its topics may go."
+                f"{self.log_dir} holds data but no meta.properties, which identifies their cluster: restore that file, "
+                "or delete the folder if its topics may go."
             )
         remove_leftovers(self.directory)
         settings = self.directory / "format.properties"
@@ -166,7 +166,7 @@ class Node:
             except (subprocess.SubprocessError, OSError) as error:
                 how = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
                 raise BrokerError(
-                    f"The storage of node {self.id} could not be made ({how}).\n{self.log_tail()}"
+                    f"The storage of node {self.id} could not be formatted ({how}).\n{self.log_tail()}"
                 ) from error
 
     def _java(self, runtime: Runtime) -> list[str]:
@@ -178,11 +178,11 @@ class Node:
         return [str(runtime.java), *_JVM, *own]
 
     def spawn(self, runtime: Runtime, *, tie: bool) -> None:
-        """Start the process, in a session of its own, and note it in the record (which the caller saves).
+        """Start the process in a session of its own, and set it in the record, which the caller saves.
 
         Args:
             runtime: Java and the jars.
-            tie: have the kernel kill the broker when the calling thread ends.
+            tie: whether the kernel kills the broker when the calling thread ends.
         """
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
         command = [*self._java(runtime), _MAIN_CLASS, str(self.properties_file)]
@@ -201,10 +201,10 @@ class Node:
         try:
             self.record.created = psutil.Process(self._child.pid).create_time()
         except psutil.NoSuchProcess:
-            self.record.created = None  # it ended at once; whoever waits for it will tell
+            self.record.created = None  # it ended at once, which the wait for readiness reports
 
     def start(self) -> None:
-        """Start this node again after `kill` or `stop`, and wait until it takes part in its cluster.
+        """Restart this node after `kill` or `stop`, and wait until it has joined its cluster.
 
         Raises:
             BrokerError: it runs already, its cluster was not started here, or the start fails.
@@ -216,7 +216,7 @@ class Node:
         self.starter(self)
 
     def exit_status(self) -> int | None:
-        """Return how the process that this object started ended (negative: by that signal), and reap it; else None."""
+        """The exit status of this object's process (negative: a signal), reaping it; None while it runs."""
         return self._child.poll() if self._child is not None else None
 
     def kill(self) -> None:
@@ -258,12 +258,12 @@ class Node:
             _send(process, number)
             if not self._gone(process, timeout_s):
                 raise BrokerError(
-                    f"Node {self.id} (pid {process.pid}) is still there {timeout_s:.0f} s after {number.name}: "
+                    f"Node {self.id} (pid {process.pid}) still runs {timeout_s:.0f} s after {number.name}: "
                     "look at what holds it (`ps -l`), then try again."
                 )
 
     def _gone(self, process: psutil.Process, timeout_s: float) -> bool:
-        # Not process.wait(): where nobody reaps orphans (many containers), an ended broker stays as a zombie.
+        # Not process.wait(): without a reaper of orphans (many containers), an ended broker stays a zombie.
         deadline = time.monotonic() + timeout_s
         while self._lives(process):
             if time.monotonic() > deadline:
@@ -277,7 +277,7 @@ class Node:
         return self._is_mine(process)
 
     def log_tail(self) -> str:
-        """Return the end of what the last start wrote, its lines on errors if there are any, with the files' names."""
+        """The end of the last start's output, its error lines if there are any, with the files' names."""
         parts = [_tail(self.output_file, 0), _tail(self.log_file, self._log_start)]
         return "\n".join(part for part in parts if part) or f"Nothing was written to {self.log_file}."
 
@@ -291,12 +291,12 @@ def _tail(path: Path, start: int) -> str:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            # A log that is shorter than it was has been rolled over since.
+            # A log that is shorter than before was rolled over.
             file.seek(max(start if start <= size else 0, size - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    # After its error a broker logs how it shuts down, at length; and a stack trace hides its own headings.
+    # After an error a broker logs its shutdown at length, and a stack trace would hide the error's first line.
     telling = [line for line in lines if _ERROR.search(line) and not _STACK_FRAME.match(line)]
     shown = (telling or lines)[-_TAIL_LINES:]
     return "\n".join([f"The end of {path}:", *(f"  {line}" for line in shown)]) if shown else ""

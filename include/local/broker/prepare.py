@@ -1,4 +1,4 @@
-"""A data folder's cluster before it starts: made or read, its ports settled."""
+"""Preparation of a data folder's cluster: create or read it, and choose its ports."""
 
 from __future__ import annotations
 
@@ -19,31 +19,29 @@ log = logging.getLogger(__name__)
 
 
 def open_cluster(data_dir: Path, *, nodes: int | None, port: int | None) -> Cluster:
-    """Return the cluster of a data folder, made if there is none, with ports that it can start on.
+    """The cluster of a data folder, created if there is none, with ports that it can start on.
 
-    The ports of a cluster that runs stay as they are. Otherwise a port asked for is taken or refused, and without one
-    the ports of the last start are kept if they are free, so that clients find the broker where it was.
+    A running cluster keeps its ports. Otherwise a given `port` is used or refused, and by default the ports of the last
+    start are kept if they are free, so that clients find the broker again.
 
     Args:
         data_dir: absolute, existing.
-        nodes: 1 or 3, or None for what the folder was made for (1 for a new one).
+        nodes: 1 or 3, or None for the number of the existing data (1 for a new folder).
         port: of the first node; the others follow.
 
     Raises:
-        BrokerError: the size is another than the data's.
-        PortUnavailable: a port cannot be had.
+        BrokerError: the data have another number of nodes.
+        PortUnavailable: a port is not free.
     """
     if nodes is not None and nodes not in SIZES:
-        raise BrokerError(
-            f"A cluster of {nodes} nodes is not offered: ask for 1, or for 3 to have every topic replicated."
-        )
+        raise BrokerError(f"A cluster of {nodes} nodes is not supported: choose 1, or 3 for replicated topics.")
     record = ClusterRecord.load(data_dir)
     if record is None:
         fresh = [NodeRecord(id=number, port=0, controller_port=0) for number in range(1, (nodes or 1) + 1)]
         record = ClusterRecord(cluster_id=new_cluster_id(), nodes=fresh)
     elif nodes not in (None, len(record.nodes)):
         raise BrokerError(
-            f"The data in {data_dir} were made for {len(record.nodes)} node(s), not {nodes}: ask for "
+            f"The data in {data_dir} are those of {len(record.nodes)} node(s), not {nodes}: choose "
             f"{len(record.nodes)}, use another data folder, or stop the broker and delete this one."
         )
     cluster = Cluster.of(data_dir, record)

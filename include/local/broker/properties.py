@@ -1,4 +1,4 @@
-"""The settings of a node: small, quick to start, and safe for data where a laptop's broker can be."""
+"""The settings of a node: small, quick to start, and as durable as one machine allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from include.local.broker.cluster_file import ClusterRecord, NodeRecord
 
-# What a caller may not change, because the cluster's own book-keeping depends on it.
+# Callers cannot set these, because the cluster's own record depends on them.
 OWN = frozenset(
     {
         "process.roles",
@@ -31,7 +31,7 @@ OWN = frozenset(
 
 
 def node_properties(cluster: ClusterRecord, node: NodeRecord, extra: Mapping[str, str | int | bool]) -> dict[str, str]:
-    """Return the properties of one node (all but `log.dirs`), `extra` laid over the defaults.
+    """The properties of one node (all but `log.dirs`); `extra` overrides the defaults.
 
     Raises:
         BrokerError: `extra` names one of `OWN`.
@@ -57,11 +57,11 @@ def node_properties(cluster: ClusterRecord, node: NodeRecord, extra: Mapping[str
         "share.coordinator.state.topic.min.isr": in_sync,
         "share.coordinator.state.topic.num.partitions": 4,
         "group.initial.rebalance.delay.ms": 0,
-        # A starting or stopping node waits for heartbeats: at Kafka's 2 s they are most of its time.
+        # A starting or stopping node waits for heartbeats; at Kafka's default of 2 s they take most of its time.
         "broker.heartbeat.interval.ms": 500,
-        # After a SIGKILL a node is let in again when its dead session has expired, by default 9 s later.
+        # After a SIGKILL a node can rejoin when its old session has expired, by default 9 s later.
         "broker.session.timeout.ms": 3000,
-        # The cleaner takes this much heap at once, 128 MiB by default; 4 MiB hold 150,000 keys a pass.
+        # The cleaner allocates this much heap, 128 MiB by default; 4 MiB hold 150,000 keys a pass.
         "log.cleaner.dedupe.buffer.size": 4 * 1024 * 1024,
         "num.network.threads": 2,
         "num.io.threads": 4,
@@ -90,5 +90,5 @@ def _text(value: str | int | bool) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Escape backslashes, line ends and all but ASCII, for which Java's properties and JSON have the same escapes."""
+    """Escape backslashes, line ends and non-ASCII characters; Java's properties and JSON share these escapes."""
     return json.dumps(value)[1:-1]

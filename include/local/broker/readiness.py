@@ -1,4 +1,4 @@
-"""When a node is ready: it answers metadata and admin requests, which is later than its port being open."""
+"""Readiness of a node: it answers metadata and admin requests, which takes longer than opening its port."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def wait_until_ready(nodes: Sequence[Node], *, registered: set[int], timeout_s: 
     """Return when each of `nodes` answers for itself and sees all `registered` nodes and a controller.
 
     Args:
-        nodes: the nodes to ask.
+        nodes: the nodes to query.
         registered: ids that each of them must list.
-        timeout_s: for all together, in seconds.
+        timeout_s: seconds for all together.
 
     Raises:
         BrokerError: a node ended, or time is up; with the end of the node's log.
@@ -36,8 +36,8 @@ def wait_until_ready(nodes: Sequence[Node], *, registered: set[int], timeout_s: 
             problem = found
             if node.process() is None:
                 raise BrokerError(
-                    f"Node {node.id} of the embedded broker ended while it started ({_told(node.exit_status())}): mend "
-                    f"what its log tells, and start again.\n{node.log_tail()}"
+                    f"Node {node.id} of the embedded broker ended at its start ({_exit_reason(node.exit_status())}): "
+                    f"correct the cause in its log, and start again.\n{node.log_tail()}"
                 )
             if time.monotonic() > deadline:
                 raise BrokerError(
@@ -48,7 +48,7 @@ def wait_until_ready(nodes: Sequence[Node], *, registered: set[int], timeout_s: 
 
 
 def why_not_ready(node: Node, *, registered: set[int]) -> str | None:
-    """Ask one node once; None when it is ready, else what is missing, in a few words."""
+    """Query one node once; None if it is ready, else what is missing."""
     try:
         socket.create_connection((LOOPBACK, node.record.port), timeout=_REQUEST_S).close()
     except OSError as error:
@@ -57,7 +57,7 @@ def why_not_ready(node: Node, *, registered: set[int]) -> str | None:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-    # Only emergencies: a broker that is still starting is no news.
+    # Emergencies only: a broker that is still starting is no error.
     settings: dict[str, str | int | float | bool] = {
         "bootstrap.servers": node.address,
         "log_level": 0,
@@ -70,7 +70,7 @@ def why_not_ready(node: Node, *, registered: set[int]) -> str | None:
                 return f"{node.address} does not see node {min(missing)} yet"
             if metadata.controller_id < 0:
                 return f"{node.address} knows no controller yet"
-            # Validated by the controller against all live brokers, and not made.
+            # The controller validates this against all live brokers, and creates nothing.
             probe = NewTopic("millrace.readiness", num_partitions=1, replication_factor=len(registered))
             answers = [
                 *admin.create_topics([probe], validate_only=True, request_timeout=_REQUEST_S).values(),
@@ -85,7 +85,7 @@ def why_not_ready(node: Node, *, registered: set[int]) -> str | None:
     return None
 
 
-def _told(status: int | None) -> str:
+def _exit_reason(status: int | None) -> str:
     if status is None:
-        return "its exit status is not known"
+        return "its exit status is unknown"
     return f"killed by signal {-status}" if status < 0 else f"exit status {status}"

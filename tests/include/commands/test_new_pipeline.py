@@ -251,7 +251,7 @@ def test_large_images_of_one_size_are_resized_too(pipelines, place):
     fill(place, content=png(width=800, height=600), count=1)
     pipeline, said = written_pipeline(pipelines, "--path", place.path)
     assert (pipeline.format.width, pipeline.format.resize) == (224, "crop")
-    assert "800x600 pixels, which a network takes long over" in said
+    assert "800x600 pixels, which makes training slow" in said
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_bundled_file_names_it_first_and_follows_it(file: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("description =", "descriptoin ="),
+        ("description =", "descriptions ="),
         ("partitions =", "partition ="),
         ("height =", "hieght ="),
         ('kind = "convnet"', 'kind = "convnet"\nchanels = [32]'),
@@ -56,7 +56,7 @@ def test_a_bundled_file_names_it_first_and_follows_it(file: Path) -> None:
         ("epochs = 10", "epochs = 0"),
         ("epochs = 10", 'epochs = "ten"'),
         ("requests_share = 0.1", "requests_share = 1.5"),
-        ("[promotion]", "[promotoin]"),
+        ("[promotion]", "[promotions]"),
         ("description =", 'name = "digits"\ndescription ='),
     ],
 )

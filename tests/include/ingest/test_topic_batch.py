@@ -156,7 +156,7 @@ def test_a_topic_that_was_made_again_is_refused(kafka, new_topic_pipeline):
     with pytest.raises(SourceChanged) as refusal:
         ingest(kafka, pipeline, "second")
 
-    assert_readable(refusal.value, pipeline.source.topic, "made again")
+    assert_readable(refusal.value, pipeline.source.topic, "recreated")
 
 
 def test_records_that_retention_removed_unsent_are_refused_until_accepted(kafka, new_topic_pipeline):

@@ -131,5 +131,5 @@ def test_topics_that_do_not_exist_yet_are_empty(kafka, new_name):
 
 def test_no_broker_is_an_error_and_not_an_empty_topic(no_broker, new_name, monkeypatch):
     monkeypatch.setattr("include.local.audit._TIMEOUT_S", 1.0)
-    with pytest.raises(StackError, match="did not tell"):
+    with pytest.raises(StackError, match="could not be read"):
         look(no_broker, tiny_pipeline(new_name()))

@@ -161,7 +161,7 @@ def test_a_filesystem_without_times_is_refused(tmp_path):
     with pytest.raises(SourceRefused) as refusal:
         FolderSource(path=f"zip://::{tmp_path}/pets.zip").count()
 
-    assert_readable(refusal.value, "cat/1.jpg", "times of change")
+    assert_readable(refusal.value, "cat/1.jpg", "modification times")
 
 
 def test_an_empty_folder_is_refused(place):

@@ -287,8 +287,8 @@ def test_a_failed_start_shows_the_logs_end_and_leaves_nothing_running(tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param({"nodes": 2}, "A cluster of 2 nodes is not offered", id="a size that is not offered"),
-        pytest.param({"nodes": 3}, r"made for 1 node\(s\), not 3", id="another size than the data's"),
+        pytest.param({"nodes": 2}, "A cluster of 2 nodes is not supported", id="a size that is not supported"),
+        pytest.param({"nodes": 3}, r"those of 1 node\(s\), not 3", id="another size than the data's"),
         pytest.param({"port": 70_000}, "Port 70000 does not exist", id="an impossible port"),
         pytest.param({"properties": {"log.dirs": "else"}}, "log.dirs=else cannot be set", id="a property of our own"),
     ],
