@@ -101,8 +101,8 @@ class Pipeline(Config):
 
     def record_layout(self, topic: str) -> RecordLayout:
         """How the records of one of its topics are read; its own topics have Millrace's own records."""
-        foreign = topic in self.external_topics
-        return RecordLayout(envelope=self.envelope, labels=self.labels) if foreign else RecordLayout()
+        external = topic in self.external_topics
+        return RecordLayout(envelope=self.envelope, labels=self.labels) if external else RecordLayout()
 
     def topic_specs(self, largest_request: int = 0) -> list[TopicSpec]:
         """The pipeline's own topics and the ledger.

@@ -1,4 +1,4 @@
-"""Checkpoints: what a run needs to go on bit for bit, as a directory that is there whole or not at all."""
+"""Checkpoints: what a run needs to resume with the same bits, as a directory that is written whole or not at all."""
 
 from __future__ import annotations
 

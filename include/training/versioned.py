@@ -104,8 +104,8 @@ class _Tracker:
         if event == "process":
             log.info("The trainer is process %d; MLflow run %s.", answer["pid"], self.run.id)
         elif event == "started":
-            begun = "goes on" if answer["resumed"] else "begins"
-            log.info("Training %s in epoch %d on %s.", begun, answer["epoch"], answer["device"])
+            begins = "resumes" if answer["resumed"] else "begins"
+            log.info("Training %s in epoch %d on %s.", begins, answer["epoch"], answer["device"])
         elif event == "epoch":
             log.info(
                 "Epoch %d of %d: loss %.4f, %s, %.0f samples/s.",

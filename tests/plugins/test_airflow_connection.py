@@ -116,8 +116,15 @@ def test_a_schema_registry_is_where_its_connection_says_and_its_password_is_hidd
 ) -> None:
     from airflow.sdk._shared.secrets_masker import redact
 
-    told = {"conn_type": "http", "host": "registry", "port": 8081, "schema": "https", "login": "me", "password": SECRET}
-    monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", json.dumps({**told, "extra": {"ssl.ca.location": "/ca.pem"}}))
+    given = {
+        "conn_type": "http",
+        "host": "registry",
+        "port": 8081,
+        "schema": "https",
+        "login": "me",
+        "password": SECRET,
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", json.dumps({**given, "extra": {"ssl.ca.location": "/ca.pem"}}))
 
     registry = schema_registry("schemas")
 

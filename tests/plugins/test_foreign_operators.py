@@ -1,4 +1,4 @@
-"""The operators over topics of others, on the real broker: what must be there, and what counts as new."""
+"""The operators over external topics, on the real broker: what must exist, and what counts as new."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def freeze(pipeline: Pipeline, **arguments: Any) -> dict[str, Any]:
 
 
 def add_samples(kafka: KafkaConnection, pipeline: Pipeline, number: int) -> None:
-    produce(kafka, pipeline.samples_topic, [Record(b"not looked at", None)] * number)
+    produce(kafka, pipeline.samples_topic, [Record(b"not decoded", None)] * number)
 
 
 def add_labels(kafka: KafkaConnection, pipeline: Pipeline, *offsets: int, text: bytes | None = b"dark") -> None:

@@ -83,15 +83,17 @@ def test_nothing_chosen_is_a_skip(pipeline: Pipeline, form: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "told"),
+    ("form", "expected"),
     [
         ({"number": 0}, "number = 0: Input should be greater than or equal to 1"),
         ({"since": "2026-01-31"}, "since = '2026-01-31'"),
         ({"since": "2026-01-31T12:00:00Z", "until": "2026-01-30T12:00:00Z"}, "the time must be after since"),
     ],
 )
-def test_what_can_not_be_replayed_as_asked_is_refused_without_a_retry(pipeline: Pipeline, form: Any, told: str) -> None:
-    with pytest.raises(AirflowFailException, match=rf"{pipeline.name} can't be replayed as asked: .*{told}.*\.$"):
+def test_what_can_not_be_replayed_as_asked_is_refused_without_a_retry(
+    pipeline: Pipeline, form: Any, expected: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=rf"{pipeline.name} can't be replayed as asked: .*{expected}.*\.$"):
         replay(pipeline, **form)
 
 

@@ -1,4 +1,4 @@
-"""What the operators share: the pipeline, the connection, the stop flag and the way errors reach Airflow."""
+"""The operators' base class: pipeline, connection, stop flag, and the translation of errors for Airflow."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class PipelineOperator(BaseOperator):
     """One step of a pipeline.
 
-    A refusal that no retry can mend fails the task at once, nothing to do skips it, and any other error is left to
-    Airflow's retries; each is one sentence.
+    A `PermanentError`, which a retry can't correct, fails the task at once; `NothingToDo` skips it; any other error is
+    left to Airflow's retries. The text of each is one sentence.
 
     Args:
         pipeline: the pipeline's name, that of its TOML file.
@@ -41,7 +41,7 @@ class PipelineOperator(BaseOperator):
     def __init__(
         self, *, pipeline: str, kafka_conn_id: str | None = None, request_timeout: float = 60.0, **kwargs: Any
     ) -> None:
-        # Each value of the result is an XCom of its own, so that `operator.output["ranges"]` can be handed on.
+        # Each value of the result is an XCom of its own, so that a task can take `operator.output["ranges"]`.
         super().__init__(**{"multiple_outputs": True, **kwargs})
         self.pipeline = pipeline
         self.kafka_conn_id = kafka_conn_id
@@ -49,7 +49,7 @@ class PipelineOperator(BaseOperator):
         self._stop_requested = False
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the step and return what it did, as counts, ranges and versions."""
+        """Run the step; returns its counts, ranges and versions."""
         try:
             pipeline = load_pipeline(self.pipeline)
             connection = kafka_connection(self.kafka_conn_id or pipeline.connection, timeout_s=self.request_timeout)
@@ -76,7 +76,7 @@ class PipelineOperator(BaseOperator):
         """
 
     def on_kill(self) -> None:
-        """Ask the step to stop at its next safe point; Airflow lets `execute` go on until then."""
+        """Ask the step to stop at its next safe point; Airflow waits for `execute` to return."""
         self._stop_requested = True
 
     def stop_requested(self) -> bool:
@@ -85,7 +85,7 @@ class PipelineOperator(BaseOperator):
 
     @property
     def metrics(self) -> Metrics:
-        """Where the step's figures go."""
+        """The receiver of the step's metrics."""
         return AirflowMetrics()
 
     def attach_to_event(self, context: Context, asset_name: str, extra: dict[str, Any]) -> None:
@@ -95,12 +95,12 @@ class PipelineOperator(BaseOperator):
                 context["outlet_events"][asset].extra = extra
 
     def drop_outlet(self, asset_name: str) -> None:
-        """Raise no event for an outlet that got nothing, though the task succeeds for another one's sake."""
+        """Raise no event for an outlet that got no records, while the task succeeds for its other outlets."""
         self.outlets = [asset for asset in self.outlets if asset.name != asset_name]
 
 
 def faults_of(error: ValidationError) -> str:
-    """What is wrong with values that were asked for: `epochs = 0: Input should be greater than or equal to 1`."""
+    """The faults of arguments in one line: `epochs = 0: Input should be greater than or equal to 1`."""
     return "; ".join(
         f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
         for item in error.errors()
@@ -108,11 +108,11 @@ def faults_of(error: ValidationError) -> str:
 
 
 def is_true(value: bool | str) -> bool:
-    """A flag as it was given, or as a template renders it."""
+    """A flag, given as a boolean or as the text that a template renders."""
     return str(value).lower() == "true"
 
 
 def run_id(context: Context) -> str:
-    """The run that a record, a ledger entry or a model names as its origin."""
+    """The id of the run, for records, ledger entries and models."""
     run = context["dag_run"]
     return f"{run.dag_id}/{run.run_id}"

@@ -1,4 +1,4 @@
-"""Create a pipeline's own topics, and see that those of others are there."""
+"""Create a pipeline's own topics, and check that its external topics exist."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class EnsureTopicsOperator(PipelineOperator):
-    """Create the pipeline's topics and the ledger where they are missing; existing ones stay as they are.
+    """Create the pipeline's topics and the ledger if they are missing; existing ones are not changed.
 
-    Topics that others fill are never created: where one is missing, nothing is made at all.
+    External topics are never created: if one is missing, the task fails and creates nothing.
 
-    A ledger that is missing though the pipeline has published is refused: an empty one would have it done again.
+    A missing ledger of a pipeline that has published is an error: an empty one would have everything published again.
 
     Returns `{"topics": {name: "created" | "exists"}}`.
     """

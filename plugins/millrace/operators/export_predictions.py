@@ -24,7 +24,7 @@ class ExportPredictionsOperator(PipelineOperator):
     Returns `rows` and `files` of this attempt, and `left_out`, the records that are no predictions.
 
     Args:
-        accept_lost: go on though retention has removed predictions that were never written.
+        accept_lost: go on although retention has removed predictions that were never written.
     """
 
     template_fields: Sequence[str] = (*PipelineOperator.template_fields, "accept_lost")

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 class ProduceBatchOperator(PipelineOperator):
     """Send a batch exactly once: labelled samples to one topic, a stable share of requests to another.
 
-    The first attempt fixes the batch's range of the source; every later one, a retry, a clear or a backfill of the
-    same interval, finds in the ledger what is in the topics and sends only what is missing.
+    The first attempt fixes the batch's range of the source. Every later one, by a retry, a clear or a backfill of the
+    same interval, reads in the ledger what was sent and sends only the rest.
 
     Skips when the source has nothing new, and when another run has sent the batch.
 
-    A sample that is larger than its topic takes, or not of the pipeline's format, is left out with a warning, and the
-    others are sent; a batch of such samples alone fails.
+    A sample that is too large for its topic, or not of the pipeline's format, is left out with a warning. The rest is
+    sent; a batch of only such samples fails.
 
     Returns `batch`, `start`, `samples`, `requests`, `refused` and `sent_now`, all counted in samples.
 
     Args:
         records: samples of a new batch; the pipeline's `ingest.records` by default.
-        batch: what names the batch for ever; the data interval's start of a scheduled run, else the run's id.
+        batch: the batch's permanent name; by default the start of a scheduled run's data interval, else the run's id.
     """
 
     template_fields: Sequence[str] = (*PipelineOperator.template_fields, "records", "batch")

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 class PublishPredictionsOperator(PipelineOperator):
-    """Predict what is left of the ranges and publish it, dead letters, ledger and offsets in the same transactions.
+    """Predict the rest of the ranges, and publish results, dead letters, ledger and offsets in the same transactions.
 
-    Skips when no model has been promoted yet (the requests wait), and when other attempts have done the ranges. Fails
-    without a retry when a limit on dead letters is met, and from then on until a run acknowledges it.
+    Skips when no model has been promoted yet (the requests wait), and when other attempts have processed the ranges.
+    Fails without a retry when a limit on dead letters is reached, and in every later run until one acknowledges it.
 
     Returns `samples`, `predictions`, `dead_letters`, these by reason as `reasons`, and the model's `version`; samples
     are always predictions plus dead letters, all of this attempt.
 
     To divide a run among mapped tasks, give each its number: `.partial(parts=4, ...).expand(part=[0, 1, 2, 3])`. A part
-    that no partition is left for skips.
+    without a partition skips.
 
     Args:
         ranges: frozen ranges of the requests topic, as `FreezeRangesOperator` returns them.
         version: `champion`, or the number of a registered version.
-        accept_lost: go on though retention has removed requests that were never predicted.
-        acknowledge: publish what a limit has stopped as dead letters, and take the hold back.
-        part, parts: which of how many parts of the ranges, from 0.
+        accept_lost: go on although retention has removed requests that were never predicted.
+        acknowledge: publish the dead letters that a limit has stopped, and end the hold.
+        part, parts: the number of this part, from 0, and how many parts the ranges are divided into.
     """
 
     template_fields: Sequence[str] = (

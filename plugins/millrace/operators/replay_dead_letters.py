@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class ReplayDeadLettersOperator(PipelineOperator):
-    """Replay dead letters: the records that they were, untouched, in the requests topic once more.
+    """Replay dead letters: send the original records, unchanged, to the requests topic again.
 
-    The ledger remembers each dead letter that was replayed, so that neither a retry nor another run replays it again,
-    and all attempts of a run count towards one `number`. A record that was replayed `prediction.max_replays` times
-    stays dead.
+    The ledger records each replayed dead letter, so that neither a retry nor another run replays it again, and all
+    attempts of a run count towards one `number`. A record that was replayed `prediction.max_replays` times is not
+    replayed again.
 
     Skips when nothing was replayed.
 

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class TrainModelOperator(PipelineOperator):
-    """Train in a process of its own, log the run to MLflow, register a version, and note what has been learnt from.
+    """Train in a process of its own, log the run to MLflow, register a version, and record the progress.
 
-    A killed run that is retried waits until its trainer is gone and goes on from the last good checkpoint; it ends with
-    the weights of a run that was never killed. The same run and settings register one version.
+    The retry of a killed run waits until the old trainer is gone, resumes from the last undamaged checkpoint, and ends
+    with the weights of a run that was never killed. The same run and settings register one version.
 
     Returns `version`, `accuracy` on the held-out samples (`micro_f1` or `r2` in other tasks than classification),
     `samples` (trained on), `run` (MLflow's) and `manifest`.
 
     Args:
         ranges: frozen ranges of the samples topic, as `FreezeRangesOperator` returns them.
-        start: what `training.start_from` stood for when the ranges were frozen; by default what it stands for now.
+        start: the resolved `training.start_from`, as `FreezeRangesOperator` returns it; resolved now by default.
         epochs, batch_size, learning_rate: the pipeline's own by default.
     """
 
@@ -99,5 +99,5 @@ class TrainModelOperator(PipelineOperator):
             )
         except ValidationError as error:
             raise PermanentError(
-                f"The training of {pipeline.name} can't be run as asked: {faults_of(error)}."
+                f"The training of {pipeline.name} has invalid arguments: {faults_of(error)}."
             ) from error

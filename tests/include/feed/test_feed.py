@@ -91,7 +91,7 @@ def make_feed(kafka, manifest, **settings):
 
 
 def batches_of(feed):
-    """The numbers of each batch that is left in the epoch; inputs and labels are looked at on the way."""
+    """The numbers of each batch that is left in the epoch; inputs and labels are checked on the way."""
     batches = []
     for inputs, labels in feed:
         assert (str(inputs.dtype), str(labels.dtype)) == ("torch.float32", "torch.int64")

@@ -58,8 +58,8 @@ def test_what_was_tampered_with_is_refused_with_its_reason(feed_of, monkeypatch)
     assert numbers_of(feed) == list(range(20))
     reasons = [reason for _, reason in TAMPERED.values()]
     assert feed.report.refused == Counter(reasons)
-    told = {int(example.split("/")[2]): example.split(": ")[1] for example in feed.report.examples}
-    assert told == {len(good) + number: reason for number, reason in enumerate(reasons)}
+    reported = {int(example.split("/")[2]): example.split(": ")[1] for example in feed.report.examples}
+    assert reported == {len(good) + number: reason for number, reason in enumerate(reasons)}
 
 
 def test_what_is_signed_has_its_label_looked_at_as_well(feed_of):

@@ -1,4 +1,4 @@
-"""A network of one's own: named in the file, imported when it is built, and looked at with zeros before it learns."""
+"""A user's network: named in the file, imported when it is built, and checked with zeros before it is trained."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_answers_that_are_on_another_device_are_looked_at_there(module: Callable
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         ("def other(): ...", ["can't be imported", "AttributeError", "PYTHONPATH"]),
         ("raise OSError('no licence')", ["can't be imported", "OSError: no licence"]),
@@ -119,12 +119,12 @@ def test_answers_that_are_on_another_device_are_looked_at_there(module: Callable
     ],
 )
 def test_what_does_not_fit_is_refused_before_it_learns(
-    module: Callable[[str], str], content: str, told: list[str]
+    module: Callable[[str], str], content: str, expected: list[str]
 ) -> None:
     kind = f"{module(content)}:build"
     with pytest.raises(WrongNetwork) as refused:
         build_network(ImportedModel.model_validate({"kind": kind, "depth": 2}), SHAPE, LETTERS, file="own.toml")
-    assert_readable(refused.value, "own.toml", *told)
+    assert_readable(refused.value, "own.toml", *expected)
 
 
 def test_a_module_that_is_not_there_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The spectrogram network hears the same sound at any time, and tells what it can't take."""
+"""The spectrogram network is invariant to when a sound begins, and refuses shapes that it can't take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions of a regression and of several labels: their own metric is logged, told with the version, and decides."""
+"""Versions of a regression and of several labels: their own metric is logged, kept with the version, and decides."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_the_task_s_own_metric_is_logged_told_and_decides(
     assert promote(kafka, registry, worse.name, worse.number, floor=-10).promoted
     decision = promote(kafka, registry, better.name, better.number, floor=-10)
     assert decision.promoted
-    told = decision.to_dict()
-    assert told[metric] == made.better.score > told[f"champion_{metric}"] == made.worse.score
+    values = decision.to_dict()
+    assert values[metric] == made.better.score > values[f"champion_{metric}"] == made.worse.score
     assert f"{metric} {made.better.score:.4f}" in decision.reason
     assert champion(registry, better.name) == better
     assert not promote(kafka, registry, worse.name, worse.number, floor=0.99).promoted

@@ -96,7 +96,7 @@ def test_another_jobs_checkpoint_is_refused(tmp_path: Path) -> None:
     assert_readable(refused.value, "a" * 12, "b" * 12)
 
 
-@pytest.mark.skipif(not MAPS.exists(), reason="this system does not tell what is mapped")
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not list mapped files")
 def test_what_was_loaded_does_not_keep_the_room_of_a_removed_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path, 1)
     loaded = load_checkpoint(tmp_path, JOB)

@@ -41,7 +41,7 @@ def chosen(ranges: list[OffsetRange], learnt: list[OffsetRange], share: float, s
         ([offsets(0, 100)], [offsets(0, 60, topic_id="before")], [offsets(0, 100)]),
         ([offsets(0, 50)], [offsets(0, 60)], [offsets(0, 50)]),
     ],
-    ids=["behind", "a new partition", "behind all", "cut by retention", "nothing", "made again", "a lost tail"],
+    ids=["behind", "a new partition", "behind all", "cut by retention", "nothing", "recreated", "a lost tail"],
 )
 def test_new_is_what_lies_behind_the_champion_s(
     ranges: list[OffsetRange], learnt: list[OffsetRange], expected: list[OffsetRange]

@@ -1,4 +1,4 @@
-"""The bundled text pipeline as the README tells it: short texts are hard, and sentences of 20 characters are not."""
+"""The bundled text pipeline as the README describes it: short texts are hard, sentences of 20 characters are not."""
 
 from __future__ import annotations
 

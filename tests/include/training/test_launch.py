@@ -200,7 +200,7 @@ def test_a_stop_while_it_waits_for_the_lease_ends_it(kafka: KafkaConnection, job
 @pytest.mark.parametrize(
     ("end", "status"),
     [
-        # What serves where the kernel can't tell a child of its parent's death: the end of the pipe.
+        # Where the kernel can't signal a parent's death to its child, the end of the pipe does.
         pytest.param(lambda trainer: trainer.stdin.close(), -signal.SIGKILL, id="end of input"),
         pytest.param(lambda trainer: trainer.terminate(), 3, id="SIGTERM"),
         pytest.param(lambda trainer: (trainer.send_signal(signal.SIGINT), trainer.terminate()), 3, id="Ctrl-C"),

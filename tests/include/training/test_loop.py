@@ -70,7 +70,7 @@ def test_a_run_in_pieces_is_augmented_as_a_whole_one(kafka: KafkaConnection, job
 
 
 def test_held_out_samples_are_not_augmented(kafka: KafkaConnection, job: TrainingJob, tmp_path: Path) -> None:
-    """With so much noise none would be told from another, and a rate of next to nothing learns nothing of it."""
+    """So much noise hides every image, and with almost no learning rate nothing is learnt from it."""
     still = {"epochs": 1, "learning_rate": 1e-12}
     noisy = train(job.model_copy(update={**still, "augment": (Noise(std=10),)}), kafka, tmp_path / "noisy")
     plain = train(job.model_copy(update=still), kafka, tmp_path / "plain")
@@ -212,15 +212,15 @@ def test_a_network_that_does_not_take_the_format_is_refused(
 def test_held_out_samples_are_read_once_where_they_fit(
     kafka: KafkaConnection, job: TrainingJob, kept_bytes: int, reads: int
 ) -> None:
-    begun = []
+    reads_begun = []
 
     def feed() -> Feed:
-        begun.append(True)
+        reads_begun.append(True)
         return Feed(kafka, job.manifest, job.format, batch_size=16, side="held_out", shuffle=False)
 
     held_out = CachedBatches(feed, kept_bytes=kept_bytes)
     rounds = [torch.cat([labels for _, labels in held_out]) for _ in range(3)]
-    assert len(begun) == reads
+    assert len(reads_begun) == reads
     assert torch.equal(rounds[0], rounds[1])
     assert torch.equal(rounds[0], rounds[2])
     assert held_out.report.samples.total() == len(rounds[0])

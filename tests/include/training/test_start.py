@@ -56,7 +56,7 @@ def test_a_last_layer_for_other_labels_is_learnt_from_nothing(saved: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("base", "told"),
+    ("base", "expected"),
     [
         (network(hidden=6), ["'0.weight'", "(6, 4)", "(5, 4)", "last layer '3'"]),
         (nn.Sequential(network(), nn.Linear(3, 3)), ["another network", "start_from"]),
@@ -64,11 +64,11 @@ def test_a_last_layer_for_other_labels_is_learnt_from_nothing(saved: Callable[..
     ],
 )
 def test_weights_of_another_network_are_refused(
-    saved: Callable[..., tuple[Start, Path]], base: nn.Module, told: list[str]
+    saved: Callable[..., tuple[Start, Path]], base: nn.Module, expected: list[str]
 ) -> None:
     with pytest.raises(WrongStart) as refused:
         load_start(network(), *saved(base))
-    assert_readable(refused.value, *told)
+    assert_readable(refused.value, *expected)
 
 
 def test_a_file_that_has_changed_since_is_refused(saved: Callable[..., tuple[Start, Path]]) -> None:
@@ -91,13 +91,13 @@ def test_a_file_without_weights_is_refused(tmp_path: Path, content: bytes | None
 
 
 @pytest.mark.parametrize(
-    ("patterns", "told"),
+    ("patterns", "expected"),
     [(["0.*", "nine.*"], ["'nine.*'", "0.weight", "training.freeze"]), (["*"], ["'*'", "leave some to train"])],
 )
-def test_patterns_that_match_nothing_or_all_are_refused(patterns: list[str], told: list[str]) -> None:
+def test_patterns_that_match_nothing_or_all_are_refused(patterns: list[str], expected: list[str]) -> None:
     with pytest.raises(WrongFreeze) as refused:
         freeze_layers(network(), patterns)
-    assert_readable(refused.value, *told)
+    assert_readable(refused.value, *expected)
 
 
 @pytest.fixture(scope="module")
