@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks import produce
 from benchmarks.measure import Comparison, Spread, take_turns
 from benchmarks.samples import LABELS, EncodedSample
-from include.codecs._threads import available_threads
+from include.codecs import available_threads
 from include.codecs.jpeg import JpegCodec
 from include.feed.feed import Feed
 from include.feed.manifest import Manifest

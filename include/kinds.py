@@ -23,16 +23,17 @@ ConfigType = TypeVar("ConfigType", bound=Config)
 
 
 def find_kinds(package: str, base: type[ConfigType]) -> dict[str, type[ConfigType]]:
-    """The subclasses of `base` in the modules of `package`, by the default of their `kind`.
+    """The subclasses of `base` in the modules of `package`, by the default of their `kind`; `_name.py` has none.
 
     Raises:
         ValueError: two of them have the same kind.
     """
     path = importlib.import_module(package).__path__
     kinds: dict[str, type[ConfigType]] = {}
-    for module in pkgutil.iter_modules(path, prefix=f"{package}."):
-        for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.name:
+    modules = [f"{package}.{module.name}" for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
+    for module in modules:
+        for value in vars(importlib.import_module(module)).values():
+            if isinstance(value, type) and issubclass(value, base) and value.__module__ == module:
                 field = value.model_fields.get("kind")
                 if field is None or not isinstance(field.default, str):
                     continue  # a base class

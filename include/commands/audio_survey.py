@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.codecs._audio import AudioCodec
-from include.codecs._spectrogram import LogMel
+from include.codecs import AudioCodec, LogMel
 from include.commands.image_format import NoPipelineFits, counted
 from include.commands.survey import LOOKED_AT, Survey, classes_of, contents, existing, folder_of, suffix_of
 from include.definition.kinds import KINDS
-from include.sources._listing import File
+from include.sources import File
 
 KIND_OF = {
     ".wav": "audio.wav",

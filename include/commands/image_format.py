@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from include.codecs._image import MODES, ImageCodec
+from include.codecs import MODES, ImageCodec
 from include.definition.kinds import KINDS
 from include.errors import PermanentError
 

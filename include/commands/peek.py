@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from include.codecs._image import ImageCodec
+from include.codecs import ImageCodec
 from include.commands.console import exit_on_error, say
 from include.commands.kafka_access import NoKafka, find_kafka, find_registry
 from include.commands.record_view import DecodedRecord, decode_prediction, decode_record, image_of, view

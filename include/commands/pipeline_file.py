@@ -6,9 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.codecs._audio import AudioCodec
-from include.codecs._image import ImageCodec
-from include.codecs._text import TextCodec
+from include.codecs import AudioCodec, ImageCodec, TextCodec
 from include.commands.image_format import NoPipelineFits
 from include.kafka.headers import LONGEST_HEADER_BYTES
 from include.kafka.records import RECORD_OVERHEAD_BYTES

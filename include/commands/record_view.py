@@ -14,9 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from include.codecs._audio import AudioCodec
-from include.codecs._image import ImageCodec
-from include.codecs._text import PADDING, TextCodec
+from include.codecs import PADDING, AudioCodec, ImageCodec, TextCodec
 from include.commands.sound_view import sound
 from include.kafka import dead_letters
 from include.kafka.headers import LABEL, headers_of, headers_size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from include.codecs._audio import AudioCodec
+    from include.codecs import AudioCodec
 
 
 def sound(sample: np.ndarray[Any, Any], value: bytes, codec: AudioCodec) -> str:

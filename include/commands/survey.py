@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from include.codecs._image import ImageCodec
+from include.codecs import ImageCodec
 from include.codecs.base import Codec
 from include.commands.image_format import NoPipelineFits, counted, format_of, image_codecs, pillow_format_of
 from include.errors import PermanentError
-from include.sources._listing import File
-from include.sources._rows import DELIMITERS, JSON_LINES, PARQUET
+from include.sources import DELIMITERS, JSON_LINES, PARQUET, File
 from include.sources.base import SourceSample
 from include.sources.folder import FolderSource
 from include.sources.table import TableSource

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from include.envelopes._fields import text_field
+from include.envelopes import text_field
 from include.envelopes.base import LONGEST_FIELD_BYTES
 from include.envelopes.json_object import read_json
 from include.kafka.position import offset_of

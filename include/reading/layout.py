@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from include.envelopes._fields import FieldName
+from include.envelopes import FieldName
 from include.envelopes.base import Envelope
 from include.envelopes.plain import OwnEnvelope
 from include.kafka.headers import LABEL

@@ -1,1 +1,7 @@
-"""Sources of samples: one file a kind; helpers are `_name.py`."""
+"""Sources of samples. A kind is one file; helpers are `_name.py`, with their public names here."""
+
+from include.sources._files import FileSource
+from include.sources._listing import File
+from include.sources._rows import DELIMITERS, JSON_LINES, PARQUET
+
+__all__ = ["DELIMITERS", "JSON_LINES", "PARQUET", "File", "FileSource"]

@@ -7,7 +7,7 @@ import os
 import random
 from typing import TYPE_CHECKING, Any
 
-from include.codecs._threads import allow_threads
+from include.codecs import allow_threads
 
 if TYPE_CHECKING:
     import torch

@@ -1,8 +1,10 @@
-"""A new kind is one new file, found by looking."""
+"""A new kind is one new file, which is discovered."""
 
 from __future__ import annotations
 
+import importlib
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -38,10 +40,17 @@ def package(tmp_path, monkeypatch, new_name):
         del sys.modules[name]
 
 
-def test_every_file_of_the_package_is_looked_into(package):
+def test_every_file_of_the_package_is_a_kind(package):
     kinds = find_kinds(package(Square="square", Circle="circle"), Config)
 
     assert {kind: found.__name__ for kind, found in kinds.items()} == {"square": "Square", "circle": "Circle"}
+
+
+def test_a_private_file_is_not_imported(package):
+    name = package(Square="square")
+    (Path(importlib.import_module(name).__path__[0]) / "_helper.py").write_text("raise AssertionError('imported')\n")
+
+    assert list(find_kinds(name, Config)) == ["square"]
 
 
 def test_two_of_one_kind_are_refused(package):

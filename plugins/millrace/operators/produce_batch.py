@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import NothingToDo
 from include.ingest.batch import ingest_batch
 from include.ingest.topic import topic_reader
-from include.sources._files import FileSource
+from include.sources import FileSource
 from include.sources.topic import TopicSource
 from millrace.connection import kafka_connection
 from millrace.operators.base import PipelineOperator, run_id
