@@ -121,7 +121,11 @@ def version(registry: Registry, name: str, number: int) -> Version:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
         numbers = sorted(int(item.version) for item in registry.client.search_model_versions(f"name = '{name}'"))
-    known = f"choose one of {', '.join(map(str, numbers))}" if numbers else "run its train DAG, which creates the first"
+    known = (
+        f"choose one of its versions ({', '.join(map(str, numbers))})"
+        if numbers
+        else "run its train DAG, which creates the first"
+    )
     raise NoSuchVersion(f"Model {name} has no version {number}: {known}.")
 
 

@@ -132,7 +132,7 @@ def test_an_unknown_number_is_refused_with_those_that_exist(
     name = register(good, "one").name
     with pytest.raises(NoSuchVersion) as refused:
         version(registry, name, 7)
-    assert_readable(refused.value, name, 7, "there are 1")
+    assert_readable(refused.value, name, 7, "its versions (1)")
 
 
 def test_an_unknown_model_is_refused(registry: Registry) -> None:
