@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.measure import Comparison, take_turns
 from benchmarks.samples import CODEC, LABELS, EncodedSample
-from include.exactly_once import ledger
-from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.attempt import scoped_id
+from include.exactly_once.ledger import LedgerKey, ledger_topic
 from include.exactly_once.transaction import TransactionalWriter
 from include.feed.manifest import Manifest
 from include.feed.split import Split
-from include.ingest.batch import CHUNK_SAMPLES
+from include.ingest.chunk import CHUNK_SAMPLES
 from include.kafka.connection import KafkaConnection
 from include.kafka.headers import write_headers
 from include.kafka.ranges import freeze_ranges
@@ -29,7 +29,7 @@ def compare(
     connection: KafkaConnection, samples: Sequence[EncodedSample], *, repeats: int, on_round: Callable[[int], None]
 ) -> Comparison:
     """Write the same records both ways, in transactions of the same size."""
-    ensure_topics(connection, [TopicSpec(OURS, PARTITIONS), TopicSpec(PEER, PARTITIONS), ledger.ledger_topic()])
+    ensure_topics(connection, [TopicSpec(OURS, PARTITIONS), TopicSpec(PEER, PARTITIONS), ledger_topic()])
     key = LedgerKey(connection.environment, "bench", "ingest", "benchmark")
     ready = [
         (sample.id.encode(), sample.value, write_headers(CODEC.schema_name, label=sample.label)) for sample in samples
@@ -83,7 +83,7 @@ def write(
     schema: str = CODEC.schema_name,
 ) -> float:
     """Write the samples as `include.ingest.batch` does; returns records a second."""
-    with TransactionalWriter(connection, f"{connection.environment}.bench.{topic}", topics=(topic,)) as writer:
+    with TransactionalWriter(connection, scoped_id(connection, "bench", topic), topics=(topic,)) as writer:
         began = time.perf_counter()
         for start in range(0, len(samples), CHUNK_SAMPLES):
             chunk = samples[start : start + CHUNK_SAMPLES]
@@ -93,7 +93,7 @@ def write(
                     record = OutgoingRecord(topic, sample.id.encode(), sample.value, headers)
                     writer.check_size(record)
                     writer.produce(record)
-                ledger.record(writer, key, {"count": len(samples), "sent": start + len(chunk)})
+                writer.write_ledger(key, {"count": len(samples), "sent": start + len(chunk)})
         return len(samples) / (time.perf_counter() - began)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from include.exactly_once.progress import position_in, read_progress, refuse_truncated
+from include.exactly_once.progress import position_in, refuse_truncated
+from include.exactly_once.snapshot import snapshot_progress
 from include.kafka.errors import LogTruncated, TopicRecreated
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def read_backlog(
         RangeUnavailable: records were lost, unless `accept_lost`.
         TopicRecreated, LogTruncated: the offsets stand for other records, unless `accept_other_records`.
     """
-    entries = read_progress(connection, pipeline, step, ranges)
+    entries = snapshot_progress(connection, pipeline, step, ranges)
     unprocessed: list[OffsetRange] = []
     lost: dict[int, int] = {}
     for item in ranges:

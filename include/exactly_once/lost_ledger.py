@@ -1,10 +1,11 @@
-"""An empty ledger is right for a new pipeline; for one that has published, it means that its memory was lost."""
+"""Tell a new pipeline, whose ledger is empty, from one that has published and whose ledger is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from include.exactly_once.attempt import scoped_id
 from include.exactly_once.ledger import LEDGER_TOPIC
 from include.exactly_once.progress import count_records
 from include.kafka.errors import LedgerLost
@@ -16,38 +17,38 @@ if TYPE_CHECKING:
 
 
 def refuse_new_ledger(connection: KafkaConnection, outputs: Iterable[str]) -> None:
-    """Refuse to have a ledger made while a pipeline's outputs show that there was one.
+    """Refuse to create a ledger for a pipeline whose outputs show that it had one.
 
     Args:
         outputs: topics that only steps with a ledger write to.
 
     Raises:
-        LedgerLost: there is no ledger, and one of them holds records.
+        LedgerLost: there is no ledger, and one of the outputs holds records.
     """
     if LEDGER_TOPIC not in describe_topics(connection, [LEDGER_TOPIC]):
         _refuse_outputs(connection, outputs, "does not exist")
 
 
 def refuse_lost_ledger(connection: KafkaConnection, topic: str, outputs: Iterable[str]) -> None:
-    """Refuse to take all of a topic as new while a pipeline's outputs show that it was worked on.
+    """Refuse to take a whole topic as new for a pipeline whose outputs show that it has processed some of it.
 
     Args:
         topic: the ledger has no entry for any of its partitions.
         outputs: topics that only steps with a ledger write to.
 
     Raises:
-        LedgerLost: one of them holds records.
+        LedgerLost: one of the outputs holds records.
     """
     _refuse_outputs(connection, outputs, f"has no entry of environment {connection.environment} for {topic}")
 
 
 def _refuse_outputs(connection: KafkaConnection, outputs: Iterable[str], fault: str) -> None:
     for output in describe_topics(connection, outputs):
-        group = f"{connection.environment}.{output}.count"
-        # Offsets prove nothing: an attempt that was killed leaves aborted records and no entry.
+        group = scoped_id(connection, output, "count")
+        # Offsets prove nothing: a killed attempt leaves aborted records and no entry.
         if count_records(connection, group, freeze_ranges(connection, output), enough=1):
             raise LedgerLost(
-                f"The ledger topic {LEDGER_TOPIC} {fault} at {connection.bootstrap_servers}, but {output} holds what "
-                "was published under an earlier one: an empty one would have all of it published again, so restore it, "
-                f"delete {output} for a new beginning, or give the pipeline a new name."
+                f"The ledger topic {LEDGER_TOPIC} {fault} at {connection.bootstrap_servers}, but {output} holds "
+                "records that were published under an earlier ledger, and an empty one would publish them again: "
+                f"restore the ledger, delete {output} to begin anew, or give the pipeline a new name."
             )

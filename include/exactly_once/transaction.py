@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.errors import Stopped
+from include.exactly_once import snapshot
+from include.exactly_once.ledger import LedgerKey, ledger_record
 from include.kafka.errors import BrokerUnavailable, Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
 from include.kafka.topics import topic_setting
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 1_000_000
-# What a client's own timeout is given beyond itself before it is taken to be forgotten.
+# How much longer than its own timeout a call may take before it is taken to have no timeout.
 GRACE_S = 1.0
 
 
@@ -34,15 +36,15 @@ class TransactionalWriter:
     """One producer under one transactional id; entering it fences every earlier owner of that id.
 
     Args:
-        transactional_id: `<environment>.<pipeline>.<step>.<input topic>.<partition>` or `….<batch>`, never with a try
-            number, a host or a number of groups: any retry, however the work is divided, must fence its own zombie.
-        topics: what will be written to; their limits on a record's size become those of the producer's batches, for the
-            broker refuses a batch by the same limit. A topic that is not named should take batches of 1 MB.
+        transactional_id: see `include.exactly_once.attempt`, which makes it.
+        topics: the topics to write to; their limits on a record's size become those of the producer's batches, since
+            the broker holds a batch to the same limit. A topic that is not named should take batches of 1 MB.
+        limits: those limits, where they are known already; see `record_limits`.
         transaction_timeout_s: seconds after which the broker aborts an open transaction.
-        stopped: looked at before each commit; True aborts instead.
+        stopped: polled before each commit; True aborts instead.
 
     Raises, from any method:
-        Stopped: `stopped` said so, and nothing of the open transaction will ever be seen.
+        Stopped: `stopped` returned True; the open transaction is aborted.
         Fenced: a newer owner has taken over.
         TransactionFailed: aborted, or the outcome is unknown. The writer must not be used again.
         BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
@@ -54,6 +56,7 @@ class TransactionalWriter:
         transactional_id: str,
         *,
         topics: Iterable[str] = (),
+        limits: Mapping[str, int] | None = None,
         transaction_timeout_s: float = 60.0,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -62,7 +65,7 @@ class TransactionalWriter:
         self._topics = tuple(topics)
         self._transaction_timeout_s = transaction_timeout_s
         self._stopped = stopped
-        self._limits: dict[str, int] = {}
+        self._limits = dict(limits or {})
         self._failed: str | None = None
 
     def __enter__(self) -> TransactionalWriter:
@@ -79,8 +82,7 @@ class TransactionalWriter:
                 "delivery.timeout.ms": milliseconds,
                 "linger.ms": 5,
                 "compression.type": "lz4",
-                # Every failed delivery is looked at; those that succeed are counted by the commit, which fails without
-                # them, and cost no callback each.
+                # A callback for each delivery would cost much, and the commit fails where a delivery is missing.
                 "delivery.report.only.error": True,
                 "on_delivery": self._on_delivery,
             }
@@ -94,8 +96,8 @@ class TransactionalWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Not closed but let go: `close` would abort once more, without a limit of time, wait for a broker that is away,
-        # and raise in place of what has been raised already.
+        # Deleted, not closed: `close` would abort once more, without a timeout, wait for a broker that is away, and
+        # raise in place of the exception that is on its way.
         del self._producer
 
     @contextmanager
@@ -136,6 +138,22 @@ class TransactionalWriter:
             else:
                 return
 
+    def read_ledger(self, keys: Iterable[LedgerKey]) -> dict[LedgerKey, dict[str, Any]]:
+        """The last committed entry of each key that has one: what an owner decides by.
+
+        For the keys of the scopes that this writer and others open beside it own, the past is decided: every earlier
+        owner is fenced. For the errors see `include.exactly_once.snapshot.snapshot_ledger`.
+        """
+        return snapshot.snapshot_ledger(self.connection, keys)
+
+    def read_ledger_below(self, below: LedgerKey) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """The committed entries of all scopes below one; see `include.exactly_once.snapshot.snapshot_ledger_below`."""
+        return snapshot.snapshot_ledger_below(self.connection, below)
+
+    def write_ledger(self, key: LedgerKey, entry: Mapping[str, Any]) -> None:
+        """Add an entry to the open transaction."""
+        self.produce(ledger_record(key, entry))
+
     def send_offsets(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
         """Commit group offsets with the transaction, so that Kafka's own tools show the lag."""
         from confluent_kafka import KafkaException
@@ -145,7 +163,7 @@ class TransactionalWriter:
             self._producer.send_offsets_to_transaction, offsets, consumer.consumer_group_metadata(), timeout_s
         )
         try:
-            # While a group has no coordinator the client forgets the timeout that it is given (librdkafka issue 5456).
+            # While a group has no coordinator, the client ignores its timeout (librdkafka issue 5456).
             _in_time(send, timeout_s + GRACE_S)
         except KafkaException as error:
             raise self._explain(error, "sending offsets") from error
@@ -159,7 +177,7 @@ class TransactionalWriter:
     def record_limit(self, topic: str) -> int:
         """The largest record that a topic takes, in bytes (its `max.message.bytes`)."""
         if topic not in self._limits:
-            self._limits[topic] = int(topic_setting(self.connection, topic, "max.message.bytes"))
+            self._limits |= record_limits(self.connection, [topic])
         return self._limits[topic]
 
     def check_size(self, record: OutgoingRecord) -> None:
@@ -179,18 +197,18 @@ class TransactionalWriter:
     def _settle(self) -> None:
         """Wait for the deliveries here and not in the commit, so that a stop that comes meanwhile is noticed.
 
-        What has not been delivered when the time is up makes the commit fail.
+        A record that is not delivered in time makes the commit fail.
         """
         from confluent_kafka import KafkaException
 
-        # A fatal error, of being fenced say, is raised by whichever call serves the callbacks, and by the bindings as a
-        # SystemError where there is more than one to serve: the commit tells what it is.
+        # A fatal error (this producer was fenced, say) is raised by whichever call serves the callbacks, and by the
+        # bindings as a SystemError where several callbacks are due. The commit raises it again with its cause.
         with suppress(KafkaException, SystemError):
             self._producer.flush(self._transaction_timeout_s)
         if self._stopped():
             raise Stopped(
-                f"Stopped before a transaction of {self.transactional_id} was committed, which is aborted; the next "
-                "attempt goes on from the one before."
+                f"Stopped before the commit of a transaction of {self.transactional_id}, which is aborted; the next "
+                "attempt goes on from the transaction before it."
             )
 
     def _commit(self) -> None:
@@ -229,7 +247,7 @@ class TransactionalWriter:
         ):
             return Fenced(
                 f"Another run has taken over {self.transactional_id} while this one was {action}, so this one stops "
-                "and has published nothing of its open transaction: look for a second run of the same step."
+                "and its open transaction is aborted: look for a second run of the same step."
             )
         explained = self.connection.explain(error, f"{action} for {self.transactional_id}")
         if not isinstance(explained, KafkaRefused) and not cause.fatal():
@@ -241,8 +259,13 @@ class TransactionalWriter:
         )
 
 
+def record_limits(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, int]:
+    """The largest record that each topic takes, in bytes (its `max.message.bytes`)."""
+    return {topic: int(topic_setting(connection, topic, "max.message.bytes")) for topic in topics}
+
+
 def _in_time(call: Callable[[], object], seconds: float) -> None:
-    """Make a call in a thread that is left alone when time is up; it ends with the process at the latest.
+    """Make a call in a thread, which is abandoned when the time is up and ends with the process at the latest.
 
     Raises:
         TimeoutError: the call goes on.
@@ -252,7 +275,7 @@ def _in_time(call: Callable[[], object], seconds: float) -> None:
     def run() -> None:
         try:
             call()
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
             outcome.set_exception(error)
         else:
             outcome.set_result(None)

@@ -1,8 +1,8 @@
-"""Write predictions to Parquet files, each once: what a file will hold is in the ledger before it is written.
+"""Write predictions to Parquet files exactly once: the content of a file is in the ledger before it is written.
 
-A piece of a partition, `[start, end)`, is planned in one transaction and noted as done in another, and its files are
-written between them under names that the piece gives. Whoever is killed between the two, or goes on though another has
-taken over, writes or has written the same rows into the same files.
+A piece of a partition, `[start, end)`, is planned in one transaction and recorded as done in another. Between them its
+files are written, under names that follow from the piece. So an attempt that was killed between the two, and one that
+goes on after another has taken over, write the same rows to the same files as the next attempt.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 import io
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from include.errors import PermanentError, Stopped
-from include.exactly_once import ledger
-from include.exactly_once.progress import position_in, progress_entry, progress_key, read_progress, refuse_truncated
-from include.exactly_once.transaction import TransactionalWriter
+from include.errors import PermanentError
+from include.exactly_once.progress import position_in, progress_entry, progress_scope, refuse_truncated
 from include.kafka.position import UNKNOWN_EPOCH, leader_epoch_before, offset_of
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range
-from include.metrics import Counters, NoMetrics
+from include.metrics import Counters
 from include.prediction.read import LEFT_OUT, predictions_table
 
 if TYPE_CHECKING:
@@ -31,29 +29,29 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
     from include.definition.pipeline import Pipeline
+    from include.exactly_once.attempt import Attempt, Step
+    from include.exactly_once.transaction import TransactionalWriter
     from include.export.folder import ExportFolder
-    from include.kafka.connection import KafkaConnection
-    from include.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-STEP = "export"
-# Kept with a partition's position: where the piece ends whose files may be there already.
+STEP: Step = "export"
+# Kept with a partition's position: the end of the piece whose files may exist already.
 PLANNED = "planned"
 LAST_DAY_MS = 253_402_300_799_000
 
 
 class ExportLost(PermanentError):
-    """The ledger knows nothing of files that were exported."""
+    """There are exported files that the ledger has no entry for."""
 
 
 @dataclass
 class ExportReport:
-    """What an attempt did.
+    """What an attempt has written.
 
     Attributes:
-        rows: predictions in the files that it wrote.
-        files: how many those are.
+        rows: predictions in its files.
+        files: number of files.
         left_out: records that are no predictions.
     """
 
@@ -64,10 +62,11 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What goes into one file a day.
+    """Records that are written to one file for each day.
 
     Attributes:
-        leader_epoch: of the last record before it, where it is known; see `include.kafka.reader.read_range`.
+        leader_epoch: of the last record before the piece, where it is known; see `include.kafka.reader.read_range`.
+        planned: the ledger has its plan already.
         cut: retention has removed records of it since it was planned.
     """
 
@@ -84,91 +83,72 @@ class _Piece:
         return leader_epoch_before(self.end, self.messages)
 
 
-def export_predictions(
-    connection: KafkaConnection,
-    pipeline: Pipeline,
-    place: ExportFolder,
-    *,
-    rows: int,
-    run: str,
-    accept_lost: bool = False,
-    stopped: Callable[[], bool] = lambda: False,
-    metrics: Metrics | None = None,
-) -> ExportReport:
-    """Write what the predictions topic has and no earlier run has written.
+def export_predictions(attempt: Attempt, pipeline: Pipeline, folder: ExportFolder, *, rows: int) -> ExportReport:
+    """Write the predictions that no earlier run has written.
 
     Files are `day=<YYYY-MM-DD>/<topic>-<topic id>-<partition>-<start>-<end>.parquet` with the columns of
     `include.prediction.read.read_predictions`. The day is that of the prediction's own record in UTC, when it was
-    published, so that a day is whole when a run that began after its end has succeeded.
+    published, so that a day is complete when a run that began after its end has succeeded.
 
     Args:
-        rows: how many records a piece takes, which memory has to hold.
-        accept_lost: go on though retention has removed predictions that were never written.
-        stopped: looked at between pieces, and before each commit.
+        rows: how many records a piece has, which must fit into memory.
 
     Raises:
-        ExportLost: there are files and no entry of the ledger.
+        ExportLost: there are files and no ledger entry.
         ExportRefused, ExportUnreachable, DiskFull: see include.export.folder.
         TopicMissing, TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see
             include.kafka.
     """
+    attempt.require(pipeline.name, STEP)
     topic = pipeline.predictions_topic
-    step = f"{connection.environment}.{pipeline.name}.{STEP}"
-    done = ExportReport()
-    with TransactionalWriter(connection, f"{step}.{topic}", stopped=stopped) as writer:
-        ranges = freeze_ranges(connection, topic)
-        # Only now, with every earlier owner fenced, is it decided what was planned and what is done.
-        entries = read_progress(connection, pipeline.name, STEP, ranges)
+    report = ExportReport()
+    with attempt.writer(topic) as writer:
+        ranges = freeze_ranges(attempt.connection, topic)
+        entries = attempt.read_progress(writer, ranges)
         if not entries:
-            _refuse_lost_ledger(place, ranges[0])
+            _refuse_lost_ledger(folder, ranges[0])
         try:
-            with connection.consumer(step) as consumer:
+            with attempt.consumer() as consumer:
                 for item in ranges:
                     entry = entries.get(item.partition, {})
-                    for piece in _pieces(connection, consumer, item, entry, rows, accept_lost=accept_lost):
-                        if stopped():
-                            raise Stopped(f"Stopped after {done.rows} rows; the next attempt writes the others.")
-                        _write(connection, pipeline, place, writer, item, piece, run, done)
+                    for piece in _pieces(attempt, consumer, item, entry, rows):
+                        attempt.check_stop(f"{report.rows} rows of {topic}")
+                        _write(attempt, pipeline, folder, writer, item, piece, report)
         finally:
-            log.info("This attempt wrote %d rows in %d files to %s.", done.rows, done.files, place.path)
-            (metrics or NoMetrics()).count(Counters.EXPORTED, done.rows, pipeline=pipeline.name)
-    return done
+            log.info("This attempt wrote %d rows in %d files to %s.", report.rows, report.files, folder.path)
+            attempt.metrics.count(Counters.EXPORTED, report.rows, pipeline=pipeline.name)
+    return report
 
 
-def _refuse_lost_ledger(place: ExportFolder, item: OffsetRange) -> None:
-    if found := place.names(f"{item.topic}-{item.topic_id}-"):
+def _refuse_lost_ledger(folder: ExportFolder, item: OffsetRange) -> None:
+    if found := folder.names(f"{item.topic}-{item.topic_id}-"):
         raise ExportLost(
-            f"The export's path {place.path} holds {len(found)} files of {item.topic} and the ledger knows of none: "
-            "restore the ledger, or remove the files or correct path of [export] to have them written again."
+            f"The export's path {folder.path} holds {len(found)} files of {item.topic} and the ledger has no entry for "
+            "any: restore the ledger, or remove the files or correct path of [export] to write them again."
         )
 
 
 def _pieces(
-    connection: KafkaConnection,
-    consumer: Consumer,
-    item: OffsetRange,
-    entry: Mapping[str, Any],
-    rows: int,
-    *,
-    accept_lost: bool,
+    attempt: Attempt, consumer: Consumer, item: OffsetRange, entry: Mapping[str, Any], rows: int
 ) -> Iterator[_Piece]:
-    """What is left of a range, a piece that was planned and not done first."""
+    """The pieces of a range that are not done, beginning with one that is planned already."""
+    connection = attempt.connection
     left, epoch = item, UNKNOWN_EPOCH
     if entry:
-        left = replace(item, start=position_in(item, entry, accept_lost=accept_lost))
+        left = replace(item, start=position_in(item, entry, accept_lost=attempt.accept_lost))
         planned = int(entry.get(PLANNED, entry["position"]))
         refuse_truncated(connection, item, {**entry, "position": planned})
         cut = left.start > int(entry["position"])
         if not cut:
             epoch = entry.get("leader_epoch", UNKNOWN_EPOCH)
         if planned > left.start:
-            begun = replace(left, end=planned)
-            messages = list(chain.from_iterable(read_range(connection, consumer, begun, leader_epoch=epoch)))
+            first = replace(left, end=planned)
+            messages = list(chain.from_iterable(read_range(connection, consumer, first, leader_epoch=epoch)))
             piece = _Piece(int(entry["position"]), planned, messages, planned=True, cut=cut)
             yield piece
             left, epoch = replace(left, start=planned), piece.last_leader_epoch
     messages_left = chain.from_iterable(read_range(connection, consumer, left, leader_epoch=epoch))
-    # What is no record, at the end, is passed over too: it would be taken for lost when retention has removed it.
+    # The markers at the end belong to the last piece: behind the position they would count as lost records later.
     while left.offsets:
         messages = list(islice(messages_left, rows))
         end = offset_of(messages[-1]) + 1 if len(messages) == rows else left.end
@@ -178,34 +158,33 @@ def _pieces(
 
 
 def _write(
-    connection: KafkaConnection,
+    attempt: Attempt,
     pipeline: Pipeline,
-    place: ExportFolder,
+    folder: ExportFolder,
     writer: TransactionalWriter,
     item: OffsetRange,
     piece: _Piece,
-    run: str,
-    done: ExportReport,
+    report: ExportReport,
 ) -> None:
-    key = progress_key(connection, pipeline.name, STEP, item)
+    key = attempt.key(progress_scope(item))
     if not piece.planned:
-        before = progress_entry(item, piece.start, run, leader_epoch=piece.leader_epoch)
+        before = progress_entry(item, piece.start, attempt.run, leader_epoch=piece.leader_epoch)
         with writer.transaction():
-            ledger.record(writer, key, {**before, PLANNED: piece.end})
+            writer.write_ledger(key, {**before, PLANNED: piece.end})
     name = f"{item.topic}-{item.topic_id}-{item.partition}-{piece.start:020}-{piece.end:020}.parquet"
     for day, messages in _by_day(piece.messages).items():
         table = predictions_table(messages, pipeline.training.task)
-        done.left_out += table.attrs[LEFT_OUT]
+        report.left_out += table.attrs[LEFT_OUT]
         file = f"day={day}/{name}"
-        # A file is there whole, and more can't be read now than then.
-        if table.empty or (piece.cut and place.has(file)):
+        # An existing file is complete, and no more records can be read now than when it was written.
+        if table.empty or (piece.cut and folder.has(file)):
             continue
-        place.put(file, _parquet(table))
-        done.files += 1
-        done.rows += len(table)
-    after = progress_entry(item, piece.end, run, leader_epoch=piece.last_leader_epoch)
+        folder.put(file, _parquet(table))
+        report.files += 1
+        report.rows += len(table)
+    after = progress_entry(item, piece.end, attempt.run, leader_epoch=piece.last_leader_epoch)
     with writer.transaction():
-        ledger.record(writer, key, after)
+        writer.write_ledger(key, after)
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
@@ -214,7 +193,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
 
     columns = pa.Table.from_pandas(table, preserve_index=False)
     if (labels := columns.schema.get_field_index("labels")) >= 0:
-        # Lists that are all empty would be some of nothing, and the folder could not be read as one table.
+        # Lists that are all empty would have no item type, and the folder could not be read as one table.
         columns = columns.set_column(labels, "labels", columns["labels"].cast(pa.list_(pa.string())))
     content = io.BytesIO()
     parquet.write_table(columns, content)
@@ -224,7 +203,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
 def _by_day(messages: Sequence[Message]) -> dict[str, list[Message]]:
     days: defaultdict[str, list[Message]] = defaultdict(list)
     for message in messages:
-        # Kafka takes any number from whoever writes; this keeps the calendar's.
+        # Kafka accepts any timestamp; clamp it to the days that the calendar has.
         milliseconds = min(max(message.timestamp()[1], 0), LAST_DAY_MS)
         days[datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()].append(message)
     return days

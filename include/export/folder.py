@@ -1,4 +1,4 @@
-"""Where an export goes: a local folder or an object storage, and files that are there whole or not at all."""
+"""The folder of an export, local or in an object storage, whose files are complete or absent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class ExportRefused(PermanentError):
-    """The place of an export can't be used as it stands."""
+    """The folder of an export can't be used as it is."""
 
 
 class ExportUnreachable(MillraceError):
-    """The storage of an export did not answer; it may at the next attempt."""
+    """The storage of an export did not answer; it may answer at the next attempt."""
 
 
 class ExportFolder:
@@ -28,12 +28,12 @@ class ExportFolder:
 
     Args:
         path: a local path, relative to the project where it is not absolute, or a URL.
-        filesystem: what holds it; the local disk without one.
+        filesystem: by default the local disk.
 
     Raises, from any method:
-        ExportRefused: it is missing, or may not be read or written.
-        ExportUnreachable: it did not answer.
-        DiskFull: there is no room.
+        ExportRefused: the folder is missing, or may not be read or written.
+        ExportUnreachable: the storage did not answer.
+        DiskFull: no space is left.
     """
 
     def __init__(self, path: str, filesystem: AbstractFileSystem | None = None) -> None:
@@ -41,8 +41,8 @@ class ExportFolder:
 
         if filesystem is None and "://" in path.removeprefix("file://"):
             raise ExportRefused(
-                f"The export's path {path} is no local one: name the Airflow connection of its storage by connection "
-                "in [export]."
+                f"The export's path {path} is not a local path: name the Airflow connection of its storage by "
+                "connection in [export]."
             )
         self.path = path
         self._filesystem = filesystem or LocalFileSystem()
@@ -56,7 +56,7 @@ class ExportFolder:
             return bool(self._filesystem.exists(f"{self._root}/{name}"))
 
     def names(self, beginning: str) -> list[str]:
-        """The files in the folders below that begin so."""
+        """The names of the files in its subfolders that begin with a text."""
         with self._explained():
             self._filesystem.invalidate_cache()
             found: list[str] = []
@@ -67,14 +67,14 @@ class ExportFolder:
         return found
 
     def put(self, name: str, content: bytes) -> None:
-        """Make or replace a file; whoever reads the folder never sees a part of it."""
+        """Create or replace a file; no reader of the folder ever sees a part of it."""
         target = f"{self._root}/{name}"
         with self._explained():
             if self._local:
                 with whole_file(Path(target), size=len(content)) as aside:
                     aside.write_bytes(content)
             else:
-                # Of an object the protocol says the same.
+                # Object storages make an object visible when all of it is stored.
                 self._filesystem.pipe_file(target, content)
 
     def _entries(self, folder: str) -> list[dict[str, str]]:
@@ -100,4 +100,4 @@ class ExportFolder:
                 raise ExportRefused(
                     f"{where} can't hold files ({reason}): correct path of [export], or make the bucket."
                 ) from error
-            raise ExportUnreachable(f"{where} can't be used ({reason}): look at it.") from error
+            raise ExportUnreachable(f"{where} can't be used ({reason}): check the storage and try again.") from error

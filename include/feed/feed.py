@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import PermanentError
+from include.exactly_once.attempt import scoped_id
 from include.feed.plan import epoch_blocks, window_order
 from include.feed.window import Part, WindowReader, row_type
 from include.kafka.position import offset_of
@@ -349,7 +350,7 @@ class Feed:
         left = blocks[start.block :]
         if start.offset >= 0:
             left[0] = replace(left[0], start=start.offset)
-        group = f"{self.connection.environment}.{self.manifest.pipeline}.feed"
+        group = scoped_id(self.connection, self.manifest.pipeline, "feed")
         late = self._late_labels(group)
         cache = _LabelCache(self._target, late=late is not None)
         manifest, records = self.manifest, _Records(start.block)

@@ -1,4 +1,4 @@
-"""Samples of a source made ready for their topics: checked, encoded, and divided into samples and requests."""
+"""Prepare a source's samples for their topics: check, encode, and divide them into samples and requests."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from include.sources.base import SourceRefused
 if TYPE_CHECKING:
     from include.codecs.base import Codec
     from include.definition.pipeline import Pipeline
-    from include.sources.base import SourceSample
+    from include.sources.base import Source, SourceSample
 
-# Samples that come encoded are decoded to be checked; so many at a time keep the memory for it small.
-CHECKED_TOGETHER = 64
+# Samples of a transaction.
+CHUNK_SAMPLES = 5000
+# Samples that come encoded are decoded to be checked, in parts of this many, which keeps the memory for it small.
+DECODED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class SourceChunk:
-    """What goes into one transaction: samples, their encoded values, and which of them are requests.
+    """The content of one transaction: samples, their encoded values, and which of them are requests.
 
     Attributes:
-        unfit: for each sample that is left out as not of the format, which and why.
+        unfit: id and reason of each sample that is left out as not of the format.
     """
 
     samples: list[SourceSample]
@@ -34,8 +36,19 @@ class SourceChunk:
     unfit: list[str]
 
 
+def read_samples(source: Source, start: int, count: int) -> Iterator[list[SourceSample]]:
+    """The source's samples in lists of at most `CHUNK_SAMPLES`; fewer than `count` only where the source ends."""
+    end = start + count
+    while start < end:
+        samples = source.read(start, min(CHUNK_SAMPLES, end - start))
+        if not samples:
+            return
+        yield samples
+        start += len(samples)
+
+
 def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk:
-    """What can be sent of the samples, and what is left out."""
+    """Encode the samples, and leave out those that are not of the pipeline's format."""
     share, encode = pipeline.ingest.requests_share, pipeline.format.encode
     unfit = _unfit(pipeline.format, samples)
     chunk = SourceChunk([], [], [], [])
@@ -54,7 +67,7 @@ def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk
 
 
 def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
-    """Which samples can't be sent or would be refused by every reader, by position, and why."""
+    """Why samples can't be sent or every reader would refuse them, by position."""
     faults = [sample.fault or _header_too_long(sample) for sample in samples]
     unfit = {position: fault for position, fault in enumerate(faults) if fault is not None}
     encoded = [
@@ -62,8 +75,8 @@ def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
         for position, s in enumerate(samples)
         if position not in unfit and isinstance(s.content, bytes)
     ]
-    for first in range(0, len(encoded), CHECKED_TOGETHER):
-        positions, values = zip(*encoded[first : first + CHECKED_TOGETHER], strict=True)
+    for first in range(0, len(encoded), DECODED_AT_ONCE):
+        positions, values = zip(*encoded[first : first + DECODED_AT_ONCE], strict=True)
         for position, refusal in codec.decode(values).refusals.items():
             unfit[positions[position]] = str(refusal)
     return unfit
@@ -73,21 +86,23 @@ def _header_too_long(sample: SourceSample) -> str | None:
     for name, text in (("label", sample.label), ("group", sample.group)):
         size = len((text or "").encode())
         if size > LONGEST_HEADER_BYTES:
-            return f"The {name} has {size} bytes and at most {LONGEST_HEADER_BYTES} are read of a header: shorten it."
+            return (
+                f"The {name} has {size} bytes and readers take at most {LONGEST_HEADER_BYTES} of a header: shorten it."
+            )
     return None
 
 
 def is_request(sample_id: str, share: float) -> bool:
-    """Whether a sample goes unlabelled to the requests: a stable share by its id."""
+    """Whether a sample becomes a request, without its label: decided by a hash of its id, so it never changes."""
     digest = hashlib.blake2b(sample_id.encode(), digest_size=8, person=b"requests").digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
 
-def usable(pipeline: Pipeline, samples: Iterable[SourceSample]) -> Iterator[SourceSample]:
-    """The same samples.
+def check_samples(pipeline: Pipeline, samples: Iterable[SourceSample]) -> Iterator[SourceSample]:
+    """Pass the samples on, each checked.
 
     Raises:
-        SourceRefused: one has a label that the pipeline doesn't know, or another shape or dtype than its format.
+        SourceRefused: a sample has a label that the pipeline doesn't know, or another shape or dtype than its format.
     """
     target = pipeline.training.target()
     known: set[str] = set()
@@ -96,9 +111,9 @@ def usable(pipeline: Pipeline, samples: Iterable[SourceSample]) -> Iterator[Sour
         if sample.label is not None and sample.label not in known:
             if isinstance(target.read(sample.label), Refusal):
                 raise SourceRefused(
-                    f"Sample {sample.id!r} has the label {sample.label!r}, which is none of a {target.task}, and "
-                    f"training.labels of {pipeline.name}.toml has {', '.join(pipeline.training.labels)}: add the label "
-                    "there, or correct it in the source."
+                    f"Sample {sample.id!r} has the label {sample.label!r}, which is not one of a {target.task} "
+                    f"whose training.labels in {pipeline.name}.toml are {', '.join(pipeline.training.labels)}: add the "
+                    "label there, or correct it in the source."
                 )
             known.add(sample.label)
         content = sample.content

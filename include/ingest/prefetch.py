@@ -1,4 +1,4 @@
-"""One step ahead: the next item is made while the present one is used."""
+"""Prefetch: produce the next item while the present one is used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Item = TypeVar("Item")
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items in the same order, each begun in a thread as soon as the one before it is taken.
+    """The same items in the same order, each produced by a thread as soon as the one before it is taken.
 
-    What making an item raises is raised when it would have come. Leaving early waits for the one that is being made.
+    An exception is raised in place of the item that it prevented. Leaving early waits for the item in production.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)

@@ -1,10 +1,11 @@
-"""What a source of kind `topic` is read through: the source knows no Kafka, and Kafka's room no sources."""
+"""The Kafka reader of a source of kind `topic`: sources do not import Kafka, and include.kafka imports no sources."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from include.exactly_once.attempt import scoped_id
 from include.kafka.headers import UNREADABLE, headers_of
 from include.kafka.position import leader_epoch_of, offset_of
 from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
@@ -48,33 +49,33 @@ class KafkaTopicReader:
             for item, epoch in wanted:
                 for messages in read_range(self._connection, consumer, item, leader_epoch=epoch):
                     for message, headers in zip(messages, headers_of(messages), strict=True):
-                        found = dict(headers)
+                        by_name = dict(headers)
                         yield TopicRecord(
                             item.partition,
                             offset_of(message),
                             leader_epoch_of(message),
                             message.value(),
-                            None if UNREADABLE in found else found,
+                            None if UNREADABLE in by_name else by_name,
                         )
 
 
 def readable(source: Source, pipeline: Pipeline, connection: KafkaConnection) -> Source:
-    """The source of a pipeline; one of kind `topic` that has no reader of another cluster's reads by this connection.
+    """The source, able to read: one of kind `topic` in the pipeline's own cluster gets a reader of this connection.
 
     Raises:
-        SourceRefused: it reads what the pipeline writes.
+        SourceRefused: it reads a topic that the pipeline writes to.
     """
     if not isinstance(source, TopicSource) or source.connection is not None:
         return source
     own = (pipeline.samples_topic, pipeline.requests_topic, pipeline.predictions_topic, pipeline.dead_letters_topic)
     if source.topic in own:
         raise SourceRefused(
-            f"The source of {pipeline.name} is {source.topic}, a topic of its own, which would grow for ever: name "
-            "another one by topic in [source]."
+            f"The source of {pipeline.name} is {source.topic}, one of the pipeline's own topics, which would grow "
+            "for ever: name another topic in [source]."
         )
     return source.through(topic_reader(pipeline, source, connection))
 
 
 def topic_reader(pipeline: Pipeline, source: TopicSource, connection: KafkaConnection) -> KafkaTopicReader:
-    """What reads the source's topic on a cluster."""
-    return KafkaTopicReader(connection, source.topic, f"{connection.environment}.{pipeline.name}.source")
+    """The reader of the source's topic on a cluster."""
+    return KafkaTopicReader(connection, source.topic, scoped_id(connection, pipeline.name, "source"))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
-from include.kafka.topics import POLL_S, describe_topic, describe_topics
+from include.kafka.topics import POLL_S, describe_topic
 
 if TYPE_CHECKING:
     from confluent_kafka import IsolationLevel, TopicPartition
@@ -49,6 +49,14 @@ class OffsetRange:
             start=int(values["start"]),
             end=int(values["end"]),
         )
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """A topic's id, and the first and one-past-last committed offset of partitions, at one moment."""
+
+    topic_id: str
+    bounds: Mapping[int, tuple[int, int]]
 
 
 def available_offsets(
@@ -151,30 +159,42 @@ def check_ranges(connection: KafkaConnection, ranges: Iterable[OffsetRange]) -> 
 
     Raises:
         TopicMissing: the topic is gone.
-        TopicRecreated: the topic was deleted and made again; its offsets mean other records now.
+        TopicRecreated: the topic was deleted and recreated; its offsets mean other records now.
         RangeUnavailable: retention has cut into a range.
         LogTruncated: the log ends before a range does.
     """
     by_topic: dict[str, list[OffsetRange]] = {}
     for item in ranges:
         by_topic.setdefault(item.topic, []).append(item)
-    found = describe_topics(connection, by_topic)
     for topic, items in by_topic.items():
-        info = found.get(topic) or describe_topic(connection, topic)
+        state = topic_state(connection, topic, [item.partition for item in items])
         for item in items:
-            if item.topic_id != info.topic_id:
-                raise TopicRecreated(
-                    f"Topic {topic} has id {info.topic_id} and the range [{item.start}, {item.end}) of partition "
-                    f"{item.partition} was frozen for id {item.topic_id}: the topic was deleted and made again, so "
-                    "freeze new ranges."
-                )
-        bounds = available_offsets(connection, topic, [item.partition for item in items])
-        for item in items:
-            if item.offsets:
-                _check_available(item, *bounds[item.partition])
+            check_range(item, state)
 
 
-def _check_available(item: OffsetRange, first: int, end: int) -> None:
+def topic_state(connection: KafkaConnection, topic: str, numbers: Collection[int]) -> TopicState:
+    """A topic as it is now.
+
+    Raises:
+        TopicMissing: the topic does not exist.
+    """
+    info = describe_topic(connection, topic)
+    # A recreated topic may have fewer partitions.
+    there = {*numbers} & {*info.partitions}
+    return TopicState(info.topic_id, available_offsets(connection, topic, there) if there else {})
+
+
+def check_range(item: OffsetRange, state: TopicState) -> None:
+    """Refuse a range that can no longer be read whole; see `check_ranges`."""
+    if item.topic_id != state.topic_id:
+        raise TopicRecreated(
+            f"Topic {item.topic} has id {state.topic_id} and the range [{item.start}, {item.end}) of partition "
+            f"{item.partition} was frozen for id {item.topic_id}: the topic was deleted and recreated, so freeze new "
+            "ranges."
+        )
+    if not item.offsets:
+        return
+    first, end = state.bounds[item.partition]
     if item.end > end:
         raise truncated(item, item.end, first, end)
     if item.start < first:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.errors import NothingToDo
+from include.exactly_once.attempt import scoped_id
 from include.exactly_once.backlog import Backlog, read_backlog
 from include.exactly_once.lost_ledger import refuse_lost_ledger
 from include.exactly_once.progress import count_records
@@ -67,7 +68,7 @@ def freeze_requests(
     """
     backlog = prediction_backlog(connection, pipeline, accept_lost=accept_lost)
     wanted = max(min_new_requests, 1)
-    group = f"{connection.environment}.{pipeline.name}.{STEP}.count"
+    group = scoped_id(connection, pipeline.name, STEP, "count")
     count = count_records(connection, group, backlog.unprocessed, enough=wanted)
     (metrics or NoMetrics()).gauge(Gauges.BACKLOG_OFFSETS, backlog.offsets, pipeline=pipeline.name, step=STEP)
     if count < wanted:

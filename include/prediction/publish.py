@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from include.errors import Stopped
-from include.exactly_once import ledger
-from include.exactly_once.progress import position_in, progress_entry, progress_key, refuse_truncated
+from include.exactly_once.attempt import WRITERS_AT_ONCE, Attempt, Step, windows
+from include.exactly_once.progress import position_in, progress_entry, progress_scope, refuse_truncated
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.position import UNKNOWN_EPOCH
-from include.kafka.ranges import OffsetRange, check_ranges
-from include.metrics import Counters, NoMetrics
+from include.kafka.ranges import OffsetRange, TopicState, check_range, topic_state
+from include.metrics import Counters
 from include.prediction import hold
 from include.prediction.answer import answer
 from include.prediction.chunks import READ_AHEAD, RequestChunk, read_chunks
@@ -22,196 +22,204 @@ from include.prediction.outgoing import outgoing_records
 from include.reading.records import RecordReader, record_reader
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer, TopicPartition
+
     from include.definition.pipeline import Pipeline
     from include.exactly_once.ledger import LedgerKey
-    from include.kafka.connection import KafkaConnection
     from include.kafka.records import OutgoingRecord
-    from include.metrics import Metrics
     from include.prediction.predictor import Predictor
     from include.refusal import Refusal
     from include.targets.base import Answer
 
 log = logging.getLogger(__name__)
 
-STEP = "predict"
-# Kept with a partition's position: a row that is too long is found however many attempts and runs it goes through.
+STEP: Step = "predict"
+# Kept with a partition's position, so that the row is counted across attempts and runs.
 IN_A_ROW = "rejected_in_a_row"
+# For how long ledger and topic are taken to be as they were read: many small partitions share one reading, and between
+# large ones another task's hold, or a recreated topic, is noticed.
+STATE_VALID_S = 5.0
 
 ACKNOWLEDGED = "The hold is acknowledged: this run's limits are off."
 NOTHING_TO_ACKNOWLEDGE = "There is no hold to acknowledge: the limits stay on."
 
 
 @dataclass
-class _Attempt:
-    """What all partitions of one attempt have in common, and what it has done so far."""
+class _Publisher:
+    """What all partitions of one attempt have in common, and what it has published so far."""
 
-    connection: KafkaConnection
+    attempt: Attempt
     pipeline: Pipeline
     predictor: Predictor
-    run: str
-    accept_lost: bool
     acknowledge: bool
-    stopped: Callable[[], bool]
     reader: RecordReader
+    consumer: Consumer
     published: PublishReport
-    said: bool = False
+    logged: bool = False
 
-    @property
-    def step(self) -> str:
-        return f"{self.connection.environment}.{self.pipeline.name}.{STEP}"
-
-    def say(self, sentence: str) -> None:
-        """Log it, but not for every partition."""
-        if not self.said:
+    def log_once(self, sentence: str) -> None:
+        """Log what holds for all partitions."""
+        if not self.logged:
             log.warning("%s", sentence)
-        self.said = True
+        self.logged = True
+
+
+@dataclass(frozen=True)
+class _State:
+    """The ledger and the requests topic as they were at a time of the monotonic clock, in seconds."""
+
+    entries: Mapping[LedgerKey, Mapping[str, Any]]
+    topic: TopicState
+    read_at: float
 
 
 def publish_predictions(
-    connection: KafkaConnection,
+    attempt: Attempt,
     pipeline: Pipeline,
     ranges: Sequence[OffsetRange],
     predictor: Predictor,
     *,
-    run: str,
-    accept_lost: bool = False,
     acknowledge: bool = False,
-    stopped: Callable[[], bool] = lambda: False,
-    metrics: Metrics | None = None,
 ) -> PublishReport:
-    """Predict what is left of the ranges, partition by partition, and publish it.
+    """Predict the part of the ranges that is not predicted yet, partition by partition, and publish it.
 
-    The ledger says what is left: a range that an earlier attempt has done is passed over, whoever made that attempt.
+    The ledger has the position of each partition, whichever attempt of whichever run has written it.
 
     Args:
         ranges: frozen ranges of the requests topic.
-        run: the run's id, kept with dead letters and ledger entries.
-        accept_lost: go on though retention has removed requests that were never predicted.
-        acknowledge: take the hold back, and publish what stopped the step without limits; see include.prediction.hold.
-        stopped: looked at between chunks, and before each commit.
+        acknowledge: end the hold, and publish what stopped the step without limits; see include.prediction.hold.
 
     Raises:
         InvalidSigningKeys: records are signed and there is no key to verify them with.
         NoRegistry, RegistryAway, RegistryRefused: see include.kafka.schema_registry; the chunk was not published.
         TooManyRejected: a limit of `[prediction]` was met; the chunk that met it was not published, and the step is
             held.
-        Held: it was before, and nothing was published.
+        StepHeld: the step was held before, and nothing was published.
         NetworkFailed: see include.prediction.forward.
         TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
-    keys = connection.signing_keys(signed=pipeline.signed)
-    reading, schema = pipeline.record_layout(pipeline.requests_topic), pipeline.format.schema_name
+    attempt.require(pipeline.name, STEP)
+    keys = attempt.connection.signing_keys(signed=pipeline.signed)
+    layout, schema = pipeline.record_layout(pipeline.requests_topic), pipeline.format.schema_name
     published = PublishReport()
     try:
-        with record_reader(connection, reading, schema, keys=keys, labelled=False) as reader:
-            attempt = _Attempt(
-                connection, pipeline, predictor, run, accept_lost, acknowledge, stopped, reader, published
-            )
-            _fence(attempt, ranges)
-            for wanted in ranges:
-                _publish_partition(attempt, wanted, last=wanted is ranges[-1])
-                log.info("Partition %d is predicted to offset %d; so far %s.", wanted.partition, wanted.end, published)
+        with (
+            record_reader(attempt.connection, layout, schema, keys=keys, labelled=False) as reader,
+            attempt.consumer(**READ_AHEAD) as consumer,
+        ):
+            publisher = _Publisher(attempt, pipeline, predictor, acknowledge, reader, consumer, published)
+            # Opening the writers of the first window fences the others.
+            attempt.fence(_scopes(ranges[WRITERS_AT_ONCE:]))
+            for window in windows(ranges):
+                _publish_window(publisher, window, last=window[-1] is ranges[-1])
     finally:
         log.info("This attempt published: %s.", published)
-        metrics = metrics or NoMetrics()
-        metrics.count(Counters.PREDICTIONS, published.predictions, pipeline=pipeline.name)
-        metrics.count(Counters.DEAD_LETTERS, published.rejected, pipeline=pipeline.name)
+        attempt.metrics.count(Counters.PREDICTIONS, published.predictions, pipeline=pipeline.name)
+        attempt.metrics.count(Counters.DEAD_LETTERS, published.rejected, pipeline=pipeline.name)
     return published
 
 
-def _writer(attempt: _Attempt, wanted: OffsetRange, *topics: str) -> TransactionalWriter:
-    transactional_id = f"{attempt.step}.{wanted.topic}.{wanted.partition}"
-    return TransactionalWriter(attempt.connection, transactional_id, topics=topics, stopped=attempt.stopped)
+def _scopes(ranges: Sequence[OffsetRange]) -> list[tuple[str, int]]:
+    return [(item.topic, item.partition) for item in ranges]
 
 
-def _fence(attempt: _Attempt, ranges: Sequence[OffsetRange]) -> None:
-    """Fence the earlier owners of all partitions before the ledger is read for the first.
+def _publish_window(publisher: _Publisher, window: Sequence[OffsetRange], *, last: bool) -> None:
+    """Publish the partitions whose writers are open at once.
 
-    What a killed attempt has left open in one partition hides the ledger from whoever reads it for another, and would
-    do so until the broker gives it up after a minute.
+    Args:
+        last: there is no window after this one.
     """
-    for wanted in ranges[1:]:
-        with _writer(attempt, wanted):
-            pass
+    topics = (publisher.pipeline.predictions_topic, publisher.pipeline.dead_letters_topic)
+    with publisher.attempt.writers(_scopes(window), topics=topics) as writers:
+        state: _State | None = None
+        for position, (item, writer) in enumerate(zip(window, writers, strict=True)):
+            if state is None or time.monotonic() > state.read_at + STATE_VALID_S:
+                state = _read_state(publisher.attempt, writer, window[position:])
+            _publish_partition(publisher, writer, item, state, last=last and item is window[-1])
+            log.info(
+                "Partition %d is predicted to offset %d; so far %s.", item.partition, item.end, publisher.published
+            )
 
 
-def _publish_partition(attempt: _Attempt, wanted: OffsetRange, *, last: bool) -> None:
-    connection, pipeline, run = attempt.connection, attempt.pipeline, attempt.run
-    key = progress_key(connection, pipeline.name, STEP, wanted)
-    hold_key = hold.hold_key(connection, pipeline.name, STEP)
-    with _writer(attempt, wanted, pipeline.predictions_topic, pipeline.dead_letters_topic) as writer:
-        # Only now, with every earlier owner fenced, is its last position decided.
-        entries = ledger.read(connection, [key, hold_key])
-        entry, held = entries.get(key, {}), entries.get(hold_key)
-        unlimited = hold.limits_are_off(held, pipeline.name, run, acknowledge=attempt.acknowledge)
-        if attempt.acknowledge:
-            attempt.say(ACKNOWLEDGED if unlimited else NOTHING_TO_ACKNOWLEDGE)
-        # The hold is taken back with the first chunk: a run that fails before leaves it where it is.
-        notes = {hold_key: hold.acknowledged(held, run)} if held and unlimited else {}
-        left = _left(attempt, wanted, entry)
-        if not left.offsets:
-            if notes and last:
+def _read_state(attempt: Attempt, writer: TransactionalWriter, ranges: Sequence[OffsetRange]) -> _State:
+    keys = [attempt.key(hold.SCOPE), *(attempt.key(progress_scope(item)) for item in ranges)]
+    read_at = time.monotonic()
+    topic = topic_state(attempt.connection, ranges[0].topic, [item.partition for item in ranges])
+    return _State(writer.read_ledger(keys), topic, read_at)
+
+
+def _publish_partition(
+    publisher: _Publisher, writer: TransactionalWriter, item: OffsetRange, state: _State, *, last: bool
+) -> None:
+    attempt, pipeline, published = publisher.attempt, publisher.pipeline, publisher.published
+    key, hold_key = attempt.key(progress_scope(item)), attempt.key(hold.SCOPE)
+    entry, held = state.entries.get(key, {}), state.entries.get(hold_key)
+    unlimited = hold.limits_are_off(held, pipeline.name, attempt.run, acknowledge=publisher.acknowledge)
+    if publisher.acknowledge:
+        publisher.log_once(ACKNOWLEDGED if unlimited else NOTHING_TO_ACKNOWLEDGE)
+    # The hold ends with the first chunk: a run that fails before it leaves the hold as it is.
+    notes = {hold_key: hold.acknowledged(held, attempt.run)} if held and unlimited else {}
+    left = _left(attempt, item, entry, state.topic)
+    if not left.offsets:
+        if notes and last:
+            with writer.transaction():
+                _write_notes(writer, notes)
+        return
+    in_a_row = 0 if unlimited else entry.get(IN_A_ROW, 0)
+    # The epoch is only valid if we resume exactly at the ledger's position.
+    resumed = left.start == entry.get("position")
+    leader_epoch = entry.get("leader_epoch", UNKNOWN_EPOCH) if resumed else UNKNOWN_EPOCH
+    for chunk in read_chunks(attempt.connection, publisher.consumer, left, pipeline, leader_epoch):
+        attempt.check_stop(
+            f"{published.samples} samples, before offset {chunk.start} of partition {left.partition} of {left.topic}"
+        )
+        records, outcomes = _predict(publisher, writer, chunk)
+        if not unlimited:
+            try:
+                in_a_row = check_limits(pipeline, published, in_a_row, outcomes)
+            except TooManyRejected as refusal:
+                refused = replace(left, start=chunk.start, end=chunk.end)
                 with writer.transaction():
-                    _note(writer, notes)
-            return
-        in_a_row = 0 if unlimited else entry.get(IN_A_ROW, 0)
-        # It says nothing of a start that lies further on, behind what retention removed.
-        known = left.start == entry.get("position")
-        leader_epoch = entry.get("leader_epoch", UNKNOWN_EPOCH) if known else UNKNOWN_EPOCH
-        with connection.consumer(attempt.step, **READ_AHEAD) as consumer:
-            for chunk in read_chunks(connection, consumer, left, pipeline, leader_epoch):
-                records, outcomes = _predict(attempt, writer, chunk)
-                if not unlimited:
-                    try:
-                        in_a_row = check_limits(pipeline, attempt.published, in_a_row, outcomes)
-                    except TooManyRejected as refusal:
-                        refused = replace(left, start=chunk.start, end=chunk.end)
-                        with writer.transaction():
-                            _note(writer, {hold_key: hold.hold_entry(refusal, refused, run)})
-                        raise
-                progress = progress_entry(left, chunk.end, run, leader_epoch=chunk.leader_epoch)
-                notes[key] = {**progress, IN_A_ROW: in_a_row}
-                with writer.transaction():
-                    for record in records:
-                        writer.produce(record)
-                    _note(writer, notes)
-                    writer.send_offsets(consumer, _group_offset(left, chunk.end))
-                notes.clear()
-                attempt.published.add(outcomes)
+                    writer.write_ledger(hold_key, hold.hold_entry(refusal, refused, attempt.run))
+                raise
+        progress = progress_entry(left, chunk.end, attempt.run, leader_epoch=chunk.leader_epoch)
+        notes[key] = {**progress, IN_A_ROW: in_a_row}
+        with writer.transaction():
+            for record in records:
+                writer.produce(record)
+            _write_notes(writer, notes)
+            writer.send_offsets(publisher.consumer, _group_offset(left, chunk.end))
+        notes.clear()
+        published.add(outcomes)
 
 
-def _left(attempt: _Attempt, wanted: OffsetRange, entry: Mapping[str, Any]) -> OffsetRange:
-    """What the ledger's entry, where there is one, leaves of the range."""
-    left = wanted
+def _left(attempt: Attempt, item: OffsetRange, entry: Mapping[str, Any], topic: TopicState) -> OffsetRange:
+    """The part of the range behind the ledger's position."""
+    left = item
     if entry:
-        left = replace(wanted, start=position_in(wanted, entry, accept_lost=attempt.accept_lost))
-        refuse_truncated(attempt.connection, wanted, entry)
+        left = replace(item, start=position_in(item, entry, accept_lost=attempt.accept_lost))
+        refuse_truncated(attempt.connection, item, entry)
     if left.offsets:
-        check_ranges(attempt.connection, [left])
+        check_range(left, topic)
     return left
 
 
 def _predict(
-    attempt: _Attempt, writer: TransactionalWriter, chunk: RequestChunk
+    publisher: _Publisher, writer: TransactionalWriter, chunk: RequestChunk
 ) -> tuple[list[OutgoingRecord], list[Answer | Refusal]]:
-    """What to publish for a chunk, and the outcomes that it tells."""
-    if attempt.stopped():
-        raise Stopped(
-            f"Stopped after {attempt.published.samples} samples, before offset {chunk.start} of a partition of "
-            f"{attempt.pipeline.requests_topic}; the next attempt goes on from there."
-        )
-    predictor = attempt.predictor
-    records = attempt.reader.read(chunk.messages)
-    outcomes = answer(predictor.network, attempt.pipeline.format, predictor.target, records)
-    return outgoing_records(writer, attempt.pipeline, predictor, chunk.messages, records.ids, outcomes, attempt.run)
+    """The records to publish for a chunk, and the outcome that each one stands for."""
+    pipeline, predictor, run = publisher.pipeline, publisher.predictor, publisher.attempt.run
+    records = publisher.reader.read(chunk.messages)
+    outcomes = answer(predictor.network, pipeline.format, predictor.target, records)
+    return outgoing_records(writer, pipeline, predictor, chunk.messages, records.ids, outcomes, run)
 
 
-def _note(writer: TransactionalWriter, notes: Mapping[LedgerKey, Mapping[str, Any]]) -> None:
+def _write_notes(writer: TransactionalWriter, notes: Mapping[LedgerKey, Mapping[str, Any]]) -> None:
     for key, entry in notes.items():
-        ledger.record(writer, key, entry)
+        writer.write_ledger(key, entry)
 
 
-def _group_offset(left: OffsetRange, position: int) -> list[Any]:
+def _group_offset(left: OffsetRange, position: int) -> list[TopicPartition]:
     from confluent_kafka import TopicPartition
 
     return [TopicPartition(left.topic, left.partition, position)]

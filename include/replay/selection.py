@@ -1,4 +1,4 @@
-"""Which dead letters a run replays: by reason, by the time of their death, and how many at most."""
+"""Which dead letters a run replays: by reason, by the time when they became dead letters, and how many at most."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_NUMBER = 1000
 
 
 class Selection(Config):
-    """What was asked for; by default the first `DEFAULT_NUMBER` dead letters that can be replayed.
+    """By default the first `DEFAULT_NUMBER` dead letters that can be replayed.
 
     Args:
         reasons: reason codes; empty for all.
@@ -35,8 +35,8 @@ class Selection(Config):
             raise ValueError(f"the time must be after since, {since.isoformat()}")
         return value
 
-    def takes(self, reason: str, died_ms: int) -> bool:
-        """Whether it speaks of a dead letter of this reason and time, in milliseconds since the epoch."""
+    def includes(self, reason: str, died_ms: int) -> bool:
+        """Whether a dead letter of this reason and time, in milliseconds since the epoch, is selected."""
         return (
             (not self.reasons or reason in self.reasons)
             and (self.since is None or self.since.timestamp() * 1000 <= died_ms)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.errors import NothingToDo
+from include.exactly_once.attempt import scoped_id
 from include.exactly_once.backlog import Backlog, read_backlog
 from include.exactly_once.progress import count_records
 from include.kafka.ranges import freeze_ranges
@@ -76,7 +77,7 @@ def count_new_samples(connection: KafkaConnection, pipeline: Pipeline, backlog: 
 
     Where labels come late, these are the labelled samples of which the sample or the label is new.
     """
-    group = f"{connection.environment}.{pipeline.name}.{STEP}.count"
+    group = scoped_id(connection, pipeline.name, STEP, "count")
     samples, labels = backlog.samples, backlog.labels
     if labels is None or not isinstance(pipeline.labels, TopicLabels):
         return count_records(connection, group, samples.unprocessed, enough=enough)

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import PIPELINES, load_pipeline
 from include.errors import PermanentError
+from include.exactly_once.attempt import Attempt
 from include.kafka.headers import write_headers
 from include.kafka.ranges import OffsetRange
 from include.prediction.predictor import Predictor
@@ -61,7 +62,7 @@ class OperatorPipeline:
     @property
     def group(self) -> str:
         """The consumer group of prediction."""
-        return f"{self.kafka.environment}.{self.pipeline.name}.predict"
+        return Attempt(self.kafka, self.pipeline.name, "predict", "").id()
 
     def ensure_topics(self) -> None:
         EnsureTopicsOperator(task_id="t", pipeline=self.pipeline.name).execute(self._context("ingest"))
@@ -93,7 +94,10 @@ class OperatorPipeline:
 
     def publish(self, ranges: list[OffsetRange], *, accept_lost: bool = False) -> PublishReport:
         return publish_predictions(
-            self.kafka, self.pipeline, ranges, self._predictor, run="week", accept_lost=accept_lost
+            Attempt(self.kafka, self.pipeline.name, "predict", "week", accept_lost=accept_lost),
+            self.pipeline,
+            ranges,
+            self._predictor,
         )
 
     def predict(self, *, accept_lost: bool = False) -> PublishReport:

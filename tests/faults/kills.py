@@ -26,7 +26,7 @@ TARGETS: tuple[Target, ...] = (*TASK, "trainer")
 # Where an attempt hangs until another attempt has replaced it.
 HALTS: tuple[Point, ...] = ("after begin", "after produce", "before commit")
 # How it fails then; the second error if it was still planning, whose id all batches of a pipeline share.
-FENCED = ("Fenced", "PlannedTogether")
+FENCED = ("Fenced", "ConcurrentPlan")
 # How often a retry is killed again.
 AGAIN = 0.3
 # So many late kills in a row are badly aimed and prove nothing.

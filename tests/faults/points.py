@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from include.artifact.result import RESULT
-from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.records import OutgoingRecord
@@ -65,7 +64,7 @@ def halt_at(point: str, number: int, send: Callable[[], None]) -> None:
 
 def _halt_in_transaction(point: str, number: int, halt: Callable[..., None]) -> None:
     transaction, produce = TransactionalWriter.transaction, TransactionalWriter.produce
-    record, commit = ledger.record, TransactionalWriter._commit
+    write_ledger, commit = TransactionalWriter.write_ledger, TransactionalWriter._commit
     begun, produced = 0, False
 
     def reached(name: str, writer: TransactionalWriter, *meanwhile: Callable[[], None]) -> bool:
@@ -94,9 +93,9 @@ def _halt_in_transaction(point: str, number: int, halt: Callable[..., None]) -> 
         if first:
             reached("after produce", writer)
 
-    def halting_record(writer: TransactionalWriter, key: LedgerKey, entry: Mapping[str, Any]) -> None:
+    def halting_write_ledger(writer: TransactionalWriter, key: LedgerKey, entry: Mapping[str, Any]) -> None:
         reached("before ledger", writer)
-        record(writer, key, entry)
+        write_ledger(writer, key, entry)
         reached("after ledger", writer)
 
     def halting_commit(writer: TransactionalWriter) -> None:
@@ -108,7 +107,7 @@ def _halt_in_transaction(point: str, number: int, halt: Callable[..., None]) -> 
     TransactionalWriter.transaction = halting_transaction  # type: ignore[method-assign, assignment]
     TransactionalWriter.produce = halting_produce  # type: ignore[method-assign, assignment]
     TransactionalWriter._commit = halting_commit  # type: ignore[method-assign, assignment]
-    ledger.record = halting_record
+    TransactionalWriter.write_ledger = halting_write_ledger  # type: ignore[method-assign, assignment]
 
 
 def _halt_at_rename(point: str, number: int, halt: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.definition.kinds import KINDS
+from include.exactly_once.attempt import Attempt
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from tests.faults.control_worker import disable_transactions
@@ -120,14 +121,14 @@ def _shared(step: str, kafka: KafkaConnection, pipeline: Pipeline, pace_s: float
 
 
 def _ingest(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
-    from include.ingest import batch
+    from include.ingest import chunk
+    from include.ingest.batch import ingest_batch
 
     _halt(job, send)
-    batch.CHUNK_SAMPLES = job["chunk"]
+    chunk.CHUNK_SAMPLES = job["chunk"]
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job.get("tables", {}))
-    result = batch.ingest_batch(
-        kafka, pipeline, job["batch"], records=job["records"], run="faults", stopped=_pace(job, send)
-    )
+    attempt = Attempt(kafka, pipeline.name, "ingest", "faults", stopped=_pace(job, send))
+    result = ingest_batch(attempt, pipeline, job["batch"], records=job["records"])
     return {"sent": result.sent_now}
 
 
@@ -139,7 +140,8 @@ def _predict(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     _halt(job, send)
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job["tables"])
     ranges = [OffsetRange.from_dict(item) for item in job["ranges"]]
-    published = publish_predictions(kafka, pipeline, ranges, tiny_predictor(), run="faults", stopped=_pace(job, send))
+    attempt = Attempt(kafka, pipeline.name, "predict", "faults", stopped=_pace(job, send))
+    published = publish_predictions(attempt, pipeline, ranges, tiny_predictor())
     return {"sent": published.samples}
 
 
@@ -150,7 +152,9 @@ def _replay(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     _halt(job, send)
     replay.CHUNK_RECORDS = job["chunk"]
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"])
-    done = replay.replay_dead_letters(kafka, pipeline, Selection(number=job["number"]), run=job["run"])
+    done = replay.replay_dead_letters(
+        Attempt(kafka, pipeline.name, "replay", job["run"]), pipeline, Selection(number=job["number"])
+    )
     return {"sent": done.replayed_now}
 
 
@@ -160,7 +164,8 @@ def _export(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
 
     _halt(job, send)
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"])
-    done = export_predictions(kafka, pipeline, ExportFolder(job["folder"]), rows=job["rows"], run="faults")
+    attempt = Attempt(kafka, pipeline.name, "export", "faults")
+    done = export_predictions(attempt, pipeline, ExportFolder(job["folder"]), rows=job["rows"])
     return {"sent": done.rows}
 
 

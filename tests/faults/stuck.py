@@ -10,9 +10,10 @@ from functools import partial
 
 from include.definition.pipeline import Pipeline
 from include.errors import MillraceError, PermanentError
-from include.exactly_once import ledger
+from include.exactly_once.attempt import Attempt
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.progress import count_records
+from include.exactly_once.snapshot import snapshot_ledger
 from include.exactly_once.transaction import TransactionalWriter
 from include.ingest.batch import ingest_batch
 from include.kafka.connection import KafkaConnection
@@ -142,11 +143,13 @@ def _all_calls(kafka: KafkaConnection, pipeline: Pipeline, item: OffsetRange) ->
         "freezing ranges": lambda: freeze_ranges(kafka, topic),
         "checking ranges": lambda: check_ranges(kafka, [item]),
         "reading a range": lambda: count_records(kafka, "stuck", [item], enough=RECORDS),
-        "reading the ledger": lambda: ledger.read(kafka, [_key(kafka)]),
+        "reading the ledger": lambda: snapshot_ledger(kafka, [_key(kafka)]),
         "taking over": lambda: TransactionalWriter(kafka, "stuck").__enter__(),
-        "ingest": lambda: ingest_batch(kafka, pipeline, "a", records=10, run="stuck"),
-        "prediction": lambda: publish_predictions(kafka, pipeline, [item], tiny_predictor(), run="stuck"),
-        "replay": lambda: replay_dead_letters(kafka, pipeline, Selection(), run="stuck"),
+        "ingest": lambda: ingest_batch(Attempt(kafka, pipeline.name, "ingest", "stuck"), pipeline, "a", records=10),
+        "prediction": lambda: publish_predictions(
+            Attempt(kafka, pipeline.name, "predict", "stuck"), pipeline, [item], tiny_predictor()
+        ),
+        "replay": lambda: replay_dead_letters(Attempt(kafka, pipeline.name, "replay", "stuck"), pipeline, Selection()),
     }
 
 

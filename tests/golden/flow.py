@@ -22,6 +22,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from include.definition.files import load_pipeline
 from include.errors import Stopped
+from include.exactly_once.attempt import Attempt
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.prediction.json_record import ModelIdentity
@@ -356,7 +357,7 @@ def _publish_with_known_model(kafka: KafkaConnection, name: str) -> None:
         layer.weight.copy_(torch.eye(3, 4))
         layer.bias.zero_()
     predictor = Predictor(torch.nn.Sequential(torch.nn.Flatten(), layer), pipeline.training.target(), IDENTITY)
-    publish_predictions(kafka, pipeline, ranges, predictor, run=f"{name}.predict/first")
+    publish_predictions(Attempt(kafka, name, "predict", f"{name}.predict/first"), pipeline, ranges, predictor)
 
 
 @contextmanager

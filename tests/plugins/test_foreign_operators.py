@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import load_pipeline
 from include.definition.pipeline import Pipeline
-from include.exactly_once.progress import record_progress
+from include.exactly_once.attempt import Attempt
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics, topic_setting
@@ -59,7 +59,9 @@ def add_labels(kafka: KafkaConnection, pipeline: Pipeline, *offsets: int, text: 
 
 
 def trained(kafka: KafkaConnection, pipeline: Pipeline, frozen: dict[str, Any]) -> None:
-    record_progress(kafka, pipeline.name, "train", [OffsetRange.from_dict(item) for item in frozen["ranges"]], "run")
+    Attempt(kafka, pipeline.name, "train", "run").record_progress(
+        [OffsetRange.from_dict(item) for item in frozen["ranges"]]
+    )
 
 
 def test_a_topic_of_others_that_is_missing_stops_all_before_anything_is_made(

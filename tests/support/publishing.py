@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from include.exactly_once import ledger
-from include.exactly_once.progress import progress_key
+from include.exactly_once.attempt import Attempt
+from include.exactly_once.snapshot import snapshot_progress
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.prediction.limits import PublishReport
 from include.prediction.publish import STEP, publish_predictions
@@ -45,9 +45,18 @@ def ask(kafka: KafkaConnection, pipeline: Pipeline, *requests: Record, partition
 
 
 def publish(
-    kafka: KafkaConnection, pipeline: Pipeline, ranges: Sequence[OffsetRange], predictor: Predictor, **arguments: Any
+    kafka: KafkaConnection,
+    pipeline: Pipeline,
+    ranges: Sequence[OffsetRange],
+    predictor: Predictor,
+    *,
+    run: str = "run-1",
+    acknowledge: bool = False,
+    **settings: Any,
 ) -> PublishReport:
-    return publish_predictions(kafka, pipeline, ranges, predictor, **{"run": "run-1", **arguments})
+    """Predict as one attempt; `settings` are those of the `Attempt`."""
+    attempt = Attempt(kafka, pipeline.name, STEP, run, **settings)
+    return publish_predictions(attempt, pipeline, ranges, predictor, acknowledge=acknowledge)
 
 
 def predictions(kafka: KafkaConnection, pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -67,8 +76,8 @@ def headers_of(record: Message) -> dict[str, bytes | None]:
 
 
 def position_of(kafka: KafkaConnection, pipeline: Pipeline, item: OffsetRange) -> int | None:
-    entry = ledger.read(kafka, [progress_key(kafka, pipeline.name, STEP, item)])
-    return next((found["position"] for found in entry.values()), None)
+    entry = snapshot_progress(kafka, pipeline.name, STEP, [item]).get(item.partition)
+    return None if entry is None else entry["position"]
 
 
 def group_offset(kafka: KafkaConnection, pipeline: Pipeline, partition: int = 0) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from include.ingest import batch
+from include.ingest import chunk
 from millrace.operators import ProduceBatchOperator
 from tests.faults.points import halt_at
 from tests.support.operators import DagRun, context_of
@@ -14,7 +14,7 @@ CHUNK = 4
 
 def main(pipeline: str, batch_id: str, point: str, transaction: str) -> None:
     halt_at(point, int(transaction), lambda: print("halted", flush=True))  # noqa: T201
-    batch.CHUNK_SAMPLES = CHUNK
+    chunk.CHUNK_SAMPLES = CHUNK
     operator = ProduceBatchOperator(task_id="produce_batch", pipeline=pipeline, batch=batch_id)
     operator.execute(context_of(DagRun("d", "r")))
 

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from include.definition.files import load_pipeline
 from include.definition.pipeline import Pipeline
 from include.errors import NothingToDo, PermanentError
+from include.exactly_once.attempt import Attempt, Step
 from millrace.connection import connection_keys, kafka_connection, schema_registry
 from millrace.metrics import AirflowMetrics
 
@@ -82,6 +83,26 @@ class PipelineOperator(BaseOperator):
     def stop_requested(self) -> bool:
         """Whether Airflow has asked this task to end."""
         return self._stop_requested
+
+    def attempt(
+        self,
+        context: Context,
+        pipeline: Pipeline,
+        connection: KafkaConnection,
+        step: Step,
+        *,
+        accept_lost: bool = False,
+    ) -> Attempt:
+        """This try of the task, as the library's steps take it."""
+        return Attempt(
+            connection,
+            pipeline.name,
+            step,
+            run_id(context),
+            stopped=self.stop_requested,
+            metrics=self.metrics,
+            accept_lost=accept_lost,
+        )
 
     @property
     def metrics(self) -> Metrics:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo, PermanentError
-from millrace.operators.base import PipelineOperator, is_true, run_id
+from millrace.operators.base import PipelineOperator, is_true
 from millrace.storage import filesystem_for
 
 if TYPE_CHECKING:
@@ -42,14 +42,10 @@ class ExportPredictionsOperator(PipelineOperator):
             raise PermanentError(f"Pipeline {pipeline.name} has no [export]: add the table to its file, with a path.")
         filesystem = None if settings.connection is None else filesystem_for(settings.path, settings.connection)
         done = export_predictions(
-            connection,
+            self.attempt(context, pipeline, connection, "export", accept_lost=is_true(self.accept_lost)),
             pipeline,
             ExportFolder(settings.path, filesystem),
             rows=settings.rows,
-            run=run_id(context),
-            accept_lost=is_true(self.accept_lost),
-            stopped=self.stop_requested,
-            metrics=self.metrics,
         )
         if not done.rows:
             left_out = f" but {done.left_out} records that are no predictions" if done.left_out else ""

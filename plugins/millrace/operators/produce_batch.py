@@ -11,7 +11,7 @@ from include.ingest.topic import topic_reader
 from include.sources import FileSource
 from include.sources.topic import TopicSource
 from millrace.connection import kafka_connection
-from millrace.operators.base import PipelineOperator, run_id
+from millrace.operators.base import PipelineOperator
 from millrace.storage import filesystem_for
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
+    from include.sources.base import Source
 
 
 class ProduceBatchOperator(PipelineOperator):
@@ -49,13 +50,11 @@ class ProduceBatchOperator(PipelineOperator):
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
         batch = self.batch or _batch_of(context)
         result = ingest_batch(
-            connection,
-            self._connected(pipeline),
+            self.attempt(context, pipeline, connection, "ingest"),
+            pipeline,
             batch,
             records=int(self.records or pipeline.ingest.records),
-            run=run_id(context),
-            stopped=self.stop_requested,
-            metrics=self.metrics,
+            source=self._connected_source(pipeline),
         )
         if not result.sent_now and not result.same_run:
             raise NothingToDo(f"Batch {batch} is in the topics already, sent by another run: nothing was sent.")
@@ -73,15 +72,15 @@ class ProduceBatchOperator(PipelineOperator):
             "sent_now": result.sent_now,
         }
 
-    def _connected(self, pipeline: Pipeline) -> Pipeline:
-        """The pipeline with its source on the storage or the cluster of another Airflow connection that it names."""
+    def _connected_source(self, pipeline: Pipeline) -> Source | None:
+        """The pipeline's source, on the storage or the cluster of the Airflow connection that it names."""
         source = pipeline.source
         if isinstance(source, FileSource) and source.connection is not None:
-            source = source.on(filesystem_for(source.path, source.connection))
-        elif isinstance(source, TopicSource) and source.connection is not None:
+            return source.on(filesystem_for(source.path, source.connection))
+        if isinstance(source, TopicSource) and source.connection is not None:
             cluster = kafka_connection(source.connection, timeout_s=self.request_timeout)
-            source = source.through(topic_reader(pipeline, source, cluster))
-        return pipeline.model_copy(update={"source": source})
+            return source.through(topic_reader(pipeline, source, cluster))
+        return source
 
 
 def _batch_of(context: Context) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import NothingToDo
 from include.kafka.ranges import OffsetRange
 from include.prediction.division import part_of
-from millrace.operators.base import PipelineOperator, is_true, run_id
+from millrace.operators.base import PipelineOperator, is_true
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,15 +73,11 @@ class PublishPredictionsOperator(PipelineOperator):
             raise NothingToDo(f"Part {self.part} of {self.parts} has no partition to predict: there are fewer of them.")
         predictor = load_predictor(pipeline, str(self.version))
         published = publish_predictions(
-            connection,
+            self.attempt(context, pipeline, connection, "predict", accept_lost=is_true(self.accept_lost)),
             pipeline,
             ranges,
             predictor,
-            run=run_id(context),
-            accept_lost=is_true(self.accept_lost),
             acknowledge=is_true(self.acknowledge),
-            stopped=self.stop_requested,
-            metrics=self.metrics,
         )
         result = {
             "samples": published.samples,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from include.errors import NothingToDo, PermanentError
 from include.replay.replay import ReplayReport, replay_dead_letters
 from include.replay.selection import Selection
-from millrace.operators.base import PipelineOperator, faults_of, run_id
+from millrace.operators.base import PipelineOperator, faults_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -56,18 +56,12 @@ class ReplayDeadLettersOperator(PipelineOperator):
         self.number = number
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
-        done = replay_dead_letters(
-            connection,
-            pipeline,
-            self._choice(pipeline),
-            run=run_id(context),
-            stopped=self.stop_requested,
-            metrics=self.metrics,
-        )
+        attempt = self.attempt(context, pipeline, connection, "replay")
+        done = replay_dead_letters(attempt, pipeline, self._selection(pipeline))
         if not done.replayed:
             raise NothingToDo(_nothing(pipeline, done))
         result = {
-            "chosen": done.chosen,
+            "chosen": done.selected,
             "replayed": done.replayed,
             "replayed_now": done.replayed_now,
             "already_replayed": done.already_replayed,
@@ -76,7 +70,7 @@ class ReplayDeadLettersOperator(PipelineOperator):
         self.attach_to_event(context, pipeline.requests_topic, result)
         return result
 
-    def _choice(self, pipeline: Pipeline) -> Selection:
+    def _selection(self, pipeline: Pipeline) -> Selection:
         asked = {"reasons": self.reasons, "since": self.since, "until": self.until, "number": self.number}
         try:
             return Selection.model_validate({name: value for name, value in asked.items() if value is not None})
@@ -87,10 +81,10 @@ class ReplayDeadLettersOperator(PipelineOperator):
 
 
 def _nothing(pipeline: Pipeline, done: ReplayReport) -> str:
-    if not done.chosen:
+    if not done.selected:
         return f"{pipeline.dead_letters_topic} has no dead letter of these reasons and times: nothing was replayed."
     whys = ", ".join(f"{count} {why}" for why, count in done.stay_dead.most_common())
     return (
-        f"None of the {done.chosen} chosen dead letters of {pipeline.dead_letters_topic} was replayed: "
+        f"None of the {done.selected} chosen dead letters of {pipeline.dead_letters_topic} was replayed: "
         f"{done.already_replayed} were before and {done.stay_dead.total()} stay dead{f' ({whys})' if whys else ''}."
     )

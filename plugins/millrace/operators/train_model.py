@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError
-from include.exactly_once.progress import record_progress
 from include.kafka.ranges import OffsetRange
 from include.metrics import Counters, Gauges
 from millrace.operators.base import PipelineOperator, faults_of, run_id
@@ -68,7 +67,7 @@ class TrainModelOperator(PipelineOperator):
         trained = train_version(self._job(pipeline, ranges), connection, run=run, stopped=self.stop_requested)
         # Of an incremental training's ranges in a partition the last one ends where it has learnt to.
         learnt = {(item.topic, item.partition): item for item in sorted(ranges, key=lambda item: item.end)}
-        record_progress(connection, pipeline.name, "train", learnt.values(), run)
+        self.attempt(context, pipeline, connection, "train").record_progress(learnt.values())
         outcome = trained.result.outcome
         samples = outcome.train.total
         self.metrics.gauge(Gauges.HELD_OUT_SCORE, trained.result.score, pipeline=pipeline.name, score=outcome.metric)

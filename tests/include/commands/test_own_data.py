@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from include.__main__ import app
 from include.definition.files import load_pipeline
 from include.definition.pipeline import Pipeline
+from include.exactly_once.attempt import Attempt
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
@@ -116,7 +117,9 @@ def test_a_folder_becomes_predictions(
     assert isinstance(pipeline, Pipeline)
 
     ensure_topics(kafka, pipeline.topic_specs())
-    ingested = ingest_batch(kafka, pipeline, "first", records=pipeline.ingest.records, run="run-1")
+    ingested = ingest_batch(
+        Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, "first", records=pipeline.ingest.records
+    )
     assert ingested.samples + ingested.requests == 600
     assert ingested.samples >= pipeline.training.min_new_samples
 
@@ -127,7 +130,7 @@ def test_a_folder_becomes_predictions(
 
     predictor = Predictor(trained.network, job.target(), IDENTITY)
     requests = freeze_ranges(kafka, pipeline.requests_topic)
-    published = publish_predictions(kafka, pipeline, requests, predictor, run="run-1")
+    published = publish_predictions(Attempt(kafka, pipeline.name, "predict", "run-1"), pipeline, requests, predictor)
     assert published.rejected == 0
     predicted = read_predictions(kafka, pipeline)
     assert len(predicted) == ingested.requests > 20
@@ -177,7 +180,9 @@ def test_the_readme_s_first_command_leads_to_a_champion_that_predicts(kafka: Kaf
     pipeline = made_by(FLOWERS[0])
     ensure_topics(kafka, pipeline.topic_specs())
     migrate()
-    ingested = ingest_batch(kafka, pipeline, "first", records=pipeline.ingest.records, run="run-1")
+    ingested = ingest_batch(
+        Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, "first", records=pipeline.ingest.records
+    )
     job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic))
     trained = train_version(job.model_copy(update={"threads": 1}), kafka, run="run-1")
     decision = promote(kafka, open_registry(), pipeline.name, trained.version.number, pipeline.promotion.floor)
@@ -185,7 +190,10 @@ def test_the_readme_s_first_command_leads_to_a_champion_that_predicts(kafka: Kaf
 
     predictor = load_predictor(pipeline, "champion")
     published = publish_predictions(
-        kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor, run="run-1"
+        Attempt(kafka, pipeline.name, "predict", "run-1"),
+        pipeline,
+        freeze_ranges(kafka, pipeline.requests_topic),
+        predictor,
     )
     assert (published.predictions, published.rejected) == (ingested.requests, 0)
     predicted = read_predictions(kafka, pipeline)

@@ -10,6 +10,7 @@ import pytest
 
 from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.snapshot import snapshot_ledger, snapshot_ledger_below
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import ReaderStalled, TopicMissing
 from include.kafka.topics import TopicSpec, ensure_topics
@@ -34,13 +35,13 @@ def key_of(scope):
 def neighbour(key):
     """Another step's key in the same partition of the ledger."""
     others = (key_of(f"neighbour {number}") for number in count())
-    return next(other for other in others if ledger._partition(other) == ledger._partition(key))
+    return next(other for other in others if other.partition == key.partition)
 
 
 def record(kafka, key, *entries):
     for entry in entries:
         with TransactionalWriter(kafka, f"{key.scope}-{ledger.LEDGER_TOPIC}") as writer, writer.transaction():
-            ledger.record(writer, key, entry)
+            writer.write_ledger(key, entry)
 
 
 def plain(key, value):
@@ -51,24 +52,24 @@ def test_the_last_entry_of_a_key_counts(kafka, own_ledger):
     key = key_of("batch 1")
     record(kafka, key, {"position": 1}, {"position": 3}, {"position": 2})
 
-    assert ledger.read(kafka, [key]) == {key: {"position": 2}}
+    assert snapshot_ledger(kafka, [key]) == {key: {"position": 2}}
 
 
 def test_keys_are_read_at_once_wherever_they_lie(kafka, own_ledger):
     keys = [key_of(f"batch {number}") for number in range(20)]
-    assert len({ledger._partition(key) for key in keys}) > 1
+    assert len({key.partition for key in keys}) > 1
     with TransactionalWriter(kafka, own_ledger) as writer, writer.transaction():
         for number, key in enumerate(keys):
-            ledger.record(writer, key, {"number": number})
+            writer.write_ledger(key, {"number": number})
 
-    assert ledger.read(kafka, keys) == {key: {"number": number} for number, key in enumerate(keys)}
+    assert snapshot_ledger(kafka, keys) == {key: {"number": number} for number, key in enumerate(keys)}
 
 
 def test_a_key_without_an_entry_is_left_out(kafka, own_ledger):
     known, unknown = key_of("known"), key_of("unknown")
     record(kafka, known, {"position": 1})
 
-    assert ledger.read(kafka, [known, unknown]) == {known: {"position": 1}}
+    assert snapshot_ledger(kafka, [known, unknown]) == {known: {"position": 1}}
 
 
 @pytest.mark.parametrize(
@@ -83,15 +84,15 @@ def test_a_key_without_an_entry_is_left_out(kafka, own_ledger):
 def test_every_part_of_a_key_tells_entries_apart(kafka, own_ledger, other):
     record(kafka, other, {"position": 1})
 
-    assert ledger.read(kafka, [key_of("batch")]) == {}
+    assert snapshot_ledger(kafka, [key_of("batch")]) == {}
 
 
 def test_an_entry_that_was_taken_back_is_gone(kafka, own_ledger):
     key = key_of("batch")
     record(kafka, key, {"position": 1})
-    produce(kafka, own_ledger, [plain(key, None)], partition=ledger._partition(key))
+    produce(kafka, own_ledger, [plain(key, None)], partition=key.partition)
 
-    assert ledger.read(kafka, [key]) == {}
+    assert snapshot_ledger(kafka, [key]) == {}
 
 
 def test_no_ledger_is_not_an_empty_ledger(kafka, new_name, monkeypatch):
@@ -99,19 +100,19 @@ def test_no_ledger_is_not_an_empty_ledger(kafka, new_name, monkeypatch):
     monkeypatch.setattr(ledger, "LEDGER_TOPIC", missing)
 
     with pytest.raises(TopicMissing) as refusal:
-        ledger.read(kafka, [key_of("batch")])
+        snapshot_ledger(kafka, [key_of("batch")])
 
     assert_readable(refusal.value, missing, kafka.bootstrap_servers)
 
 
 def test_aborted_entries_are_never_seen(kafka, own_ledger):
     key = key_of("batch")
-    partition = ledger._partition(key)
+    partition = key.partition
     abort(kafka, own_ledger, [plain(key, b"garbage that is no JSON")], partition=partition)
     commit(kafka, own_ledger, [plain(key, b'{"position": 1}')], partition=partition)
     abort(kafka, own_ledger, [plain(key, b'{"position": 99}')], partition=partition)
 
-    assert ledger.read(kafka, [key]) == {key: {"position": 1}}
+    assert snapshot_ledger(kafka, [key]) == {key: {"position": 1}}
 
 
 def test_all_that_lies_below_a_scope_is_read_and_nothing_beside_it(kafka, own_ledger):
@@ -119,10 +120,10 @@ def test_all_that_lies_below_a_scope_is_read_and_nothing_beside_it(kafka, own_le
     beside = [key_of("topic-1"), key_of("topic-10/0/1"), LedgerKey("test", "shoes", "other", "topic-1/0/1")]
     with TransactionalWriter(kafka, own_ledger) as writer, writer.transaction():
         for number, key in enumerate([*below, *beside]):
-            ledger.record(writer, key, {"number": number})
+            writer.write_ledger(key, {"number": number})
     abort(kafka, own_ledger, [plain(key_of("topic-1/0/99"), b"{}")], partition=0)
 
-    found = dict(ledger.read_below(kafka, key_of("topic-1")))
+    found = dict(snapshot_ledger_below(kafka, key_of("topic-1")))
 
     assert found == {f"0/{offset}": {"number": offset} for offset in range(20)}
 
@@ -130,21 +131,21 @@ def test_all_that_lies_below_a_scope_is_read_and_nothing_beside_it(kafka, own_le
 def test_below_a_scope_what_was_taken_back_comes_as_none(kafka, own_ledger):
     key = key_of("topic-1/5")
     record(kafka, key, {"number": 1})
-    commit(kafka, own_ledger, [plain(key, None)], partition=ledger._partition(key))
+    commit(kafka, own_ledger, [plain(key, None)], partition=key.partition)
 
-    assert list(ledger.read_below(kafka, key_of("topic-1"))) == [("5", {"number": 1}), ("5", None)]
+    assert list(snapshot_ledger_below(kafka, key_of("topic-1"))) == [("5", {"number": 1}), ("5", None)]
 
 
 def test_a_foreign_transaction_delays_the_reading_and_hides_nothing(kafka, own_ledger):
     """Until it is decided, a read_committed reader sees nothing behind its first record, committed or not."""
     key = key_of("batch")
-    partition = ledger._partition(key)
+    partition = key.partition
 
     with ThreadPoolExecutor(1) as thread, open_transaction(kafka, own_ledger) as foreign:
         produce_in(foreign, own_ledger, [plain(neighbour(key), b'{"position": 5}')], partition=partition)
         record(kafka, key, {"position": 1})
 
-        reading = thread.submit(ledger.read, kafka, [key])
+        reading = thread.submit(snapshot_ledger, kafka, [key])
         with pytest.raises(StillRunning):
             reading.result(timeout=1)
         foreign.commit_transaction(10)
@@ -154,11 +155,11 @@ def test_a_foreign_transaction_delays_the_reading_and_hides_nothing(kafka, own_l
 
 def test_a_foreign_transaction_that_is_aborted_delays_no_longer(kafka, own_ledger):
     key = key_of("batch")
-    partition = ledger._partition(key)
+    partition = key.partition
 
     with ThreadPoolExecutor(1) as thread, open_transaction(kafka, own_ledger) as foreign:
         produce_in(foreign, own_ledger, [plain(neighbour(key), b'{"position": 5}')], partition=partition)
-        reading = thread.submit(ledger.read, kafka, [key, neighbour(key)])
+        reading = thread.submit(snapshot_ledger, kafka, [key, neighbour(key)])
         with pytest.raises(StillRunning):
             reading.result(timeout=0.5)
         foreign.abort_transaction(10)
@@ -170,11 +171,11 @@ def test_a_foreign_transaction_that_stays_open_is_told(kafka, own_ledger):
     key = key_of("batch")
 
     with open_transaction(kafka, own_ledger) as foreign:
-        produce_in(foreign, own_ledger, [plain(neighbour(key), b"{}")], partition=ledger._partition(key))
+        produce_in(foreign, own_ledger, [plain(neighbour(key), b"{}")], partition=key.partition)
         with pytest.raises(ReaderStalled) as refusal:
-            ledger.read(kafka, [key], settle_timeout_s=0.5)
+            snapshot_ledger(kafka, [key], settle_timeout_s=0.5)
 
-    assert_readable(refusal.value, own_ledger, f"partition {ledger._partition(key)}", "before offset 1", "0.5 s")
+    assert_readable(refusal.value, own_ledger, f"partition {key.partition}", "before offset 1", "0.5 s")
 
 
 def test_an_entry_that_is_no_json_is_refused_when_written(kafka, own_ledger):
@@ -183,6 +184,6 @@ def test_an_entry_that_is_no_json_is_refused_when_written(kafka, own_ledger):
         TransactionalWriter(kafka, own_ledger) as writer,
         writer.transaction(),
     ):
-        ledger.record(writer, key_of("batch"), {"position": float("nan")})
+        writer.write_ledger(key_of("batch"), {"position": float("nan")})
 
-    assert ledger.read(kafka, [key_of("batch")]) == {}
+    assert snapshot_ledger(kafka, [key_of("batch")]) == {}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from include.exactly_once.attempt import Attempt
 from include.exactly_once.ledger import ledger_topic
 from include.exactly_once.progress import (
     count_records,
     position_in,
     progress_entry,
-    read_progress,
-    record_progress,
     refuse_truncated,
 )
+from include.exactly_once.snapshot import snapshot_progress
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
 from include.kafka.ranges import OffsetRange, freeze_ranges
@@ -36,7 +36,7 @@ def test_a_position_behind_a_range_is_brought_to_its_end():
 def test_offsets_that_were_removed_before_the_work_are_told_and_can_be_accepted():
     entry = progress_entry(ITEM, 3, "run")
 
-    with pytest.raises(RangeUnavailable, match="worked through to offset 3 and its range begins at 10"):
+    with pytest.raises(RangeUnavailable, match="processed to offset 3 and its range begins at 10"):
         position_in(ITEM, entry)
     assert position_in(ITEM, entry, accept_lost=True) == 10
 
@@ -82,9 +82,9 @@ def test_a_position_that_a_later_run_has_reached_is_no_loss(kafka, ranges):
 
 def test_progress_is_found_again_by_partition(kafka, new_name, ranges):
     pipeline = new_name()
-    record_progress(kafka, pipeline, "train", ranges[:2], "run 1")
+    Attempt(kafka, pipeline, "train", "run 1").record_progress(ranges[:2])
 
-    found = read_progress(kafka, pipeline, "train", ranges)
+    found = snapshot_progress(kafka, pipeline, "train", ranges)
 
     assert found == {
         item.partition: {"topic_id": item.topic_id, "position": item.end, "run": "run 1"} for item in ranges[:2]
@@ -93,11 +93,11 @@ def test_progress_is_found_again_by_partition(kafka, new_name, ranges):
 
 def test_progress_of_another_step_or_environment_is_another(kafka, new_name, ranges):
     pipeline = new_name()
-    record_progress(kafka, pipeline, "train", ranges, "run 1")
+    Attempt(kafka, pipeline, "train", "run 1").record_progress(ranges)
     production = KafkaConnection(kafka.settings, timeout_s=10, environment="production")
 
-    assert read_progress(kafka, pipeline, "predict", ranges) == {}
-    assert read_progress(production, pipeline, "train", ranges) == {}
+    assert snapshot_progress(kafka, pipeline, "predict", ranges) == {}
+    assert snapshot_progress(production, pipeline, "train", ranges) == {}
 
 
 def test_records_are_counted_and_not_offsets(kafka, new_topic):

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from include.exactly_once import ledger
-from include.exactly_once.progress import read_progress
+from include.exactly_once.attempt import Attempt
+from include.exactly_once.snapshot import snapshot_progress
 from include.export.export import STEP, ExportLost, export_predictions
 from include.export.folder import ExportFolder, ExportRefused, ExportUnreachable
 from include.kafka.errors import RangeUnavailable
@@ -45,7 +46,7 @@ def publish(kafka, pipeline, numbers, *, write=commit, days_ago=0, partition=0, 
 
 
 def export(kafka, pipeline, place, *, rows=10, **settings):
-    return export_predictions(kafka, pipeline, place, rows=rows, run="run-1", **settings)
+    return export_predictions(Attempt(kafka, pipeline.name, STEP, "run-1", **settings), pipeline, place, rows=rows)
 
 
 def exported(folder):
@@ -111,7 +112,7 @@ def test_the_leader_epoch_is_kept_only_where_a_record_lies_right_before_the_posi
     export(kafka, pipeline, place)
 
     ranges = freeze_ranges(kafka, pipeline.predictions_topic)
-    assert ("leader_epoch" in read_progress(kafka, pipeline.name, STEP, ranges)[0]) is known
+    assert ("leader_epoch" in snapshot_progress(kafka, pipeline.name, STEP, ranges)[0]) is known
 
 
 @pytest.mark.parametrize("rows", [2, 3])

@@ -13,18 +13,15 @@ import pytest
 
 from include.codecs.raw import RawCodec
 from include.errors import Stopped
+from include.exactly_once.attempt import Attempt
 from include.exactly_once.transaction import TransactionalWriter
-from include.ingest import batch as batches
-from include.ingest.batch import (
-    BatchRefused,
-    PlannedTogether,
-    SourceChanged,
-    SourceExhausted,
-    ingest_batch,
-)
+from include.ingest import chunk, plan
+from include.ingest.batch import BatchRefused, ingest_batch
 from include.ingest.chunk import is_request
+from include.ingest.plan import ConcurrentPlan, SourceExhausted
 from include.kafka.errors import BrokerUnavailable, TopicMissing
 from include.kafka.signing import InvalidSigningKeys
+from include.sources.base import SourceChanged
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
 from tests.support.consumers import committed_records, log_ends
@@ -35,7 +32,7 @@ from tests.support.tiny_pipelines import SCHEMA, Numbers, letter, numbers, sampl
 
 
 def ingest(kafka, pipeline, batch="2026-01-01", *, records=40, run="run-1", **arguments):
-    return ingest_batch(kafka, pipeline, batch, records=records, run=run, **arguments)
+    return ingest_batch(Attempt(kafka, pipeline.name, "ingest", run, **arguments), pipeline, batch, records=records)
 
 
 def in_topics(kafka, pipeline):
@@ -54,7 +51,7 @@ def ids(start, end):
 
 @pytest.fixture
 def chunks_of_ten(monkeypatch):
-    monkeypatch.setattr(batches, "CHUNK_SAMPLES", 10)
+    monkeypatch.setattr(chunk, "CHUNK_SAMPLES", 10)
 
 
 def test_a_batch_is_divided_into_samples_and_requests(kafka, new_pipeline):
@@ -274,7 +271,7 @@ def test_batches_that_are_planned_at_once_share_no_sample(kafka, new_pipeline):
         for _ in range(20):
             try:
                 return ingest(kafka, pipeline, batch, records=10)
-            except PlannedTogether as lost:
+            except ConcurrentPlan as lost:
                 assert_readable(lost, batch, pipeline.name)
         raise AssertionError(f"{batch} was never planned")
 
@@ -289,7 +286,7 @@ def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, 
     """Its task may retry: being overtaken by another batch is not being replaced by a newer attempt."""
     pipeline = new_pipeline()
     planned, overtaken = Event(), Event()
-    fingerprint = batches._fingerprint
+    fingerprint = plan._fingerprint
 
     def slow(*arguments):
         if not planned.is_set():
@@ -297,13 +294,13 @@ def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, 
             assert overtaken.wait(20)
         return fingerprint(*arguments)
 
-    monkeypatch.setattr(batches, "_fingerprint", slow)
+    monkeypatch.setattr(plan, "_fingerprint", slow)
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(ingest, kafka, pipeline, "first")
         assert planned.wait(20)
         assert ingest(kafka, pipeline, "second").start == 0
         overtaken.set()
-        with pytest.raises(PlannedTogether) as refusal:
+        with pytest.raises(ConcurrentPlan) as refusal:
             first.result(20)
 
     assert_readable(refusal.value, "first", pipeline.name)

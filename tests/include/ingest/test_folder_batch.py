@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from include.exactly_once.attempt import Attempt
 from include.ingest import chunk
-from include.ingest.batch import BatchRefused, SourceExhausted, ingest_batch
+from include.ingest.batch import BatchRefused, ingest_batch
+from include.ingest.plan import SourceExhausted
 from include.sources.base import SourceChanged, SourceRefused
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
@@ -42,7 +44,7 @@ def new_folder_pipeline(new_pipeline, pictures):
 
 
 def ingest(kafka, pipeline, batch="2026-01-01", *, records=100):
-    return ingest_batch(kafka, pipeline, batch, records=records, run="run-1")
+    return ingest_batch(Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, batch, records=records)
 
 
 def in_topics(kafka, pipeline):
@@ -110,7 +112,7 @@ def test_a_file_that_is_no_sample_is_left_out_and_told(
 
 def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, pictures, monkeypatch):
     """Files are checked some at a time, and each time their positions begin anew."""
-    monkeypatch.setattr(chunk, "CHECKED_TOGETHER", 4)
+    monkeypatch.setattr(chunk, "DECODED_AT_ONCE", 4)
     pipeline = new_folder_pipeline()
     bad = [0, 3, 4, 11, 29]
     for number in bad:

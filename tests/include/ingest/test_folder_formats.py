@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from include.exactly_once.attempt import Attempt
 from include.ingest.batch import ingest_batch
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
@@ -28,7 +29,7 @@ def test_files_are_sent_as_they_are_with_their_folders_as_labels(kafka, new_pipe
     source = {"kind": "folder", "path": place.path}
     pipeline = new_pipeline(format=codec, source=source, ingest={"requests_share": 0.0})
 
-    ingest_batch(kafka, pipeline, "first", records=10, run="run-1")
+    ingest_batch(Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, "first", records=10)
 
     sent = {record.key(): record for record in committed_records(kafka, pipeline.samples_topic)}
     assert sorted(sent) == [f"{label}/one.{ending}".encode() for label in "ab"]

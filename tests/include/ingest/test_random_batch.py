@@ -7,6 +7,7 @@ import base64
 import numpy as np
 import pytest
 
+from include.exactly_once.attempt import Attempt
 from include.ingest.batch import ingest_batch
 from include.sources.base import SourceRefused
 from tests.support.assertions import assert_readable
@@ -30,7 +31,7 @@ def test_a_killed_batch_is_made_again(kafka, new_random_pipeline):
     pipeline = new_random_pipeline([4, 5, 3])
     kill_at("before commit", 3, ingest_job(kafka, pipeline, "first", records=25, chunk=10))
 
-    ingest_batch(kafka, pipeline, "first", records=25, run="run-1")
+    ingest_batch(Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, "first", records=25)
 
     records = committed_records(kafka, pipeline.samples_topic)
     found = {record.key().decode(): np.frombuffer(base64.b64decode(record.value())) for record in records}
@@ -43,8 +44,8 @@ def test_another_shape_than_the_format_s_is_refused_before_anything_is_sent(kafk
     pipeline = new_random_pipeline([5, 4, 3])
 
     with pytest.raises(SourceRefused) as refusal:
-        ingest_batch(kafka, pipeline, "first", records=25, run="run-1")
+        ingest_batch(Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, "first", records=25)
     assert_readable(refusal.value, "(5, 4, 3)", "(4, 5, 3)", f"{pipeline.name}.toml")
 
     mended = pipeline.model_copy(update={"source": pipeline.source.model_copy(update={"shape": (4, 5, 3)})})
-    assert ingest_batch(kafka, mended, "first", records=25, run="run-1").start == 0
+    assert ingest_batch(Attempt(kafka, mended.name, "ingest", "run-1"), mended, "first", records=25).start == 0

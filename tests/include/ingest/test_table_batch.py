@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from include.exactly_once.attempt import Attempt
 from include.ingest.batch import ingest_batch
 from include.sources.base import SourceChanged, SourceRefused
 from tests.support.assertions import assert_readable
@@ -34,7 +35,7 @@ def new_table_pipeline(new_pipeline, place):
 
 
 def ingest(kafka, pipeline, batch="first", *, records=100):
-    return ingest_batch(kafka, pipeline, batch, records=records, run="run-1")
+    return ingest_batch(Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, batch, records=records)
 
 
 def in_topics(kafka, pipeline):

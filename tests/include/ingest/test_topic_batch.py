@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from include.ingest.batch import SourceExhausted, ingest_batch
+from include.exactly_once.attempt import Attempt
+from include.ingest.batch import ingest_batch
+from include.ingest.plan import SourceExhausted
 from include.ingest.topic import topic_reader
 from include.kafka.errors import RangeUnavailable
 from include.sources.base import SourceChanged, SourceRefused
@@ -38,7 +40,7 @@ def new_topic_pipeline(new_pipeline, new_topic):
 
 
 def ingest(kafka, pipeline, batch="first", *, records=100):
-    return ingest_batch(kafka, pipeline, batch, records=records, run="run-1")
+    return ingest_batch(Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, batch, records=records)
 
 
 def in_topics(kafka, pipeline):

@@ -8,8 +8,8 @@ import time
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from include.exactly_once import ledger
 from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.snapshot import snapshot_ledger
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
@@ -94,7 +94,7 @@ def list_partitions(connection):
 
 
 def read_ledger(connection):
-    ledger.read(connection, [LedgerKey("test", "shoes", "step", "scope")])
+    snapshot_ledger(connection, [LedgerKey("test", "shoes", "step", "scope")])
 
 
 def take_over(connection):

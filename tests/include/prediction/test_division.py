@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from include.exactly_once import ledger
+from include.exactly_once import snapshot
 from include.exactly_once.ledger import LedgerKey
 from include.kafka.errors import Fenced
 from include.kafka.ranges import OffsetRange
@@ -123,11 +123,11 @@ def test_what_a_killed_attempt_left_open_in_one_partition_does_not_delay_another
     kafka, new_name, predictor, monkeypatch
 ):
     """The hold, which is looked at for each partition, lies where the second one's position does in the ledger."""
-    monkeypatch.setattr(ledger, "read", partial(ledger.read, settle_timeout_s=5))
+    monkeypatch.setattr(snapshot, "snapshot_ledger", partial(snapshot.snapshot_ledger, settle_timeout_s=5))
     while True:
         pipeline = tiny_pipeline(new_name(), topics={"partitions": 2})
         scopes = (f"{pipeline.requests_topic}/1", "hold")
-        if len({ledger._partition(LedgerKey("test", pipeline.name, STEP, scope)) for scope in scopes}) == 1:
+        if len({LedgerKey("test", pipeline.name, STEP, scope).partition for scope in scopes}) == 1:
             break
     ensure_topics(kafka, pipeline.topic_specs())
     for partition in range(2):

@@ -13,6 +13,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from include.artifact.model import load_model
 from include.definition.files import read_pipeline
+from include.exactly_once.attempt import Attempt
 from include.kafka.ranges import freeze_ranges
 from include.kafka.schema_registry import RegistryAway, registry_at
 from include.kafka.topics import ensure_topics
@@ -60,7 +61,7 @@ def test_the_article_s_images_are_learnt_with_late_labels_and_answered(kafka, ar
     model = load_model(result.model_directory, result.digest)
     predictor = Predictor(model.network, model.target, IDENTITY)
     requests = [item for item in ranges if item.topic == article.requests_topic]
-    published = publish_predictions(kafka, article, requests, predictor, run="run")
+    published = publish_predictions(Attempt(kafka, article.name, "predict", "run"), article, requests, predictor)
     assert (published.predictions, published.rejected) == (IMAGES, 0)
     answers = read_with_kafka_python(servers, article.predictions_topic, IMAGES)
     assert {key: answer["label"] for key, answer in answers} == labels
@@ -139,7 +140,7 @@ def test_dead_letters_of_a_topic_of_others_are_not_replayed(kafka, theirs):
     pipeline = theirs()
 
     with pytest.raises(NotOurTopic) as refused:
-        replay_dead_letters(kafka, pipeline, Selection(), run="run")
+        replay_dead_letters(Attempt(kafka, pipeline.name, "replay", "run"), pipeline, Selection())
 
     assert_readable(refused.value, pipeline.name, pipeline.requests_topic)
     assert committed_records(kafka, pipeline.requests_topic) == []

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from include.errors import Stopped
-from include.exactly_once import ledger
+from include.exactly_once.attempt import Attempt
+from include.exactly_once.snapshot import snapshot_ledger
 from include.exactly_once.transaction import TransactionalWriter
-from include.prediction.hold import StepHeld, hold_key
+from include.prediction.hold import SCOPE, StepHeld
 from include.prediction.limits import TooManyRejected
 from include.prediction.publish import STEP
 from tests.support.assertions import assert_readable
@@ -108,7 +109,7 @@ def held(kafka, new_pipeline, predictor):
 
 def standing(kafka, pipeline):
     """The hold as it stands in the ledger."""
-    (entry,) = ledger.read(kafka, [hold_key(kafka, pipeline.name, STEP)]).values()
+    (entry,) = snapshot_ledger(kafka, [Attempt(kafka, pipeline.name, STEP, "").key(SCOPE)]).values()
     return entry
 
 
@@ -245,7 +246,7 @@ def test_of_two_tasks_that_meet_a_limit_at_once_the_later_one_is_told_and_one_ac
     pipeline, ranges = held
     entry = {**standing(kafka, pipeline), "range": replace(ranges[2], start=0, end=8).to_dict()}
     with TransactionalWriter(kafka, f"test-{pipeline.name}") as writer, writer.transaction():
-        ledger.record(writer, hold_key(kafka, pipeline.name, STEP), entry)
+        writer.write_ledger(Attempt(kafka, pipeline.name, STEP, "").key(SCOPE), entry)
 
     with pytest.raises(StepHeld, match=r"\[0, 8\) of partition 2"):
         publish(kafka, pipeline, ranges, predictor)

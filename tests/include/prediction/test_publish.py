@@ -7,7 +7,7 @@ import json
 import pytest
 
 from include.errors import Stopped
-from include.exactly_once.progress import read_progress
+from include.exactly_once.snapshot import snapshot_progress
 from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecreated
 from include.kafka.ranges import freeze_ranges
 from include.prediction.publish import STEP
@@ -225,7 +225,7 @@ def test_the_ledger_names_topic_id_and_run(kafka, new_pipeline, predictor):
 
     publish(kafka, pipeline, ranges, predictor, run="run-5")
 
-    assert read_progress(kafka, pipeline.name, STEP, ranges) == {
+    assert snapshot_progress(kafka, pipeline.name, STEP, ranges) == {
         0: {"topic_id": ranges[0].topic_id, "position": 1, "run": "run-5", "leader_epoch": 0, "rejected_in_a_row": 0}
     }
 
@@ -240,7 +240,7 @@ def test_the_leader_epoch_of_a_position_is_told_only_where_a_record_lies_right_b
 
     publish(kafka, pipeline, ranges, predictor)
 
-    assert "leader_epoch" not in read_progress(kafka, pipeline.name, STEP, ranges)[0]
+    assert "leader_epoch" not in snapshot_progress(kafka, pipeline.name, STEP, ranges)[0]
 
 
 def test_ranges_of_a_recreated_topic_are_refused(kafka, new_pipeline, predictor):
@@ -288,7 +288,7 @@ def test_requests_that_were_removed_unpredicted_stop_the_step_until_accepted(kaf
     delete_records(kafka, pipeline.requests_topic, 7)
     left = [item for item in freeze_ranges(kafka, pipeline.requests_topic) if item.offsets]
 
-    with pytest.raises(RangeUnavailable, match="before anybody worked on them"):
+    with pytest.raises(RangeUnavailable, match="before they were processed"):
         publish(kafka, pipeline, left, predictor)
     assert len(predictions(kafka, pipeline)) == 4
     publish(kafka, pipeline, left, predictor, accept_lost=True)

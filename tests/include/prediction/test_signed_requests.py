@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from include.exactly_once.attempt import Attempt
 from include.kafka.ranges import freeze_ranges
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.prediction.publish import publish_predictions
@@ -28,7 +29,9 @@ def signing(new_pipeline):
 def publish(kafka, pipeline, *requests, keys=KEYS):
     produce(kafka, pipeline.requests_topic, requests)
     ranges = freeze_ranges(kafka, pipeline.requests_topic)
-    return publish_predictions(replace(kafka, signing=keys), pipeline, ranges, tiny_predictor(), run="run-1")
+    return publish_predictions(
+        Attempt(replace(kafka, signing=keys), pipeline.name, "predict", "run-1"), pipeline, ranges, tiny_predictor()
+    )
 
 
 def predicted_ids(kafka, pipeline):

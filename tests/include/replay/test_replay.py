@@ -12,11 +12,14 @@ import pytest
 
 from include.errors import Stopped
 from include.exactly_once import ledger
+from include.exactly_once.attempt import Attempt
 from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.snapshot import snapshot_ledger
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import BrokerUnavailable
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import describe_topic
+from include.metrics import NoMetrics
 from include.prediction.publish import publish_predictions
 from include.replay import replay as replays
 from include.replay.replay import STEP, replay_dead_letters
@@ -53,8 +56,9 @@ def bury(kafka, pipeline, *letters, partition=0):
     produce(kafka, pipeline.dead_letters_topic, letters, partition=partition)
 
 
-def replay(kafka, pipeline, *, run="run-1", stopped=lambda: False, metrics=None, **choice):
-    return replay_dead_letters(kafka, pipeline, Selection(**choice), run=run, stopped=stopped, metrics=metrics)
+def replay(kafka, pipeline, *, run="run-1", stopped=lambda: False, metrics=None, **selection):
+    attempt = Attempt(kafka, pipeline.name, STEP, run, stopped=stopped, metrics=metrics or NoMetrics())
+    return replay_dead_letters(attempt, pipeline, Selection(**selection))
 
 
 def requests(kafka, pipeline):
@@ -79,7 +83,7 @@ def predict(kafka, pipeline, network=None):
     predictor = tiny_predictor()
     ranges = freeze_ranges(kafka, pipeline.requests_topic)
     predictor = predictor if network is None else replace(predictor, network=network)
-    return publish_predictions(kafka, pipeline, ranges, predictor, run="predict-1")
+    return publish_predictions(Attempt(kafka, pipeline.name, "predict", "predict-1"), pipeline, ranges, predictor)
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def test_a_dead_letter_goes_back_as_the_record_it_was(kafka, new_pipeline):
 
     done = replay(kafka, pipeline)
 
-    assert (done.chosen, done.replayed, done.replayed_now) == (1, 1, 1)
+    assert (done.selected, done.replayed, done.replayed_now) == (1, 1, 1)
     _, again = requests(kafka, pipeline)
     assert (again.key(), again.value()) == (b"\xff key", value)
     assert again.headers() == [*headers, ("replays", b"1")]
@@ -147,7 +151,7 @@ def test_reasons_choose(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0, "empty"), letter(1, "wrong-size"), letter(2, "not-finite"), letter(3, "empty"))
 
-    assert replay(kafka, pipeline, reasons=["empty", "not-finite"]).chosen == 3
+    assert replay(kafka, pipeline, reasons=["empty", "not-finite"]).selected == 3
     assert replayed_ids(kafka, pipeline) == ids(0, 2, 3)
 
 
@@ -156,7 +160,7 @@ def test_times_choose(kafka, new_pipeline):
     bury(kafka, pipeline, *map(letter, range(10)))
     since, until = (datetime.fromtimestamp((NOW_MS + number) / 1000, UTC) for number in (3, 6))
 
-    assert replay(kafka, pipeline, since=since, until=until).chosen == 3
+    assert replay(kafka, pipeline, since=since, until=until).selected == 3
     assert replayed_ids(kafka, pipeline) == ids(3, 4, 5)
 
 
@@ -169,8 +173,8 @@ def test_a_number_ends_the_run_and_the_next_run_goes_on_behind_it(kafka, new_pip
     second = replay(kafka, pipeline, number=4, run="run-2")
     assert replayed_ids(kafka, pipeline) == ids(*range(8))
 
-    assert (first.chosen, first.replayed) == (4, 4)
-    assert (second.chosen, second.replayed, second.already_replayed) == (8, 4, 4)
+    assert (first.selected, first.replayed) == (4, 4)
+    assert (second.selected, second.replayed, second.already_replayed) == (8, 4, 4)
 
 
 def test_the_number_is_of_those_that_can_be_replayed(kafka, new_pipeline):
@@ -179,7 +183,7 @@ def test_the_number_is_of_those_that_can_be_replayed(kafka, new_pipeline):
 
     done = replay(kafka, pipeline, number=2)
 
-    assert (done.chosen, done.replayed, done.stay_dead) == (3, 2, {"exhausted": 1})
+    assert (done.selected, done.replayed, done.stay_dead) == (3, 2, {"exhausted": 1})
     assert replayed_ids(kafka, pipeline) == ids(1, 2)
 
 
@@ -191,7 +195,7 @@ def test_another_run_replays_nothing_again(kafka, new_pipeline):
 
     again = replay(kafka, pipeline, run="run-2")
 
-    assert (again.chosen, again.replayed, again.already_replayed) == (10, 0, 10)
+    assert (again.selected, again.replayed, again.already_replayed) == (10, 0, 10)
     assert replayed_ids(kafka, pipeline) == ids(*range(10))
 
 
@@ -203,7 +207,7 @@ def test_the_same_run_again_tells_what_it_has_done(kafka, new_pipeline):
 
     again = replay(kafka, pipeline, number=3)
 
-    assert (again.chosen, again.replayed, again.replayed_now) == (3, 3, 0)
+    assert (again.selected, again.replayed, again.replayed_now) == (3, 3, 0)
     assert replayed_ids(kafka, pipeline) == ids(*range(3))
 
 
@@ -291,7 +295,7 @@ def test_what_was_too_large_to_be_kept_stays_dead_and_is_told_with_its_address(k
 
     done = replay(kafka, pipeline)
 
-    assert (done.chosen, done.replayed, done.stay_dead) == (3, 2, {"oversize": 1})
+    assert (done.selected, done.replayed, done.stay_dead) == (3, 2, {"oversize": 1})
     assert f"{pipeline.dead_letters_topic}/0/1 stays dead, oversize: It was too large to be kept whole" in caplog.text
 
 
@@ -321,14 +325,14 @@ def test_what_was_aborted_is_no_dead_letter(kafka, new_pipeline):
     abort(kafka, pipeline.dead_letters_topic, [letter(1)])
     bury(kafka, pipeline, letter(2))
 
-    assert replay(kafka, pipeline).chosen == 2
+    assert replay(kafka, pipeline).selected == 2
     assert replayed_ids(kafka, pipeline) == ids(0, 2)
 
 
 def test_without_dead_letters_nothing_is_replayed(kafka, new_pipeline):
     pipeline = new_pipeline()
 
-    assert replay(kafka, pipeline).chosen == 0
+    assert replay(kafka, pipeline).selected == 0
     assert log_ends(kafka, pipeline.requests_topic, [0]) == {}
 
 
@@ -349,7 +353,7 @@ def test_the_ledger_has_an_entry_for_each_address(kafka, new_pipeline):
     replay(kafka, pipeline, number=1, run="run-5")
 
     keys = [ledger_key(kafka, pipeline, offset) for offset in (0, 1)]
-    assert ledger.read(kafka, keys) == {keys[0]: {"run": "run-5", "leader_epoch": 0}}
+    assert snapshot_ledger(kafka, keys) == {keys[0]: {"run": "run-5", "leader_epoch": 0}}
 
 
 def test_another_record_at_a_replayed_offset_is_a_new_one(kafka, new_pipeline):
@@ -358,7 +362,7 @@ def test_another_record_at_a_replayed_offset_is_a_new_one(kafka, new_pipeline):
     bury(kafka, pipeline, letter(0), letter(1))
     with TransactionalWriter(kafka, f"{pipeline.name}.past") as writer, writer.transaction():
         for offset, epoch in enumerate((0, 7)):
-            ledger.record(writer, ledger_key(kafka, pipeline, offset), {"run": "run-0", "leader_epoch": epoch})
+            writer.write_ledger(ledger_key(kafka, pipeline, offset), {"run": "run-0", "leader_epoch": epoch})
 
     done = replay(kafka, pipeline)
 
@@ -371,7 +375,7 @@ def test_an_entry_that_was_taken_back_lets_its_dead_letter_be_replayed_again(kaf
     bury(kafka, pipeline, letter(0), letter(1))
     replay(kafka, pipeline)
     key = ledger_key(kafka, pipeline, 1)
-    produce(kafka, ledger.LEDGER_TOPIC, [Record(None, key.encode())], partition=ledger._partition(key))
+    produce(kafka, ledger.LEDGER_TOPIC, [Record(None, key.encode())], partition=key.partition)
 
     assert replay(kafka, pipeline, run="run-2").replayed == 1
     assert replayed_ids(kafka, pipeline) == ids(0, 1, 1)

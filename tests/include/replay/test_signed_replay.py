@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from include.exactly_once.attempt import Attempt
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from include.replay.replay import replay_dead_letters
 from include.replay.selection import Selection
@@ -27,7 +28,9 @@ def signing(new_pipeline):
 
 
 def replay(kafka, pipeline, keys=KEYS):
-    return replay_dead_letters(replace(kafka, signing=keys), pipeline, Selection(), run="run-1")
+    return replay_dead_letters(
+        Attempt(replace(kafka, signing=keys), pipeline.name, "replay", "run-1"), pipeline, Selection()
+    )
 
 
 def requests(kafka, pipeline):
@@ -49,7 +52,7 @@ def test_what_was_not_signed_by_a_known_key_stays_dead(kafka, signing):
     done = replay(kafka, signing)
 
     assert done.replayed == 0
-    assert done.chosen == len(TAMPERED)
+    assert done.selected == len(TAMPERED)
     assert set(done.stay_dead) == {"unsigned", "wrong-signature", "unknown-key"}
     assert requests(kafka, signing) == []
 

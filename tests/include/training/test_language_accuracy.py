@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from include.definition.files import load_pipeline
+from include.exactly_once.attempt import Attempt
 from include.feed.feed import Feed
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
@@ -36,7 +37,7 @@ def test_held_out_sentences_of_20_characters_are_told_apart(
 ) -> None:
     pipeline = load_pipeline("languages").model_copy(update={"name": new_name()})
     ensure_topics(kafka, pipeline.topic_specs())
-    ingest_batch(kafka, pipeline, "all", records=pipeline.source.count(), run="1")
+    ingest_batch(Attempt(kafka, pipeline.name, "ingest", "1"), pipeline, "all", records=pipeline.source.count())
     job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic))
 
     trained = train(job, kafka, tmp_path)

@@ -10,6 +10,7 @@ import pytest
 
 from include.definition.files import PIPELINES, read_pipeline
 from include.definition.pipeline import Pipeline
+from include.exactly_once.attempt import Attempt
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
@@ -29,7 +30,7 @@ def test_voices_that_were_never_heard_are_understood(
     assert isinstance(spoken_digits, Pipeline), spoken_digits
     pipeline = spoken_digits.model_copy(update={"name": new_name()})
     ensure_topics(kafka, pipeline.topic_specs())
-    sent = ingest_batch(kafka, pipeline, "first", records=700, run="run-1")
+    sent = ingest_batch(Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, "first", records=700)
 
     job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic))
     trained = train(job, kafka, tmp_path)

@@ -11,6 +11,7 @@ import pytest
 
 from include.artifact.model import load_model
 from include.definition.pipeline import Pipeline
+from include.exactly_once.attempt import Attempt
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
 from include.prediction.predictor import Predictor
@@ -97,7 +98,10 @@ def test_a_loaded_model_answers_in_the_labels_own_units(
     model = load_model(result.model_directory, result.digest)
     requests = freeze_ranges(kafka, pipeline.requests_topic)
     published = publish_predictions(
-        kafka, pipeline, requests, Predictor(model.network, model.target, IDENTITY), run="run"
+        Attempt(kafka, pipeline.name, "predict", "run"),
+        pipeline,
+        requests,
+        Predictor(model.network, model.target, IDENTITY),
     )
     assert (published.predictions, published.rejected) == (40, 0)
     table = read_predictions(kafka, pipeline)

@@ -1,0 +1,160 @@
+"""One attempt at one step of a pipeline: who it is, under which ids it writes, and when it has to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from include.errors import Stopped
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.progress import progress_entry, progress_scope
+from include.exactly_once.transaction import TransactionalWriter, record_limits
+from include.metrics import Metrics, NoMetrics
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+    from include.kafka.connection import KafkaConnection
+    from include.kafka.ranges import OffsetRange
+
+Item = TypeVar("Item")
+Step = Literal["ingest", "ingest-plan", "train", "predict", "replay", "export"]
+
+# Opening a writer is a wait of some 0.3 s for the transaction coordinator, so several are opened at once. Each open one
+# costs 4 threads, 8 file descriptors and 0.3 MB, so not all of a topic with hundreds of partitions.
+WRITERS_AT_ONCE = 16
+
+
+def scoped_id(connection: KafkaConnection, *parts: object) -> str:
+    """A transactional id or a consumer group: the environment and the parts, joined by dots."""
+    return ".".join((connection.environment, *map(str, parts)))
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Who writes: one try of one run at one step of a pipeline.
+
+    An id has neither a try number nor a host nor a number of workers in it, so that any retry, however the work is
+    divided, has the ids of the attempt that it replaces and fences it.
+
+    Args:
+        pipeline: the pipeline's name.
+        run: the run's id, which ledger entries and dead letters keep.
+        stopped: polled between chunks and before each commit; True ends the attempt with `Stopped`.
+        metrics: where counts and gauges go.
+        accept_lost: go on although retention has removed records that were never processed.
+    """
+
+    connection: KafkaConnection
+    pipeline: str
+    step: Step
+    run: str
+    stopped: Callable[[], bool] = _never
+    metrics: Metrics = field(default_factory=NoMetrics)
+    accept_lost: bool = False
+
+    def id(self, *scope: object) -> str:
+        """The transactional id of a scope (a batch, or a topic and a partition), or the consumer group of the step."""
+        return scoped_id(self.connection, self.pipeline, self.step, *scope)
+
+    def key(self, scope: str) -> LedgerKey:
+        """The key of the step's ledger entry for a scope."""
+        return LedgerKey(self.connection.environment, self.pipeline, self.step, scope)
+
+    def require(self, pipeline: str, step: Step) -> None:
+        """Refuse to write under the ids and ledger keys of another step, which would publish everything again.
+
+        Raises:
+            ValueError: this attempt is one at another step, or of another pipeline.
+        """
+        if (self.pipeline, self.step) != (pipeline, step):
+            raise ValueError(
+                f"The attempt is one at step {self.step} of pipeline {self.pipeline}, and step {step} of {pipeline} "
+                "was called: make an Attempt with that step and pipeline."
+            )
+
+    def check_stop(self, progress: str) -> None:
+        """End the attempt where it was asked to stop.
+
+        Args:
+            progress: what it has done, as the end of "Stopped after ...".
+
+        Raises:
+            Stopped: it was asked to.
+        """
+        if self.stopped():
+            raise Stopped(f"Stopped after {progress}; the next attempt does the rest.")
+
+    def consumer(self, **settings: Any) -> AbstractContextManager[Consumer]:
+        """A consumer in the step's group; see `KafkaConnection.consumer`."""
+        return self.connection.consumer(self.id(), **settings)
+
+    @contextmanager
+    def writer(self, *scope: object, topics: Iterable[str] = ()) -> Iterator[TransactionalWriter]:
+        """The writer of one scope. When the block begins, every earlier owner of the scope is fenced.
+
+        Args:
+            topics: see `TransactionalWriter`.
+        """
+        writer = TransactionalWriter(self.connection, self.id(*scope), topics=topics, stopped=self.stopped)
+        with writer:
+            yield writer
+
+    @contextmanager
+    def writers(
+        self, scopes: Sequence[tuple[object, ...]], *, topics: Sequence[str] = ()
+    ) -> Iterator[list[TransactionalWriter]]:
+        """The writers of several scopes, in their order. When the block begins, every earlier owner of each is fenced.
+
+        Args:
+            scopes: at most `WRITERS_AT_ONCE`, since all of them stay open.
+            topics: see `TransactionalWriter`.
+        """
+        limits = record_limits(self.connection, topics)
+        writers = [
+            TransactionalWriter(self.connection, self.id(*scope), topics=topics, limits=limits, stopped=self.stopped)
+            for scope in scopes
+        ]
+        with ExitStack() as stack:
+            with ThreadPoolExecutor(WRITERS_AT_ONCE, thread_name_prefix="writer") as pool:
+                entering = [pool.submit(stack.enter_context, writer) for writer in writers]
+            yield [entered.result() for entered in entering]
+
+    def read_progress(self, writer: TransactionalWriter, ranges: Iterable[OffsetRange]) -> dict[int, Mapping[str, Any]]:
+        """The entries of the step's progress by partition, for the partitions that have one.
+
+        Args:
+            writer: the one that owns these partitions.
+        """
+        keys = {item.partition: self.key(progress_scope(item)) for item in ranges}
+        entries = writer.read_ledger(keys.values())
+        return {partition: entries[key] for partition, key in keys.items() if key in entries}
+
+    def record_progress(self, ranges: Iterable[OffsetRange]) -> None:
+        """Record in one transaction that the step has processed ranges whose results lie outside Kafka."""
+        with self.writer() as writer, writer.transaction():
+            for item in ranges:
+                writer.write_ledger(self.key(progress_scope(item)), progress_entry(item, item.end, self.run))
+
+    def fence(self, scopes: Sequence[tuple[object, ...]]) -> None:
+        """Fence every earlier owner of the scopes.
+
+        A transaction that a killed attempt has left open in one scope hides the ledger from the readers of all others,
+        until the broker aborts it after its timeout.
+        """
+        for window in windows(scopes):
+            with self.writers(window):
+                pass
+
+
+def windows(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """The items in parts of as many as there may be writers open."""
+    for start in range(0, len(items), WRITERS_AT_ONCE):
+        yield items[start : start + WRITERS_AT_ONCE]
