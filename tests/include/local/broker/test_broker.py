@@ -17,7 +17,9 @@ from contextlib import ExitStack, contextmanager
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from include.commands.broker import app
 from include.local.broker import BrokerError, Cluster, running_cluster
 from include.local.broker.cluster_file import ClusterRecord, NodeRecord
 from include.local.broker.jars import LOCK, jars_dir, read_lock, verified_classpath
@@ -95,9 +97,14 @@ def own(tmp_path_factory):
         yield cluster
 
 
-def command_line(*arguments, data):
+def broker_command(*arguments, data):
+    """Run `millrace broker` in this process, which saves the imports of a new one."""
+    return CliRunner().invoke(app, [*arguments, "--data", str(data)])
+
+
+def start_from_a_process_that_ends(data):
     return subprocess.run(
-        [sys.executable, "-m", "include", "broker", *arguments, "--data", data],
+        [sys.executable, "-m", "include", "broker", "start", "--data", data],
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
@@ -234,27 +241,27 @@ def test_a_broker_dies_with_the_process_that_opened_it(tmp_path):
 
 def test_the_command_lines_broker_goes_on_and_survives_a_kill(tmp_path):
     try:
-        first = command_line("start", data=tmp_path)
+        first = start_from_a_process_that_ends(tmp_path)
         assert first.returncode == 0, first.stderr
-        again = command_line("start", data=tmp_path)
-        assert (again.returncode, again.stdout) == (0, first.stdout)
+        again = broker_command("start", data=tmp_path)
+        assert (again.exit_code, again.stdout) == (0, first.stdout)
         assert "runs already" in again.stderr
-        assert "ready" in command_line("status", data=tmp_path).stdout
+        assert "ready" in broker_command("status", data=tmp_path).stdout
 
         Cluster.load(tmp_path).kill()
-        assert command_line("status", data=tmp_path).returncode == 3
+        assert broker_command("status", data=tmp_path).exit_code == 3
 
-        after = command_line("start", data=tmp_path)
-        assert (after.returncode, after.stdout) == (0, first.stdout)
+        after = broker_command("start", data=tmp_path)
+        assert (after.exit_code, after.stdout) == (0, first.stdout)
     finally:
-        stopped = command_line("stop", data=tmp_path)
+        stopped = broker_command("stop", data=tmp_path)
     assert "its data stay" in stopped.stderr
     assert Cluster.load(tmp_path).running() == []
 
 
 def test_stop_without_a_broker_says_so(tmp_path):
-    stopped = command_line("stop", data=tmp_path / "none")
-    assert (stopped.returncode, stopped.stdout) == (0, "")
+    stopped = broker_command("stop", data=tmp_path / "none")
+    assert (stopped.exit_code, stopped.stdout) == (0, "")
     assert "there is nothing to stop" in stopped.stderr
 
 
