@@ -49,7 +49,7 @@ test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, with broker and scheduler, and
 		$(or $(ARGS),--cov --cov-report=)
 
 test-fast: $(DEV_INSTALLED) ## the tests that need no broker, scheduler, S3 server or browser
-	@$(BIN)/python -m pytest -m fast --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -m fast --hypothesis-profile fast --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
 
 test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
 	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)

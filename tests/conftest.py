@@ -7,7 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import is_hypothesis_test
+from hypothesis import is_hypothesis_test, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from include.local.broker import Cluster, running_cluster
@@ -29,6 +29,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.e
 # Airflow reads its home when it is first imported, and must not find the developer's own.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
+
+# Of `make test-fast`, in place of hypothesis' own 100; a test may multiply it.
+settings.register_profile("fast", max_examples=10)
 
 # Fixtures that start something: Kafka, Airflow, an S3 server, a browser.
 SERVICES = frozenset({"broker", "stack", "s3", "browser"})

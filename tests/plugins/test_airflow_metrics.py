@@ -64,6 +64,7 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
+@pytest.mark.slow  # imports Airflow in another process
 def test_a_collector_gets_what_a_task_reported(collector: Collector, tmp_path: Path) -> None:
     environment = {
         **os.environ,

@@ -56,8 +56,9 @@ TAKING_ANY = {
 }
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
 
-# A failure prints its blob, with which it comes again; where CI is set, hypothesis takes the same examples every time.
-any_values = settings(max_examples=400, deadline=None, database=None, print_blob=True)
+# A failure prints a blob that reproduces it; where CI is set, hypothesis takes the same examples every time.
+samples = settings(deadline=None, database=None, print_blob=True)
+any_values = settings(samples, max_examples=2 * samples.max_examples)
 
 
 def samples_of(codec):
@@ -201,7 +202,7 @@ def test_any_bytes_give_a_sample_or_a_refusal(codec, data):
 @pytest.mark.parametrize(
     "codec", [codec for kind, codec in CODECS.items() if kind not in LOSSY], ids=lambda it: it.kind
 )
-@any_values
+@samples
 @given(data=st.data())
 def test_a_sample_comes_out_as_it_went_in(codec, data):
     """Of the formats that lose nothing."""

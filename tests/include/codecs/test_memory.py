@@ -91,6 +91,7 @@ def resized_values() -> dict[str, tuple[dict[str, Any], bytes]]:
     }
 
 
+@pytest.mark.slow  # makes and decodes values of hundreds of megabytes
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux resets a process's peak of memory")
 def test_memory_stays_flat():
     """Numbers that were allowed for: a JSON array of 3 bytes is a Python list of 64."""

@@ -316,6 +316,7 @@ def test_group_offsets_are_committed_with_the_transaction(kafka, new_topic, new_
     assert group_offset() == 42
 
 
+@pytest.mark.slow  # a broker of its own
 def test_group_offsets_that_no_broker_takes_are_given_up_in_time(tmp_path):
     """The client itself waits for a group's coordinator for ever, whatever timeout it was given."""
     impossible = {"offsets.topic.replication.factor": 3}

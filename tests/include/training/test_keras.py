@@ -170,7 +170,8 @@ def test_the_statistics_of_a_normalisation_stay_where_it_is_frozen(
     assert torch.equal(network.state_dict()["1.moving_mean"], before) is not moves
 
 
-def test_a_process_that_nobody_told_takes_the_torch_backend(keras_models: str, tmp_path: Path) -> None:
+@pytest.mark.slow  # imports Keras and torch in another process
+def test_a_process_without_the_setting_takes_the_torch_backend(keras_models: str, tmp_path: Path) -> None:
     """Keras takes TensorFlow by default, and reads its setting once, when it is imported."""
     program = (
         "from include.models.imported import ImportedModel\n"
