@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.errors import NothingToDo
-from include.exactly_once.progress import record_progress
+from include.exactly_once.attempt import Attempt
 from include.training.backlog import STEP, freeze_training, training_backlog
 from tests.support.administrator import delete_records, recreate_topic
 from tests.support.producers import Record, produce
@@ -16,7 +16,8 @@ def learnt(kafka, new_pipeline):
     """A pipeline that has learnt from five samples; three more have come since."""
     pipeline = new_pipeline()
     produce(kafka, pipeline.samples_topic, [Record()] * 5)
-    record_progress(kafka, pipeline.name, STEP, training_backlog(kafka, pipeline).samples.ranges, "run")
+    ranges = training_backlog(kafka, pipeline).samples.ranges
+    Attempt(kafka, pipeline.name, STEP, "run").record_progress(ranges)
     produce(kafka, pipeline.samples_topic, [Record()] * 3)
     return pipeline
 
