@@ -28,7 +28,7 @@ NOON_MS = int(NOON.timestamp() * 1000)
     ],
 )
 def test_a_dead_letter_is_chosen_by_reason_and_time(asked, reason, died_ms, taken):
-    assert Selection(**asked).takes(reason, died_ms) is taken
+    assert Selection(**asked).includes(reason, died_ms) is taken
 
 
 @pytest.mark.parametrize(
