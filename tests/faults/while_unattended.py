@@ -95,7 +95,7 @@ class _ExpiredOffsets:
             self._setting.say("waiting for the broker to forget the group's offsets")
             wait_for(lambda: not group_offsets(operators.kafka, group), f"{group} to expire", timeout_s=EXPIRES_S)
             what = "group offsets expired"
-        skipped(operators.predict, "has 0 new samples")
+        skipped(operators.predict, "has 0 new requests")
         operators.ingest(records=RECORDS)
         recovered = _timed(operators.predict)
         predicted = operators.predicted(operators.requests())
@@ -163,7 +163,7 @@ def _partitions_added(operators: OperatorPipeline, runs: Path) -> Row:
         operators.ingest(records=2 * RECORDS)
         operators.publish(frozen)
         recovered = _timed(operators.predict)
-        skipped(operators.predict, "has 0 new samples")
+        skipped(operators.predict, "has 0 new requests")
         requests = operators.requests()
         assert {address.split("/")[1] for address in requests} == set(map(str, range(2 * PARTITIONS)))
         wait_for(lambda: len(witness.seen(pipeline.predictions_topic)) >= len(requests), "the witness to see all")
@@ -267,7 +267,7 @@ def _ledger_compacted(operators: OperatorPipeline) -> Row:
         return not overtaken <= {record.offset() for record in committed_records(kafka, LEDGER_TOPIC)}
 
     wait_for(is_compacted, "the ledger to be compacted", timeout_s=CLEANED_S)
-    skipped(operators.predict, "has 0 new samples")
+    skipped(operators.predict, "has 0 new requests")
     assert operators.ingest(run=scheduled)["sent_now"] == 0
     operators.ingest(records=RECORDS)
     recovered = _timed(operators.predict)
@@ -293,7 +293,7 @@ def _ledger_recreated(operators: OperatorPipeline) -> Row:
 
 def _still_predicted(fault: str, operators: OperatorPipeline, before: list[str], recovered: float | None) -> Row:
     """A row that counts one prediction for each request that was predicted `before` or is there now, and no other."""
-    skipped(operators.predict, "has 0 new samples")
+    skipped(operators.predict, "has 0 new requests")
     return Row(fault, 1, *operators.predicted([*{*before, *operators.requests()}]), recovered)
 
 

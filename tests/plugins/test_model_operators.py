@@ -172,7 +172,7 @@ def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeli
     }
     with pytest.raises(AirflowSkipException, match="predicted already"):
         publish(pipeline, requests)
-    with pytest.raises(AirflowSkipException, match="has 0 new samples"):
+    with pytest.raises(AirflowSkipException, match="has 0 new requests"):
         freeze(pipeline, "predict")
 
     asked = {record.key() for record in committed_records(kafka, pipeline.requests_topic)}
