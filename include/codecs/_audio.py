@@ -35,6 +35,17 @@ class Window(NamedTuple):
     frames: int
 
 
+class Extent(NamedTuple):
+    """How much a record holds, the part that no sample takes included: frames, of `rate` a second."""
+
+    rate: int
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
 class AudioCodec(Codec):
     """Mono sound of `sample_rate` and one length, held as int16 (1, samples); inputs are its log-mel spectrogram.
 
@@ -95,8 +106,8 @@ class AudioCodec(Codec):
         """
 
     @abstractmethod
-    def duration(self, value: bytes) -> float:
-        """Seconds of a record that was decoded, all of it."""
+    def extent(self, value: bytes) -> Extent:
+        """All of a record that was decoded."""
 
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
         check_sample(sample, self.sample_shape, "int16")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from include.codecs._audio import AudioCodec
+from include.codecs._audio import AudioCodec, Extent
 from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from include.codecs._one_pass import OnePassFile
 
 # Numbers that are read or written at once; libsndfile's Vorbis encoder overflows its stack over millions.
 AT_ONCE = 65_536
@@ -18,6 +22,17 @@ AT_ONCE = 65_536
 
 class DamagedFile(ValueError):
     """The file is not whole; the text says where, without a full stop."""
+
+
+class Part(NamedTuple):
+    """A file, or one of several streams in it, as libsndfile gets it: one whose header is true.
+
+    Attributes:
+        frames: how many there are, None where libsndfile counts them as exactly.
+    """
+
+    content: bytes
+    frames: int | None = None
 
 
 class SoundFileCodec(AudioCodec):
@@ -35,15 +50,18 @@ class SoundFileCodec(AudioCodec):
     written_as: ClassVar[str]
 
     @abstractmethod
-    def look_into(self, value: bytes) -> None:
-        """Follow the file's structure from its first byte to its end.
+    def parts(self, value: bytes) -> Sequence[Part]:
+        """Follow the file's structure from its first byte to its end; its streams, one behind the other.
+
+        A length that the file's header leaves open or has wrong is put right by what follows the header.
 
         Raises:
-            Damaged: it is cut short, breaks its checksums, or is another kind of file.
+            DamagedFile: it is cut short, breaks its checksums, or is another kind of file.
+            InvalidRecord: it claims what no decoder should be given.
         """
 
     def load_decoder(self) -> None:
-        import soundfile  # noqa: F401
+        import include.codecs._one_pass  # noqa: F401
 
         super().load_decoder()
 
@@ -64,51 +82,123 @@ class SoundFileCodec(AudioCodec):
         return buffer.getvalue()
 
     def read(self, value: bytes) -> tuple[np.ndarray[Any, Any], int]:
+        with self._opened(value) as (parts, first):
+            return self._frames(parts, first), first.samplerate
+
+    def extent(self, value: bytes) -> Extent:
+        with self._opened(value) as (parts, first):
+            return Extent(first.samplerate, sum(self._counts(parts, first)))
+
+    @contextmanager
+    def _opened(self, value: bytes) -> Iterator[tuple[Sequence[Part], OnePassFile]]:
+        """The file's streams, and the first of them opened.
+
+        Raises:
+            InvalidRecord: it can't be decoded.
+        """
         import soundfile
 
         try:
-            self.look_into(value)
-            with soundfile.SoundFile(io.BytesIO(value)) as file:
-                return self._frames(file), file.samplerate
+            parts = self.parts(value)
+            with self._open(parts[0]) as first:
+                yield parts, first
         except soundfile.LibsndfileError as error:
             raise self._undecodable(value, _told(error)) from error
         except (DamagedFile, soundfile.SoundFileError, RuntimeError) as error:
             raise self._undecodable(value, error) from error
 
-    def duration(self, value: bytes) -> float:
-        import soundfile
+    def _open(self, part: Part) -> OnePassFile:
+        from include.codecs._one_pass import OnePassFile
 
-        with soundfile.SoundFile(io.BytesIO(value)) as file:
-            return float(file.frames / file.samplerate)
+        file = OnePassFile(io.BytesIO(part.content))
+        if file.format not in self.formats or file.subtype not in self.encodings:
+            file.close()
+            raise DamagedFile(f"it holds {file.format} with {file.subtype}")
+        return file
 
-    def _frames(self, file: Any) -> np.ndarray[Any, Any]:
-        """float32 (frames, channels) of an open file's window.
+    def _counts(self, parts: Sequence[Part], first: OnePassFile) -> list[int]:
+        """How many frames each stream has.
 
         Raises:
-            Damaged: there are fewer than it says.
+            DamagedFile: they are not of one rate and as many channels.
+        """
+        counts = [_count(parts[0], first)]
+        for part in parts[1:]:
+            with self._open(part) as file:
+                if (file.samplerate, file.channels) != (first.samplerate, first.channels):
+                    raise DamagedFile(
+                        f"it begins with {first.channels} channels of {first.samplerate} Hz and goes on with "
+                        f"{file.channels} of {file.samplerate} Hz"
+                    )
+                counts.append(_count(part, file))
+        return counts
+
+    def _frames(self, parts: Sequence[Part], first: OnePassFile) -> np.ndarray[Any, Any]:
+        """float32 (frames, channels) of the window.
+
+        Raises:
+            DamagedFile: there are fewer than the file says.
             InvalidRecord: see `window`.
         """
-        if file.format not in self.formats or file.subtype not in self.encodings:
-            raise DamagedFile(f"it holds {file.format} with {file.subtype}")
-        window = self.window(file.samplerate, file.channels, file.frames)
-        _pass_over(file, window.start)
-        frames: np.ndarray[Any, Any] = file.read(window.frames, dtype="float32", always_2d=True)
-        if len(frames) < window.frames:
-            raise DamagedFile(f"frame {window.start + len(frames)} of {file.frames} can't be decoded")
+        import numpy as np
+
+        counts = self._counts(parts, first)
+        window = self.window(first.samplerate, first.channels, sum(counts))
+        frames = np.empty((window.frames, first.channels), np.float32)
+        before, filled = window.start, 0
+        for part, count in zip(parts, counts, strict=True):
+            if before >= count:
+                before -= count
+                continue
+            if filled == window.frames:
+                break
+            wanted = min(count - before, window.frames - filled)
+            with nullcontext(first) if part is parts[0] else self._open(part) as file:
+                found = _read_into(frames[filled : filled + wanted], file, before)
+            if found < before + wanted:
+                raise DamagedFile(f"frame {found} of {count} can't be decoded")
+            before, filled = 0, filled + wanted
         return frames
 
     def _undecodable(self, value: bytes, damage: object) -> InvalidRecord:
         return InvalidRecord("undecodable", f"{len(value)} bytes are not a whole {self.sndfile_format} file: {damage}.")
 
 
-def _pass_over(file: Any, frames: int) -> None:
-    """Decode and forget, since a damaged file may be sought in without an end."""
-    at_once = AT_ONCE // file.channels
-    while frames > 0:
-        found = len(file.read(min(frames, at_once), dtype="float32", always_2d=True))
+def behind_id3(value: bytes, start: int = 0) -> int:
+    """Where the ID3v2 tags that begin at `start` end; a tag's size has seven bits a byte."""
+    while value.startswith(b"ID3", start):
+        size = 0
+        for byte in value[start + 6 : start + 10]:
+            size = size << 7 | byte & 0x7F
+        has_footer = bool(value[start + 5 : start + 6]) and value[start + 5] & 0x10
+        start += 10 + size + (10 if has_footer else 0)
+    return start
+
+
+def _count(part: Part, file: OnePassFile) -> int:
+    if part.frames is None:
+        return int(file.frames)
+    if file.frames < part.frames:
+        raise DamagedFile(f"{part.frames} frames follow its header and {file.frames} can be decoded")
+    return part.frames
+
+
+def _read_into(frames: np.ndarray[Any, Any], file: OnePassFile, before: int) -> int:
+    """Decode up to the end of `frames`, forgetting the first `before`; how many were found, those included."""
+    import numpy as np
+
+    block = np.empty((min(before, AT_ONCE // file.channels), file.channels), np.float32)
+    passed = 0
+    while passed < before:
+        found = len(file.read(out=block[: before - passed]))
         if not found:
-            raise DamagedFile(f"{frames} frames before its middle can't be decoded")
-        frames -= found
+            return passed
+        passed += found
+    # A few libsndfile decoders return less than was asked for before the end.
+    filled = 0
+    while filled < len(frames) and (found := len(file.read(out=frames[filled:]))):
+        filled += found
+    return passed + filled
 
 
 def _told(error: Any) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from include.codecs._sound_file import DamagedFile, SoundFileCodec
+from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec, behind_id3
 
 # kbit/s by the header's index, of MPEG-1 and of MPEG-2 and 2.5; neither "free" nor the forbidden 15 has one.
 BITRATES = {
@@ -14,13 +16,25 @@ BITRATES = {
 # By the header's version and index, in Hz.
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 LAYER_3 = 1
-TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+MONO = 3
+# Tags that may stand behind the frames.
+ID3V1, APE, LYRICS, ID3V2 = b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3"
+TAGS = (ID3V1, APE, LYRICS, ID3V2)
+ID3V1_BYTES, APE_HEADER_BYTES = 128, 32
+LYRICS_ENDS = (b"LYRICS200", b"LYRICSEND")
+# What a decoder adds at the beginning, which an information frame takes away together with what its encoder added.
+DECODER_DELAY = 529
+# An information frame that is shorter, from its tag on, is decoded as sound.
+INFORMATION_BYTES = 120
 
 
 class Mp3Codec(SoundFileCodec):
-    """Frames without a gap from the first to the end of the file, but for tags and zeros before and behind them.
+    """Frames without a gap from the first to the last, but for tags and zeros before and behind them.
 
-    An MP3 has no checksums that decoders go by: damage that leaves the frames' headers whole is hardly ever seen.
+    The frames are counted and nothing else tells the length: not the file's size, nor an information frame (Xing, LAME)
+    that counts other ones. A last frame that is cut short is left out, as players do; a file that lacks more than one
+    of the frames that it counts is refused. An MP3 has no checksums that decoders go by: damage that leaves the frames'
+    headers whole is hardly ever seen.
     """
 
     kind: Literal["audio.mp3"] = "audio.mp3"
@@ -29,28 +43,162 @@ class Mp3Codec(SoundFileCodec):
     encodings: ClassVar[frozenset[str]] = frozenset({"MPEG_LAYER_III"})
     written_as: ClassVar[str] = "MPEG_LAYER_III"
 
-    def look_into(self, value: bytes) -> None:
-        start = first = _behind_tag(value)
-        while start < len(value):
-            if not (size := _frame_bytes(value[start : start + 4])):
-                if start > first and (value.startswith(TAGS, start) or not value[start:].strip(b"\0")):
-                    return
-                raise DamagedFile(f"at byte {start} no frame begins" if start else "it does not begin as one")
+    def parts(self, value: bytes) -> Sequence[Part]:
+        frames, count = _frames_of(value)
+        first = _frame_bytes(frames[:4])
+        form = _form(frames)
+        information = _information(frames[:first])
+        if information is None:
+            return [_counted(frames, count, form)]
+        count -= 1
+        if information.frames is None:
+            return [_counted(frames, count, form)]
+        if information.frames > count + 1:
+            self.window(form.rate, form.channels, information.frames * form.frame_samples)
+            raise DamagedFile(f"it claims {information.frames} MPEG frames and has {count}")
+        missing = information.frames - count
+        padding = max(0, information.padding - missing * form.frame_samples) if missing >= 0 else 0
+        if missing:
+            frames = information.corrected(frames, count, padding)
+        samples = count * form.frame_samples
+        end = min(samples, samples - padding + DECODER_DELAY)
+        return [Part(frames, max(0, end - information.delay - DECODER_DELAY))]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What all frames of a file have in common."""
+
+    rate: int
+    channels: int
+    frame_samples: int
+
+
+@dataclass(frozen=True)
+class _Information:
+    """A first frame without sound, which counts the others.
+
+    Attributes:
+        place: where the frame's tag begins.
+        frames: how many others, None where it doesn't say.
+        delay, padding: samples that the encoder added before and behind.
+        lame: where the part that has delay and padding begins, None where there is none.
+    """
+
+    place: int
+    frames: int | None
+    delay: int
+    padding: int
+    lame: int | None
+
+    def corrected(self, content: bytes, frames: int, padding: int) -> bytes:
+        """The file with other numbers in this frame."""
+        changed = bytearray(content)
+        changed[self.place + 8 : self.place + 12] = frames.to_bytes(4, "big")
+        if changed[self.place + 7] & 2:
+            changed[self.place + 12 : self.place + 16] = len(content).to_bytes(4, "big")
+        if self.lame is not None:
+            changed[self.lame + 21 : self.lame + 24] = (self.delay << 12 | padding).to_bytes(3, "big")
+        return bytes(changed)
+
+
+def _frames_of(value: bytes) -> tuple[bytes, int]:
+    """The file without its tags and a last frame that is cut short, and how many frames there are.
+
+    Raises:
+        DamagedFile: something else is before or between them.
+    """
+    start = behind_id3(value)
+    if start:
+        start += len(value[start:]) - len(value[start:].lstrip(b"\0"))
+    begin, count, kept, form = start, 0, [], b""
+    while start < len(value):
+        size = _frame_bytes(value[start : start + 4])
+        if size:
             if start + size > len(value):
-                raise DamagedFile(f"the frame at byte {start} is cut short")
+                break
+            # The first may be an information frame, whose channels need not be the others'.
+            if count == 1:
+                form = value[start : start + 4]
+            elif count and _changed(form, value[start : start + 4]):
+                raise DamagedFile(f"at byte {start} its rate or number of channels changes")
             start += size
-        if start == first:
-            raise DamagedFile("it has no frames")
+            count += 1
+            continue
+        kept.append(value[begin:start])
+        if not count:
+            raise DamagedFile(f"at byte {start} no frame begins" if start else "it does not begin as one")
+        rest = value[start:]
+        if not rest.strip(b"\0") or (len(rest) < 4 and b"\xff\xff\xff\xff".startswith(rest[:1])):
+            begin = start = len(value)
+            break
+        start += len(rest) - len(rest.lstrip(b"\0"))
+        if not value.startswith(TAGS, start):
+            raise DamagedFile(f"at byte {start} no frame begins")
+        begin = start = _behind_tags(value, start)
+        if not _frame_bytes(value[start : start + 4]):
+            begin = start = len(value)
+    kept.append(value[begin:start])
+    if not count:
+        raise DamagedFile("it has no frames")
+    return (kept[0] if len(kept) == 1 else b"".join(kept)), count
 
 
-def _behind_tag(value: bytes) -> int:
-    """Where the ID3v2 tag at the beginning ends; its size has seven bits a byte."""
-    if not value.startswith(b"ID3"):
-        return 0
-    size = 0
-    for byte in value[6:10]:
-        size = size << 7 | byte & 0x7F
-    return 10 + size
+def _behind_tags(value: bytes, start: int) -> int:
+    """Where the tags that begin at `start` end, with the zeros between them."""
+    while value.startswith(TAGS, start):
+        if value.startswith(ID3V1, start):
+            start += ID3V1_BYTES
+        elif value.startswith(APE, start):
+            start += APE_HEADER_BYTES + int.from_bytes(value[start + 12 : start + 16], "little")
+        elif value.startswith(LYRICS, start):
+            ends = [end + len(name) for name in LYRICS_ENDS if (end := value.find(name, start)) >= 0]
+            start = min(ends, default=len(value))
+        else:
+            start = behind_id3(value, start)
+    return start
+
+
+def _changed(first: bytes, other: bytes) -> bool:
+    """Whether two frames, by their headers, have other versions, rates or numbers of channels."""
+    return bool((first[1] ^ other[1]) & 0x18 or (first[2] ^ other[2]) & 0x0C) or (first[3] >> 6 == MONO) != (
+        other[3] >> 6 == MONO
+    )
+
+
+def _form(frames: bytes) -> _Form:
+    version = frames[1] >> 3 & 3
+    channels = 1 if frames[3] >> 6 == MONO else 2
+    return _Form(RATES[version][frames[2] >> 2 & 3], channels, 1152 if version == 3 else 576)
+
+
+def _counted(frames: bytes, count: int, form: _Form) -> Part:
+    """A file without a count, behind which there are zeros: libsndfile goes by its size in the first frames' bit rate.
+
+    The zeros, if any, are not decoded, since the frames end before.
+    """
+    begin = 0
+    if _information(frames[: _frame_bytes(frames[:4])]):
+        begin = _frame_bytes(frames[:4])
+    size = _frame_bytes(frames[begin : begin + 4]) + 1
+    wanted = begin + (count + 2) * size
+    return Part(frames + bytes(max(0, wanted - len(frames))), count * form.frame_samples)
+
+
+def _information(frame: bytes) -> _Information | None:
+    """The first frame, if it has no sound (Xing's and LAME's header, as mpg123 knows it)."""
+    version, unprotected = frame[1] >> 3 & 3, frame[1] & 1
+    stereo = frame[3] >> 6 != MONO
+    place = 4 + ((32 if stereo else 17) if version == 3 else (17 if stereo else 9)) + (0 if unprotected else 2)
+    if len(frame) < place + INFORMATION_BYTES or frame[place : place + 4] not in (b"Xing", b"Info"):
+        return None
+    flags = frame[place + 7]
+    frames = int.from_bytes(frame[place + 8 : place + 12], "big") if flags & 1 else None
+    lame = place + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    if len(frame) < lame + 24 or not frame[lame]:
+        return _Information(place, frames, 0, 0, None)
+    both = int.from_bytes(frame[lame + 21 : lame + 24], "big")
+    return _Information(place, frames, both >> 12, both & 0xFFF, lame)
 
 
 def _frame_bytes(header: bytes) -> int:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import zlib
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal, NamedTuple
 
-from include.codecs._sound_file import DamagedFile, SoundFileCodec
+from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec
 
 HEADER_BYTES = 27
 # How the first packet begins; FLAC and Speex, which an Ogg may hold too, begin otherwise.
 VORBIS, OPUS = b"\x01vorbis", b"OpusHead"
-END_OF_STREAM = 4
+BEGIN_OF_STREAM, END_OF_STREAM = 2, 4
+# Of a packet's pieces, each but the last is that long.
+WHOLE_PIECE = 255
+# Radio that was recorded begins a stream with each title; a hostile file could have a hundred thousand.
+MAX_STREAMS = 100
 # Ogg's checksum is zlib's with the bits of every byte, and of the sum, in the other order.
 TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class OggCodec(SoundFileCodec):
-    """One stream, and not several one behind the other; every page has a checksum, which is compared."""
+    """Streams one behind the other, not beside each other; every page has a checksum, which is compared.
+
+    A stream's last page needs no flag that says so, which live recordings lack, but must end with a whole packet.
+    """
 
     kind: Literal["audio.ogg"] = "audio.ogg"
     sndfile_format: ClassVar[str] = "OGG"
@@ -24,29 +32,74 @@ class OggCodec(SoundFileCodec):
     encodings: ClassVar[frozenset[str]] = frozenset({"VORBIS", "OPUS"})
     written_as: ClassVar[str] = "VORBIS"
 
-    def look_into(self, value: bytes) -> None:
-        start, ended = 0, False
-        serial = value[14:18]
-        while start < len(value) and not ended:
-            header = value[start : start + HEADER_BYTES]
-            if len(header) < HEADER_BYTES or not header.startswith(b"OggS"):
-                raise DamagedFile(f"at byte {start} no page begins" if start else "it does not begin as one")
-            body = start + HEADER_BYTES + header[26]
-            end = body + sum(value[start + HEADER_BYTES : body])
-            if end > len(value):
-                raise DamagedFile(f"the page at byte {start} is cut short")
-            page = header[:22] + bytes(4) + value[start + 26 : end]
-            if checksum(page) != int.from_bytes(header[22:26], "little"):
-                raise DamagedFile(f"the page at byte {start} has another checksum than it says")
-            if not start and not value.startswith((VORBIS, OPUS), body):
-                raise DamagedFile("it holds neither Vorbis nor Opus")
-            if header[14:18] != serial:
-                raise DamagedFile(f"at byte {start} a second stream begins")
-            start, ended = end, bool(header[5] & END_OF_STREAM)
-        if not ended:
+    def parts(self, value: bytes) -> Sequence[Part]:
+        begins: list[int] = []
+        page = None
+        for page, before in _pages(value):
+            if page.flags & BEGIN_OF_STREAM:
+                if before and before.last_piece == WHOLE_PIECE:
+                    raise DamagedFile(f"the packet before byte {page.start} is cut short")
+                if not value.startswith((VORBIS, OPUS), page.body):
+                    raise DamagedFile("it holds neither Vorbis nor Opus")
+                begins.append(page.start)
+            elif before is None or before.flags & END_OF_STREAM:
+                raise DamagedFile(f"the page at byte {page.start} belongs to no stream")
+            elif page.serial != before.serial:
+                raise DamagedFile(f"at byte {page.start} a second stream begins")
+            elif before.granule and page.number != before.number + 1:
+                # Behind the headers they may be: a recording of a live stream begins with headers from long before.
+                raise DamagedFile(f"pages are missing before byte {page.start}")
+        if page is None or page.last_piece == WHOLE_PIECE or not (page.granule or page.flags & END_OF_STREAM):
             raise DamagedFile("its last page is missing")
-        if start < len(value):
-            raise DamagedFile(f"{len(value) - start} bytes follow its last page")
+        if len(begins) > MAX_STREAMS:
+            raise DamagedFile(f"it holds {len(begins)} streams, and at most {MAX_STREAMS} are decoded")
+        return [Part(value[start:end]) for start, end in zip(begins, [*begins[1:], page.end], strict=True)]
+
+
+class _Page(NamedTuple):
+    """Where a page and its body begin and end, and what its header says.
+
+    Attributes:
+        last_piece: how long the last piece of a packet in it is.
+        granule: position in the sound of its end; 0 where a stream's headers end.
+    """
+
+    start: int
+    body: int
+    end: int
+    flags: int
+    serial: bytes
+    number: int
+    granule: int
+    last_piece: int
+
+
+def _pages(value: bytes) -> Iterator[tuple[_Page, _Page | None]]:
+    """Each page, and the one before it; nothing but zeros follows the last.
+
+    Raises:
+        DamagedFile: something else does, or a page is cut short or has another checksum.
+    """
+    start, before = 0, None
+    while start < len(value):
+        header = value[start : start + HEADER_BYTES]
+        if len(header) < HEADER_BYTES or not header.startswith(b"OggS"):
+            if before and not value[start:].strip(b"\0"):
+                return
+            raise DamagedFile(f"at byte {start} no page begins" if start else "it does not begin as one")
+        body = start + HEADER_BYTES + header[26]
+        pieces = value[start + HEADER_BYTES : body]
+        end = body + sum(pieces)
+        if end > len(value):
+            raise DamagedFile(f"the page at byte {start} is cut short")
+        content = header[:22] + bytes(4) + value[start + 26 : end]
+        if checksum(content) != int.from_bytes(header[22:26], "little"):
+            raise DamagedFile(f"the page at byte {start} has another checksum than it says")
+        granule = int.from_bytes(header[6:14], "little", signed=True)
+        number = int.from_bytes(header[18:22], "little")
+        page = _Page(start, body, end, header[5], header[14:18], number, granule, pieces[-1] if pieces else 0)
+        yield page, before
+        start, before = end, page
 
 
 def checksum(page: bytes) -> int:

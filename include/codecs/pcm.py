@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from include.codecs._audio import HIGHEST_RATE, LOWEST_RATE, MAX_CHANNELS, AudioCodec
+from include.codecs._audio import HIGHEST_RATE, LOWEST_RATE, MAX_CHANNELS, AudioCodec, Extent
 from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class PcmCodec(AudioCodec):
         """Bytes of one number of each channel."""
         return self.wire_dtype.itemsize * self.channels
 
-    def duration(self, value: bytes) -> float:
-        return len(value) / self.frame_bytes / (self.rate or self.sample_rate)
+    def extent(self, value: bytes) -> Extent:
+        return Extent(self.rate or self.sample_rate, len(value) // self.frame_bytes)
 
     def write(self, wave: np.ndarray[Any, Any]) -> bytes:
         import numpy as np

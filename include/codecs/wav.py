@@ -1,19 +1,30 @@
-"""Sounds as WAV, whose structure is that of Microsoft's Multimedia Programming Interface (RIFF WAVE, 1991)."""
+"""Sounds as WAV, whose structure is that of Microsoft's Multimedia Programming Interface (RIFF WAVE, 1991).
+
+RF64 and BW64 (ITU-R BS.2088) are read too: the same with sizes of 64 bits in a part `ds64` of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from include.codecs._sound_file import DamagedFile, SoundFileCodec
+from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec
 
 # Of the encodings' numbers: PCM, float, A-law and u-law, and the one that has the number further down.
 NUMBERS, FURTHER_DOWN = frozenset({1, 3, 6, 7}), 0xFFFE
+LARGE = (b"RF64", b"BW64")
+IN_DS64 = 0xFFFF_FFFF
+# What writes to a pipe can't go back and fill the sizes in: it leaves 0, or about as much as a number of 31 or 32 bits
+# holds. No record is as large.
+UNKNOWN_FROM = 0x7F00_0000
 
 
 class WavCodec(SoundFileCodec):
     """PCM of 8 to 32 bits, float, A-law and u-law; not one of the compressed encodings that a WAV may hold too.
 
-    A WAV has no checksums: damage that leaves its structure whole is not seen.
+    Data of an unknown size, or of a larger one than the file's own size has room for, ends with the file. A file that
+    is shorter than it says is cut, and refused. A WAV has no checksums: damage that leaves its structure whole is not
+    seen.
     """
 
     kind: Literal["audio.wav"] = "audio.wav"
@@ -24,23 +35,62 @@ class WavCodec(SoundFileCodec):
     )
     written_as: ClassVar[str] = "PCM_16"
 
-    def look_into(self, value: bytes) -> None:
-        if value[:4] != b"RIFF" or value[8:12] != b"WAVE":
+    def parts(self, value: bytes) -> Sequence[Part]:
+        large = value.startswith(LARGE)
+        if not (large or value.startswith(b"RIFF")) or value[8:12] != b"WAVE":
             raise DamagedFile("it does not begin as one")
-        start = 12
+        claimed, of_data = _size(value, 4), None
+        start, header = 12, None
         while start + 8 <= len(value):
-            name, size = value[start : start + 4], int.from_bytes(value[start + 4 : start + 8], "little")
+            name, size = value[start : start + 4], _size(value, start + 4)
             start += 8
+            if name == b"data":
+                if size == IN_DS64 and of_data is not None:
+                    size = of_data
+                return [self._whole(value, start, size, claimed, header, large=large)]
             if size > len(value) - start:
                 raise DamagedFile(f"its part {name!r} claims {size} bytes and {len(value) - start} follow")
-            if name == b"fmt " and (encoding := _encoding(value[start : start + size])) not in NUMBERS:
-                raise DamagedFile(f"its encoding is number {encoding}")
-            if name == b"data":
-                return
+            content = value[start : start + size]
+            if name == b"fmt ":
+                header = content
+                if (encoding := _encoding(content)) not in NUMBERS:
+                    raise DamagedFile(f"its encoding is number {encoding}")
+            if name == b"ds64" and large:
+                claimed, of_data = _size(content, 0, 8), _size(content, 8, 8)
             start += size + size % 2
         raise DamagedFile("it has no data")
+
+    def _whole(self, value: bytes, start: int, size: int, claimed: int, header: bytes | None, *, large: bool) -> Part:
+        """The file as it is where its sizes are right, else its header and its data with sizes that are."""
+        follow = len(value) - start
+        unknown = size >= UNKNOWN_FROM or (not size and not _holds_parts(value, start))
+        if not large and not unknown and size <= follow:
+            return Part(value)
+        if len(value) - 8 < claimed < UNKNOWN_FROM:
+            raise DamagedFile(f"it claims {claimed + 8} bytes and has {len(value)}")
+        if header is None:
+            raise DamagedFile("its data comes before its encoding")
+        data = value[start:] if unknown else value[start : start + size]
+        content = b"".join(
+            part
+            for name, body in ((b"fmt ", header), (b"data", data))
+            for part in (name, len(body).to_bytes(4, "little"), body, bytes(len(body) % 2))
+        )
+        return Part(b"RIFF" + (len(content) + 4).to_bytes(4, "little") + b"WAVE" + content)
+
+
+def _size(value: bytes, start: int, width: int = 4) -> int:
+    return int.from_bytes(value[start : start + width], "little")
 
 
 def _encoding(header: bytes) -> int:
     number = int.from_bytes(header[:2], "little")
     return int.from_bytes(header[24:26], "little") if number == FURTHER_DOWN else number
+
+
+def _holds_parts(value: bytes, start: int) -> bool:
+    """Whether what begins at `start` is further parts up to the end, or nothing, and so no data."""
+    while start + 8 <= len(value) and value[start : start + 4].isascii() and value[start : start + 4].isalnum():
+        start += 8 + _size(value, start + 4)
+        start += start % 2
+    return len(value) <= start <= len(value) + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -100,8 +99,6 @@ def _of_one_format(path: str, files: Iterable[File]) -> tuple[type[AudioCodec], 
 
 
 def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _SoundStatistics:
-    import soundfile
-
     # A sound's first bytes show its format.
     codec = kind.model_validate({"sample_rate": HIGHEST_RATE, "samples": 1, "align": "start"})
     heard = _SoundStatistics()
@@ -109,9 +106,9 @@ def _listen(kind: type[AudioCodec], sounds: Iterable[tuple[str, bytes]]) -> _Sou
         if refusals := codec.decode([content]).refusals:
             heard.unfit.append(f"{name}: {refusals[0].error}")
             continue
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            heard.rates[file.samplerate] += 1
-        heard.seconds.append(codec.duration(content))
+        extent = codec.extent(content)
+        heard.rates[extent.rate] += 1
+        heard.seconds.append(extent.seconds)
     return heard
 
 

@@ -21,7 +21,7 @@ def sound(sample: np.ndarray[Any, Any], value: bytes, codec: AudioCodec) -> str:
     """
     import numpy as np
 
-    seconds = codec.duration(value)
+    seconds = codec.extent(value).seconds
     taken = max(1, min(codec.length, round(seconds * codec.sample_rate)))
     wave = sample[0].astype(np.float64) / 2**15
     peak, power = float(np.abs(wave).max()), float(np.square(wave).sum()) / taken
