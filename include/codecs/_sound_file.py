@@ -185,20 +185,25 @@ def _count(part: Part, file: OnePassFile) -> int:
 
 def _read_into(frames: np.ndarray[Any, Any], file: OnePassFile, before: int) -> int:
     """Decode up to the end of `frames`, forgetting the first `before`; how many were found, those included."""
-    import numpy as np
-
-    block = np.empty((min(before, AT_ONCE // file.channels), file.channels), np.float32)
-    passed = 0
-    while passed < before:
-        found = len(file.read(out=block[: before - passed]))
-        if not found:
-            return passed
-        passed += found
+    passed = _pass_over(file, before) if before else 0
+    if passed < before:
+        return passed
     # A few libsndfile decoders return less than was asked for before the end.
     filled = 0
     while filled < len(frames) and (found := len(file.read(out=frames[filled:]))):
         filled += found
     return passed + filled
+
+
+def _pass_over(file: OnePassFile, frames: int) -> int:
+    """Decode so many frames and forget them, in blocks; how many were found."""
+    import numpy as np
+
+    block = np.empty((min(frames, AT_ONCE // file.channels), file.channels), np.float32)
+    passed = 0
+    while passed < frames and (found := len(file.read(out=block[: frames - passed]))):
+        passed += found
+    return passed
 
 
 def _told(error: Any) -> str:

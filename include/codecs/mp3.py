@@ -45,7 +45,7 @@ class Mp3Codec(SoundFileCodec):
 
     def parts(self, value: bytes) -> Sequence[Part]:
         frames, count = _frames_of(value)
-        first = _frame_bytes(frames[:4])
+        first = frame_bytes(frames[:4])
         form = _form(frames)
         information = _information(frames[:first])
         if information is None:
@@ -113,7 +113,7 @@ def _frames_of(value: bytes) -> tuple[bytes, int]:
         start += len(value[start:]) - len(value[start:].lstrip(b"\0"))
     begin, count, kept, form = start, 0, [], b""
     while start < len(value):
-        size = _frame_bytes(value[start : start + 4])
+        size = frame_bytes(value[start : start + 4])
         if size:
             if start + size > len(value):
                 break
@@ -136,7 +136,7 @@ def _frames_of(value: bytes) -> tuple[bytes, int]:
         if not value.startswith(TAGS, start):
             raise DamagedFile(f"at byte {start} no frame begins")
         begin = start = _behind_tags(value, start)
-        if not _frame_bytes(value[start : start + 4]):
+        if not frame_bytes(value[start : start + 4]):
             begin = start = len(value)
     kept.append(value[begin:start])
     if not count:
@@ -178,9 +178,9 @@ def _counted(frames: bytes, count: int, form: _Form) -> Part:
     The zeros, if any, are not decoded, since the frames end before.
     """
     begin = 0
-    if _information(frames[: _frame_bytes(frames[:4])]):
-        begin = _frame_bytes(frames[:4])
-    size = _frame_bytes(frames[begin : begin + 4]) + 1
+    if _information(frames[: frame_bytes(frames[:4])]):
+        begin = frame_bytes(frames[:4])
+    size = frame_bytes(frames[begin : begin + 4]) + 1
     wanted = begin + (count + 2) * size
     return Part(frames + bytes(max(0, wanted - len(frames))), count * form.frame_samples)
 
@@ -201,7 +201,7 @@ def _information(frame: bytes) -> _Information | None:
     return _Information(place, frames, both >> 12, both & 0xFFF, lame)
 
 
-def _frame_bytes(header: bytes) -> int:
+def frame_bytes(header: bytes) -> int:
     """Bytes of the frame that begins with this header, 0 where none does."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return 0

@@ -33,7 +33,7 @@ class OggCodec(SoundFileCodec):
     written_as: ClassVar[str] = "VORBIS"
 
     def parts(self, value: bytes) -> Sequence[Part]:
-        begins: list[int] = []
+        streams: list[tuple[int, _Page]] = []
         page = None
         for page, before in _pages(value):
             if page.flags & BEGIN_OF_STREAM:
@@ -41,7 +41,7 @@ class OggCodec(SoundFileCodec):
                     raise DamagedFile(f"the packet before byte {page.start} is cut short")
                 if not value.startswith((VORBIS, OPUS), page.body):
                     raise DamagedFile("it holds neither Vorbis nor Opus")
-                begins.append(page.start)
+                streams.append((page.start, page))
             elif before is None or before.flags & END_OF_STREAM:
                 raise DamagedFile(f"the page at byte {page.start} belongs to no stream")
             elif page.serial != before.serial:
@@ -49,11 +49,12 @@ class OggCodec(SoundFileCodec):
             elif before.granule and page.number != before.number + 1:
                 # Behind the headers they may be: a recording of a live stream begins with headers from long before.
                 raise DamagedFile(f"pages are missing before byte {page.start}")
+            streams[-1] = streams[-1][0], page
         if page is None or page.last_piece == WHOLE_PIECE or not (page.granule or page.flags & END_OF_STREAM):
             raise DamagedFile("its last page is missing")
-        if len(begins) > MAX_STREAMS:
-            raise DamagedFile(f"it holds {len(begins)} streams, and at most {MAX_STREAMS} are decoded")
-        return [Part(value[start:end]) for start, end in zip(begins, [*begins[1:], page.end], strict=True)]
+        if len(streams) > MAX_STREAMS:
+            raise DamagedFile(f"it holds {len(streams)} streams, and at most {MAX_STREAMS} are decoded")
+        return [Part(_ended(value, start, last)) for start, last in streams]
 
 
 class _Page(NamedTuple):
@@ -72,6 +73,17 @@ class _Page(NamedTuple):
     number: int
     granule: int
     last_piece: int
+
+
+def _ended(value: bytes, start: int, last: _Page) -> bytes:
+    """A stream whose last page is marked as such, since libsndfile's Opus decoder takes no shorter packet elsewhere."""
+    if last.flags & END_OF_STREAM:
+        return value[start : last.end]
+    page = bytearray(value[last.start : last.end])
+    page[5] |= END_OF_STREAM
+    page[22:26] = bytes(4)
+    page[22:26] = checksum(bytes(page)).to_bytes(4, "little")
+    return value[start : last.start] + page
 
 
 def _pages(value: bytes) -> Iterator[tuple[_Page, _Page | None]]:

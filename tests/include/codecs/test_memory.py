@@ -34,6 +34,7 @@ from tests.support.corpus import (
 from tests.support.sounds import RATE, sound_file, wav_header, wav_of
 
 MIB = 2**20
+SHORT_FRAME = b"\xff\xf3\x10\xc0".ljust(26, b"\0")  # of an MP3, 8 kbit/s
 DECODED = 8 * MAX_PIXELS
 
 # One process decodes all, each twice, and prints how far it had grown; the peak is reset before each.
@@ -73,6 +74,9 @@ def large_values() -> dict[str, tuple[dict[str, Any], bytes]]:
         "FLAC of ten minutes": (FLAC, sound_file(silence, "FLAC")),
         "FLAC of ten minutes in eight channels": (FLAC, sound_file(np.tile(silence[:, None], 8), "FLAC")),
         "Ogg of ten minutes": (OGG, sound_file(silence, "OGG", encoding="OPUS")),
+        "Ogg of a hundred streams": (OGG, sound_file(silence[:RATE], "OGG") * 100),
+        # libsndfile estimates its length by its first frame; zeros are added behind it until the estimate is enough.
+        "MP3 of short frames behind a long one": (MP3, b"\xff\xf3\xe0\xc0".ljust(522, b"\0") + SHORT_FRAME * 20_000),
         "MP3 of ten minutes": (MP3, sound_file(silence, "MP3")),
         "JSON of 300,000 arrays": (JSON, b'{"text": "left", "more": [' + b"[]," * 300_000 + b"0]}"),
         "JSON of 70,000 keys": (
