@@ -12,11 +12,15 @@ from uuid import UUID
 
 from include.strict_json import Number
 
-# pandas and spreadsheets write integers like this as soon as one cell of their column is missing.
-WHOLE = re.compile(r"([+-]?[0-9]+)\.0*")
+# pandas and spreadsheets write integers like this as soon as one cell of their column is missing. With a zero in front
+# it is a code and no number.
+WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
+# How programs write a missing number and truth values where a file has no types.
+UNTYPED = {"": None, "nan": None, "NaN": None, "True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 # A float holds every integer of so many digits; 1e999999 written out would have a million.
 DIGITS = 15
 SHOWN_CHARACTERS = 60
+DOUBLE_BYTES = 8
 
 
 class NoSingleText(ValueError):
@@ -37,9 +41,11 @@ def field_text(value: Any) -> str | None:
     | list or array of these | a JSON list, numbers and booleans as such and the others as strings |
 
     Raises:
-        NoSingleText: infinity, a missing value or a list within a list, bytes that are not UTF-8, and every other type,
-            such as an object of fields.
+        NoSingleText: infinity, a missing value or a list within a list, bytes that are not UTF-8, half a surrogate
+            pair, and every other type, such as an object of fields.
     """
+    if type(value) is str and value.isascii():  # most are
+        return value or None
     value = _native(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_item(item, value) for item in value) + "]"
@@ -47,9 +53,14 @@ def field_text(value: Any) -> str | None:
 
 
 def untyped_text(cell: str) -> str | None:
-    """The same for a cell of CSV, which has no types: a whole number such as `3.0` becomes the integer."""
-    found = WHOLE.fullmatch(cell)
-    return (_integer(found[1]) if found else cell) or None
+    """The same for a cell of CSV, which has no types.
+
+    A whole number such as `3.0` becomes the integer, `nan` and `NaN` are missing, and `True` and `TRUE` are `true`.
+    """
+    if cell.endswith(("0", ".")):
+        found = WHOLE.fullmatch(cell)
+        return _integer(found[1]) if found else cell
+    return UNTYPED.get(cell, cell)
 
 
 def _item(item: Any, within: Any) -> str:
@@ -62,8 +73,15 @@ def _item(item: Any, within: Any) -> str:
 
 
 def _native(value: Any) -> Any:
-    """NumPy's scalars and arrays as Python's own."""
-    return value.tolist() if type(value).__module__ == "numpy" else value
+    """NumPy's scalars and arrays as Python's own; a float of fewer than 64 bits as its own shortest decimal."""
+    if type(value).__module__ != "numpy":
+        return value
+    if getattr(value, "ndim", 0):
+        return list(value)
+    value = value[()] if hasattr(value, "dtype") else value
+    if value.dtype.kind == "f" and value.dtype.itemsize < DOUBLE_BYTES:
+        return Decimal(str(value))
+    return value.tolist()
 
 
 def _text(value: Any) -> str | None:
@@ -73,8 +91,10 @@ def _text(value: Any) -> str | None:
         case bool():
             text = "true" if value else "false"
         case Number():
-            text = _integer(value) if value.lstrip("-").isdigit() else _real(Decimal(value))
-        case str() | UUID() | Integral():
+            text = _integer(value) if value.lstrip("-").isdigit() else _real(_digits_as_number(value))
+        case str():
+            text = _whole(value)
+        case UUID() | Integral():
             text = str(value)
         case bytes():
             text = _decoded(value)
@@ -85,6 +105,14 @@ def _text(value: Any) -> str | None:
         case _:
             raise _no_single_text(value)
     return text
+
+
+def _whole(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise NoSingleText(f"Character {error.start} of the text is half a surrogate pair: correct it.") from error
+    return str(value)
 
 
 def _decoded(value: bytes) -> str:
@@ -99,6 +127,13 @@ def _integer(digits: str) -> str:
     sign = "-" if digits.startswith("-") else ""
     bare = digits.lstrip("+-").lstrip("0")
     return sign + bare if bare else "0"
+
+
+def _digits_as_number(digits: str) -> Decimal:
+    try:
+        return Decimal(digits)
+    except ArithmeticError as error:  # an exponent of twenty digits
+        raise _no_single_text(digits) from error
 
 
 def _real(value: Any) -> str:

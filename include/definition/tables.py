@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from croniter import croniter
@@ -91,7 +92,7 @@ class Training(Config):
     @field_validator("labels")
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({label for label in value if value.count(label) > 1})
+        twice = sorted(label for label, times in Counter(value).items() if times > 1)
         if twice:
             raise ValueError(f"label {twice[0]!r} is named twice")
         return value

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import binascii
-import json
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from pydantic import Field
 
 from include.envelopes.base import LONGEST_FIELD_BYTES, Envelope, EnvelopeContent, Open
+from include.field_text import NoSingleText, field_text
 from include.refusal import InvalidRecord
 from include.strict_json import Number
 
@@ -68,28 +67,28 @@ class FieldEnvelope(Envelope):
 
 
 def text_field(found: Any, path: str) -> str | None:
-    """The text of a field, of a number or a truth value as JSON writes it; None where it is null or not there.
+    """The text of a field, see `include.field_text`; None where it is missing. An empty text stays one.
 
     Raises:
-        InvalidRecord: it is of another type, or longer than is read.
+        InvalidRecord: it has no one text, or is longer than is read.
     """
     value = _at(found, path)
-    if value is None:
-        return None
-    if isinstance(value, bool | int | float):
-        value = json.dumps(value)
-    if isinstance(value, UUID):
-        value = str(value)
-    if not isinstance(value, str):
-        raise InvalidRecord(
-            "wrong-type", f"Field {path!r} is a {type(value).__name__} and a text or number was expected."
-        )
-    size = len(_encoded(path, value))
+    if isinstance(value, str) and not isinstance(value, Number):
+        text = value
+    else:
+        try:
+            made = field_text(value)
+        except NoSingleText as error:
+            raise InvalidRecord("wrong-type", f"Field {path!r} is no label, group or id: {error}") from error
+        if made is None:
+            return None
+        text = made
+    size = len(_encoded(path, text))
     if size > LONGEST_FIELD_BYTES:
         raise InvalidRecord(
             "field-too-long", f"Field {path!r} has {size} bytes, {LONGEST_FIELD_BYTES} at most are read."
         )
-    return str(value)
+    return str(text)
 
 
 def _at(found: Any, path: str) -> Any:

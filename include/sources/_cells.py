@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+DIVIDED = re.compile(r"[\s,;]")
 
 
 class NoContent(Exception):
@@ -40,14 +44,27 @@ def bytes_of(cell: Any) -> bytes:
     return cell
 
 
+def number_of(column: str, cell: Any) -> float:
+    """The one number of a cell, which is text in CSV."""
+    try:
+        if isinstance(cell, bool | bytes) or cell is None:
+            raise ValueError  # noqa: TRY301
+        return float(cell)
+    except (ValueError, TypeError) as error:
+        shown = "nothing" if cell in (None, "") else repr(cell)[:60]
+        raise NoContent(f"Column {column!r} holds {shown} and no number.") from error
+
+
 def numbers_of(cell: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """An array from a list of numbers, nested or flat; in CSV the list is JSON."""
+    """An array from a list of numbers, nested or flat; in text it is JSON, NumPy's print, or divided by blanks or commas."""
     import numpy as np
 
     try:
-        numbers = np.array(json.loads(cell) if isinstance(cell, str) else cell)
+        numbers = np.array(_listed(cell) if isinstance(cell, str) else cell)
     except (ValueError, RecursionError) as error:
         raise NoContent(f"The cell holds no list of numbers: {error}.") from error
+    if numbers.ndim == 0 and np.prod(shape) == 1:
+        numbers = numbers.reshape(1)
     if numbers.dtype.kind not in "iuf" or numbers.ndim == 0:
         raise NoContent("The cell holds no list of numbers.")
     if numbers.size != np.prod(shape):
@@ -60,6 +77,23 @@ def numbers_of(cell: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any,
     if not dtype.startswith("float") and (content.ravel() != numbers.ravel()).any():
         raise NoContent(f"The cell holds a number that is no {dtype}.")
     return content
+
+
+def _listed(text: str) -> Any:
+    """What the text of CSV lists.
+
+    Raises:
+        ValueError, RecursionError: it lists no numbers.
+    """
+    import numpy as np
+
+    if not DIVIDED.search(text.strip()) or text.lstrip().startswith("[["):
+        return json.loads(text)
+    try:
+        return json.loads(text)
+    except ValueError:
+        parts = text.strip().strip("[]()").replace(",", " ").replace(";", " ").split()
+        return np.array(parts).astype(np.float64)
 
 
 def _kind(cell: Any) -> str:

@@ -143,21 +143,25 @@ class FileSource(Source):
             raise SourceUnreachable(f"{where} can't be read ({error.strerror or error}): look at it.") from error
 
     def _root(self) -> tuple[AbstractFileSystem, str]:
+        return self.resolved(self.path)
+
+    def resolved(self, path: str) -> tuple[AbstractFileSystem, str]:
+        """The filesystem of a path of [source], and where it is on that."""
         import fsspec
 
         if self._given is not None:
-            return self._given, str(self._given._strip_protocol(self.path)).rstrip("/")
+            return self._given, str(self._given._strip_protocol(path)).rstrip("/")
         if self.connection is not None:
             raise SourceRefused(
-                f"Path {self.path} is reached by the Airflow connection {self.connection!r}, which only a task has: "
+                f"Path {path} is reached by the Airflow connection {self.connection!r}, which only a task has: "
                 "run the pipeline's ingest DAG, or hand the filesystem to the source's method on()."
             )
-        path = self.path if "://" in self.path or self.path.startswith("~") else str(PROJECT_ROOT / self.path)
+        url = path if "://" in path or path.startswith("~") else str(PROJECT_ROOT / path)
         try:
-            filesystem, root = fsspec.url_to_fs(path)
+            filesystem, root = fsspec.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise SourceRefused(
-                f"No filesystem is known for path = {self.path!r} of [source] ({error}): correct the path, or name the "
+                f"No filesystem is known for path = {path!r} of [source] ({error}): correct the path, or name the "
                 "Airflow connection of an object storage by connection in [source]."
             ) from error
         return filesystem, str(root).rstrip("/")

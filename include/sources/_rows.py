@@ -5,20 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from typing import IO, Any, NamedTuple
+from urllib.parse import unquote
 
+from include.field_text import field_text, untyped_text
+from include.sources._dialect import DELIMITERS, JSON_LINES, PARQUET, QUOTE, UTF8, Dialect, decompressed, ending_of
+from include.sources._parquet_texts import parquet_texts
 from include.sources.base import SourceRefused
-
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-JSON_LINES = (".jsonl", ".ndjson")
-PARQUET = ".parquet"
-SUFFIXES = (*DELIMITERS, *JSON_LINES, PARQUET)
 
 # The csv module's default limit is 131,072 characters, and an image in base64 has more.
 MAX_CELL = 128 * 2**20
 ROWS_AT_ONCE = 256
+# A key that none of the first rows of JSONL has is refused; so many rows and bytes are read to find it.
+LOOKED_AT_ROWS, LOOKED_AT_BYTES = 1000, 2 * 2**20
+# A quoted cell of fewer lines may look like several rows by chance.
+SUSPECTED_LINES = 3
+# Excel writes its delimiter into the first line.
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?")
+# What Hive and Spark call the folder of the rows that have no value.
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+Texts = Mapping[str, Callable[[Any], str | None]]
 
 
 class Row(NamedTuple):
@@ -27,107 +38,282 @@ class Row(NamedTuple):
     Attributes:
         number: counted from 1.
         cells: the requested columns: text in CSV, any JSON or Parquet value elsewhere.
+        texts: by column, the conversion of such a cell to text.
     """
 
     number: int
     cells: dict[str, Any]
+    texts: Texts
+
+    def text(self, column: str) -> str | None:
+        """A cell as an id, label or group; None where it is missing.
+
+        Raises:
+            NoSingleText: it has no one text.
+        """
+        return self.texts[column](self.cells[column])
+
+
+class CountedRows(NamedTuple):
+    """How many rows there are.
+
+    Attributes:
+        lines: on how many lines these rows stand; as many as there are rows where no quoted cell runs over several.
+        first_long: the first line of the first row that does.
+    """
+
+    rows: int
+    lines: int
+    first_long: int = 0
 
 
 def read_rows(
-    stream: IO[bytes], name: str, columns: Sequence[str], *, skip: int = 0, delimiter: str | None = None
+    stream: IO[bytes], name: str, columns: Sequence[str], *, skip: int = 0, step: int = 1, dialect: Dialect
 ) -> Iterator[Row]:
-    """The rows after the first `skip`.
+    """Every `step`-th of the rows after the first `skip`.
+
+    A column that the file lacks and a folder `column=value` names has that value in all rows.
 
     Args:
-        name: the file's; its ending decides the format.
-        delimiter: between the cells of a CSV file; by default the one that the ending implies.
+        name: the file's, below the source's path; its ending decides the format.
 
     Raises:
         SourceRefused: the file is not what its name says, or lacks a column.
     """
-    ending = _ending(name)
-    try:
-        if ending in DELIMITERS:
-            yield from islice(_csv(stream, name, columns, delimiter or DELIMITERS[ending]), skip, None)
-        elif ending in JSON_LINES:
-            yield from _json_lines(stream, name, columns, skip)
-        else:
-            yield from _parquet(stream, name, columns, skip)
-    except UnicodeDecodeError as error:
-        raise SourceRefused(f"Table {name} is not UTF-8 ({error.reason}): save it as UTF-8.") from error
-
-
-def count_rows(stream: IO[bytes], name: str, *, delimiter: str | None = None) -> int:
-    """The number of rows; of a Parquet file only the footer is read."""
-    ending = _ending(name)
+    ending = ending_of(name)
     if ending == PARQUET:
-        return int(_parquet_file(stream, name).metadata.num_rows)
-    if ending in JSON_LINES:
-        return sum(1 for line in stream if line.strip())
-    return sum(1 for _ in read_rows(stream, name, (), delimiter=delimiter))
+        yield from _parquet(stream, name, columns, skip, step, class_names=dialect.class_names)
+        return
+    read = _csv if ending in DELIMITERS else _json_lines
+    with decompressed(stream, name) as plain, _decoding(name, dialect):
+        yield from islice(read(plain, name, columns, skip, dialect), 0, None, step)
 
 
-def _ending(name: str) -> str:
-    ending = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
-    if ending is None:
-        raise SourceRefused(f"Table {name} is none of {', '.join(SUFFIXES)}: rename it, or correct path of [source].")
-    return ending
+def count_rows(stream: IO[bytes], name: str, dialect: Dialect) -> CountedRows:
+    """The number of rows; of a Parquet file only the footer is read."""
+    ending = ending_of(name)
+    if ending == PARQUET:
+        rows = int(_parquet_file(stream, name).metadata.num_rows)
+        return CountedRows(rows, rows)
+    with decompressed(stream, name) as plain, _decoding(name, dialect):
+        if ending in JSON_LINES:
+            rows = sum(1 for line in _lines(plain, dialect) if line.strip())
+            return CountedRows(rows, rows)
+        table = _CsvTable(plain, name, dialect)
+        rows = sum(1 for _ in table)
+        return CountedRows(rows, rows + table.more_lines, table.first_long)
 
 
-def _csv(stream: IO[bytes], name: str, columns: Sequence[str], delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(MAX_CELL)
-    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+def columns_of(stream: IO[bytes], name: str, dialect: Dialect) -> list[str]:
+    """The columns of a table, in their order; of JSONL the keys of its first rows."""
+    ending = ending_of(name)
+    if ending == PARQUET:
+        found = list(_parquet_file(stream, name).schema_arrow.names)
+    else:
+        with decompressed(stream, name) as plain, _decoding(name, dialect):
+            found = _CsvTable(plain, name, dialect).header if ending in DELIMITERS else _keys(plain, name, dialect)
+    return found + [column for column in partition_of(name) if column not in found]
+
+
+def partition_of(name: str) -> dict[str, str]:
+    """The columns that the folders of a table have in their names, as Hive and Spark write them."""
+    parts = [part.partition("=") for part in name.split("/")[:-1]]
+    values = {unquote(key): unquote(value) for key, sign, value in parts if key and sign}
+    return {key: "" if value == NO_PARTITION else value for key, value in values.items()}
+
+
+@contextmanager
+def _decoding(name: str, dialect: Dialect) -> Iterator[None]:
+    """Name the encoding where the bytes are none of it."""
     try:
-        header = next(reader, [])
-        _check_columns(name, columns, header)
-        places = [(column, header.index(column)) for column in columns]
-        number = 0
-        for cells in reader:
-            if not cells:
-                continue  # an empty line
-            if len(cells) != len(header):
-                raise SourceRefused(
-                    f"Line {reader.line_num} of table {name} has {len(cells)} cells and its first line {len(header)}: "
-                    "correct the line, or delimiter of [source]."
-                )
-            number += 1
-            yield Row(number, {column: cells[place] for column, place in places})
-    except csv.Error as error:
-        raise SourceRefused(f"Line {reader.line_num} of table {name} is no CSV: {error}; correct it.") from error
+        yield
+    except UnicodeError as error:
+        encoding = "UTF-8" if dialect.encoding == UTF8 else dialect.encoding
+        raise SourceRefused(
+            f"Table {name} is not {encoding} ({getattr(error, 'reason', error)}): save it as UTF-8, or name its "
+            'encoding in [source], encoding = "cp1252" or "utf-16" for instance.'
+        ) from error
 
 
-def _json_lines(stream: IO[bytes], name: str, columns: Sequence[str], skip: int) -> Iterator[Row]:
-    lines = (line for line in stream if line.strip())
-    for number, line in enumerate(islice(lines, skip, None), skip + 1):
+class _CsvTable:
+    """The lists of cells of a CSV file, header apart, with the lines that they are on."""
+
+    def __init__(self, stream: IO[bytes], name: str, dialect: Dialect) -> None:
+        csv.field_size_limit(MAX_CELL)
+        self._name, self._dialect = name, dialect
+        self.more_lines, self.first_long = 0, 0
+        text = io.TextIOWrapper(stream, dialect.encoding, newline="")
+        first = text.readline()
+        self._passed = 1 if SEPARATOR_LINE.fullmatch(first) else 0
+        self._reader = csv.reader(
+            text if self._passed else chain([first] if first else [], text),
+            delimiter=dialect.delimiter,
+            quotechar=dialect.quote or QUOTE,
+            quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+            escapechar=dialect.escape,
+            skipinitialspace=dialect.skip_initial_space,
+            strict=True,
+        )
+        self._text = text  # which would close the stream if it were collected
+        self._first_row: list[str] = []
         try:
-            cells = json.loads(line.decode())
-        except UnicodeDecodeError:
-            raise
+            first_row = next(self._reader, [])
+        except csv.Error as error:
+            raise self._no_csv(0, error) from error
+        if dialect.header:
+            self.header = first_row
+        else:
+            self.header = [f"column_{number}" for number in range(1, len(first_row) + 1)]
+            self._first_row = first_row
+
+    def __iter__(self) -> Iterator[list[str]]:
+        reader, width = self._reader, len(self.header)
+        if self._first_row:
+            yield self._first_row
+        before = reader.line_num
+        try:
+            for cells in reader:
+                if len(cells) != width:
+                    if not cells:
+                        before += 1  # an empty line
+                        continue
+                    raise self._other_width(before, cells)
+                after = reader.line_num
+                if after - before > 1:
+                    self._check_lines(before + 1, after - before, cells)
+                before = after
+                yield cells
+        except csv.Error as error:
+            raise self._no_csv(before, error) from error
+
+    def _check_lines(self, first: int, lines: int, cells: list[str]) -> None:
+        """Let no quote swallow rows."""
+        first += self._passed
+        self.more_lines += lines - 1
+        self.first_long = self.first_long or first
+        where = f"The row at line {first} of table {self._name} runs over {lines:,} lines"
+        if lines > self._dialect.max_cell_lines:
+            raise SourceRefused(
+                f"{where} and max_cell_lines of [source] is {self._dialect.max_cell_lines:,}: correct its quotes, say "
+                'quote = "" in [source] where they are characters as any other, or raise max_cell_lines.'
+            )
+        if not self._dialect.is_sure and lines >= SUSPECTED_LINES and self._holds_rows(cells):
+            raise SourceRefused(
+                f"{where}, each of which would be a row of {len(cells)} cells if quotes were characters as any other: "
+                """say quote = "" in [source] where they are, or quote = '"' where it is one row."""
+            )
+
+    def _holds_rows(self, cells: list[str]) -> bool:
+        """Whether every line of a row would be one by itself, if a quote were a character as any other."""
+        delimiters = [0]
+        for place, cell in enumerate(cells):
+            if place:
+                delimiters[-1] += 1
+            first, *more = cell.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+            delimiters[-1] += first.count(self._dialect.delimiter)
+            delimiters += [line.count(self._dialect.delimiter) for line in more]
+        return all(count == len(cells) - 1 for count in delimiters)
+
+    def _other_width(self, before: int, cells: list[str]) -> SourceRefused:
+        return SourceRefused(
+            f"Line {before + 1 + self._passed} of table {self._name} has {len(cells)} cells and its first line "
+            f"{len(self.header)}: correct the line, or delimiter or quote of [source]."
+        )
+
+    def _no_csv(self, before: int, error: csv.Error) -> SourceRefused:
+        return SourceRefused(
+            f"Line {before + 1 + self._passed} of table {self._name} is no CSV: {error}; correct it, or say quote = "
+            '"" in [source] where quotes are characters as any other.'
+        )
+
+
+def _csv(stream: IO[bytes], name: str, columns: Sequence[str], skip: int, dialect: Dialect) -> Iterator[Row]:
+    table = _CsvTable(stream, name, dialect)
+    fixed = _partition_for(name, columns, table.header)
+    places = [(column, table.header.index(column)) for column in columns if column not in fixed]
+    texts = dict.fromkeys(columns, untyped_text)
+    for number, cells in enumerate(islice(table, skip, None), skip + 1):
+        row = {column: cells[place] for column, place in places}
+        yield Row(number, row | fixed if fixed else row, texts)
+
+
+def _json_lines(stream: IO[bytes], name: str, columns: Sequence[str], skip: int, dialect: Dialect) -> Iterator[Row]:
+    partition = partition_of(name)
+    objects = _objects(stream, name, skip, dialect)
+    first = [] if skip else _first_objects(objects, columns)
+    if first:
+        _check_columns(name, columns, list(dict.fromkeys(chain(partition, *(cells for _, cells, _ in first)))))
+    texts = {column: _partition_text if column in partition else field_text for column in columns}
+    for number, cells, _ in chain(first, objects):
+        yield Row(number, {column: cells.get(column, partition.get(column)) for column in columns}, texts)
+
+
+def _partition_text(cell: Any) -> str | None:
+    """Of a column that a folder names, where a row may have its own all the same."""
+    return untyped_text(cell) if isinstance(cell, str) else field_text(cell)
+
+
+def _first_objects(objects: Iterator[tuple[int, dict[str, Any], int]], columns: Sequence[str]) -> list[Any]:
+    """As many rows as it takes to see each column once, within limits."""
+    first, missing, size = [], set(columns), 0
+    for found in objects:
+        first.append(found)
+        missing.difference_update(found[1])
+        size += found[2]
+        if not missing or len(first) >= LOOKED_AT_ROWS or size >= LOOKED_AT_BYTES:
+            break
+    return first
+
+
+def _keys(stream: IO[bytes], name: str, dialect: Dialect) -> list[str]:
+    first = _first_objects(_objects(stream, name, 0, dialect), [""])
+    return list(dict.fromkeys(chain.from_iterable(cells for _, cells, _ in first)))
+
+
+def _lines(stream: IO[bytes], dialect: Dialect) -> Iterator[str | bytes]:
+    if dialect.encoding == UTF8:
+        return iter(stream)
+    return iter(io.TextIOWrapper(stream, dialect.encoding, newline="\n"))
+
+
+def _objects(stream: IO[bytes], name: str, skip: int, dialect: Dialect) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """Number, object and size of each row behind the first `skip`."""
+    lines = (line for line in _lines(stream, dialect) if line.strip())
+    for number, line in enumerate(islice(lines, skip, None), skip + 1):
+        text = line if isinstance(line, str) else line.decode(UTF8 if number == 1 else "utf-8")
+        try:
+            cells = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise SourceRefused(f"Row {number} of table {name} is no JSON: {error}; correct it.") from error
         if not isinstance(cells, dict):
             raise SourceRefused(f"Row {number} of table {name} is JSON and no object: correct it.")
-        if number == 1:
-            _check_columns(name, columns, list(cells))
-        yield Row(number, {column: cells.get(column) for column in columns})
+        yield number, cells, len(line)
 
 
-def _parquet(stream: IO[bytes], name: str, columns: Sequence[str], skip: int) -> Iterator[Row]:
+def _parquet(
+    stream: IO[bytes], name: str, columns: Sequence[str], skip: int, step: int, *, class_names: bool
+) -> Iterator[Row]:
     from pyarrow import ArrowException
 
     file = _parquet_file(stream, name)
-    _check_columns(name, columns, file.schema_arrow.names)
+    schema = file.schema_arrow
+    fixed = _partition_for(name, columns, schema.names)
+    own = [column for column in columns if column not in fixed]
+    texts: Texts = {**parquet_texts(schema, own, class_names=class_names), **dict.fromkeys(fixed, untyped_text)}
     number, groups = 0, list(range(file.num_row_groups))
     while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
         number += file.metadata.row_group(groups.pop(0)).num_rows
+    following = skip  # how many rows are before the next that is wanted
     try:
-        for part in file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=list(columns)):
-            wanted = part.slice(max(0, skip - number))
-            number += len(part) - len(wanted)
-            for cells in wanted.to_pylist():
-                number += 1
-                yield Row(number, cells)
+        for part in file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=own):
+            wanted = part.slice(max(0, following - number))
+            first = number + len(part) - len(wanted)
+            if step > 1:
+                wanted = wanted.take(list(range(0, len(wanted), step)))
+            for place, cells in enumerate(wanted.to_pylist()):
+                yield Row(first + place * step + 1, cells | fixed if fixed else cells, texts)
+            following = max(following, first + len(wanted) * step)
+            number += len(part)
     except (ArrowException, OSError) as error:
         raise _damaged(name, error) from error
 
@@ -148,6 +334,13 @@ def _damaged(name: str, error: Exception) -> Exception:
         return error
     reason = str(error).partition("\n")[0].rstrip(".")
     return SourceRefused(f"Table {name} is no whole Parquet file ({reason}): write it anew.")
+
+
+def _partition_for(name: str, columns: Sequence[str], found: Sequence[str]) -> dict[str, str]:
+    """The cells of the columns that the file lacks and its folders name, once every column is found in one of them."""
+    partition = {column: value for column, value in partition_of(name).items() if column not in found}
+    _check_columns(name, columns, [*found, *partition])
+    return {column: partition[column] for column in columns if column in partition}
 
 
 def _check_columns(name: str, columns: Sequence[str], found: Sequence[str]) -> None:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import logging
 import posixpath
+import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from include.field_text import NoSingleText
 from include.sources import _cells as cells
+from include.sources._dialect import (
+    COMPRESSED_SUFFIXES,
+    DELIMITERS,
+    MAX_CELL_LINES,
+    QUOTE,
+    SUFFIXES,
+    UTF8,
+    Dialect,
+    default_quote,
+    ending_of,
+)
 from include.sources._files import FileSource
 from include.sources._listing import File
-from include.sources._rows import SUFFIXES, Row, count_rows, read_rows
+from include.sources._rows import CountedRows, Row, columns_of, count_rows, read_rows
 from include.sources.base import (
     MAX_SAMPLE_BYTES,
     READ_BYTES,
@@ -25,6 +41,13 @@ from include.sources.base import (
 
 if TYPE_CHECKING:
     import numpy as np
+    from fsspec import AbstractFileSystem
+
+log = logging.getLogger(__name__)
+
+Character = Annotated[str, Field(min_length=1, max_length=1)]
+ColumnName = Annotated[str, Field(min_length=1)]
+WILDCARDS = "*?["
 
 
 class TableRow(NamedTuple):
@@ -39,62 +62,100 @@ class TableSource(FileSource):
 
     New rows come at the end of the newest file or in new files. Rows that were sent must stay unchanged and in place:
     if their ids, labels or groups differ (without `id`, their contents too), the next batch is refused. Counting
-    streams a CSV or JSONL file; a Parquet file has the count in its footer.
+    streams a CSV or JSONL file; a Parquet file has the count in its footer. Text compressed by gzip or zstd is
+    recognised by its first bytes. A folder `column=value` gives its tables a column.
+
+    Labels, groups and ids are the cells' text by `include.field_text`; a row whose cell has no text by it is left out.
 
     Args:
-        content: the column of the contents.
+        content: the column of the contents. With `content_is = "numbers"` it may be several columns, each of one
+            number, by a list of their names or a pattern such as `pixel*`. A pattern takes none of the other columns
+            that are named here, and puts what it finds in the order of the numbers in the names.
         content_is: `text`, sent as UTF-8; `base64` or `bytes` (Parquet's binary) in the pipeline's format; `numbers`, a
-            list in JSON or Parquet for an array of `shape` and `dtype`; `path`, a file's path below the table's folder.
-        label, group: columns; without one, or with an empty cell, samples have none.
+            list or a text such as `70 80 82` for an array of `shape` and `dtype`; `path`, a file's path below `folder`.
+        label, group: columns; without one, or with a missing cell, samples have none.
         id: a column whose cells are stable and unique; without it a sample's id is its table's name and its row's
             number.
+        folder: the folder of the files that a column names; by default that of the table.
         delimiter: between the cells of CSV, if it is neither the comma of .csv nor the tab of .tsv.
+        quote: around cells of CSV that contain a delimiter; empty for none, which is the default of .tsv.
+        escape: before a delimiter or quote that belongs to the cell.
+        encoding: of CSV and JSONL, by Python's name; UTF-8 without it.
+        header: whether the first line names the columns of CSV; they are `column_1` and so on where it does not.
+        skip_initial_space: whether a blank after a delimiter is skipped.
+        max_cell_lines: the most lines of a row of CSV; a row that a lone quote has made of many is refused by it.
+        class_names: whether the numbers of a `ClassLabel` in Hugging Face's Parquet files become the names.
     """
 
     kind: Literal["table"] = "table"
     suffixes: Annotated[tuple[str, ...], Field(min_length=1)] = SUFFIXES
-    content: str
+    content: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1)]
     content_is: Literal["text", "base64", "bytes", "numbers", "path"] = "text"
     label: str | None = None
     id: str | None = None
     group: str | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    folder: Annotated[str, Field(min_length=1)] | None = None
+    delimiter: Character | None = None
+    quote: Annotated[str, Field(max_length=1)] | None = None
+    escape: Character | None = None
+    encoding: str | None = None
+    header: bool = True
+    skip_initial_space: bool = False
+    max_cell_lines: Annotated[int, Field(ge=1)] = MAX_CELL_LINES
+    class_names: bool = True
     shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     dtype: Literal["uint8", "int16", "int32", "float32", "float64"] = "float32"
 
-    _counts_of: dict[File, int] = PrivateAttr(default_factory=dict)
+    _counts_of: dict[File, CountedRows] = PrivateAttr(default_factory=dict)
     _hashed: tuple[int, Any] = PrivateAttr((0, None))
     _reading: tuple[int, Iterator[TableRow]] | None = PrivateAttr(None)
+    _contents: tuple[str, ...] | None = PrivateAttr(None)
 
     @field_validator("suffixes")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for suffix in value:
-            if not suffix.lower().endswith(SUFFIXES):
-                raise ValueError(f"{suffix!r} ends with none of {', '.join(SUFFIXES)}")
+            if not suffix.lower().endswith((*SUFFIXES, *COMPRESSED_SUFFIXES)):
+                raise ValueError(f"{suffix!r} ends with none of {', '.join((*SUFFIXES, *COMPRESSED_SUFFIXES))}")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _of_text(cls, value: str | None) -> str | None:
+        try:
+            "".encode(value or UTF8)
+        except LookupError as error:
+            raise ValueError(f"no text encoding of Python is called {value!r}; take utf-16 or cp1252, say") from error
         return value
 
     @model_validator(mode="after")
     def _shaped(self) -> Self:
         if (self.content_is == "numbers") != (self.shape is not None):
             raise ValueError('shape goes with content_is = "numbers", and has to be there then')
+        if not isinstance(self.content, str) and self.content_is != "numbers":
+            raise ValueError('several columns are one content with content_is = "numbers" only')
+        if self.folder is not None and self.content_is != "path":
+            raise ValueError('folder goes with content_is = "path"')
         return self
 
     def open(self) -> Self:
         source = super().open()
-        source._counts_of, source._hashed, source._reading = {}, (0, None), None
+        source._forget()
         return source
+
+    def _forget(self) -> None:
+        self._counts_of, self._hashed, self._reading, self._contents = {}, (0, None), None, None
 
     def count(self) -> int:
         files = self.settled()
         if files:
             self._check_rows(files)
-        return sum(map(self._count_of, files))
+        return sum(self.counted(file).rows for file in files)
 
     def read(self, start: int, count: int) -> list[SourceSample]:
         # Continuing costs nothing; any other start skips all rows before it, or a Parquet file's row groups.
         if self._reading is None or self._reading[0] != start:
-            self._reading = start, self._rows(start, self._columns(self.content, self.label, self.id, self.group))
+            self._reading = start, self._rows(start, self._sample_columns())
         rows = self._reading[1]
         samples: list[SourceSample] = []
         size = 0
@@ -107,6 +168,97 @@ class TableSource(FileSource):
             size += _size(samples[-1].content)
         self._reading = start + len(samples), rows
         return samples
+
+    def spread(self, number: int) -> Iterator[SourceSample]:
+        """At most `number` samples, spread evenly over all tables."""
+        step = max(1, -(-sum(self.counted(file).rows for file in self.files()) // number))
+        return map(self._sample, self._rows(0, self._sample_columns(), step=step))
+
+    def columns(self) -> list[str]:
+        """The columns of the first table."""
+        file = self.files()[0]
+        path = self.path_of(file)
+        with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
+            return columns_of(stream, file.name, self.dialect_of(file))
+
+    def content_columns(self) -> tuple[str, ...]:
+        """The columns of the contents, once patterns have found theirs in the first table.
+
+        Raises:
+            SourceRefused: a pattern finds none.
+        """
+        if self._contents is None:
+            named = (self.content,) if isinstance(self.content, str) else self.content
+            patterns = self.content_is == "numbers" and any(any(sign in name for sign in WILDCARDS) for name in named)
+            self._contents = self._matching(named, self.columns()) if patterns else named
+        return self._contents
+
+    def counted(self, file: File) -> CountedRows:
+        """Rows and lines of a file; they are counted once."""
+        if file not in self._counts_of:
+            path = self.path_of(file)
+            with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
+                found = self._counts_of[file] = count_rows(stream, file.name, self.dialect_of(file))
+            if found.lines > found.rows:
+                log.warning(
+                    "Table %s has %d rows on %d lines: quoted cells run over several lines, the first at line %d.",
+                    file.name,
+                    found.rows,
+                    found.lines,
+                    found.first_long,
+                )
+        return self._counts_of[file]
+
+    def dialect_of(self, file: File) -> Dialect:
+        """How a file is read."""
+        ending = ending_of(file.name)
+        return Dialect(
+            delimiter=self.delimiter or DELIMITERS.get(ending, ","),
+            quote=default_quote(ending) if self.quote is None else self.quote or None,
+            escape=self.escape,
+            encoding=UTF8 if self.encoding is None or _is_utf8(self.encoding) else self.encoding,
+            header=self.header,
+            skip_initial_space=self.skip_initial_space,
+            max_cell_lines=self.max_cell_lines,
+            is_sure=self.quote is not None,
+            class_names=self.class_names,
+        )
+
+    def resume(self, position: int, prefix: dict[str, Any], most: int) -> Self:  # noqa: ARG002
+        return self._as_before(position, prefix)
+
+    def again(self, start: int, count: int, prefix: dict[str, Any]) -> Self:
+        return self._as_before(start + count, prefix)
+
+    def _as_before(self, position: int, prefix: dict[str, Any]) -> Self:
+        """This source; or with quoting, if only that gives the rows of a .tsv that were sent.
+
+        Earlier versions read a .tsv with quoting by default.
+        """
+        try:
+            self.check_prefix(position, prefix)
+        except SourceChanged:
+            if self.quote is not None or not any(ending_of(file.name) == ".tsv" for file in self.files()):
+                raise
+            quoted = self.model_copy(update={"quote": QUOTE})
+            quoted._forget()
+            if not quoted._begins_with(position, prefix):
+                raise
+            log.warning(
+                "The first %d rows of %s were read with quotes around cells, and so is what follows: say quote = '\"' "
+                "in [source], so that this is fixed.",
+                position,
+                self.path,
+            )
+            return quoted
+        return self
+
+    def _begins_with(self, position: int, prefix: dict[str, Any]) -> bool:
+        try:
+            self.check_prefix(position, prefix)
+        except (SourceChanged, SourceRefused):
+            return False
+        return True
 
     def prefix(self, position: int) -> dict[str, Any]:
         return {"rows": self._digest(position)}
@@ -123,8 +275,11 @@ class TableSource(FileSource):
             )
 
     def _digest(self, position: int) -> str:
-        """SHA-256 over the columns that identify the rows before `position`."""
-        columns = self._columns(self.label, self.group, self.id or self.content)
+        """SHA-256 over the columns that identify the rows before `position`.
+
+        It is of the cells and not of their texts: another conversion to text changes no digest of a source in use.
+        """
+        columns = self._columns(self.label, self.group, *((self.id,) if self.id else self.content_columns()))
         done, digest = self._hashed
         if digest is None or done > position:
             done, digest = 0, hashlib.sha256()
@@ -134,83 +289,143 @@ class TableSource(FileSource):
         return str(digest.copy().hexdigest())
 
     def _check_rows(self, files: list[File]) -> None:
-        if next(self._rows(0, self._columns(self.content, self.label, self.id, self.group), files), None) is None:
+        if next(self._rows(0, self._sample_columns(), files), None) is None:
             raise SourceRefused(f"Table {self.path} has no rows: correct path of [source], or fill it.")
         if self.label is None:
             return
         labels: set[str | None] = set()
         for found in self._rows(0, (self.label,), files):
-            labels.add(_text(found.row.cells[self.label]))
+            try:
+                labels.add(found.row.text(self.label))
+            except NoSingleText:
+                continue  # its row is left out
             if len(labels) > 1:
                 return
+        named = f"nothing but {labels.pop()!r}" if labels else "no text"
         raise SourceRefused(
-            f"Table {self.path} has nothing but {labels.pop()!r} in its column {self.label!r}: add rows of another "
-            "class, or name the labels' column in [source]."
+            f"Table {self.path} has {named} in its column {self.label!r}: add rows of another class, or name the "
+            "labels' column in [source]."
         )
 
-    def _rows(self, skip: int, columns: tuple[str, ...], files: list[File] | None = None) -> Iterator[TableRow]:
+    def _rows(
+        self, skip: int, columns: tuple[str, ...], files: list[File] | None = None, *, step: int = 1
+    ) -> Iterator[TableRow]:
         for file in self.files() if files is None else files:
-            if skip and skip >= self._count_of(file):
-                skip -= self._count_of(file)
+            if skip and skip >= self.counted(file).rows:
+                skip -= self.counted(file).rows
                 continue
             path = self.path_of(file)
+            last = skip - step
             with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
-                for row in read_rows(stream, file.name, columns, skip=skip, delimiter=self.delimiter):
+                for row in read_rows(stream, file.name, columns, skip=skip, step=step, dialect=self.dialect_of(file)):
+                    last = row.number - 1
                     yield TableRow(file, row)
-            skip = 0
+            skip = 0 if step == 1 else last + step - self.counted(file).rows
 
-    def _count_of(self, file: File) -> int:
-        if file not in self._counts_of:
-            path = self.path_of(file)
-            with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
-                self._counts_of[file] = count_rows(stream, file.name, delimiter=self.delimiter)
-        return self._counts_of[file]
+    def _sample_columns(self) -> tuple[str, ...]:
+        return self._columns(*self.content_columns(), self.label, self.id, self.group)
 
     def _columns(self, *names: str | None) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
+    def _matching(self, named: tuple[str, ...], found: list[str]) -> tuple[str, ...]:
+        others = {self.label, self.id, self.group}
+        matching: dict[str, None] = {}
+        for name in named:
+            if name in found:
+                matching[name] = None
+                continue
+            columns = [column for column in found if column not in others and fnmatchcase(column, name)]
+            if not columns:
+                raise SourceRefused(
+                    f"No column of table {self.path} fits {name!r}, its columns are "
+                    f"{', '.join(map(repr, found)) or 'none'}: correct content of [source]."
+                )
+            matching.update(dict.fromkeys(sorted(columns, key=_by_numbers)))
+        return tuple(matching)
+
+    def _counts(self, file: File) -> bool:
+        # A compressed table counts if path or suffixes name it: beside a plain one it may be a copy.
+        named = self.path.endswith(file.name) and self.path.lower().endswith(COMPRESSED_SUFFIXES)
+        return (named and self.suffixes == SUFFIXES) or super()._counts(file)
+
     def _sample(self, found: TableRow) -> SourceSample:
         row = found.row
-        identity = f"{found.file.name}:{row.number}" if self.id is None else _text(row.cells[self.id])
-        if identity is None:
-            raise SourceRefused(
-                f"Row {row.number} of table {found.file.name} has nothing in its column {self.id!r}: give it an id."
-            )
-        label, group = (None if name is None else _text(row.cells[name]) for name in (self.label, self.group))
+        identity = f"{found.file.name}:{row.number}"
+        column = self.id
+        try:
+            if self.id is not None:
+                named = row.text(self.id)
+                if named is None:
+                    raise SourceRefused(
+                        f"Row {row.number} of table {found.file.name} has nothing in its column {self.id!r}: give it "
+                        "an id."
+                    )
+                identity = named
+            column = self.group
+            group = None if self.group is None else row.text(self.group)
+            column = self.label
+            label = None if self.label is None else row.text(self.label)
+        except NoSingleText as error:
+            where = f"column {column!r} of row {row.number} of table {found.file.name}"
+            return SourceSample(identity, b"", fault=f"In {where}: {error}")
         try:
             return SourceSample(identity, self._content(found), label, group)
         except cells.NoContent as fault:
             return SourceSample(identity, b"", label, group, fault=str(fault))
 
     def _content(self, found: TableRow) -> bytes | np.ndarray[Any, Any]:
-        cell = found.row.cells[self.content]
+        columns = self.content_columns()
+        if self.shape is not None and not (isinstance(self.content, str) and columns == (self.content,)):
+            numbers = [cells.number_of(column, found.row.cells[column]) for column in columns]
+            return cells.numbers_of(numbers, self.shape, self.dtype)
+        cell = found.row.cells[columns[0]]
         if self.shape is not None:
             return cells.numbers_of(cell, self.shape, self.dtype)
         if self.content_is == "path":
-            return self._beside(found, cells.text_of(cell).decode())
+            return self._file_named(found, cells.text_of(cell).decode())
         read = {"text": cells.text_of, "base64": cells.base64_of, "bytes": cells.bytes_of}[self.content_is]
         return read(cell)
 
-    def _beside(self, found: TableRow, name: str) -> bytes:
-        """The content of the file that a cell names, which must be in the table's folder."""
-        relative = posixpath.normpath(name)
-        where = f"Row {found.row.number} of table {found.file.name} names the file {name!r}"
-        if not name or f"{relative}/".startswith(("/", "../")) or "://" in name or "\0" in name:
-            raise SourceRefused(f"{where}, which is not below the table's folder: correct it.")
-        path = posixpath.join(posixpath.dirname(self.path_of(found.file)), relative)
-        try:
+    def _file_named(self, found: TableRow, name: str) -> bytes:
+        """The content of the file that a cell names, which must be in `folder` or the table's folder."""
+        if not name:
+            raise cells.NoContent("The cell names no file.")
+        filesystem, folder = self._files_folder(found)
+        # Windows divides paths by backslashes; elsewhere one may be part of a name.
+        names = [name] if "\\" not in name else [name, name.replace("\\", "/")]
+        for each in names:
+            relative = posixpath.normpath(each)
+            if f"{relative}/".startswith(("/", "../")) or "://" in each or "\0" in each:
+                where = "folder of [source]" if self.folder else "the table's folder"
+                raise SourceRefused(
+                    f"Row {found.row.number} of table {found.file.name} names the file {name!r}, which is not below "
+                    f"{where}: correct the cell, or name another folder in [source]."
+                )
+            path = posixpath.join(folder, relative)
             with self.explained(path):
-                content: bytes = self.filesystem().cat_file(path, 0, MAX_SAMPLE_BYTES + 1)
-        except SourceRefused as error:
-            raise SourceRefused(f"{where}, which can't be read: add the file or remove the row.") from error
-        if len(content) > MAX_SAMPLE_BYTES:
-            raise cells.NoContent(f"File {name!r} has more than the {MAX_SAMPLE_BYTES} bytes that any topic takes.")
-        return content
+                try:
+                    content: bytes = filesystem.cat_file(path, 0, MAX_SAMPLE_BYTES + 1)
+                except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    continue
+            if len(content) > MAX_SAMPLE_BYTES:
+                raise cells.NoContent(f"File {name!r} has more than the {MAX_SAMPLE_BYTES} bytes that any topic takes.")
+            return content
+        raise cells.NoContent(f"File {name!r} is not in {folder}: add it, or correct the cell or folder of [source].")
+
+    def _files_folder(self, found: TableRow) -> tuple[AbstractFileSystem, str]:
+        if self.folder is not None:
+            return self.resolved(self.folder)
+        return self.filesystem(), posixpath.dirname(self.path_of(found.file))
 
 
-def _text(cell: Any) -> str | None:
-    """A cell as an id, label or group; None where it is empty."""
-    return None if cell is None or cell == "" else str(cell)
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """A key that puts pixel10 behind pixel9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
 
 def _size(content: bytes | np.ndarray[Any, Any]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
 
+from include.field_text import untyped_text
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 Task = Literal["classification", "multi-label", "regression"]
+
+# Of more labels a message has these many at most.
+LISTED = 100
 
 # What a prediction record says of a sample: JSON by field.
 Answer = dict[str, Any]
@@ -52,7 +56,19 @@ class Target(ABC):
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
-        self._listed = shorten(", ".join(self.labels), 200)
+        self._listed = shorten(", ".join(self.labels[:LISTED]), 200)
+        self._places = {label: place for place, label in enumerate(self.labels)}
+        for place, label in enumerate(self.labels):
+            self._places.setdefault(untyped_text(label) or label, place)
+
+    def place_of(self, name: str) -> int | None:
+        """Where a label is in `labels`, None where it is not; `3.0` and `3` are one class, as `True` and `true` are.
+
+        A column of integers becomes one of floats with its first missing cell, and each program writes a truth value
+        in its own way.
+        """
+        place = self._places.get(name)
+        return self._places.get(untyped_text(name) or name) if place is None else place
 
     @abstractmethod
     def read(self, text: str) -> Any | Refusal:

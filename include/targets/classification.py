@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.refusal import Refusal
@@ -25,12 +24,8 @@ class Classification(Target):
     shape = ()
     unknown = -1
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        super().__init__(labels)
-        self._index = {label: index for index, label in enumerate(self.labels)}
-
     def read(self, text: str) -> int | Refusal:
-        index = self._index.get(text)
+        index = self.place_of(text)
         return self.unknown_label(text) if index is None else index
 
     def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

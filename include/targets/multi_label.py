@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from include.field_text import NoSingleText, field_text
 from include.refusal import Refusal
 from include.targets.base import Answer, Target, Task, read_json
 
@@ -16,7 +17,7 @@ THRESHOLD = 0.5
 
 
 class MultiLabel(Target):
-    """A label is a JSON list of names, or names between separators; float32 zeros and ones are learnt by binary cross
+    """A label is a JSON list of names, numbers or booleans, or names between separators; float32 zeros and ones are learnt by binary cross
     entropy, in nats, the mean over samples and labels.
 
     Its one number is micro-F1 (Manning et al., Introduction to Information Retrieval, 2008, ch. 13.6), which counts
@@ -33,20 +34,23 @@ class MultiLabel(Target):
     def __init__(self, labels: Sequence[str], separator: str) -> None:
         super().__init__(labels)
         self._separator = separator
-        self._index = {label: index for index, label in enumerate(self.labels)}
         self.shape = (len(self.labels),)
         self.unknown = [float("nan")] * len(self.labels)
 
     def read(self, text: str) -> list[float] | Refusal:
-        names: Any = [name.strip() for name in text.split(self._separator)] if text.strip() else []
+        names = [name.strip() for name in text.split(self._separator)] if text.strip() else []
         if text.lstrip().startswith("["):
-            names = read_json(text)
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            listed = read_json(text)
+            if not isinstance(listed, list):
                 return Refusal("not-a-list", f"The label {text!r:.200} is no JSON list of names.")
-        unknown = [name for name in names if name not in self._index]
-        if unknown:
-            return self.unknown_label(unknown[0])
-        chosen = {self._index[name] for name in names}
+            try:
+                names = [field_text(name) or _no_name(name) for name in listed]
+            except NoSingleText as error:
+                return Refusal("not-a-list", f"The label {text!r:.200} is no JSON list of names: {error}")
+        places = [self.place_of(name) for name in names]
+        if None in places:
+            return self.unknown_label(names[places.index(None)])
+        chosen = set(places)
         return [float(index in chosen) for index in range(len(self.labels))]
 
     def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -80,6 +84,10 @@ class MultiLabel(Target):
             "labels": [name for name, score in scores.items() if score >= THRESHOLD],
             "scores": {name: round(score, 6) for name, score in scores.items()},
         }
+
+
+def _no_name(value: Any) -> NoReturn:
+    raise NoSingleText(f"{value!r} is none.")
 
 
 class _Matches:

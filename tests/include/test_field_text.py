@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from include.field_text import NoSingleText, field_text, untyped_text
-from include.strict_json import parse
+from include.strict_json import Number, parse
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,9 @@ from include.strict_json import parse
         (0.0, "0"),
         (-0.0, "0"),
         (np.float32(3), "3"),
+        (np.float32(0.1), "0.1"),  # as a float64 it is 0.10000000149011612
+        (np.array([0.1, 2], np.float32), "[0.1, 2]"),
+        (np.array(0.1, np.float16), "0.1"),
         (np.int64(3), "3"),
         (0.5, "0.5"),
         (1e300, "1e+300"),
@@ -45,7 +48,9 @@ def test_a_value_has_one_text(value, text):
     assert field_text(value) == text
 
 
-@pytest.mark.parametrize("value", [None, "", b"", float("nan"), Decimal("NaN"), np.datetime64("NaT")])
+@pytest.mark.parametrize(
+    "value", [None, "", b"", float("nan"), np.float32("nan"), Decimal("NaN"), np.datetime64("NaT")]
+)
 def test_a_missing_value_has_none(value):
     assert field_text(value) is None
 
@@ -77,6 +82,8 @@ def test_a_number_of_json_is_the_same_class_as_the_same_number_elsewhere(json, t
         (["a", None], "['a', None] of type list"),
         ([["a"]], "['a'] of type list"),
         ([{"long": "y" * 100}], "of type dict"),
+        (Number("1e99999999999999999999"), "1e99999999999999999999"),
+        ("\ud800", "surrogate"),
     ],
 )
 def test_a_value_with_no_one_text_is_refused_with_its_type_and_value(value, named):
@@ -92,8 +99,14 @@ def test_a_value_with_no_one_text_is_refused_with_its_type_and_value(value, name
     [
         ("3.0", "3"),
         ("-0.0", "0"),
-        ("007.", "7"),
+        ("7.", "7"),
         ("007", "007"),
+        ("01234.0", "01234.0"),
+        ("0", "0"),
+        ("True", "true"),
+        ("FALSE", "false"),
+        ("NaN", None),
+        ("NA", "NA"),  # Namibia, too
         ("3.5", "3.5"),
         ("cat", "cat"),
         ("1e3", "1e3"),

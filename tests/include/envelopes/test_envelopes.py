@@ -51,6 +51,25 @@ def test_a_number_keeps_the_digits_that_it_was_written_with():
 
 
 @pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        (1.0, "1"),
+        (-0.0, "0"),
+        (2.5, "2.5"),
+        (True, "true"),
+        (None, None),
+        ("", ""),
+        ("1.0", "1.0"),
+        (["a", "b"], '["a", "b"]'),
+        ([], "[]"),
+        ([1.0, 2.5], "[1, 2.5]"),
+    ],
+)
+def test_a_typed_label_is_the_same_text_as_in_a_table(label, text):
+    assert opened(label=label).label == text
+
+
+@pytest.mark.parametrize(
     ("value", "reason"),
     [
         (None, "empty"),
@@ -76,7 +95,9 @@ def test_a_number_keeps_the_digits_that_it_was_written_with():
         ({"id": {}}, "wrong-type"),
         ({"id": "x" * (LONGEST_FIELD_BYTES + 1)}, "field-too-long"),
         ({"id": "\ud800"}, "invalid-utf8"),
-        ({"label": []}, "wrong-type"),
+        ({"label": {}}, "wrong-type"),
+        ({"label": ["cat", None]}, "wrong-type"),
+        ({"label": [["cat"]]}, "wrong-type"),
         ({"label": "\ud800"}, "invalid-utf8"),
         ({"meta": "left out"}, "missing-field"),
         ({"meta": "c1"}, "wrong-type"),
