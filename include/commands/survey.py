@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +12,8 @@ from include.codecs import ImageCodec
 from include.codecs.base import Codec
 from include.commands.image_format import NoPipelineFits, counted, format_of, image_codecs, pillow_format_of
 from include.errors import PermanentError
-from include.sources import DELIMITERS, JSON_LINES, PARQUET, File
-from include.sources.base import SourceSample
+from include.sources import File
+from include.sources.base import SourceRefused, SourceSample
 from include.sources.folder import FolderSource
 from include.sources.table import TableSource
 from include.storage.state import PROJECT_ROOT
@@ -27,7 +25,6 @@ MAX_CLASSES = 1000
 ROWS_AT_ONCE = 1000
 # Storages that need credentials.
 CONNECTED = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "sftp")
-LONGEST_LINE = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -132,23 +129,13 @@ def folder_of(path: str) -> FolderSource:
 
 
 def columns_of(path: str) -> list[str]:
-    """The columns of a table, or of the first one below a folder; empty if they can't be read."""
-    source = TableSource(path=existing(path), content="").open()
-    file = source.files()[0]
-    where, name = source.path_of(file), file.name.lower()
-    with source.explained(where), source.filesystem().open(where, "rb") as stream:
-        try:
-            if name.endswith(PARQUET):
-                from pyarrow.parquet import ParquetFile
-
-                return list(ParquetFile(stream).schema_arrow.names)
-            first = stream.readline(LONGEST_LINE).decode("utf-8-sig")
-            if name.endswith(JSON_LINES):
-                return list(json.loads(first))
-            delimiter = next(delimiter for ending, delimiter in DELIMITERS.items() if name.endswith(ending))
-            return next(csv.reader([first], delimiter=delimiter), [])
-        except (ValueError, TypeError, RecursionError, csv.Error):  # Arrow's are ValueErrors
-            return []
+    """The columns of a table, or of the first one in a folder; empty if they can't be read."""
+    source = TableSource(path=existing(path), content="any").open()
+    source.files()
+    try:
+        return source.columns()
+    except SourceRefused:
+        return []
 
 
 def _form(codec: ImageCodec) -> str:

@@ -2,6 +2,5 @@
 
 from include.sources._files import FileSource
 from include.sources._listing import File
-from include.sources._rows import DELIMITERS, JSON_LINES, PARQUET
 
-__all__ = ["DELIMITERS", "JSON_LINES", "PARQUET", "File", "FileSource"]
+__all__ = ["File", "FileSource"]

@@ -56,7 +56,7 @@ def number_of(column: str, cell: Any) -> float:
 
 
 def numbers_of(cell: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """An array from a list of numbers, nested or flat; in text it is JSON, NumPy's print, or divided by blanks or commas."""
+    """An array from a list of numbers, nested or flat; in text it is JSON, NumPy's print, or has blanks or commas."""
     import numpy as np
 
     try:

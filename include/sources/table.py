@@ -7,7 +7,7 @@ import hashlib
 import logging
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
@@ -108,7 +108,7 @@ class TableSource(FileSource):
 
     _counts_of: dict[File, CountedRows] = PrivateAttr(default_factory=dict)
     _hashed: tuple[int, Any] = PrivateAttr((0, None))
-    _reading: tuple[int, Iterator[TableRow]] | None = PrivateAttr(None)
+    _reading: tuple[int, Iterator[SourceSample]] | None = PrivateAttr(None)
     _contents: tuple[str, ...] | None = PrivateAttr(None)
 
     @field_validator("suffixes")
@@ -155,24 +155,24 @@ class TableSource(FileSource):
     def read(self, start: int, count: int) -> list[SourceSample]:
         # Continuing costs nothing; any other start skips all rows before it, or a Parquet file's row groups.
         if self._reading is None or self._reading[0] != start:
-            self._reading = start, self._rows(start, self._sample_columns())
-        rows = self._reading[1]
+            self._reading = start, self._samples(self._rows(start, self._sample_columns()))
+        reading = self._reading[1]
         samples: list[SourceSample] = []
         size = 0
         while len(samples) < count and size < READ_BYTES:
-            row = next(rows, None)
-            if row is None:
+            sample = next(reading, None)
+            if sample is None:
                 self._reading = None
                 return samples
-            samples.append(self._sample(row))
-            size += _size(samples[-1].content)
-        self._reading = start + len(samples), rows
+            samples.append(sample)
+            size += _size(sample.content)
+        self._reading = start + len(samples), reading
         return samples
 
     def spread(self, number: int) -> Iterator[SourceSample]:
         """At most `number` samples, spread evenly over all tables."""
         step = max(1, -(-sum(self.counted(file).rows for file in self.files()) // number))
-        return map(self._sample, self._rows(0, self._sample_columns(), step=step))
+        return self._samples(self._rows(0, self._sample_columns(), step=step))
 
     def columns(self) -> list[str]:
         """The columns of the first table."""
@@ -237,7 +237,7 @@ class TableSource(FileSource):
         """
         try:
             self.check_prefix(position, prefix)
-        except SourceChanged:
+        except (SourceChanged, SourceRefused):
             if self.quote is not None or not any(ending_of(file.name) == ".tsv" for file in self.files()):
                 raise
             quoted = self.model_copy(update={"quote": QUOTE})
@@ -349,43 +349,53 @@ class TableSource(FileSource):
         named = self.path.endswith(file.name) and self.path.lower().endswith(COMPRESSED_SUFFIXES)
         return (named and self.suffixes == SUFFIXES) or super()._counts(file)
 
-    def _sample(self, found: TableRow) -> SourceSample:
-        row = found.row
-        identity = f"{found.file.name}:{row.number}"
-        column = self.id
-        try:
-            if self.id is not None:
-                named = row.text(self.id)
-                if named is None:
-                    raise SourceRefused(
-                        f"Row {row.number} of table {found.file.name} has nothing in its column {self.id!r}: give it "
-                        "an id."
-                    )
-                identity = named
-            column = self.group
-            group = None if self.group is None else row.text(self.group)
-            column = self.label
-            label = None if self.label is None else row.text(self.label)
-        except NoSingleText as error:
-            where = f"column {column!r} of row {row.number} of table {found.file.name}"
-            return SourceSample(identity, b"", fault=f"In {where}: {error}")
-        try:
-            return SourceSample(identity, self._content(found), label, group)
-        except cells.NoContent as fault:
-            return SourceSample(identity, b"", label, group, fault=str(fault))
+    def _samples(self, rows: Iterator[TableRow]) -> Iterator[SourceSample]:
+        content_of = self._content_reader()
+        # Attributes of a pydantic model are slow to get.
+        sample_id, label, group = self.id, self.label, self.group
+        for found in rows:
+            row = found.row
+            name = None
+            try:
+                name = _row_name(found) if sample_id is None else row.text(sample_id)
+                label_text = None if label is None else row.text(label)
+                group_text = None if group is None else row.text(group)
+            except NoSingleText as error:
+                yield SourceSample(name or _row_name(found), b"", fault=self._which_cell(found, error))
+                continue
+            if name is None:
+                raise SourceRefused(
+                    f"Row {row.number} of table {found.file.name} has nothing in its column {sample_id!r}: give it an "
+                    "id."
+                )
+            try:
+                content = content_of(found)
+            except cells.NoContent as fault:
+                yield SourceSample(name, b"", label_text, group_text, fault=str(fault))
+            else:
+                yield SourceSample(name, content, label_text, group_text)
 
-    def _content(self, found: TableRow) -> bytes | np.ndarray[Any, Any]:
-        columns = self.content_columns()
-        if self.shape is not None and not (isinstance(self.content, str) and columns == (self.content,)):
-            numbers = [cells.number_of(column, found.row.cells[column]) for column in columns]
-            return cells.numbers_of(numbers, self.shape, self.dtype)
-        cell = found.row.cells[columns[0]]
-        if self.shape is not None:
-            return cells.numbers_of(cell, self.shape, self.dtype)
+    def _which_cell(self, found: TableRow, error: NoSingleText) -> str:
+        for column in self._columns(self.id, self.label, self.group):
+            try:
+                found.row.text(column)
+            except NoSingleText:
+                return f"In column {column!r} of row {found.row.number} of table {found.file.name}: {error}"
+        raise ValueError("Every cell of the row has a text.")
+
+    def _content_reader(self) -> Callable[[TableRow], bytes | np.ndarray[Any, Any]]:
+        columns, shape, dtype = self.content_columns(), self.shape, self.dtype
+        column = columns[0]
+        if shape is not None and columns != (self.content,):
+            return lambda found: cells.numbers_of(
+                [cells.number_of(column, found.row.cells[column]) for column in columns], shape, dtype
+            )
+        if shape is not None:
+            return lambda found: cells.numbers_of(found.row.cells[column], shape, dtype)
         if self.content_is == "path":
-            return self._file_named(found, cells.text_of(cell).decode())
+            return lambda found: self._file_named(found, cells.text_of(found.row.cells[column]).decode())
         read = {"text": cells.text_of, "base64": cells.base64_of, "bytes": cells.bytes_of}[self.content_is]
-        return read(cell)
+        return lambda found: read(found.row.cells[column])
 
     def _file_named(self, found: TableRow, name: str) -> bytes:
         """The content of the file that a cell names, which must be in `folder` or the table's folder."""
@@ -417,6 +427,10 @@ class TableSource(FileSource):
         if self.folder is not None:
             return self.resolved(self.folder)
         return self.filesystem(), posixpath.dirname(self.path_of(found.file))
+
+
+def _row_name(found: TableRow) -> str:
+    return f"{found.file.name}:{found.row.number}"
 
 
 def _by_numbers(name: str) -> list[tuple[int, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.field_text import NoSingleText, field_text
 from include.refusal import Refusal
@@ -17,8 +17,8 @@ THRESHOLD = 0.5
 
 
 class MultiLabel(Target):
-    """A label is a JSON list of names, numbers or booleans, or names between separators; float32 zeros and ones are learnt by binary cross
-    entropy, in nats, the mean over samples and labels.
+    """A label is a JSON list of names, numbers or booleans, or names between separators; float32 zeros and ones are
+    learnt by binary cross entropy, in nats, the mean over samples and labels.
 
     Its one number is micro-F1 (Manning et al., Introduction to Information Retrieval, 2008, ch. 13.6), which counts
     every label of every sample alike; 0 where there is no label and none is predicted. `subset_accuracy` is the share
@@ -44,7 +44,7 @@ class MultiLabel(Target):
             if not isinstance(listed, list):
                 return Refusal("not-a-list", f"The label {text!r:.200} is no JSON list of names.")
             try:
-                names = [field_text(name) or _no_name(name) for name in listed]
+                names = [_name_of(item) for item in listed]
             except NoSingleText as error:
                 return Refusal("not-a-list", f"The label {text!r:.200} is no JSON list of names: {error}")
         places = [self.place_of(name) for name in names]
@@ -86,8 +86,11 @@ class MultiLabel(Target):
         }
 
 
-def _no_name(value: Any) -> NoReturn:
-    raise NoSingleText(f"{value!r} is none.")
+def _name_of(item: Any) -> str:
+    name = None if isinstance(item, list) else field_text(item)
+    if name is None:
+        raise NoSingleText(f"{item!r:.60} is none.")
+    return name
 
 
 class _Matches:
