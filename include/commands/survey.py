@@ -20,8 +20,11 @@ from include.storage.state import PROJECT_ROOT
 
 # At most so many samples are opened; all are counted.
 LOOKED_AT = 500
-# A column with more values is not a column of classes.
-MAX_CLASSES = 1000
+# Of large images fewer rows of a table are opened: together they have about so many bytes.
+FEWEST, OPENED_BYTES = 8, 256 * 2**20
+# A column with more values is one of classes only if most of them come several times.
+MANY_CLASSES = 1000
+ROWS_OF_A_CLASS = 2
 ROWS_AT_ONCE = 1000
 # Storages that need credentials.
 CONNECTED = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "sftp")
@@ -203,11 +206,11 @@ def labels_of(path: str, column: str) -> tuple[dict[str, int], int]:
     while samples := table.read(rows, ROWS_AT_ONCE):
         rows += len(samples)
         labels.update(sample.label for sample in samples if sample.label is not None)
-        if len(labels) > MAX_CLASSES:
-            raise NoPipelineFits(
-                f"Column {column!r} of {path} has more than {MAX_CLASSES} values in its first {rows} rows: name the "
-                "column of the class with --label."
-            )
+    if len(labels) > MANY_CLASSES and labels.total() < ROWS_OF_A_CLASS * len(labels):
+        raise NoPipelineFits(
+            f"Column {column!r} of {path} has {len(labels)} values in {rows} rows: name the column of the class with "
+            "--label."
+        )
     if not rows:
         raise NoPipelineFits(f"Table {path} has no rows: fill it, or correct --path.")
     return several(f"Column {column!r} of {path} has rows", labels), rows - labels.total()
@@ -221,18 +224,22 @@ def several(what: str, labels: Counter[str]) -> dict[str, int]:
 
 
 def _images_of(path: str, content: str, sample_id: str | None) -> tuple[str, list[SourceSample]]:
-    """How the column stores images, and the samples of the first rows."""
+    """How the column stores images, and samples from rows spread over the tables."""
     for content_is in ("bytes", "base64", "path"):
         settings = {"path": path, "content": content, "content_is": content_is, "id": sample_id}
         source = TableSource.model_validate(settings).open()
         if content_is == "path" and not pillow_format_of(_first_file(source)):
             continue
-        samples = source.read(0, LOOKED_AT)
+        first = next(source.spread(1), None)
+        size = len(first.content) if first else 0
+        # All of them are in memory.
+        samples = list(source.spread(min(LOOKED_AT, max(FEWEST, OPENED_BYTES // max(1, size)))))
         if any(pillow_format_of(sample.content) for sample in samples):
             return content_is, samples
     raise NoPipelineFits(
-        f"Column {content!r} of {path} has no {' or '.join(sorted(image_codecs()))} image in its first rows, neither "
-        "as bytes nor as base64 nor as the path of a file below the table's folder: name the column with --content."
+        f"Column {content!r} of {path} has no {' or '.join(sorted(image_codecs()))} image in rows spread over "
+        "it, neither as bytes nor as base64 nor as the path of a file below the table's folder: name the column with "
+        "--content."
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from include.codecs.utf8 import Utf8Codec
@@ -74,7 +73,7 @@ def survey_text_table(path: str, *, content: str, label: str, sample_id: str | N
         table,
         labels,
         [len(text) for _, text in _rows(source)],
-        islice(_rows(source), LOOKED_AT),
+        ((sample.id, bytes(sample.content)) for sample in source.open().spread(LOOKED_AT)),
         unlabelled=unlabelled,
     )
 

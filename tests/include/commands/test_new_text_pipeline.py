@@ -98,3 +98,22 @@ def test_a_table_whose_columns_are_not_named_tells_them(pipelines, place):
     place.write("t.csv", table("csv", [{"words": "x", "kind": "y"}]))
     path = ("--modality", "text", "--source", "table", "--path", f"{place.path}/t.csv")
     assert_refused(pipelines, *path, names=("'words', 'kind'", "the texts with --content", "--label"))
+
+
+def test_rows_from_the_whole_table_are_opened(pipelines, place):
+    rows = [{"words": "x" if number < 5900 else "\0", "kind": "ab"[number % 2]} for number in range(6000)]
+    place.write("t.csv", table("csv", rows))
+    _, said = texts(pipelines, "--source", "table", "--path", place.path, "--content", "words", "--label", "kind")
+
+    assert "t.csv:5" in said
+
+
+@pytest.mark.parametrize("rows_of_each", [1, 2])
+def test_a_column_of_many_values_is_one_of_classes_if_they_come_several_times(pipelines, place, rows_of_each):
+    rows = [{"words": "x", "kind": str(number)} for number in range(1200)] * rows_of_each
+    place.write("t.csv", table("csv", rows))
+    arguments = ("--source", "table", "--path", place.path, "--content", "words", "--label", "kind")
+    if rows_of_each == 1:
+        assert_refused(pipelines, "--modality", "text", *arguments, names=("'kind'", "1200 values", "--label"))
+    else:
+        assert len(texts(pipelines, *arguments)[0].training.labels) == 1200
