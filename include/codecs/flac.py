@@ -87,12 +87,14 @@ def _last_frames(value: bytes, begin: int) -> Iterator[tuple[int, int]]:
 
     By their headers' checksums alone, so that one in thousands is none.
     """
-    block, place = int.from_bytes(value[MAX_BLOCK], "big"), len(value)
+    block, place, sync = int.from_bytes(value[MAX_BLOCK], "big"), len(value), value[begin : begin + 2]
+    if sync not in SYNCS:  # all frames begin as the first does
+        return
     for _ in range(CANDIDATES):
         header = None
         while header is None:
             lowest = max(begin, len(value) - LAST_FRAME_BYTES)
-            place = max(value.rfind(sync, lowest, place + 1) for sync in SYNCS)
+            place = value.rfind(sync, lowest, place + 1)
             if place < 0:
                 return
             header = _frame_header(value, place, block)

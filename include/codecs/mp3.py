@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec, behind_id3
@@ -113,14 +114,15 @@ def _frames_of(value: bytes) -> tuple[bytes, int]:
         start += len(value[start:]) - len(value[start:].lstrip(b"\0"))
     begin, count, kept, form = start, 0, [], b""
     while start < len(value):
-        size = frame_bytes(value[start : start + 4])
+        header = value[start : start + 4]
+        size = frame_bytes(header)
         if size:
             if start + size > len(value):
                 break
             # The first may be an information frame, whose channels need not be the others'.
             if count == 1:
-                form = value[start : start + 4]
-            elif count and _changed(form, value[start : start + 4]):
+                form = header
+            elif count and header != form and _changed(form, header):
                 raise DamagedFile(f"at byte {start} its rate or number of channels changes")
             start += size
             count += 1
@@ -201,6 +203,7 @@ def _information(frame: bytes) -> _Information | None:
     return _Information(place, frames, both >> 12, both & 0xFFF, lame)
 
 
+@lru_cache(maxsize=1024)  # most frames of a file have one of a few headers
 def frame_bytes(header: bytes) -> int:
     """Bytes of the frame that begins with this header, 0 where none does."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
