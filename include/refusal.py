@@ -40,7 +40,7 @@ REASONS = {
     "duplicate-header": "`schema`, `label` or `group` comes twice with different contents",
     "header-too-long": "`schema`, `label` or `group` has more than 1 KiB; any other header may have any size",
     "unreadable-headers": "a header's name is not UTF-8, and the client cannot return it",
-    "no-key": "a record of a labels topic without a key, which is the sample's id",
+    "no-key": "a record without a key, which a labels topic and versions of rows need",
     "unsigned": "signing is on and the record has no signature",
     "wrong-signature": "signing is on and the signature does not match the record",
     "unknown-key": "signing is on and the connection does not have the signature's key",

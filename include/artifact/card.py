@@ -6,7 +6,7 @@ import datetime as dt
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
@@ -44,6 +44,7 @@ class SideReport(Config):
         samples: number of samples by label.
         refused: number of refused records by reason.
         unlabelled: number of samples that have no label yet, where labels come late.
+        superseded, deletions: number of records that are no row's state, where the topic holds versions of rows.
         examples: the first few refusals, as sentences.
     """
 
@@ -51,6 +52,8 @@ class SideReport(Config):
     samples: dict[str, int]
     refused: dict[str, int]
     unlabelled: int = 0
+    superseded: Annotated[int, Field(exclude_if=lambda count: not count)] = 0
+    deletions: Annotated[int, Field(exclude_if=lambda count: not count)] = 0
     examples: tuple[str, ...] = ()
 
     @model_validator(mode="before")

@@ -56,6 +56,7 @@ class DecodedRecord:
         sample: in the codec's dtype and shape; None if the content is invalid, and for predictions.
         refusals: why it is no sample; empty if it is one.
         id, label: the sample's, if the record has them.
+        deleted: the record says that a row was deleted, and has no sample for that.
     """
 
     message: Message
@@ -65,6 +66,7 @@ class DecodedRecord:
     refusals: tuple[Refusal, ...]
     id: bytes | None = None
     label: str | None = None
+    deleted: bool = False
 
     @property
     def file_name(self) -> str:
@@ -85,6 +87,8 @@ def decode_record(message: Message, pipeline: Pipeline, reader: RecordReader, *,
     headers, codec = headers_of([message])[0], pipeline.format
     records = reader.read([message])
     label, content = records.labels[0], records.contents[0]
+    if records.changes and (change := records.changes[0]) is not None and change.deleted:
+        return DecodedRecord(message, headers, None, None, (), records.ids[0], deleted=True)
     refusals: list[Refusal] = []
     if isinstance(label, Refusal):
         refusals.append(label)
@@ -127,6 +131,8 @@ def view(record: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> Rendera
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
+    if record.deleted:
+        facts.add_row("row", "deleted")
     size = len(message) + len(message.key() or b"")
     facts.add_row("time", _time(message.timestamp()[1]))
     facts.add_row("key", Text("none", style="dim") if message.key() is None else Text(escaped(message.key())))

@@ -122,6 +122,14 @@ def _incremental_faults(pipeline: Pipeline) -> Iterator[str]:
         )
 
 
+def _versions_faults(pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.training.incremental and pipeline.envelope.row_name is not None:
+        yield (
+            "training.incremental = True: a share of older records may lack the newest version of a row, so that an "
+            "outdated one would be learnt; remove the key, or envelope.newest_of"
+        )
+
+
 CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] = (
     (frozenset({"source", "topics"}), _source_faults),
     (frozenset({"source", "topics", "ingest"}), _ingest_faults),
@@ -135,4 +143,5 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] =
     (frozenset({"source", "topics", "prediction"}), _prediction_schedule_faults),
     (frozenset({"format", "training"}), _augmentation_faults),
     (frozenset({"labels", "training"}), _incremental_faults),
+    (frozenset({"envelope", "training"}), _versions_faults),
 )

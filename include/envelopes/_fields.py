@@ -6,14 +6,36 @@ import binascii
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from include.envelopes.base import LONGEST_FIELD_BYTES, Envelope, EnvelopeContent, Open
+from include.envelopes.base import LONGEST_FIELD_BYTES, Envelope, EnvelopeContent, Open, RowName, unset
 from include.field_text import NoSingleText, field_text
+from include.kinds import Config
 from include.refusal import InvalidRecord
 from include.strict_json import Number
 
 FieldName = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=1000)]
+
+
+class Deleted(Config):
+    """A record says that its row was deleted where `field` has this value, as text; see `include.field_text`.
+
+    Args:
+        id: the field that names the deleted row, where it is another than in other records; without it the record's key
+            names the row.
+    """
+
+    field: FieldName
+    id: FieldName | None = None
+    value: Annotated[str, Field(min_length=1)] | bool | int
+
+    def applies_to(self, found: Any) -> bool:
+        """Whether an object of fields says so.
+
+        Raises:
+            InvalidRecord: the field has no text.
+        """
+        return text_field(found, self.field) == field_text(self.value)
 
 
 class FieldEnvelope(Envelope):
@@ -24,12 +46,35 @@ class FieldEnvelope(Envelope):
         content_is: whether a content that is text is the sample's own UTF-8, or base64 of its bytes.
         id: the field that names the sample; without it the record's key does, or its address.
         group: the field whose samples stay together on one side of a held-out split; without it the id.
+        newest_of: the records are versions of rows, as of change data capture: those with the same id, or with the same
+            key, are one row, and the last one is its state. A record without a value deletes the row of its key.
+        deleted: which other records say that a row was deleted. They need nothing but the row's id or key.
     """
 
     content: FieldName
     content_is: Literal["text", "base64"] = "text"
     id: FieldName | None = None
     group: FieldName | None = None
+    newest_of: RowName | None = unset()
+    deleted: Deleted | None = unset()
+
+    @field_validator("newest_of")
+    @classmethod
+    def _named(cls, value: RowName | None, info: ValidationInfo) -> RowName | None:
+        if value == "id" and info.data.get("id") is None:
+            raise ValueError('set id, the field that names the row; or "key", where the record\'s key does')
+        return value
+
+    @field_validator("deleted")
+    @classmethod
+    def _of_versions(cls, value: Deleted | None, info: ValidationInfo) -> Deleted | None:
+        if value is not None and info.data.get("newest_of") is None:
+            raise ValueError('only versions of rows are deleted; set newest_of = "id" or "key"')
+        return value
+
+    @property
+    def row_name(self) -> RowName | None:
+        return self.newest_of
 
     @property
     def has_fields(self) -> bool:
@@ -39,15 +84,28 @@ class FieldEnvelope(Envelope):
         """What opens values that `read` makes an object of; see `Envelope.open_with`."""
 
         def opened(value: bytes | None) -> EnvelopeContent:
+            if value is None and self.newest_of is not None:
+                return EnvelopeContent(None, deleted=True)
             if not value:
                 raise InvalidRecord("empty", "The record has no value and an object of fields was expected.")
             found = read(value)
+            return picked(found) if self.newest_of is None else version(found)
+
+        def picked(found: Any) -> EnvelopeContent:
             return EnvelopeContent(
                 content=self._content(_at(found, self.content)),
                 id=None if self.id is None else _required(found, self.id),
                 group=None if self.group is None else _required(found, self.group),
                 label=None if label is None else text_field(found, label),
             )
+
+        def version(found: Any) -> EnvelopeContent:
+            if self.deleted is not None and self.deleted.applies_to(found):
+                return EnvelopeContent(None, id=_optional(found, self.deleted.id or self.id), deleted=True)
+            try:
+                return picked(found)
+            except InvalidRecord as error:
+                return EnvelopeContent(None, id=_optional(found, self.id), refusal=error.refusal)
 
         return opened
 
@@ -106,6 +164,14 @@ def _required(found: Any, path: str) -> bytes:
     if not text:
         raise _missing(path)
     return text.encode()
+
+
+def _optional(found: Any, path: str | None) -> bytes | None:
+    """The text of a field; None where nothing can be read of it."""
+    try:
+        return None if path is None else _required(found, path)
+    except InvalidRecord:
+        return None
 
 
 def _encoded(path: str, text: str) -> bytes:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field
 
 from include.kinds import Config
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from include.kafka.schema_registry import Schemas
@@ -13,13 +16,28 @@ if TYPE_CHECKING:
 LONGEST_FIELD_BYTES = 1024
 
 
+RowName = Literal["id", "key"]
+
+
+def unset(default: Any = None) -> Any:
+    """A setting that is left out of the JSON while nobody sets it, so that older manifests keep their digests."""
+    return Field(default, exclude_if=lambda value: value == default)
+
+
 class EnvelopeContent(NamedTuple):
-    """What an envelope holds; None for what it does not say."""
+    """What an envelope holds; None for what it does not say.
+
+    Attributes:
+        deleted: the record says that its row was deleted.
+        refusal: why a record is no sample whose row is known all the same, so that it replaces the row's older state.
+    """
 
     content: bytes | None
     id: bytes | None = None
     group: bytes | None = None
     label: str | None = None
+    deleted: bool = False
+    refusal: Refusal | None = None
 
 
 # Raises include.refusal.InvalidRecord for a value that is no such envelope, and MillraceError where a retry may help.
@@ -40,6 +58,11 @@ class Envelope(Config):
     def has_fields(self) -> bool:
         """Whether a label can be one of its fields."""
         return False
+
+    @property
+    def row_name(self) -> RowName | None:
+        """What the versions of a row have in common, where the topic holds versions of rows."""
+        return None
 
     @property
     def needs_registry(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from include.envelopes.base import Envelope
+from include.envelopes.base import Envelope, EnvelopeContent, Open, RowName, unset
+
+if TYPE_CHECKING:
+    from include.kafka.schema_registry import Schemas
 
 
 class OwnEnvelope(Envelope):
@@ -18,6 +21,22 @@ class OwnEnvelope(Envelope):
 
 
 class BareEnvelope(Envelope):
-    """Somebody else's record: no header is expected, and none but a label's is looked at."""
+    """Somebody else's record: no header is expected, and none but a label's is read.
+
+    Args:
+        newest_of: records with the same key are versions of a row, and one without a value deletes it.
+    """
 
     kind: Literal["bare"] = "bare"
+    newest_of: Literal["key"] | None = unset()
+
+    @property
+    def row_name(self) -> RowName | None:
+        return self.newest_of
+
+    def open_with(self, schemas: Schemas | None, label: str | None) -> Open | None:  # noqa: ARG002
+        return None if self.newest_of is None else _value_or_deleted
+
+
+def _value_or_deleted(value: bytes | None) -> EnvelopeContent:
+    return EnvelopeContent(value, deleted=value is None)

@@ -21,6 +21,7 @@ from include.kafka.records import Address
 from include.reading.late import LateLabels, read_labels
 from include.reading.layout import TopicLabels
 from include.reading.records import NO_LABEL, LabelOrRefusal, RecordReader, record_reader
+from include.reading.row_versions import RowVersions, State, read_row_versions
 from include.refusal import Refusal
 from include.targets.tasks import target_of
 
@@ -61,12 +62,15 @@ class FeedReport:
 
     Attributes:
         unlabelled: samples that nobody has labelled yet, where labels come late.
+        superseded, deletions: records that are no row's state, where the topic holds versions of rows.
     """
 
     total: int = 0
     samples: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
+    superseded: int = 0
+    deletions: int = 0
     examples: list[str] = field(default_factory=list)
 
     def refuse(self, refusal: Refusal, address: Address) -> None:
@@ -125,11 +129,19 @@ class _Records:
     groups: list[bytes] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, messages: list[Message], reader: RecordReader, late: LateLabels | None, cache: _LabelCache) -> None:
+    def take(
+        self,
+        messages: list[Message],
+        reader: RecordReader,
+        late: LateLabels | None,
+        cache: _LabelCache,
+        versions: RowVersions | None,
+    ) -> None:
         """Take over what the messages hold and let go of them.
 
         Few at a time, for a message and its headers are four objects to Python's garbage collector: as long as they are
@@ -140,6 +152,8 @@ class _Records:
         self.groups += found.groups
         self.offsets += map(offset_of, messages)
         self.values += found.contents
+        if versions is not None:
+            self.states += map(versions.of, messages)
         messages.clear()
 
 
@@ -151,7 +165,8 @@ class Feed:
     One iteration serves the rest of the current epoch. The order depends only on manifest, seed and epoch: every rank
     goes through the same global batches and serves its rows `rank::world_size` of each. Memory holds at most two
     windows of encoded records and a few decoded batches, whatever the length of the ranges; late labels are kept
-    whole, see `include.reading.late.LateLabels`.
+    whole, see `include.reading.late.LateLabels`, and so is the state of each record where the topic holds versions of
+    rows: the ranges are read once for these before the first batch, see `include.reading.row_versions`.
 
     A record that is no sample (wrong schema, no or unknown label, undecodable, or without a required signature) is
     counted in `report` and left out, so a batch may be smaller than `batch_size`.
@@ -199,6 +214,7 @@ class Feed:
         self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
         self._rows = row_type(self._target)
         self._late: LateLabels | None = None
+        self._versions: RowVersions | None = None
         self._position = _Position()
 
     @property
@@ -355,13 +371,14 @@ class Feed:
         cache = _LabelCache(self._target, late=late is not None)
         manifest, records = self.manifest, _Records(start.block)
         with record_reader(self.connection, manifest.reading, manifest.schema, keys=self._keys) as reader:
+            versions = self._row_versions(group, reader, stop)
             reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
             for index, messages in reading:
                 block = start.block + index
                 if records.block != block or len(records) >= SELECT_RECORDS:
                     yield self._select(records, blocks, report)
                     records = _Records(block)
-                records.take(messages, reader, late, cache)
+                records.take(messages, reader, late, cache, versions)
         if len(records):
             yield self._select(records, blocks, report)
 
@@ -372,6 +389,17 @@ class Feed:
             self._late = read_labels(self.connection, f"{group}.labels", labels, self.manifest.label_ranges)
         return self._late
 
+    def _row_versions(self, group: str, reader: RecordReader, stop: threading.Event) -> RowVersions | None:
+        """Which records are the states of rows, read once and kept; None where the topic has no versions of rows."""
+        if self._versions is None and reader.has_versions:
+            versions = read_row_versions(
+                self.connection, f"{group}.rows", reader, self.manifest.ranges, stopped=stop.is_set
+            )
+            if stop.is_set():
+                return versions
+            self._versions = versions
+        return self._versions
+
     def _select(self, records: _Records, blocks: list[OffsetRange], report: FeedReport) -> Part:
         """The labelled records of this side of the split; its others are refused."""
         import numpy as np
@@ -380,6 +408,11 @@ class Feed:
         labels = labels.reshape(-1, *self._target.shape)
         known = self._target.known(labels)
         mine = self.manifest.split.is_held_out(records.groups) == (self.side == "held_out")
+        if records.states:
+            states = np.array(records.states)
+            report.superseded += int((mine & (states == State.SUPERSEDED)).sum())
+            report.deletions += int((mine & (states == State.DELETION)).sum())
+            mine &= states == State.NEWEST
         for position in np.flatnonzero(mine & ~known).tolist():
             refusal = records.labels[position].refusal
             if refusal is None:

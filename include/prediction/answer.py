@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from include.prediction.forward import forward
+from include.reading.row_versions import State
 from include.refusal import Refusal
 from include.targets.base import Answer
 
@@ -17,26 +19,33 @@ if TYPE_CHECKING:
 
 FORWARD_SAMPLES = 512
 
+# An answer, why there is none, or the state of a record that needs none.
+Outcome = Answer | Refusal | State
+
 
 def answer(
     network: nn.Module,
     codec: Codec,
     target: Target,
     records: Records,
-) -> list[Answer | Refusal]:
+    states: Sequence[State] = (),
+) -> list[Outcome]:
     """One outcome per record, in order.
 
     Args:
         target: what the network's outputs mean.
+        states: where the topic holds versions of rows, what each record is: a superseded one and a deletion need no
+            answer, and their state is their outcome.
 
     Raises:
         NetworkFailed: see `forward`.
     """
     import torch
 
-    outcomes: list[Answer | Refusal | None] = [
-        label if isinstance(label, Refusal) else None for label in records.labels
-    ]
+    outcomes: list[Outcome | None] = [label if isinstance(label, Refusal) else None for label in records.labels]
+    for position, state in enumerate(states):
+        if state is not State.NEWEST:
+            outcomes[position] = state
     readable = [position for position, outcome in enumerate(outcomes) if outcome is None]
     decoded = codec.decode([records.contents[position] for position in readable])
     for position, refusal in decoded.refusals.items():

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError
+from include.reading.row_versions import State
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
-    from include.targets.base import Answer
+    from include.prediction.answer import Outcome
 
 # A share says nothing about a handful of samples.
 SHARE_COUNTS_FROM = 100
@@ -20,21 +21,35 @@ SHARE_COUNTS_FROM = 100
 
 @dataclass
 class PublishReport:
-    """What one attempt has published, in samples: `samples` = `predictions` + `rejected`."""
+    """What one attempt has published, in samples.
+
+    `samples` = `predictions` + `rejected` + `superseded` + `deletions`; the last two are 0 unless the topic holds
+    versions of rows, see `include.reading.row_versions`.
+    """
 
     samples: int = 0
     predictions: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
+    superseded: int = 0
+    deletions: int = 0
 
     @property
     def rejected(self) -> int:
         return self.dead_letters.total()
 
-    def add(self, outcomes: Sequence[Answer | Refusal]) -> None:
+    @property
+    def answered(self) -> int:
+        """The samples that needed an answer."""
+        return self.predictions + self.rejected
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
         """Count the outcomes of one chunk."""
         rejections = [outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)]
         self.samples += len(outcomes)
-        self.predictions += len(outcomes) - len(rejections)
+        superseded, deletions = outcomes.count(State.SUPERSEDED), outcomes.count(State.DELETION)
+        self.predictions += len(outcomes) - len(rejections) - superseded - deletions
+        self.superseded += superseded
+        self.deletions += deletions
         self.dead_letters.update(rejections)
 
     def __str__(self) -> str:
@@ -42,6 +57,8 @@ class PublishReport:
         return (
             f"{self.samples} samples in, {self.predictions} predictions, {self.rejected} dead letters"
             f"{f' ({reasons})' if reasons else ''}"
+            f"{f', {self.superseded} superseded' if self.superseded else ''}"
+            f"{f', {self.deletions} deletions' if self.deletions else ''}"
         )
 
 
@@ -63,9 +80,7 @@ class TooManyRejected(PermanentError):
         self.reasons = reasons
 
 
-def check_limits(
-    pipeline: Pipeline, published: PublishReport, in_a_row: int, outcomes: Sequence[Answer | Refusal]
-) -> int:
+def check_limits(pipeline: Pipeline, published: PublishReport, in_a_row: int, outcomes: Sequence[Outcome]) -> int:
     """Refuse a chunk that would go beyond a limit of `[prediction]`.
 
     Args:
@@ -81,7 +96,8 @@ def check_limits(
     limits, topic = pipeline.prediction, pipeline.requests_topic
     reasons = Counter(published.dead_letters)
     last = ""
-    for outcome in outcomes:
+    needed = [outcome for outcome in outcomes if not isinstance(outcome, State)]
+    for outcome in needed:
         if not isinstance(outcome, Refusal):
             in_a_row = 0
             continue
@@ -94,7 +110,7 @@ def check_limits(
                 f"{limits.max_rejected_in_a_row}"
             )
             raise TooManyRejected(pipeline.name, finding, reasons, last)
-    samples, rejected = published.samples + len(outcomes), reasons.total()
+    samples, rejected = published.answered + len(needed), reasons.total()
     if samples >= SHARE_COUNTS_FROM and rejected > limits.max_rejected_share * samples:
         finding = (
             f"{rejected} of {samples} records of {topic} are no samples and prediction.max_rejected_share is "

@@ -1,4 +1,4 @@
-"""Outcomes -> records: a prediction or a dead letter for every request, each of a size that its topic takes."""
+"""Outcomes -> records: a prediction or a dead letter for every request that needs one, of a size its topic takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from include.kafka.dead_letters import dead_letter
 from include.kafka.records import OutgoingRecord, address_of
 from include.prediction.json_record import prediction_value
+from include.reading.row_versions import State
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from include.definition.pipeline import Pipeline
     from include.exactly_once.transaction import TransactionalWriter
+    from include.prediction.answer import Outcome
     from include.prediction.predictor import Predictor
     from include.targets.base import Answer
 
@@ -25,10 +27,10 @@ def outgoing_records(
     predictor: Predictor,
     messages: Sequence[Message],
     ids: Sequence[bytes],
-    outcomes: Sequence[Answer | Refusal],
+    outcomes: Sequence[Outcome],
     run: str,
-) -> tuple[list[OutgoingRecord], list[Answer | Refusal]]:
-    """One record for every message, and the outcome in it: what is too large is refused.
+) -> tuple[list[OutgoingRecord], list[Outcome]]:
+    """One record for every message that needs an answer, and every outcome: what is too large is refused.
 
     Args:
         ids: what the messages' samples are called; the predictions' keys.
@@ -37,9 +39,12 @@ def outgoing_records(
         RecordTooLarge: the topic does not even take the explanation of a dead letter.
     """
     records: list[OutgoingRecord] = []
-    published: list[Answer | Refusal] = []
+    published: list[Outcome] = []
     topic = pipeline.dead_letters_topic
     for message, key, outcome in zip(messages, ids, outcomes, strict=True):
+        if isinstance(outcome, State):
+            published.append(outcome)
+            continue
         if not isinstance(outcome, Refusal):
             record = _prediction(pipeline, predictor, message, key, outcome)
             limit = writer.record_limit(record.topic)

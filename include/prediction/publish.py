@@ -15,11 +15,12 @@ from include.kafka.position import UNKNOWN_EPOCH
 from include.kafka.ranges import OffsetRange, TopicState, check_range, topic_state
 from include.metrics import Counters
 from include.prediction import hold
-from include.prediction.answer import answer
+from include.prediction.answer import Outcome, answer
 from include.prediction.chunks import READ_AHEAD, RequestChunk, read_chunks
 from include.prediction.limits import PublishReport, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
 from include.reading.records import RecordReader, record_reader
+from include.reading.row_versions import RowVersions, read_row_versions
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from include.exactly_once.ledger import LedgerKey
     from include.kafka.records import OutgoingRecord
     from include.prediction.predictor import Predictor
-    from include.refusal import Refusal
-    from include.targets.base import Answer
 
 log = logging.getLogger(__name__)
 
@@ -169,11 +168,12 @@ def _publish_partition(
     # The epoch is only valid if we resume exactly at the ledger's position.
     resumed = left.start == entry.get("position")
     leader_epoch = entry.get("leader_epoch", UNKNOWN_EPOCH) if resumed else UNKNOWN_EPOCH
+    versions = _row_versions(publisher, left)
     for chunk in read_chunks(attempt.connection, publisher.consumer, left, pipeline, leader_epoch):
         attempt.check_stop(
             f"{published.samples} samples, before offset {chunk.start} of partition {left.partition} of {left.topic}"
         )
-        records, outcomes = _predict(publisher, writer, chunk)
+        records, outcomes = _predict(publisher, writer, chunk, versions)
         if not unlimited:
             try:
                 in_a_row = check_limits(pipeline, published, in_a_row, outcomes)
@@ -204,13 +204,25 @@ def _left(attempt: Attempt, item: OffsetRange, entry: Mapping[str, Any], topic: 
     return left
 
 
+def _row_versions(publisher: _Publisher, left: OffsetRange) -> RowVersions | None:
+    """Which requests are the states of their rows at the range's end; None where there are no versions of rows.
+
+    What an earlier attempt has published of the range does not matter: a newer version of a row never lies before it.
+    """
+    if not publisher.reader.has_versions:
+        return None
+    attempt = publisher.attempt
+    return read_row_versions(attempt.connection, attempt.id("rows"), publisher.reader, [left], stopped=attempt.stopped)
+
+
 def _predict(
-    publisher: _Publisher, writer: TransactionalWriter, chunk: RequestChunk
-) -> tuple[list[OutgoingRecord], list[Answer | Refusal]]:
+    publisher: _Publisher, writer: TransactionalWriter, chunk: RequestChunk, versions: RowVersions | None
+) -> tuple[list[OutgoingRecord], list[Outcome]]:
     """The records to publish for a chunk, and the outcome that each one stands for."""
     pipeline, predictor, run = publisher.pipeline, publisher.predictor, publisher.attempt.run
     records = publisher.reader.read(chunk.messages)
-    outcomes = answer(predictor.network, pipeline.format, predictor.target, records)
+    states = [] if versions is None else [versions.of(message) for message in chunk.messages]
+    outcomes = answer(predictor.network, pipeline.format, predictor.target, records, states)
     return outgoing_records(writer, pipeline, predictor, chunk.messages, records.ids, outcomes, run)
 
 

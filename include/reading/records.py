@@ -15,6 +15,7 @@ from include.refusal import InvalidRecord, Refusal
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
+    from include.envelopes.base import EnvelopeContent, RowName
     from include.kafka.connection import KafkaConnection
     from include.kafka.schema_registry import Schemas
     from include.kafka.signing import SigningKeys
@@ -38,12 +39,15 @@ class Records:
         ids: the sample's name: a field's, the record's key, or its address.
         groups: what must stay on one side of a held-out split; the id where nothing else says so.
         contents: what the format's codec decodes; None where there is none, or the record is refused.
+        changes: where the topic holds versions of rows, what each record changes; None where it is refused and its row
+            is not known. Empty otherwise.
     """
 
     labels: list[LabelOrRefusal] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     groups: list[bytes] = field(default_factory=list)
     contents: list[bytes | None] = field(default_factory=list)
+    changes: list[RowChange | None] = field(default_factory=list)
 
     def labelled(self, label_of: Callable[[bytes], str | None]) -> list[LabelOrRefusal]:
         """`labels`, with each sample's label by its id in place of the record's own."""
@@ -51,6 +55,20 @@ class Records:
             label if isinstance(label, Refusal) else label_of(sample_id)
             for label, sample_id in zip(self.labels, self.ids, strict=True)
         ]
+
+
+class RowChange(NamedTuple):
+    """What a record changes where a topic holds versions of rows.
+
+    Attributes:
+        row: the row's id or key; None for a deletion that names its row by `key` alone.
+        key: the record's key where rows are named by an id, None where there is none.
+        deleted: the row was deleted.
+    """
+
+    row: bytes | None
+    key: bytes | None
+    deleted: bool
 
 
 class _ParsedHeaders(NamedTuple):
@@ -108,6 +126,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         self._schema = schema if envelope.own_headers else None
         self._label = labels.name if isinstance(labels, HeaderLabels) else None
         self._keys = keys
+        self._row_name = envelope.row_name
         self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
 
     def __missing__(self, headers: Headers) -> _ParsedHeaders:
@@ -140,9 +159,12 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
 
     def _add_opened(self, records: Records, message: Message, head: _ParsedHeaders, key: bytes) -> None:
         label, sample_id, group, content = head.label, key, head.group, None
+        change: RowChange | None = None
         if self._open is not None and not isinstance(label, Refusal):
             try:
                 opened = self._open(message.value())
+                if self._row_name is not None:
+                    change = _row_change(self._row_name, message.key(), opened)
             except InvalidRecord as error:
                 label = error.refusal
             else:
@@ -151,10 +173,25 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
                 group = opened.group or group
                 if opened.label is not None:
                     label = opened.label
+                label = opened.refusal or label
+        if self._row_name is not None:
+            records.changes.append(change or self._unread_change(message, head))
         records.labels.append(label)
         records.ids.append(sample_id)
         records.groups.append(group or sample_id)
         records.contents.append(content)
+
+    def _unread_change(self, message: Message, head: _ParsedHeaders) -> RowChange | None:
+        """The change of a record that is refused: its key names the row all the same, but not without a signature."""
+        unsigned = self._keys is not None and isinstance(head.label, Refusal)
+        if self._row_name == "id" or unsigned or not (key := message.key()):
+            return None
+        return RowChange(key, None, message.value() is None)
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether the topic holds versions of rows."""
+        return self._row_name is not None
 
     def _heads(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
         found = headers_of(messages)
@@ -169,3 +206,18 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         found = read_headers(headers, label=self._label, own=self._schema is not None)
         refusal = found.refusal if self._schema is None else found.refusal_for(self._schema)
         return _ParsedHeaders(refusal or found.label, found.group)
+
+
+def _row_change(row_name: RowName, key: bytes | None, opened: EnvelopeContent) -> RowChange | None:
+    """Which row a record changes; None where it is refused and its id is not known.
+
+    Raises:
+        InvalidRecord: it doesn't say.
+    """
+    if row_name == "id" and opened.id:
+        return RowChange(opened.id, key, opened.deleted)
+    if row_name == "id" and opened.refusal is not None:
+        return None
+    if not key:
+        raise InvalidRecord("no-key", "The record has no key, which would name its row.")
+    return RowChange(None if row_name == "id" else key, key, opened.deleted)

@@ -41,6 +41,8 @@ def side_report(report: FeedReport) -> SideReport:
         samples=dict(sorted(report.samples.items())),
         refused=dict(sorted(report.refused.items())),
         unlabelled=report.unlabelled,
+        superseded=report.superseded,
+        deletions=report.deletions,
         examples=tuple(report.examples),
     )
 
@@ -57,6 +59,15 @@ def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
         NoSamples, TooManyRefused, TooFewSamples: with the counts and what to do.
     """
     samples, refused = report.total, sum(report.refused.values())
+    if versions := report.superseded + report.deletions:
+        log.info(
+            "Of %d %s records %d are the newest states of their rows; %d are superseded and %d deletions.",
+            samples + refused + report.unlabelled + versions,
+            side,
+            samples + refused + report.unlabelled,
+            report.superseded,
+            report.deletions,
+        )
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.refused.items())
     examples = f"; for example {report.examples[0]}" if report.examples else ""
     if not samples:

@@ -86,6 +86,8 @@ class PublishPredictionsOperator(PipelineOperator):
             "reasons": dict(published.dead_letters),
             "version": predictor.identity.version,
         }
+        if pipeline.record_layout(pipeline.requests_topic).envelope.row_name is not None:
+            result |= {"superseded": published.superseded, "deletions": published.deletions}
         if not published.samples:
             raise NothingToDo("Every request of the ranges is predicted already: nothing was published.")
         if published.predictions:
