@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import PermanentError
 from include.exactly_once.attempt import scoped_id
-from include.feed.plan import epoch_blocks, window_order
+from include.feed.plan import batch_ends, epoch_blocks, window_order
 from include.feed.window import Part, WindowReader, row_type
 from include.kafka.position import offset_of
 from include.kafka.ranges import check_ranges
@@ -169,7 +169,8 @@ class Feed:
     rows: the ranges are read once for these before the first batch, see `include.reading.row_versions`.
 
     A record that is no sample (wrong schema, no or unknown label, undecodable, or without a required signature) is
-    counted in `report` and left out, so a batch may be smaller than `batch_size`.
+    counted in `report` and left out, so a batch may be smaller than `batch_size`. A last batch of one sample, which
+    batch normalisation cannot learn from, is joined to the batch before it.
 
     Args:
         batch_size: samples of a global batch, over all ranks.
@@ -343,8 +344,9 @@ class Feed:
         while (window := windows.take()) is not None and not stop.is_set():
             order = window_order(len(window), seed=self.manifest.seed, epoch=epoch, window=number, shuffle=self.shuffle)
             first = (int(window.rows["block"][0]), int(window.rows["offset"][0]))
-            for batch in range(skip, -(-len(window) // self.batch_size)):
-                rows = order[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world_size]
+            ends = batch_ends(len(window), self.batch_size)
+            for batch in range(skip, len(ends)):
+                rows = order[batch * self.batch_size : ends[batch]][self.rank :: self.world_size]
                 decoded = window.decode(rows)
                 for position, refusal in decoded.refusals.items():
                     row = window.rows[rows[position]]

@@ -33,6 +33,17 @@ def epoch_blocks(
     return [blocks[index] for index in _generator(seed, epoch).permutation(len(blocks))]
 
 
+def batch_ends(samples: int, batch_size: int) -> list[int]:
+    """Where each batch of a window ends; a single sample that is left over joins the batch before it."""
+    ends = list(range(batch_size, samples + 1, batch_size))
+    left = samples - len(ends) * batch_size
+    if left == 1 and ends:
+        ends[-1] = samples
+    elif left:
+        ends.append(samples)
+    return ends
+
+
 def window_order(samples: int, *, seed: int, epoch: int, window: int, shuffle: bool) -> np.ndarray[Any, Any]:
     """The order in which a window's samples are served: int64 of shape (samples,)."""
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,9 @@ class ArrayWindow(Window):
 class WindowReader:
     """Collects windows of `size` samples from a stream of parts; the last one may be smaller.
 
+    A last window of a single sample would make a batch of one, which batch normalisation cannot learn from: that sample
+    joins the window before it, which then has one more than `size`.
+
     While a window is served, call `read_ahead` for every batch: it fills the next window as far as this one is served,
     so that the caller waits only for the first window of an epoch.
     """
@@ -139,17 +143,18 @@ class WindowReader:
         self._row = row
         small = size * _sample_bytes(codec) <= LARGEST_ARRAY
         self._kind = ArrayWindow if small and _only_copies(codec) else Window
-        self._next = self._kind(codec, size, row)
+        self._next = self._new_window()
         self._served: Window | None = None
-        self._left: Part | None = None
+        self._left: deque[Part] = deque()
 
     def read_ahead(self, samples: int) -> None:
         """Read until the next window has this many samples, is full, or the stream ends."""
         window = self._next
-        while len(window) < min(samples, self._size) and (part := self._left or next(self._parts, None)) is not None:
+        while len(window) < min(samples, self._size) and (part := self._next_part()) is not None:
             room = self._size - len(window)
             window.add(part[:room])
-            self._left = part[room:] if len(part) > room else None
+            if len(part) > room:
+                self._left.appendleft(part[room:])
 
     def take(self) -> Window | None:
         """The next window, complete; None when nothing is left.
@@ -158,11 +163,28 @@ class WindowReader:
         would cost as much as all the copying.
         """
         self.read_ahead(self._size)
+        if len(self._next) == self._size:
+            self._join_a_last_sample()
         window, free = self._next, self._served
-        self._next = self._kind(self._codec, self._size, self._row) if free is None else free
+        self._next = self._new_window() if free is None else free
         self._next.clear()
         self._served = window
         return window if len(window) else None
+
+    def _new_window(self) -> Window:
+        return self._kind(self._codec, self._size + 1, self._row)
+
+    def _next_part(self) -> Part | None:
+        return self._left.popleft() if self._left else next(self._parts, None)
+
+    def _join_a_last_sample(self) -> None:
+        """Add the next sample to the full window if it is the last of the stream."""
+        part = self._next_part()
+        following = self._next_part() if part is not None and len(part) == 1 else None
+        if part is not None and len(part) == 1 and following is None:
+            self._next.add(part)
+        else:
+            self._left.extendleft(item for item in (following, part) if item is not None)
 
 
 def _only_copies(codec: Codec) -> bool:

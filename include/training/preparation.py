@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from include.errors import Stopped
 from include.network.build import build_network
+from include.network.check import check_trainable
 from include.targets.regression import Scale, ScaleFinder
 from include.training.start import freeze_layers, load_start
 
@@ -24,8 +25,12 @@ def prepare_network(job: TrainingJob, device: torch.device) -> nn.Module:
 
     Raises:
         WrongNetwork, WrongFreeze: it does not fit format and labels, or the patterns of `freeze` don't fit it.
+        UntrainableNetwork: see `check_trainable`.
     """
-    network = build_network(job.model, job.format.input_shape, job.target(), file=f"{job.pipeline}.toml")
+    file, target = f"{job.pipeline}.toml", job.target()
+    network = build_network(job.model, job.format.input_shape, target, file=file)
+    kind = f"In {file} [model] kind = {job.model.kind!r}"
+    check_trainable(network, job.format.input_shape, len(target.labels), kind=kind)
     network.to(device).train()
     freeze_layers(network, job.freeze or ())
     return network
