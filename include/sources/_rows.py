@@ -310,8 +310,10 @@ def _parquet(
             first = number + len(part) - len(wanted)
             if step > 1:
                 wanted = wanted.take(list(range(0, len(wanted), step)))
-            for place, cells in enumerate(wanted.to_pylist()):
-                yield Row(first + place * step + 1, cells | fixed if fixed else cells, texts)
+            for place, cells in zip(range(first + 1, number + len(part) + 1, step), wanted.to_pylist(), strict=True):
+                if fixed:
+                    cells.update(fixed)
+                yield Row(place, cells, texts)
             following = max(following, first + len(wanted) * step)
             number += len(part)
     except (ArrowException, OSError) as error:

@@ -284,7 +284,7 @@ class TableSource(FileSource):
         if digest is None or done > position:
             done, digest = 0, hashlib.sha256()
         for found in islice(self._rows(done, columns), position - done):
-            digest.update(repr([found.row.cells[column] for column in columns]).encode(errors="surrogatepass"))
+            digest.update(repr(list(map(found.row.cells.__getitem__, columns))).encode(errors="surrogatepass"))
         self._hashed = position, digest
         return str(digest.copy().hexdigest())
 
@@ -315,12 +315,15 @@ class TableSource(FileSource):
                 skip -= self.counted(file).rows
                 continue
             path = self.path_of(file)
-            last = skip - step
+            row = None
             with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
                 for row in read_rows(stream, file.name, columns, skip=skip, step=step, dialect=self.dialect_of(file)):
-                    last = row.number - 1
                     yield TableRow(file, row)
-            skip = 0 if step == 1 else last + step - self.counted(file).rows
+            if step > 1:
+                following = skip if row is None else row.number - 1 + step
+                skip = following - self.counted(file).rows
+            else:
+                skip = 0
 
     def _sample_columns(self) -> tuple[str, ...]:
         return self._columns(*self.content_columns(), self.label, self.id, self.group)
