@@ -13,7 +13,7 @@ import typer
 from include.commands.audio_survey import survey_sound_folder
 from include.commands.console import exit_on_error, say
 from include.commands.image_format import NoPipelineFits
-from include.commands.pipeline_file import pipeline_text
+from include.commands.pipeline_file import pipeline_text, records_of
 from include.commands.survey import columns_of, survey_folder, survey_table
 from include.commands.text_survey import survey_text_folder, survey_text_table
 from include.definition.files import InvalidPipeline, pipelines_folder, read_pipeline
@@ -173,12 +173,23 @@ def _say_what_was_found(found: Survey) -> None:
         say(f"... and {len(found.unfit) - SHOWN} more.")
 
 
+def _part(first: int, samples: int) -> str:
+    return f"all {samples:,} samples" if first == samples else f"the first {first:,} of {samples:,} samples"
+
+
 def _say_what_is_next(name: str, file: Path, found: Survey) -> None:
     say(f"Wrote {file}. Next:")
     say("  1. Read it: the settings that you may want to change have comments.")
     say(f"  2. Start Airflow (`make up`): {name}.ingest, {name}.train, {name}.predict and {name}.replay appear in it.")
+    first = min(records_of(found.samples), found.samples)
     say(
-        f"  3. Unpause the first three and trigger {name}.ingest: it sends the first of {found.samples:,} samples; "
-        "train and predict follow by themselves."
+        f"  3. Unpause the first three and trigger {name}.ingest: it sends {_part(first, found.samples)}; train and "
+        "predict follow by themselves."
     )
+    if first < found.samples:
+        batches = -(-(found.samples - first) // first)
+        say(
+            f"     The other {found.samples - first:,} come in {batches:,} more batch{'es' * (batches > 1)}, one an hour "
+            f"by the schedule, so in {batches:,} hour{'s' * (batches > 1)}; trigger the DAG again to be faster."
+        )
     say(f"  4. Look at what arrived: `millrace peek {name} --topic samples`.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 MAX_RECORD_BYTES = 64 * MIB
-# The size of a batch of records and of a training batch, unless the data are few or many.
+# The least and the largest size of a batch of records, and the size of a training batch unless the data are few.
 RECORDS, MOST_RECORDS = 1000, 10_000
 BATCH_SIZE = 64
 # The convnet halves an image at each stage, down to about this many pixels a channel.
@@ -36,7 +36,7 @@ def pipeline_text(found: Survey, schema: str) -> str:
     labels, samples = found.labels, found.samples
     largest_class = max(labels, key=lambda label: labels[label])
     most = labels[largest_class] / sum(labels.values())
-    records = min(MOST_RECORDS, max(RECORDS, -(-samples // 10)))
+    records = records_of(samples)
     source = "\n".join(f"{key} = {_toml(value)}" for key, value in found.source.items())
     suited = _suited_to(found)
     return f"""\
@@ -79,6 +79,11 @@ min_new_samples = {max(1, min(RECORDS, samples // 2, records // 2))}
 # The lowest accuracy of a champion, above the {most:.2f} of a model that always answers {_toml(largest_class)}.
 floor = {min(0.99, most + 0.05):.2f}
 """
+
+
+def records_of(samples: int) -> int:
+    """The size of a batch: all samples that there are, `MOST_RECORDS` at most, so that the first model sees them."""
+    return min(MOST_RECORDS, max(RECORDS, samples))
 
 
 def _setting(key: str, value: str | None, example: str) -> str:

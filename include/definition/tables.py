@@ -43,11 +43,16 @@ Schedule = Annotated[str, AfterValidator(_five_fields)]
 
 
 class Ingest(Config):
-    """How a batch is taken from the source."""
+    """How a batch is taken from the source.
+
+    Args:
+        max_refused_share: the share of a batch's samples that may be left out as unfit; a batch with more is refused.
+    """
 
     schedule: Schedule = "0 * * * *"
     records: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     requests_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
 class Training(Config):
@@ -145,9 +150,12 @@ class Promotion(Config):
 
     Args:
         earlier_models: `module:name` kinds that `[model]` had before, and whose versions may still be loaded.
+        allow_missing: whether a model may become champion while a label of `[training] labels` has no held-out sample,
+            which nothing shows that it can tell.
     """
 
     floor: Annotated[float, Field(ge=0, le=1)] = 0.8
+    allow_missing: bool = False
     earlier_models: tuple[ImportedName, ...] = ()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from include.errors import PermanentError
 from include.ingest.chunk import SourceChunk, encode_chunk, read_samples
+from include.ingest.fit import BatchRefused, check_refused_share
 from include.ingest.plan import Batch, plan_batch, source_changed
 from include.ingest.prefetch import prefetch
 from include.ingest.topic import readable
@@ -29,10 +30,6 @@ log = logging.getLogger(__name__)
 
 STEP: Step = "ingest"
 LOGGED_REFUSALS = 5
-
-
-class BatchRefused(PermanentError):
-    """Not one sample of a batch fits its topic and its format."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,9 @@ def ingest_batch(
         SourceExhausted, ConcurrentPlan, SourceChanged: see `plan_batch`; nothing was sent.
         SourceRefused: the source can't be used, or has samples of no known label or of another format; nothing was
             sent.
-        BatchRefused: no sample fits its topic and format; where some do, the others are logged and left out.
+        BatchRefused: a larger share of the samples than `ingest.max_refused_share`, or all, don't fit their topic and
+            format. Mostly nothing is planned or sent then. Where only sending shows it, what was sent stays sent once,
+            and an attempt with a higher limit sends the others.
         InvalidSigningKeys: records have to be signed and there is no key.
         Fenced, TransactionFailed: see `TransactionalWriter`.
     """
@@ -81,7 +80,7 @@ def ingest_batch(
         before = batch
         for chunk in prefetch(_chunks(pipeline, source, batch_id, batch)):
             attempt.check_stop(f"{batch.sent} of {batch.count} samples of batch {batch_id}")
-            batch = _send(writer, pipeline, key, batch, chunk, keys)
+            batch = _send(writer, pipeline, key, batch_id, batch, chunk, keys)
             log.info("Batch %s: %d of %d samples are in the topics.", batch_id, batch.in_topics, batch.count)
     sent_now = batch.in_topics - before.in_topics
     if not sent_now:
@@ -130,6 +129,7 @@ def _send(
     writer: TransactionalWriter,
     pipeline: Pipeline,
     key: LedgerKey,
+    batch_id: str,
     batch: Batch,
     chunk: SourceChunk,
     keys: SigningKeys | None,
@@ -157,6 +157,14 @@ def _send(
                 requests += 1
             else:
                 samples += 1
+        check_refused_share(
+            pipeline,
+            batch_id,
+            refused=batch.refused + len(refused),
+            count=batch.count,
+            in_topics=batch.in_topics,
+            examples=refused,
+        )
         after = replace(
             batch,
             sent=batch.sent + len(chunk.samples) + len(chunk.unfit),

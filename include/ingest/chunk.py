@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ def read_samples(source: Source, start: int, count: int) -> Iterator[list[Source
 def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk:
     """Encode the samples, and leave out those that are not of the pipeline's format."""
     share, encode = pipeline.ingest.requests_share, pipeline.format.encode
-    unfit = _unfit(pipeline.format, samples)
+    unfit = unfit_samples(pipeline.format, samples)
     chunk = SourceChunk([], [], [], [])
     for position, sample in enumerate(samples):
         try:
@@ -66,7 +66,7 @@ def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk
     return chunk
 
 
-def _unfit(codec: Codec, samples: list[SourceSample]) -> dict[int, str]:
+def unfit_samples(codec: Codec, samples: Sequence[SourceSample]) -> dict[int, str]:
     """Why samples can't be sent or every reader would refuse them, by position."""
     faults = [sample.fault or _header_too_long(sample) for sample in samples]
     unfit = {position: fault for position, fault in enumerate(faults) if fault is not None}

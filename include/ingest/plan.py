@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import MillraceError, NothingToDo
 from include.ingest.chunk import check_samples, read_samples
+from include.ingest.fit import refuse_unfit, spread_check
 from include.kafka.errors import Fenced
 from include.sources.base import SourceChanged, fingerprint
 
@@ -72,6 +73,7 @@ def plan_batch(
         ConcurrentPlan: another batch was planned at the same time.
         SourceChanged: the planned samples, or those before them, are different ones now.
         SourceRefused: a sample has no known label or does not fit the format.
+        BatchRefused: too many samples of a new batch are unfit; nothing was planned.
     """
     try:
         batch, chosen = _read_or_plan(attempt, pipeline, source, batch_id, records)
@@ -114,7 +116,8 @@ def _read_or_plan(
             )
         count = min(records, available)
         prefix = source.prefix(start + count)
-        batch = Batch(start, count, _fingerprint(pipeline, source, start, count), attempt.run, prefix=prefix)
+        found = _checked_fingerprint(pipeline, source, batch_id, start, count)
+        batch = Batch(start, count, found, attempt.run, prefix=prefix)
         with writer.transaction():
             writer.write_ledger(key, asdict(batch))
             writer.write_ledger(position_key, {"position": start + count, "prefix": prefix})
@@ -124,6 +127,15 @@ def _read_or_plan(
 def _fingerprint(pipeline: Pipeline, source: Source, start: int, count: int) -> str:
     samples = chain.from_iterable(read_samples(source, start, count))
     return fingerprint(check_samples(pipeline, samples))
+
+
+def _checked_fingerprint(pipeline: Pipeline, source: Source, batch_id: str, start: int, count: int) -> str:
+    """The fingerprint of a new batch of which not too many samples are unfit."""
+    spread = spread_check(pipeline, count)
+    samples = chain.from_iterable(read_samples(source, start, count))
+    found = fingerprint(check_samples(pipeline, spread.watch(samples)))
+    refuse_unfit(pipeline, source, batch_id, start, count, spread)
+    return found
 
 
 def source_changed(pipeline: Pipeline, batch_id: str, batch: Batch, now: str) -> SourceChanged:

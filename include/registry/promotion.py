@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from include.artifact.model import LoadedModel, load_model
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 class NotComparable(PermanentError):
     """Challenger and champion were trained under different rules, so their scores can't be compared."""
+
+
+class LabelsMissing(PermanentError):
+    """Some labels have no held-out sample, so nothing shows whether a model can tell them."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +67,24 @@ def promote(
     number: int,
     floor: float,
     *,
+    allow_missing: bool = False,
     trusted: Collection[str] = (),
     stopped: Callable[[], bool] = lambda: False,
 ) -> PromotionDecision:
     """Evaluate version `number` and the champion on the held-out samples of that version's manifest, and decide.
 
     The challenger wins with a score of at least `floor` that is better than the champion's; equal is not better. The
-    score of a classification is its accuracy, see include.targets for the other tasks. The alias is moved last, so a
+    score of a classification is its accuracy, see include.targets for the other tasks. A first champion must also be
+    better than the best constant answer. The alias is moved last, so a
     repeated attempt finds it either not moved or moved to the right version.
 
     Args:
+        allow_missing: whether labels may have no held-out sample.
         trusted: see `load_model`.
         stopped: polled before the alias is moved.
 
     Raises:
+        LabelsMissing: a label has no held-out sample.
         Stopped: `stopped` returned True; the alias was not moved.
         NotComparable: split rule or labels differ, or the champion's format accepts other samples.
         NoSuchVersion, WrongModel, RegistryUnavailable: see include.registry.
@@ -94,10 +103,19 @@ def promote(
     if holder is not None and holder.number == number:
         return _decision(challenger, found, None, None, promoted=True, reason=f"Version {number} is champion already.")
     reached = f"Version {number} reaches {found.metric} {found.score:.4f} on {found.samples} held-out samples"
+    if not allow_missing:
+        _check_labels(candidate, samples.counts(candidate), challenger)
     if found.score < floor:
         reason = f"{reached}, below the floor of {floor:g}: train longer or on more samples, or lower promotion.floor."
         return _decision(challenger, found, holder, None, promoted=False, reason=reason)
     if holder is None:
+        constant = candidate.target.constant_score(samples.counts(candidate), found.samples)
+        if found.score <= constant:
+            reason = (
+                f"{reached}, no more than the {constant:.4f} of the best constant answer: train longer or on more "
+                "samples."
+            )
+            return _decision(challenger, found, None, None, promoted=False, reason=reason)
         _crown(registry, challenger, stopped)
         return _decision(challenger, found, None, None, promoted=True, reason=f"{reached} and is the first champion.")
     rival = load_model(download(registry, holder), holder.digest, trusted)
@@ -136,10 +154,28 @@ class _HeldOutSamples:
         self._batches: dict[str, CachedBatches] = {}
 
     def evaluate(self, model: LoadedModel) -> Evaluation:
-        batches = self._batches.setdefault(
+        return evaluate(model.network, self._read_by(model), model.target)
+
+    def counts(self, model: LoadedModel) -> list[int]:
+        """How many of the samples that were evaluated have each of the model's labels."""
+        found = self._read_by(model).report.samples
+        return [found[label] for label in model.target.labels]
+
+    def _read_by(self, model: LoadedModel) -> CachedBatches:
+        return self._batches.setdefault(
             model.codec.model_dump_json(), held_out_batches(self._connection, self._manifest, model.codec)
         )
-        return evaluate(model.network, batches, model.target)
+
+
+def _check_labels(candidate: LoadedModel, counts: Sequence[int], challenger: Version) -> None:
+    missing = [label for label, count in zip(candidate.target.labels, counts, strict=True) if not count]
+    if missing:
+        raise LabelsMissing(
+            f"No held-out sample of version {challenger.number} of {challenger.name} has the label "
+            f"{shorten(', '.join(map(repr, missing)), 200)}, so nothing shows that the model can tell it: ingest "
+            "samples of it and train again, take it out of training.labels, or set allow_missing = true in "
+            "[promotion]."
+        )
 
 
 def _check_comparable(candidate: LoadedModel, rival: LoadedModel, challenger: Version, holder: Version) -> None:

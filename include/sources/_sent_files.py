@@ -1,25 +1,85 @@
-"""A compact record of the files that were sent, and which file was inserted, changed or removed since.
+"""The order of a folder's files, a compact record of those that were sent, and which file broke it.
+
+Folders are mostly copied or unpacked class by class, so files are sent in a pseudo-random order, by a hash of their
+names. Positions are permanent, and a folder grows: so it is sent in steps. A step has all files that are there when it
+begins and that are newer than the files of earlier steps; within a step the hash decides, and the next step begins when
+all of it was sent. The ledger keeps where a step begins and ends.
 
 A position names the same file only while the files before it stay the same. If a file that was sent is removed or
-changed, or a new one arrives with an older time (`cp -p`, `unzip`), all later positions shift: one file would be sent
-twice and another never.
+changed, or a new one arrives with an older time (`cp -p`, `unzip`) and takes a place among those that were sent, all
+later positions shift: one file would be sent twice and another never. What was not sent yet may change, go and come.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from include.sources._listing import File
 
+# Time of change and name of a file: its place in the order of arrival.
+Place = tuple[float, str]
 
-def told(files: Sequence[File]) -> dict[str, Any]:
-    """The files as a ledger entry: a hash of their names, and the last one."""
-    if not files:
+
+@dataclass(frozen=True)
+class Step:
+    """The files between two places in the order of arrival.
+
+    Attributes:
+        after: the last place of the steps before it; None for the first step.
+        until: its own last place; None for a step without files.
+        seed: of the order; None for the order of arrival, which the ledger's entries from before steps have.
+    """
+
+    after: Place | None
+    until: Place | None
+    seed: int | None
+
+    def sequence(self, files: Sequence[File]) -> list[File]:
+        """The files of earlier steps in the order of arrival, then those of this one in its own order."""
+        earlier = [file for file in files if self._is_earlier(file)]
+        mine = [file for file in files if self._is_mine(file)]
+        return earlier + (mine if self.seed is None else sorted(mine, key=lambda file: self._key(file.name)))
+
+    def reaches(self, file: File, last: str) -> bool:
+        """Whether a file has a place before or at that of the file named `last`, of this step."""
+        if self._is_earlier(file):
+            return True
+        return self._is_mine(file) and (self.seed is None or self._key(file.name) <= self._key(last))
+
+    def _is_earlier(self, file: File) -> bool:
+        return self.after is not None and file[:2] <= self.after
+
+    def _is_mine(self, file: File) -> bool:
+        return self.until is not None and not self._is_earlier(file) and file[:2] <= self.until
+
+    def _key(self, name: str) -> tuple[bytes, str]:
+        salt = (self.seed or 0).to_bytes(8, "big")
+        return hashlib.blake2b(name.encode(), digest_size=8, salt=salt, person=b"order").digest(), name
+
+
+def entry_of(step: Step, sent: Sequence[File]) -> dict[str, Any]:
+    """The files that were sent as a ledger entry: a hash of their names, the last one, and the step."""
+    if not sent or step.until is None:
         return {}
-    return {"hashes": f"{_hashes(files):032x}", "changed": files[-1].changed, "name": files[-1].name}
+    entry: dict[str, Any] = {"hashes": f"{_hashes(sent):032x}"}
+    if step.seed is None:
+        return {**entry, "changed": sent[-1].changed, "name": sent[-1].name}
+    changed, name = step.until
+    after = None if step.after is None else list(step.after)
+    return {**entry, "changed": changed, "name": name, "after": after, "seed": step.seed, "last": sent[-1].name}
+
+
+def step_of(entry: dict[str, Any]) -> Step:
+    """The step of a ledger entry; one from before there were steps has all of its files in the order of arrival."""
+    until = float(entry["changed"]), str(entry["name"])
+    if "seed" not in entry:
+        return Step(None, until, None)
+    after = entry["after"]
+    return Step(None if after is None else (float(after[0]), str(after[1])), until, int(entry["seed"]))
 
 
 def are_those(files: Sequence[File], sent: dict[str, Any]) -> bool:
@@ -30,7 +90,8 @@ def are_those(files: Sequence[File], sent: dict[str, Any]) -> bool:
 def how_changed(path: str, files: Sequence[File], number: int, sent: dict[str, Any]) -> str:
     """Why the first `number` of `files`, all files in `path` now, are not those of `sent`."""
     hashes = int(sent["hashes"], 16)
-    before = [file for file in files if file[:2] <= (sent["changed"], sent["name"])]
+    step = step_of(sent)
+    before = [file for file in files if step.reaches(file, str(sent.get("last", "")))]
     came = len(before) - number
     if came == 1 and (one := _only(before, _hashes(before) - hashes)):
         return (
@@ -43,9 +104,9 @@ def how_changed(path: str, files: Sequence[File], number: int, sent: dict[str, A
             "former time of change, and add what is new under another name."
         )
     return (
-        f"The {len(before)} files in {path} with times of change up to {_time(sent['changed'])} are not the {number} "
-        "that were sent: restore those that are gone or changed, with their times, and touch those that came since, so "
-        "that they come last and are sent next."
+        f"The {len(before)} files in {path} that have the places of files that were sent, with times of change up to "
+        f"{_time(sent['changed'])}, are not the {number} that were sent: restore those that are gone or changed, with "
+        "their times, and touch those that came since, so that they come last and are sent next."
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from include.sources import _sent_files as sent_files
 from include.sources._files import FileSource
@@ -16,16 +16,22 @@ from include.sources.base import MAX_SAMPLE_BYTES, SourceChanged, SourceRefused,
 class FolderSource(FileSource):
     """`path/<label>/…/<file>`, sent unchanged: the files must be in the pipeline's format.
 
-    A sample's id is its path below `path`, its label the first part of that. See `include.sources._files` for their
-    order, and `include.sources._sent_files` for changes that are refused.
+    A sample's id is its path below `path`, its label the first part of that. See `include.sources._sent_files` for
+    their order, which mixes the classes, and for changes that are refused.
 
     Args:
+        seed: of the pseudo-random order in which the files are sent; files that come later come after those, in an
+            order of their own.
         group: a regular expression to search in the id; its first capture group, or the whole match, is the sample's
             group, which stays on one side of a held-out split: a speaker, a patient.
     """
 
     kind: Literal["folder"] = "folder"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     group: Annotated[str, Field(min_length=1)] | None = None
+
+    _step: sent_files.Step | None = PrivateAttr(None)
+    _sequence: list[File] | None = PrivateAttr(None)
 
     @field_validator("group")
     @classmethod
@@ -36,24 +42,61 @@ class FolderSource(FileSource):
             raise ValueError(f"not a regular expression: {error}") from error
         return value
 
+    def open(self) -> Self:
+        source = super().open()
+        source._step, source._sequence = None, None
+        return source
+
     def count(self) -> int:
         self._check_files()
-        return len(self.settled())
+        return len(self.sequence())
 
     def read(self, start: int, count: int) -> list[SourceSample]:
-        files = self.files()[start : start + count]
+        files = self.sequence()[start : start + count]
         return [self._sample(file, content) for file, content in zip(files, self.contents(files), strict=False)]
 
+    def sequence(self) -> list[File]:
+        """The files in the order of their positions, up to the end of the present step."""
+        if self._sequence is None:
+            if self._step is None:
+                self._step = self._next_step(None)
+            self._sequence = self._step.sequence(self.files())
+        return self._sequence
+
+    def resume(self, position: int, prefix: dict[str, Any], most: int) -> Self:  # noqa: ARG002 - a step has any size
+        self.check_prefix(position, prefix)
+        source = self._in_step(sent_files.step_of(prefix) if position else None)
+        if source._step is not None and position >= len(source.sequence()):
+            source = self._in_step(self._next_step(source._step.until))
+        return source
+
+    def again(self, start: int, count: int, prefix: dict[str, Any]) -> Self:
+        self.check_prefix(start + count, prefix)
+        return self._in_step(sent_files.step_of(prefix))
+
     def prefix(self, position: int) -> dict[str, Any]:
-        return sent_files.told(self.files()[:position])
+        sequence = self.sequence()
+        return {} if self._step is None else sent_files.entry_of(self._step, sequence[:position])
 
     def check_prefix(self, position: int, prefix: dict[str, Any]) -> None:
         if not position:
             return
         if "hashes" not in prefix:
             raise SourceChanged(another_source(position))
-        if not sent_files.are_those(self.files()[:position], prefix):
-            raise SourceChanged(sent_files.how_changed(self.path, self.files(), position, prefix))
+        files = self.files()
+        if not sent_files.are_those(sent_files.step_of(prefix).sequence(files)[:position], prefix):
+            raise SourceChanged(sent_files.how_changed(self.path, files, position, prefix))
+
+    def _in_step(self, step: sent_files.Step | None) -> Self:
+        source = self.model_copy()
+        source._step, source._sequence = step, None
+        return source
+
+    def _next_step(self, after: sent_files.Place | None) -> sent_files.Step:
+        """All files that have settled and that are newer than `after`."""
+        settled = self.settled()
+        until = settled[-1][:2] if settled else None
+        return sent_files.Step(after, until if after is None or until is None else max(after, until), self.seed)
 
     def _check_files(self) -> None:
         classes: set[str] = set()

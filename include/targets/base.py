@@ -86,6 +86,14 @@ class Target(ABC):
     def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """int64 (labels,): how many of the targets have each label."""
 
+    @abstractmethod
+    def constant_score(self, counts: Sequence[int], samples: int) -> float:
+        """The highest `metric` of an answer that is the same for all samples.
+
+        Args:
+            counts: how many of the samples have each label, see `counts`.
+        """
+
     def prepared(self, targets: torch.Tensor) -> torch.Tensor:
         """The targets as the loss takes them."""
         return targets

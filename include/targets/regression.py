@@ -76,6 +76,10 @@ class Regression(Target):
 
         return np.full(len(self.labels), len(targets), np.int64)
 
+    def constant_score(self, counts: Sequence[int], samples: int) -> float:  # noqa: ARG002 - of any numbers
+        """0: that is the R² of the mean."""
+        return 0.0
+
     def prepared(self, targets: torch.Tensor) -> torch.Tensor:
         if self.scale is None:
             return targets

@@ -48,6 +48,7 @@ class PromoteModelOperator(PipelineOperator):
             pipeline.name,
             int(self.version),
             floor,
+            allow_missing=pipeline.promotion.allow_missing,
             trusted=pipeline.trusted_models,
             stopped=self.stop_requested,
         )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from include.codecs.png import PngCodec
+from include.commands.new_pipeline import _say_what_is_next
+from include.commands.pipeline_file import pipeline_text
+from include.commands.survey import Survey
 from include.definition.schema import SCHEMA_FILE
 from tests.support.command_line import assert_refused, run_new_pipeline, written_pipeline
 from tests.support.corpus import saved, slope
@@ -99,6 +104,26 @@ def test_the_limits_follow_the_data(pipelines, place):
     assert pipeline.promotion.floor > 30 / 40
     assert pipeline.training.min_new_samples <= 20
     assert pipeline.training.batch_size <= 8
+
+
+@pytest.mark.parametrize(
+    ("samples", "records", "said"),
+    [
+        (40, 1000, "all 40 samples"),
+        (4000, 4000, "all 4,000 samples"),
+        (25_000, 10_000, "the first 10,000 of 25,000 samples"),
+    ],
+)
+def test_a_first_batch_has_all_samples_or_ten_thousand(capsys, samples, records, said):
+    codec = PngCodec(height=8, width=8)
+    found = Survey("image", {"kind": "folder"}, codec, "", {"a": samples - 10, "b": 10}, 100, 10)
+    assert f"records = {records}\n" in pipeline_text(found, "x")
+
+    _say_what_is_next("flowers", Path("flowers.toml"), found)
+
+    printed = " ".join(capsys.readouterr().err.split())
+    assert said in printed
+    assert ("15,000 come in 2 more batches" in printed) == (samples == 25_000)
 
 
 def test_a_large_image_fits_its_topic(pipelines, place):

@@ -380,7 +380,8 @@ def wide(new_pipeline):
     """Makes a pipeline in which every `each`-th sample is too large for its topic."""
 
     def make(each):
-        pipeline = new_pipeline(topics={"partitions": 1, "max_record_bytes": 1024})
+        topics = {"partitions": 1, "max_record_bytes": 1024}
+        pipeline = new_pipeline(topics=topics, ingest={"requests_share": 0.2, "max_refused_share": 1})
         return pipeline.model_copy(
             update={"format": AnyLength(shape=(4,), dtype="float32"), "source": Wide(total=40, each=each)}
         )
@@ -401,7 +402,7 @@ def test_a_sample_that_its_topic_would_refuse_is_left_out_and_told(kafka, wide, 
 
 
 def test_a_sample_whose_group_no_reader_would_take_is_left_out_and_told(kafka, new_pipeline, caplog):
-    pipeline = new_pipeline().model_copy(update={"source": Grouped(total=3)})
+    pipeline = new_pipeline(ingest={"max_refused_share": 1}).model_copy(update={"source": Grouped(total=3)})
 
     result = ingest(kafka, pipeline)
 

@@ -6,15 +6,21 @@ import pytest
 
 from include.exactly_once.attempt import Attempt
 from include.ingest import chunk
+<<<<<<< HEAD
 from include.ingest.batch import BatchRefused, ingest_batch
 from include.ingest.plan import SourceExhausted
+=======
+from include.ingest.batch import BatchRefused, SourceExhausted, ingest_batch
+from include.sources._listing import File
+from include.sources._sent_files import Step
+>>>>>>> f04652f (Mix the classes of a folder's files, and promote no model of a part of the classes)
 from include.sources.base import SourceChanged, SourceRefused
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved as image_file
 from tests.support.corpus import slope
-from tests.support.folders import LocalFolder
+from tests.support.folders import DAY, LocalFolder
 
 WIDTH, HEIGHT = 24, 16
 FORMAT = {"kind": "image.jpeg", "height": HEIGHT, "width": WIDTH, "channels": 3}
@@ -63,6 +69,14 @@ def expected(numbers=range(30)):
     return {f"{'abc'[number % 3]}/{number:02}.jpg": jpeg(number) for number in numbers}
 
 
+def between(pictures):
+    """The name of a file whose place in the order is before the others'."""
+    names = (f"dragon/{number}.jpg" for number in range(1000))
+    step = Step(None, (DAY + 29, "c/29.jpg"), 1)
+    files = [File(DAY + number, f"{'abc'[number % 3]}/{number:02}.jpg", 1) for number in range(30)]
+    return next(name for name in names if step.sequence([*files, File(DAY + 3, name, 1)])[0].name == name)
+
+
 def told(caplog):
     return [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
 
@@ -97,7 +111,7 @@ def test_a_sample_has_its_folder_s_name_for_a_label(kafka, new_folder_pipeline):
 def test_a_file_that_is_no_sample_is_left_out_and_told(
     kafka, new_folder_pipeline, pictures, caplog, name, content, reason
 ):
-    pipeline = new_folder_pipeline()
+    pipeline = new_folder_pipeline(ingest={"max_refused_share": 0.1})
     pictures.write(name, content, second=4.5)
 
     result = ingest(kafka, pipeline)
@@ -112,8 +126,13 @@ def test_a_file_that_is_no_sample_is_left_out_and_told(
 
 def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, pictures, monkeypatch):
     """Files are checked some at a time, and each time their positions begin anew."""
+<<<<<<< HEAD
     monkeypatch.setattr(chunk, "DECODED_AT_ONCE", 4)
     pipeline = new_folder_pipeline()
+=======
+    monkeypatch.setattr(chunk, "CHECKED_TOGETHER", 4)
+    pipeline = new_folder_pipeline(ingest={"max_refused_share": 1})
+>>>>>>> f04652f (Mix the classes of a folder's files, and promote no model of a part of the classes)
     bad = [0, 3, 4, 11, 29]
     for number in bad:
         pictures.write(f"{'abc'[number % 3]}/{number:02}.jpg", b"bad", second=number)
@@ -123,13 +142,56 @@ def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, 
 
 
 def test_a_folder_of_bad_files_alone_is_no_success(kafka, new_folder_pipeline):
-    pipeline = new_folder_pipeline(format={**FORMAT, "kind": "image.png"})
+    pipeline = new_folder_pipeline(format={**FORMAT, "kind": "image.png"}, ingest={"max_refused_share": 1})
 
     with pytest.raises(BatchRefused) as refusal:
         ingest(kafka, pipeline)
 
     assert_readable(refusal.value, "All 30 samples", "image.png", pipeline.name)
     assert in_topics(kafka, pipeline) == {}
+
+
+def test_a_batch_that_would_leave_out_too_many_is_refused_before_anything_is_planned(
+    kafka, new_folder_pipeline, pictures
+):
+    """A third of a source missing is no success; the same batch goes on once the folder is corrected."""
+    pipeline = new_folder_pipeline()
+    for number in range(0, 30, 3):
+        pictures.write(f"a/{number:02}.jpg", b"bad", second=number)
+
+    with pytest.raises(BatchRefused) as refusal:
+        ingest(kafka, pipeline)
+
+    assert_readable(refusal.value, "10 of the 30 samples", pipeline.name, "0.01", "a/", "undecodable")
+    assert in_topics(kafka, pipeline) == {}
+
+    for number in range(0, 30, 3):
+        pictures.write(f"a/{number:02}.jpg", jpeg(number), second=number)
+    assert ingest(kafka, pipeline).sent_now == 30
+    assert in_topics(kafka, pipeline) == expected()
+
+
+def test_too_many_unfit_samples_that_only_sending_finds_fail_loudly_and_nothing_is_sent_twice(
+    kafka, new_folder_pipeline, pictures, monkeypatch
+):
+    """Of a large batch only some samples are checked first."""
+    monkeypatch.setattr("include.ingest.batch.CHECKED_FIRST", 1)
+    monkeypatch.setattr("include.ingest.batch.CHUNK_SAMPLES", 10)
+    pipeline = new_folder_pipeline()
+    last = [sample.id for sample in pipeline.source.read(20, 10)]
+    for name in last[-2:]:
+        pictures.write(name, b"bad", second=int(name[2:4]))
+
+    for _ in range(2):
+        with pytest.raises(BatchRefused) as refusal:
+            ingest(kafka, pipeline)
+        assert_readable(refusal.value, "2 of the 30 samples", "20 of it were sent", "max_refused_share")
+        assert len(in_topics(kafka, pipeline)) == 20
+
+    raised = pipeline.ingest.model_copy(update={"max_refused_share": 0.1})
+    result = ingest(kafka, pipeline.model_copy(update={"ingest": raised}))
+    assert (result.sent_now, result.refused) == (8, 2)
+    assert sorted(in_topics(kafka, pipeline)) == sorted(set(expected()) - set(last[-2:]))
 
 
 def test_a_label_that_the_pipeline_does_not_know_is_refused_before_anything_is_sent(
@@ -161,7 +223,7 @@ def test_batches_follow_a_growing_folder(kafka, new_folder_pipeline, pictures):
 
 def test_a_file_that_came_between_is_never_lost_silently(kafka, new_folder_pipeline, pictures):
     pipeline = new_folder_pipeline()
-    ingest(kafka, pipeline, "first", records=20)
+    ingest(kafka, pipeline, "first", records=30)
     pictures.write("a/30.jpg", jpeg(30), second=3)
 
     with pytest.raises(SourceChanged) as refusal:
@@ -176,13 +238,14 @@ def test_a_file_that_came_between_is_never_lost_silently(kafka, new_folder_pipel
 def test_a_file_that_came_between_those_of_a_killed_batch_is_named(kafka, new_folder_pipeline, pictures):
     pipeline = new_folder_pipeline()
     kill_at("after commit", 2, ingest_job(kafka, pipeline, "first", records=30, chunk=10))
-    pictures.write("dragon/30.jpg", jpeg(30), second=3)
+    name = between(pictures)
+    pictures.write(name, jpeg(30), second=3)
 
     with pytest.raises(SourceChanged) as refusal:
         ingest(kafka, pipeline, "first")
-    assert_readable(refusal.value, "dragon/30.jpg", pictures.path, "touch")
+    assert_readable(refusal.value, name, pictures.path, "touch")
 
-    pictures.write("dragon/30.jpg", jpeg(30), second=50)
+    pictures.write(name, jpeg(30), second=50)
     assert ingest(kafka, pipeline, "first").sent_now == 20
     assert in_topics(kafka, pipeline) == expected()
 
@@ -190,26 +253,29 @@ def test_a_file_that_came_between_those_of_a_killed_batch_is_named(kafka, new_fo
 def test_a_file_that_changed_under_a_batch_is_refused(kafka, new_folder_pipeline, pictures):
     pipeline = new_folder_pipeline()
     kill_at("after commit", 1, ingest_job(kafka, pipeline, "2026-01-01", records=30, chunk=10))
+    before = in_topics(kafka, pipeline)
     pictures.write("b/01.jpg", jpeg(40), second=1)
 
     with pytest.raises(SourceChanged) as refusal:
         ingest(kafka, pipeline)
 
     assert_readable(refusal.value, pipeline.name, "samples 0 to 30")
-    assert in_topics(kafka, pipeline) == {}
+    assert in_topics(kafka, pipeline) == before
 
 
 @pytest.mark.parametrize(("point", "transaction"), [("after commit", 1), ("before commit", 2), ("after commit", 3)])
 def test_a_killed_batch_is_sent_once_though_the_folder_grows(kafka, new_folder_pipeline, pictures, point, transaction):
-    pipeline = new_folder_pipeline()
+    pipeline = new_folder_pipeline(ingest={"max_refused_share": 0.1})
     pictures.write("c/bad.jpg", b"bad", second=14.5)
     kill_at(point, transaction, ingest_job(kafka, pipeline, "first", records=25, chunk=10))
     pictures.write("a/30.jpg", jpeg(30), second=100)
 
     first = ingest(kafka, pipeline, "first")
-    second = ingest(kafka, pipeline, "second")
+    second = ingest(kafka, pipeline, "second", records=6)
+    third = ingest(kafka, pipeline, "third")
 
-    assert (first.samples + first.requests, first.refused, second.start) == (24, 1, 25)
+    assert first.samples + first.requests + first.refused == 25
+    assert (second.start, third.start, third.sent_now) == (25, 31, 1)
     assert in_topics(kafka, pipeline) == expected(range(31))
 
 

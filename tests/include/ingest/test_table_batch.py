@@ -65,6 +65,8 @@ def test_a_killed_batch_is_sent_once_though_its_table_grows(kafka, new_table_pip
 
 def test_cells_that_are_no_samples_are_left_out_and_told(kafka, new_table_pipeline, place, caplog):
     pipeline = new_table_pipeline()
+    share = pipeline.ingest.model_copy(update={"max_refused_share": 1})
+    pipeline = pipeline.model_copy(update={"ingest": share})
     bad = {3: None, 4: 7, 5: "longer than ten bytes", 6: ""}
     rows = [{**row, "text": bad.get(number, row["text"])} for number, row in enumerate(ROWS)]
     place.write("t.jsonl", table("jsonl", rows))

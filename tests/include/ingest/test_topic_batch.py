@@ -119,6 +119,8 @@ def test_a_killed_batch_is_sent_once_though_the_topic_has_grown(kafka, new_topic
 
 def test_records_that_are_no_samples_are_left_out_and_counted(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline(labels=LABELS)
+    share = pipeline.ingest.model_copy(update={"max_refused_share": 1})
+    pipeline = pipeline.model_copy(update={"ingest": share})
     unfit = [
         Record(value=None),
         Record(b"a text that is longer than the twenty characters"),

@@ -14,7 +14,7 @@ import pytest
 from include.artifact.result import TrainingResult
 from include.errors import Stopped
 from include.feed.split import Split
-from include.registry.promotion import NotComparable, promote
+from include.registry.promotion import LabelsMissing, NotComparable, promote
 from include.registry.runs import open_run
 from include.registry.tracking import Registry
 from include.registry.versions import Version, champion, register_version, set_champion
@@ -49,6 +49,32 @@ def test_below_the_floor_nobody_is_promoted(
     decision = promote(kafka, registry, made.name, made.number, 1.0)
     assert not decision.promoted
     assert "floor of 1" in decision.reason
+    assert champion(registry, made.name) is None
+
+
+def test_a_label_without_a_held_out_sample_stops_a_promotion(
+    kafka: KafkaConnection, registry: Registry, job: TrainingJob, tmp_path: Path
+) -> None:
+    """An accuracy of 1 on two classes of ten is no accuracy of ten."""
+    labels = (*job.manifest.labels, "ten", "eleven")
+    made = registered_with(kafka, registry, job, tmp_path / "changed", labels=labels)
+
+    with pytest.raises(LabelsMissing) as refused:
+        promote(kafka, registry, made.name, made.number, 0)
+    assert_readable(refused.value, "'ten', 'eleven'", f"version {made.number}", "allow_missing")
+    assert champion(registry, made.name) is None
+
+    decision = promote(kafka, registry, made.name, made.number, 0, allow_missing=True)
+    assert "constant answer" in decision.reason or decision.promoted
+
+
+def test_a_first_model_that_a_constant_answer_equals_is_not_promoted(
+    kafka: KafkaConnection, registry: Registry, register: Register, bad: TrainingResult
+) -> None:
+    made = register(bad, "bad")
+    decision = promote(kafka, registry, made.name, made.number, 0)
+    assert not decision.promoted
+    assert "best constant answer" in decision.reason
     assert champion(registry, made.name) is None
 
 

@@ -115,6 +115,23 @@ def test_micro_f1_and_subset_accuracy_are_those_of_scikit_learn() -> None:
     assert found["subset_accuracy"] == pytest.approx(accuracy_score(true, outputs >= 0))
 
 
+def test_the_best_constant_answer_is_what_trying_all_of_them_finds() -> None:
+    from itertools import product
+
+    from sklearn.metrics import f1_score
+
+    random = np.random.default_rng(SEED)
+    classes = random.integers(0, 3, 50)
+    assert CLASSES.constant_score(CLASSES.counts(classes).tolist(), 50) == max(np.bincount(classes)) / 50
+    several = (random.random((50, 3)) < (0.9, 0.5, 0.1)).astype(int)
+    best = max(
+        f1_score(several, np.tile(answer, (50, 1)), average="micro", zero_division=0)
+        for answer in product((0, 1), repeat=3)
+    )
+    assert SEVERAL.constant_score(SEVERAL.counts(several).tolist(), 50) == pytest.approx(best)
+    assert NUMBER.constant_score([50], 50) == 0
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e6], ids=["around 0", "far from 0"])
 @pytest.mark.parametrize("scale", [None, Scale((1e6, -2.0), (3.0, 0.5))], ids=["plain", "normalised"])
 def test_r2_and_mae_are_those_of_scikit_learn(offset: float, scale: Scale | None) -> None:
