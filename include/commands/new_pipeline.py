@@ -187,9 +187,10 @@ def _say_what_is_next(name: str, file: Path, found: Survey) -> None:
         "predict follow by themselves."
     )
     if first < found.samples:
-        batches = -(-(found.samples - first) // first)
+        left = found.samples - first
+        batches = -(-left // first)
         say(
-            f"     The other {found.samples - first:,} come in {batches:,} more batch{'es' * (batches > 1)}, one an hour "
-            f"by the schedule, so in {batches:,} hour{'s' * (batches > 1)}; trigger the DAG again to be faster."
+            f"     The other {left:,} come in {batches:,} more batch{'es' * (batches > 1)}, one an hour by the "
+            f"schedule, so in {batches:,} hour{'s' * (batches > 1)}; trigger the DAG again to be faster."
         )
     say(f"  4. Look at what arrived: `millrace peek {name} --topic samples`.")

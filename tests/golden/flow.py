@@ -30,6 +30,8 @@ from include.prediction.predictor import Predictor
 from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
 from include.registry.tracking import open_registry
+from include.registry.versions import set_champion
+from include.registry.versions import version as registered_version
 from include.training.job import TrainingJob, run_directory
 from include.training.worker import work
 from millrace.operators import (
@@ -37,7 +39,6 @@ from millrace.operators import (
     ExportPredictionsOperator,
     FreezeRangesOperator,
     ProduceBatchOperator,
-    PromoteModelOperator,
     PublishPredictionsOperator,
     ReplayDeadLettersOperator,
     TrainModelOperator,
@@ -187,7 +188,9 @@ def _register_and_predict(kafka: KafkaConnection) -> None:
     frozen = _execute(FreezeRangesOperator, MAIN, "train/first", step="train")
     # It finds the result that `_train` has left, so that no process needs to import torch for it.
     version = _execute(TrainModelOperator, MAIN, "train/first", ranges=frozen["ranges"])["version"]
-    _execute(PromoteModelOperator, MAIN, "train/first", version=version)
+    # Not by promotion: no held-out sample has the label b, and so few samples teach no more than a constant answer.
+    registry = open_registry()
+    set_champion(registry, registered_version(registry, MAIN, version))
     frozen = _execute(FreezeRangesOperator, MAIN, "predict/first", step="predict")
     _execute(PublishPredictionsOperator, MAIN, "predict/first", ranges=frozen["ranges"])
 

@@ -286,7 +286,7 @@ def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, 
     """Its task may retry: being overtaken by another batch is not being replaced by a newer attempt."""
     pipeline = new_pipeline()
     planned, overtaken = Event(), Event()
-    fingerprint = plan._fingerprint
+    fingerprint = plan._checked_fingerprint
 
     def slow(*arguments):
         if not planned.is_set():
@@ -294,7 +294,7 @@ def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, 
             assert overtaken.wait(20)
         return fingerprint(*arguments)
 
-    monkeypatch.setattr(plan, "_fingerprint", slow)
+    monkeypatch.setattr(plan, "_checked_fingerprint", slow)
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(ingest, kafka, pipeline, "first")
         assert planned.wait(20)

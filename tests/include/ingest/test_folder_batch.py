@@ -6,14 +6,10 @@ import pytest
 
 from include.exactly_once.attempt import Attempt
 from include.ingest import chunk
-<<<<<<< HEAD
 from include.ingest.batch import BatchRefused, ingest_batch
 from include.ingest.plan import SourceExhausted
-=======
-from include.ingest.batch import BatchRefused, SourceExhausted, ingest_batch
-from include.sources._listing import File
+from include.sources import File
 from include.sources._sent_files import Step
->>>>>>> f04652f (Mix the classes of a folder's files, and promote no model of a part of the classes)
 from include.sources.base import SourceChanged, SourceRefused
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at
@@ -126,13 +122,8 @@ def test_a_file_that_is_no_sample_is_left_out_and_told(
 
 def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, pictures, monkeypatch):
     """Files are checked some at a time, and each time their positions begin anew."""
-<<<<<<< HEAD
     monkeypatch.setattr(chunk, "DECODED_AT_ONCE", 4)
-    pipeline = new_folder_pipeline()
-=======
-    monkeypatch.setattr(chunk, "CHECKED_TOGETHER", 4)
     pipeline = new_folder_pipeline(ingest={"max_refused_share": 1})
->>>>>>> f04652f (Mix the classes of a folder's files, and promote no model of a part of the classes)
     bad = [0, 3, 4, 11, 29]
     for number in bad:
         pictures.write(f"{'abc'[number % 3]}/{number:02}.jpg", b"bad", second=number)
@@ -175,8 +166,8 @@ def test_too_many_unfit_samples_that_only_sending_finds_fail_loudly_and_nothing_
     kafka, new_folder_pipeline, pictures, monkeypatch
 ):
     """Of a large batch only some samples are checked first."""
-    monkeypatch.setattr("include.ingest.batch.CHECKED_FIRST", 1)
-    monkeypatch.setattr("include.ingest.batch.CHUNK_SAMPLES", 10)
+    monkeypatch.setattr("include.ingest.fit.CHECKED_FIRST", 1)
+    monkeypatch.setattr("include.ingest.chunk.CHUNK_SAMPLES", 10)
     pipeline = new_folder_pipeline()
     last = [sample.id for sample in pipeline.source.read(20, 10)]
     for name in last[-2:]:

@@ -11,7 +11,7 @@ import pytest
 from include.artifact.result import TrainingResult
 from include.registry.promotion import promote
 from include.registry.runs import open_run
-from include.registry.versions import champion, register_version
+from include.registry.versions import champion, register_version, set_champion
 from include.training.loop import train
 from include.training.result import store_result
 from tests.support.digit_trainings import PARTITIONS, digits_pipeline, fill, job_over
@@ -71,7 +71,10 @@ def test_the_task_s_own_metric_is_logged_told_and_decides(
     files = {file.path for file in registry.client.list_artifacts(better.run_id)}
     assert files == {"manifest.json", "model"}
 
-    assert promote(kafka, registry, worse.name, worse.number, floor=-10).promoted
+    first = promote(kafka, registry, worse.name, worse.number, floor=-10)
+    assert not first.promoted
+    assert "best constant answer" in first.reason
+    set_champion(registry, worse)
     decision = promote(kafka, registry, better.name, better.number, floor=-10)
     assert decision.promoted
     values = decision.to_dict()

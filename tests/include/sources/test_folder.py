@@ -18,7 +18,6 @@ from include.sources.folder import FolderSource
 from tests.support.assertions import assert_readable
 from tests.support.folders import DAY
 
-
 ORDER_BY_SEED = {1: ["a/10", "b/1", "a/2", "b/ü"], 2: ["b/ü", "a/2", "b/1", "a/10"]}
 
 

@@ -47,7 +47,7 @@ def test_nothing_changed(after_a_batch):
 
 
 def test_files_that_come_last_are_welcome(after_a_batch):
-    place, check, prefix = after_a_batch
+    place, check, _ = after_a_batch
     place.write("ant/1", second=50)
     place.write("ant/2", second=31)
 
@@ -55,7 +55,7 @@ def test_files_that_come_last_are_welcome(after_a_batch):
 
 
 def test_files_that_were_not_sent_may_change_and_go(after_a_batch):
-    place, check, prefix = after_a_batch
+    place, check, _ = after_a_batch
     place.write("dog/4", b"other", second=60)
     check()
 
@@ -97,7 +97,7 @@ def test_a_file_that_came_between_is_sent_when_it_was_touched(after_a_batch):
 
 
 def test_a_file_that_was_sent_and_changed_is_named(after_a_batch):
-    place, check, prefix = after_a_batch
+    place, check, _ = after_a_batch
     place.write("dog/2", b"other", second=80)
 
     with pytest.raises(SourceChanged) as refusal:
@@ -107,7 +107,7 @@ def test_a_file_that_was_sent_and_changed_is_named(after_a_batch):
 
 
 def test_a_file_that_was_sent_and_is_gone_is_told(after_a_batch):
-    place, check, prefix = after_a_batch
+    place, check, _ = after_a_batch
     place.remove("cat/1")
 
     with pytest.raises(SourceChanged) as refusal:
@@ -117,7 +117,7 @@ def test_a_file_that_was_sent_and_is_gone_is_told(after_a_batch):
 
 
 def test_many_files_that_come_between_are_told(after_a_batch):
-    place, check, prefix = after_a_batch
+    place, check, _ = after_a_batch
     for number in range(20):
         place.write(f"ant/{number}", second=number)
 
@@ -138,7 +138,7 @@ def test_a_file_in_another_s_stead_is_told(after_a_batch):
 
 def test_files_that_were_sent_may_change_places(after_a_batch):
     """Their batches are done or have a fingerprint of their own; what comes next is what matters here."""
-    place, check, prefix = after_a_batch
+    place, check, _ = after_a_batch
     place.write("cat/1", second=25)
 
     check()
