@@ -11,7 +11,7 @@ REASONS = {
     "empty": "no value (a tombstone), a value of no bytes, or a JSON field with no text",
     "undecodable": "not of this format, or cut short or damaged",
     "too-many-pixels": "an image that claims more pixels than the decoder accepts; none was decoded",
-    "wrong-size": "whole, but not of the format's number of pixels or bytes, or with half a frame of sound",
+    "wrong-size": "whole, but not of the format's number of pixels, numbers or bytes, or with half a frame of sound",
     "wrong-channels": "an image with other channels than the format: colour for gray, a palette, alpha, CMYK",
     "animated": "an image of several frames",
     "wrong-dtype": "an array whose own header names another dtype than the format",

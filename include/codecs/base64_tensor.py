@@ -5,8 +5,11 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import Field
+
+from include.base64_text import lenient_base64
 from include.codecs._tensor import TensorCodec
 from include.codecs.base import DecodedBatch, check_sample
 from include.refusal import InvalidRecord
@@ -21,9 +24,14 @@ class Base64Codec(TensorCodec):
     """C-ordered and little-endian, in RFC 4648's standard alphabet, padded and without line breaks.
 
     An array has one text only; Python's own decoder takes others too, and passes over what is not of the alphabet.
+
+    Args:
+        lenient: take the dialects of `include.base64_text.lenient_base64` too.
     """
 
     kind: Literal["tensor.base64"] = "tensor.base64"
+
+    lenient: Annotated[bool, Field(exclude_if=lambda lenient: not lenient)] = False
 
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
         check_sample(sample, self.shape, self.dtype)
@@ -38,6 +46,8 @@ class Base64Codec(TensorCodec):
         Raises:
             InvalidRecord: the value is no array of this format.
         """
+        if self.lenient:
+            return self._lenient(value)
         if len(value) % 4 or not TEXT.fullmatch(value):
             raise _invalid(value, "it comes in fours of its alphabet, padded at the end and without line breaks")
         if len(value) != (self.sample_bytes + 2) // 3 * 4:
@@ -47,6 +57,15 @@ class Base64Codec(TensorCodec):
         numbers = binascii.a2b_base64(value)
         if binascii.b2a_base64(numbers, newline=False) != value:
             raise _invalid(value, "the last character has bits beyond the last byte")
+        if len(numbers) != self.sample_bytes:
+            raise InvalidRecord("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
+        return numbers
+
+    def _lenient(self, value: bytes) -> bytes:
+        try:
+            numbers = lenient_base64(value)
+        except ValueError as error:
+            raise _invalid(value, str(error)) from error
         if len(numbers) != self.sample_bytes:
             raise InvalidRecord("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
         return numbers

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from include.exactly_once.ledger import LEDGER_TOPIC
-from include.reading.layout import FieldLabels, RecordLayout
+from include.reading.layout import FieldLabels, KeyLabels, RecordLayout
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
@@ -122,6 +122,16 @@ def _incremental_faults(pipeline: Pipeline) -> Iterator[str]:
         )
 
 
+def _content_faults(pipeline: Pipeline) -> Iterator[str]:
+    if getattr(pipeline.envelope, "content_is", None) == "numbers" and pipeline.format.kind != "tensor.text":
+        yield f"format.kind = {pipeline.format.kind!r}: envelope.content_is = 'numbers' is read by 'tensor.text'"
+
+
+def _row_key_faults(pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.envelope.row_name is not None and isinstance(pipeline.labels, KeyLabels):
+        yield "labels.kind = 'key': with envelope.newest_of the key names a row; name another place of the label"
+
+
 def _versions_faults(pipeline: Pipeline) -> Iterator[str]:
     if pipeline.training.incremental and pipeline.envelope.row_name is not None:
         yield (
@@ -144,4 +154,6 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] =
     (frozenset({"format", "training"}), _augmentation_faults),
     (frozenset({"labels", "training"}), _incremental_faults),
     (frozenset({"envelope", "training"}), _versions_faults),
+    (frozenset({"envelope", "format"}), _content_faults),
+    (frozenset({"envelope", "labels"}), _row_key_faults),
 )

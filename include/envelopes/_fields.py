@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import binascii
+import math
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from include.base64_text import lenient_base64
 from include.envelopes.base import LONGEST_FIELD_BYTES, Envelope, EnvelopeContent, Open, RowName, unset
 from include.field_text import NoSingleText, field_text
 from include.kinds import Config
 from include.refusal import InvalidRecord
 from include.strict_json import Number
+
+# An array has no more dimensions.
+MOST_LEVELS = 32
 
 FieldName = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=1000)]
 
@@ -43,7 +49,9 @@ class FieldEnvelope(Envelope):
 
     Args:
         content: the field that holds what the format's codec decodes.
-        content_is: whether a content that is text is the sample's own UTF-8, or base64 of its bytes.
+        content_is: whether a content that is text is the sample's own UTF-8, or base64 of its bytes; `numbers` for a
+            list of numbers, or their text, which the format `tensor.text` reads.
+        lenient: take the dialects of base64 that `include.base64_text.lenient_base64` reads.
         id: the field that names the sample; without it the record's key does, or its address.
         group: the field whose samples stay together on one side of a held-out split; without it the id.
         newest_of: the records are versions of rows, as of change data capture: those with the same id, or with the same
@@ -52,11 +60,19 @@ class FieldEnvelope(Envelope):
     """
 
     content: FieldName
-    content_is: Literal["text", "base64"] = "text"
+    content_is: Literal["text", "base64", "numbers"] = "text"
+    lenient: bool = unset(False)
     id: FieldName | None = None
     group: FieldName | None = None
     newest_of: RowName | None = unset()
     deleted: Deleted | None = unset()
+
+    @field_validator("lenient")
+    @classmethod
+    def _of_base64(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("content_is") != "base64":
+            raise ValueError('only content_is = "base64" has this key; remove it, or set that')
+        return value
 
     @field_validator("newest_of")
     @classmethod
@@ -112,13 +128,18 @@ class FieldEnvelope(Envelope):
     def _content(self, content: Any) -> bytes:
         if content is None:
             raise _missing(self.content)
+        if self.content_is == "numbers" and not isinstance(content, bytes):
+            return _encoded(self.content, content if isinstance(content, str) else _numbers(self.content, content))
         if isinstance(content, bytes):
             return content
         if not isinstance(content, str) or isinstance(content, Number):
-            raise InvalidRecord("wrong-type", f"Field {self.content!r} is no text and holds no bytes.")
+            hint = ', set content_is = "numbers" for a list of numbers' if isinstance(content, list) else ""
+            raise InvalidRecord("wrong-type", f"Field {self.content!r} is no text and holds no bytes{hint}.")
         if self.content_is == "text":
             return _encoded(self.content, content)
         try:
+            if self.lenient:
+                return lenient_base64(_encoded(self.content, content))
             return binascii.a2b_base64(content, strict_mode=True)
         except ValueError as error:
             raise InvalidRecord("invalid-base64", f"Field {self.content!r} is no base64: {error}.") from error
@@ -164,6 +185,19 @@ def _required(found: Any, path: str) -> bytes:
     if not text:
         raise _missing(path)
     return text.encode()
+
+
+def _numbers(path: str, content: Any, levels: int = 0) -> str:
+    """The JSON of a number, or of a list of these."""
+    if isinstance(content, list | tuple) and levels < MOST_LEVELS:
+        return f"[{','.join(_numbers(path, item, levels + 1) for item in content)}]"
+    if isinstance(content, Number):
+        return content
+    if isinstance(content, bool) or not isinstance(content, int | float | Decimal):
+        raise InvalidRecord("wrong-type", f"Field {path!r} holds {content!r:.60}, which is no number.")
+    if not math.isfinite(content):
+        raise InvalidRecord("not-finite", f"Field {path!r} holds {content}.")
+    return str(content)
 
 
 def _optional(found: Any, path: str | None) -> bytes | None:

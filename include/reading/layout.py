@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from include.envelopes import FieldName
-from include.envelopes.base import Envelope
+from include.envelopes.base import Envelope, unset
 from include.envelopes.plain import OwnEnvelope
 from include.kafka.headers import LABEL
 from include.kafka.topics import TopicName
@@ -22,10 +22,26 @@ else:
 
 
 class HeaderLabels(Config):
-    """The label is the content of a header."""
+    """The label is the content of a header.
+
+    Args:
+        quoted: a content in double quotes is a JSON string, as Spring and others write headers.
+    """
 
     kind: Literal["header"] = "header"
     name: Annotated[str, Field(min_length=1, max_length=1000)] = LABEL
+    quoted: bool = unset(False)
+
+
+class KeyLabels(Config):
+    """The label is the record's key, which is no id then: a sample has the envelope's id, or its address.
+
+    Args:
+        quoted: a key in double quotes is a JSON string.
+    """
+
+    kind: Literal["key"] = "key"
+    quoted: bool = unset(False)
 
 
 class FieldLabels(Config):
@@ -50,10 +66,10 @@ class TopicLabels(Config):
     field: FieldName | None = None
 
 
-LABELS = {"field": FieldLabels, "header": HeaderLabels, "topic": TopicLabels}
+LABELS = {"field": FieldLabels, "header": HeaderLabels, "key": KeyLabels, "topic": TopicLabels}
 
 if TYPE_CHECKING:
-    AnyLabels = HeaderLabels | FieldLabels | TopicLabels
+    AnyLabels = HeaderLabels | FieldLabels | KeyLabels | TopicLabels
 else:
     AnyLabels = one_of(LABELS)
 

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from include.envelopes.base import LONGEST_FIELD_BYTES
 from include.kafka.headers import Headers, headers_of, headers_size, read_headers
 from include.kafka.records import address_of
-from include.reading.layout import FieldLabels, HeaderLabels
+from include.reading.layout import FieldLabels, HeaderLabels, KeyLabels
 from include.refusal import InvalidRecord, Refusal
+from include.strict_json import parse
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -125,6 +127,9 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         labels = reading.labels if labelled or envelope.own_headers else None
         self._schema = schema if envelope.own_headers else None
         self._label = labels.name if isinstance(labels, HeaderLabels) else None
+        self._key_labels = labels if isinstance(labels, KeyLabels) else None
+        self._key_is_label = isinstance(reading.labels, KeyLabels)
+        self._quoted = isinstance(labels, HeaderLabels | KeyLabels) and labels.quoted
         self._keys = keys
         self._row_name = envelope.row_name
         self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
@@ -144,7 +149,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
             MillraceError: what a record needs to be read with can't be reached; nothing is known of the record then.
         """
         heads = self._heads(messages)
-        ids = [message.key() or str(address_of(message)).encode() for message in messages]
+        ids = [self._key_of(message) or str(address_of(message)).encode() for message in messages]
         if self._open is None:
             return Records(
                 labels=[head.label for head in heads],
@@ -193,7 +198,20 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         """Whether the topic holds versions of rows."""
         return self._row_name is not None
 
+    def _key_of(self, message: Message) -> bytes | None:
+        """The key, where it is the sample's id."""
+        return None if self._key_is_label else message.key()
+
     def _heads(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
+        heads = self._parsed_headers(messages)
+        if self._key_labels is None:
+            return heads
+        return [
+            head if isinstance(head.label, Refusal) else head._replace(label=_key_label(message.key(), self._quoted))
+            for head, message in zip(heads, messages, strict=True)
+        ]
+
+    def _parsed_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
         found = headers_of(messages)
         if self._keys is None:
             return [self[headers] for headers in found]
@@ -205,7 +223,32 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
     def _read(self, headers: Headers) -> _ParsedHeaders:
         found = read_headers(headers, label=self._label, own=self._schema is not None)
         refusal = found.refusal if self._schema is None else found.refusal_for(self._schema)
-        return _ParsedHeaders(refusal or found.label, found.group)
+        label: LabelOrRefusal = found.label
+        if self._quoted and found.label is not None:
+            label = _unquoted(found.label)
+        return _ParsedHeaders(refusal or label, found.group)
+
+
+def _key_label(key: bytes | None, quoted: bool) -> LabelOrRefusal:
+    if not key:
+        return None
+    if len(key) > LONGEST_FIELD_BYTES:
+        return Refusal("field-too-long", f"The key has {len(key)} bytes, {LONGEST_FIELD_BYTES} at most are a label.")
+    try:
+        label = key.decode()
+    except UnicodeDecodeError as error:
+        return Refusal("invalid-utf8", f"The key is the label and is not UTF-8: {error.reason}.")
+    return _unquoted(label) if quoted else label
+
+
+def _unquoted(label: str) -> LabelOrRefusal:
+    """What a JSON string holds; a label that is not in double quotes stands for itself."""
+    if not label.startswith('"'):
+        return label
+    try:
+        return str(parse(label.encode()))
+    except ValueError as error:
+        return Refusal("invalid-json", f"The label {label!r:.200} begins as a JSON string and is none: {error}.")
 
 
 def _row_change(row_name: RowName, key: bytes | None, opened: EnvelopeContent) -> RowChange | None:

@@ -59,6 +59,7 @@ ANY_WEBP = {**WEBP, "channels": 1, "resize": "stretch", "colours": "convert"}
 RAW = {"kind": "tensor.raw", "shape": [2, 3], "dtype": "float32"}
 NPY = {**RAW, "kind": "tensor.npy"}
 BASE64 = {"kind": "tensor.base64", "shape": [4], "dtype": "float32"}
+TEXT_NUMBERS = {"kind": "tensor.text", "shape": [2, 2], "dtype": "float32"}
 UTF8 = {"kind": "text.utf8", "length": 32}
 JSON = {"kind": "text.json", "length": 32, "field": "text"}
 SOUND = {"sample_rate": RATE, "seconds": 0.05, "spectrogram": {"n_fft": 64, "hop": 32, "n_mels": 8}}

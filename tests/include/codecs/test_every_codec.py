@@ -29,6 +29,7 @@ from tests.support.corpus import (
     PNG,
     PROGRESSIVE_JPEG,
     RAW,
+    TEXT_NUMBERS,
     TRANSPARENT_WEBP,
     UTF8,
     WAV,
@@ -48,7 +49,7 @@ from tests.support.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_O
 
 CODECS = {
     table["kind"]: KINDS["format"][table["kind"]].model_validate(table)
-    for table in (PNG, JPEG, WEBP, RAW, NPY, BASE64, UTF8, JSON, WAV, FLAC, OGG, MP3, PCM)
+    for table in (PNG, JPEG, WEBP, RAW, NPY, BASE64, TEXT_NUMBERS, UTF8, JSON, WAV, FLAC, OGG, MP3, PCM)
 }
 TAKING_ANY = {
     f"any {table['kind']}": KINDS["format"][table["kind"]].model_validate(table)
@@ -86,6 +87,7 @@ WHOLE = {
     "tensor.raw": [bytes(24)],
     "tensor.npy": [WHOLE_NPY],
     "tensor.base64": [WHOLE_BASE64],
+    "tensor.text": [b"[[0.5, -1], [2e3, 0]]", b"0.5;-1;2e3;0"],
     "text.utf8": ["Grüße, 世界 🙂".encode()],
     "text.json": [b'{"text": "left \\ud83d\\ude42", "more": [1, 2.5e3, null, {"a": true}]}'],
     "audio.wav": [WHOLE_WAV],

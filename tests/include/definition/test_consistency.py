@@ -69,7 +69,7 @@ def test_the_requests_alone_may_be_external(read):
             'kind = "field"\nname = "digit"',
             ["labels.name = 'digit'"],
         ),
-        ('kind = "topic"\ntopic', "topic", ["labels.kind", "required", "field, header, topic"]),
+        ('kind = "topic"\ntopic', "topic", ["labels.kind", "required", "field, header, key, topic"]),
         ('requests = "image_topic"', 'requests = "theirs.predictions"', ["topics.requests = 'theirs.predictions'"]),
         ('requests = "image_topic"', 'requests = ".."', ["topics.requests = '..'"]),
         ('kind = "bare"', 'kind = "xml"', ["envelope.kind = 'xml'", "bare", "json", "millrace"]),
