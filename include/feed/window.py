@@ -175,7 +175,8 @@ class WindowReader:
         return self._kind(self._codec, self._size + 1, self._row)
 
     def _next_part(self) -> Part | None:
-        return self._left.popleft() if self._left else next(self._parts, None)
+        """The next part that has samples: those of a block may all be on the other side of the split."""
+        return self._left.popleft() if self._left else next(filter(len, self._parts), None)
 
     def _join_a_last_sample(self) -> None:
         """Add the next sample to the full window if it is the last of the stream."""

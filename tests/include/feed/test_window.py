@@ -34,13 +34,26 @@ def windows(sizes: list[int], size: int) -> list[list[int]]:
     return found
 
 
-@pytest.mark.parametrize("sizes", [[9], [1] * 9, [4, 4, 1], [5, 4], [8, 1]])
+@pytest.mark.parametrize(
+    "sizes", [[9], [1] * 9, [4, 4, 1], [5, 4], [8, 1], [8, 1, 0], [8, 0, 1], [0, 8, 0, 0, 1, 0, 0]]
+)
 def test_a_last_sample_joins_the_window_before_it(sizes):
     assert [len(window) for window in windows(sizes, 4)] == [4, 5]
     assert list(chain.from_iterable(windows(sizes, 4))) == list(range(9))
 
 
-@pytest.mark.parametrize(("sizes", "lengths"), [([10], [4, 4, 2]), ([8], [4, 4]), ([1], [1]), ([4, 1, 1], [4, 2])])
+@pytest.mark.parametrize(
+    ("sizes", "lengths"),
+    [
+        ([10], [4, 4, 2]),
+        ([8], [4, 4]),
+        ([1], [1]),
+        ([4, 1, 1], [4, 2]),
+        ([4, 1, 0, 1], [4, 2]),
+        ([4, 0], [4]),
+        ([0], []),
+    ],
+)
 def test_other_windows_are_full_up_to_the_last(sizes, lengths):
     assert [len(window) for window in windows(sizes, 4)] == lengths
 
