@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 STEP: Step = "export"
 # Kept with a partition's position: the end of the piece whose files may exist already.
 PLANNED = "planned"
+URL_SAFE = str.maketrans("+/", "-_")
 LAST_DAY_MS = 253_402_300_799_000
 
 
@@ -86,9 +87,9 @@ class _Piece:
 def export_predictions(attempt: Attempt, pipeline: Pipeline, folder: ExportFolder, *, rows: int) -> ExportReport:
     """Write the predictions that no earlier run has written.
 
-    Files are `day=<YYYY-MM-DD>/<topic>-<topic id>-<partition>-<start>-<end>.parquet` with the columns of
-    `include.prediction.read.read_predictions`. The day is that of the prediction's own record in UTC, when it was
-    published, so that a day is complete when a run that began after its end has succeeded.
+    Files are `day=<YYYY-MM-DD>/<topic>-<topic id>-<partition>-<start>-<end>.parquet`, the id in URL-safe base64, with
+    the columns of `include.prediction.read.read_predictions`. The day is that of the prediction's own record in UTC,
+    when it was published, so that a day is complete when a run that began after its end has succeeded.
 
     Args:
         rows: how many records a piece has, which must fit into memory.
@@ -120,8 +121,17 @@ def export_predictions(attempt: Attempt, pipeline: Pipeline, folder: ExportFolde
     return report
 
 
+def _name_beginning(item: OffsetRange) -> str:
+    """What the names of all files of the topic begin with.
+
+    The client gives a topic's id in standard base64, in which a `/` would divide the name into folders; this is how
+    Kafka's own tools write it.
+    """
+    return f"{item.topic}-{item.topic_id.translate(URL_SAFE)}-"
+
+
 def _refuse_lost_ledger(folder: ExportFolder, item: OffsetRange) -> None:
-    if found := folder.names(f"{item.topic}-{item.topic_id}-"):
+    if found := folder.names(_name_beginning(item)):
         raise ExportLost(
             f"The export's path {folder.path} holds {len(found)} files of {item.topic} and the ledger has no entry for "
             "any: restore the ledger, or remove the files or correct path of [export] to write them again."
@@ -171,7 +181,7 @@ def _write(
         before = progress_entry(item, piece.start, attempt.run, leader_epoch=piece.leader_epoch)
         with writer.transaction():
             writer.write_ledger(key, {**before, PLANNED: piece.end})
-    name = f"{item.topic}-{item.topic_id}-{item.partition}-{piece.start:020}-{piece.end:020}.parquet"
+    name = f"{_name_beginning(item)}{item.partition}-{piece.start:020}-{piece.end:020}.parquet"
     for day, messages in _by_day(piece.messages).items():
         table = predictions_table(messages, pipeline.training.task)
         report.left_out += table.attrs[LEFT_OUT]

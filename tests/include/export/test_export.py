@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -222,6 +223,29 @@ def test_files_that_the_ledger_does_not_know_are_refused(kafka, new_pipeline, pl
         export(kafka, pipeline, place)
 
     assert_readable(refusal.value, place.path, "1 files", pipeline.predictions_topic)
+
+
+def test_a_topic_id_of_any_characters_is_a_part_of_a_plain_file_name(kafka, new_pipeline, place, monkeypatch):
+    """Half of all topic ids have a `/` or a `+`: Kafka's client gives them in standard base64."""
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(5))
+
+    def ranges_of_such_an_id(*args):
+        return [replace(item, topic_id="a/b+c/defghijklmnopqrs") for item in freeze_ranges(*args)]
+
+    monkeypatch.setattr("include.export.export.freeze_ranges", ranges_of_such_an_id)
+    export(kafka, pipeline, place)
+
+    (file,) = (path for path in Path(place.path).rglob("*") if path.is_file())
+    assert file.parent == Path(place.path, f"day={TODAY}")
+    assert file.name.startswith(f"{pipeline.predictions_topic}-a_b-c_defghijklmnopqrs-0-")
+    entries = snapshot_progress(kafka, pipeline.name, STEP, ranges_of_such_an_id(kafka, pipeline.predictions_topic))
+    assert entries[0]["topic_id"] == "a/b+c/defghijklmnopqrs"
+
+    monkeypatch.setattr(ledger, "LEDGER_TOPIC", "another.ledger")
+    ensure_topics(kafka, [ledger.ledger_topic()])
+    with pytest.raises(ExportLost):
+        export(kafka, pipeline, place)
 
 
 def test_an_object_storage_holds_the_same_files(kafka, new_pipeline, bucket):
