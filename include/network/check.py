@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError, one_line
 from include.network.keras import seeded_as_torch
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 # Batches of a training (True) and of prediction and evaluation (False). Batch normalisation cannot learn from one
@@ -22,7 +24,7 @@ class UntrainableNetwork(PermanentError):
 def check_trainable(network: nn.Module, input_shape: tuple[int, ...], outputs: int, *, kind: str) -> None:
     """Call the network in training and evaluation mode with zeros of 1 to 3 samples, then save and load its state.
 
-    Its buffers, its mode and all random generators are afterwards as they were.
+    Its parameters, buffers and mode and all random generators are afterwards as they were.
 
     Args:
         kind: what to call it in an error.
@@ -33,19 +35,26 @@ def check_trainable(network: nn.Module, input_shape: tuple[int, ...], outputs: i
     import torch
 
     modes = [(module, module.training) for module in network.modules()]
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    # A call may change parameters, too: the moving averages of Keras' normalisation are such.
+    before = {name: value.detach().clone() for name, value in _state(network)}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), seeded_as_torch():
             for training, samples in BATCHES:
                 network.train(training)
                 _check_batch(network, (samples, *input_shape), (samples, outputs), training=training, kind=kind)
     finally:
-        for name, buffer in network.named_buffers():
-            if name in buffers:
-                buffer.copy_(buffers[name])
+        with torch.no_grad():
+            for name, value in _state(network):
+                if name in before:
+                    value.copy_(before[name])
         for module, mode in modes:
             module.training = mode
     _check_saving(network, kind)
+
+
+def _state(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from network.named_parameters()
+    yield from network.named_buffers()
 
 
 def _check_batch(

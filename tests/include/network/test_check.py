@@ -93,6 +93,29 @@ def test_the_check_leaves_buffers_modes_and_generators_as_they_were():
     assert torch.equal(torch.get_rng_state(), draws[2])
 
 
+class Averaging(nn.Sequential):
+    """As Keras layers, whose moving averages and seeds are parameters here."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.average = nn.Parameter(torch.ones(OUTPUTS), requires_grad=False)
+
+    def forward(self, inputs):
+        for layer in LAYERS:
+            inputs = layer(inputs)
+        if self.training:
+            self.average.copy_(0.9 * self.average + 0.1 * inputs.mean(0))
+        return inputs - self.average
+
+
+def test_the_check_leaves_parameters_that_a_call_changes_as_they_were():
+    network = Averaging(*LAYERS)
+
+    check(network)
+
+    assert network.average.tolist() == [1.0] * OUTPUTS
+
+
 def test_tied_weights_can_be_saved():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, OUTPUTS))
     network[2].weight = network[1].weight
