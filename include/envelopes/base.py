@@ -69,6 +69,19 @@ class Envelope(Config):
         """Whether it is read with a Schema Registry."""
         return False
 
+    @property
+    def schema_header(self) -> str | None:
+        """The header that has a schema's id, where one has it."""
+        return None
+
+    def with_schema_id(self, schema_id: bytes, value: bytes) -> bytes:  # noqa: ARG002
+        """The value as `open_with` opens it, of a record whose `schema_header` is there.
+
+        Raises:
+            InvalidRecord: the header has no schema's id.
+        """
+        return value
+
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open | None:  # noqa: ARG002
         """What opens the values of records; None where a value is the content as it stands.
 

@@ -135,10 +135,10 @@ class Schemas:
     def __init__(self, url: str, client: SchemaRegistryClient) -> None:
         self.url = url
         self.client = client
-        self._unknown: set[int] = set()
+        self._unknown: set[int | str] = set()
 
-    def find(self, schema_id: int) -> Schema | None:
-        """The schema; None where the registry says that there is none of this id.
+    def find(self, schema_id: int | str) -> Schema | None:
+        """The schema; None where the registry says that there is none of this id or GUID.
 
         Raises:
             RegistryAway, RegistryRefused: see `explain`.
@@ -148,6 +148,8 @@ class Schemas:
         if schema_id in self._unknown:
             return None
         try:
+            if isinstance(schema_id, str):
+                return self.client.get_schema_by_guid(schema_id)
             return self.client.get_schema(schema_id)
         except SchemaRegistryError as error:
             if error.error_code != SCHEMA_NOT_FOUND:
@@ -165,7 +167,7 @@ class Schemas:
         asked = isinstance(error, SchemaRegistryError | OAuthTokenError | OSError)
         return asked or type(error).__module__.partition(".")[0] in HTTP_LIBRARIES
 
-    def explain(self, error: Exception, schema_id: int) -> MillraceError:
+    def explain(self, error: Exception, schema_id: int | str) -> MillraceError:
         """What failed in asking for a schema, as a sentence of ours."""
         if getattr(error, "http_status_code", None) in DENIED:
             return RegistryRefused(

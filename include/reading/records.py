@@ -76,6 +76,7 @@ class RowChange(NamedTuple):
 class _ParsedHeaders(NamedTuple):
     label: LabelOrRefusal
     group: bytes | None
+    schema_id: bytes | None = None
 
 
 @contextmanager
@@ -132,6 +133,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         self._quoted = isinstance(labels, HeaderLabels | KeyLabels) and labels.quoted
         self._keys = keys
         self._row_name = envelope.row_name
+        self._envelope = envelope
         self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
 
     def __missing__(self, headers: Headers) -> _ParsedHeaders:
@@ -167,7 +169,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         change: RowChange | None = None
         if self._open is not None and not isinstance(label, Refusal):
             try:
-                opened = self._open(message.value())
+                opened = self._open(self._value_of(message, head))
                 if self._row_name is not None:
                     change = _row_change(self._row_name, message.key(), opened)
             except InvalidRecord as error:
@@ -185,6 +187,12 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         records.ids.append(sample_id)
         records.groups.append(group or sample_id)
         records.contents.append(content)
+
+    def _value_of(self, message: Message, head: _ParsedHeaders) -> bytes | None:
+        value = message.value()
+        if head.schema_id is None or not value:
+            return value
+        return self._envelope.with_schema_id(head.schema_id, value)
 
     def _unread_change(self, message: Message, head: _ParsedHeaders) -> RowChange | None:
         """The change of a record that is refused: its key names the row all the same, but not without a signature."""
@@ -226,7 +234,9 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         label: LabelOrRefusal = found.label
         if self._quoted and found.label is not None:
             label = _unquoted(found.label)
-        return _ParsedHeaders(refusal or label, found.group)
+        name = self._envelope.schema_header
+        schema_id = None if name is None else dict(headers).get(name)
+        return _ParsedHeaders(refusal or label, found.group, schema_id)
 
 
 def _key_label(key: bytes | None, quoted: bool) -> LabelOrRefusal:

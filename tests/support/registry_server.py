@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import UUID
 
 USER = "millrace:a-registry-s-password"
 
@@ -41,16 +42,17 @@ class RegistryServer(ThreadingHTTPServer):
         if self.status != 200:
             return self.status, {"error_code": self.status * 100, "message": "set by the test"}
         parts = path.partition("?")[0].strip("/").split("/")
-        if parts[:2] == ["schemas", "ids"]:
-            number = int(parts[2])
+        if parts[0] == "schemas" and parts[1] in ("ids", "guids"):
+            number = int(parts[2]) if parts[1] == "ids" else UUID(parts[2]).int
             if 0 < number <= len(self.schemas):
-                return 200, self.schemas[number - 1]
-            return 404, {"error_code": 40403, "message": f"Schema {number} not found"}
+                return 200, {"id": number, "guid": str(UUID(int=number)), **self.schemas[number - 1]}
+            return 404, {"error_code": 40403, "message": f"Schema {parts[2]} not found"}
         if body is not None and parts[0] == "subjects":
             schema = {name: body[name] for name in ("schema", "schemaType") if body.get(name)}
             if schema not in self.schemas:
                 self.schemas.append(schema)
-            return 200, {"id": self.schemas.index(schema) + 1, "subject": parts[1], "version": 1, **schema}
+            number = self.schemas.index(schema) + 1
+            return 200, {"id": number, "guid": str(UUID(int=number)), "subject": parts[1], "version": 1, **schema}
         return 404, {"error_code": 404, "message": f"No {path} here"}
 
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from contextlib import contextmanager
+from typing import ClassVar
+from uuid import UUID
 
+import fastavro
+import numpy as np
 import pytest
+from confluent_kafka import Message
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from include.codecs.text_tensor import TextTensorCodec
 from include.envelopes.avro import AvroEnvelope, NoSuchSchema
 from include.envelopes.base import EnvelopeContent
 from include.envelopes.json_schema import JsonSchemaEnvelope
 from include.kafka.schema_registry import RegistryAway, RegistryRefused, SchemaRegistry, registry_at
+from include.reading.layout import RecordLayout
+from include.reading.records import RecordReader
 from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
 from tests.support.envelope_contract import assert_opened_or_refused
@@ -78,6 +88,10 @@ def opening(registry):
     """Makes what opens values, as long as the test runs."""
     with registry.client() as schemas:
         yield lambda envelope, label="label": envelope.open_with(schemas, label)
+
+
+def _message(value, headers):
+    return Message(topic="pictures", partition=0, offset=0, value=value, headers=headers)
 
 
 AVRO = AvroEnvelope(content="image", id="id")
@@ -287,3 +301,97 @@ def test_a_connection_without_a_host_is_refused():
     with pytest.raises(RegistryRefused) as refused:
         registry_at(None)
     assert_readable(refused.value)
+
+
+@pytest.mark.parametrize("form", ["id", "GUID", "four bytes", "eight bytes", "in the value"])
+def test_a_schema_s_id_may_be_in_a_header(registry, write, form):
+    value = write({"image": PIXELS, "id": 7, "label": "cat"}, avro_schema(IMAGE, ID, LABEL))
+    header = {
+        "id": value[:5],
+        "GUID": b"\1" + UUID(int=id_of(value)).bytes,
+        "four bytes": value[1:5],
+        "eight bytes": bytes(4) + value[1:5],
+    }.get(form)
+    layout = RecordLayout(envelope=AVRO.model_copy(update={"id_header": "schema-id"}))
+    records = [_message(value[5:] if header else value, [("schema-id", header)] if header else [])]
+    with registry.client() as schemas:
+        found = RecordReader(layout, "tensor.raw/1", schemas=schemas).read(records)
+
+    assert (found.contents, found.ids) == ([PIXELS], [b"7"])
+
+
+@pytest.mark.parametrize("header", [b"", b"7", b"\2\0\0\0\1", b"\xff" * 8])
+def test_a_header_that_has_no_schema_s_id_is_refused(registry, header):
+    layout = RecordLayout(envelope=AVRO.model_copy(update={"id_header": "schema-id"}))
+    with registry.client() as schemas:
+        found = RecordReader(layout, "tensor.raw/1", schemas=schemas).read([_message(b"abc", [("schema-id", header)])])
+
+    (refusal,) = found.labels
+    assert refusal.reason == "no-wire-format"
+
+
+class TestSchemaOfThePipeline:
+    """Avro without a registry."""
+
+    SCHEMA = avro_schema(IMAGE, ID, LABEL)
+    FIELDS: ClassVar = {"image": PIXELS, "id": 7, "label": "cat"}
+
+    @pytest.fixture
+    def envelope(self, tmp_path):
+        (tmp_path / "picture.avsc").write_text(self.SCHEMA)
+        return AvroEnvelope(content="image", id="id", schema_file=str(tmp_path / "picture.avsc"))
+
+    @pytest.fixture
+    def value(self):
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(json.loads(self.SCHEMA)), self.FIELDS)
+        return buffer.getvalue()
+
+    def test_plain_and_single_object_values_are_read(self, envelope, value):
+        form = fastavro.schema.to_parsing_canonical_form(json.loads(self.SCHEMA))
+        mark = b"\xc3\x01" + bytes.fromhex(fastavro.schema.fingerprint(form, "CRC-64-AVRO"))
+
+        opened = envelope.open_with(None, "label")
+
+        assert not envelope.needs_registry
+        assert opened(value) == opened(mark + value) == EnvelopeContent(PIXELS, b"7", None, "cat")
+
+    def test_a_manifest_keeps_the_schema_that_the_file_had(self, envelope, value, tmp_path):
+        stored = envelope.model_dump(mode="json")
+        (tmp_path / "picture.avsc").unlink()
+
+        assert AvroEnvelope.model_validate(stored).open_with(None, None)(value).content == PIXELS
+
+    @pytest.mark.parametrize(
+        "change",
+        [lambda v: v[:-3], lambda v: v + b"\0", lambda v: b"\0\0\0\0\1" + v, lambda _: b"\xfe\xff\xff\xff\x7f"],
+        ids=["cut short", "with a byte more", "in the wire format", "a length beyond its end"],
+    )
+    def test_what_the_schema_does_not_describe_is_refused(self, envelope, value, change):
+        with pytest.raises(InvalidRecord) as refused:
+            envelope.open_with(None, None)(change(value))
+        assert refused.value.refusal.reason == "not-its-schema"
+        assert_readable(refused.value)
+
+    @given(content=st.binary())
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_any_bytes_are_opened_or_refused(self, envelope, content):
+        assert_opened_or_refused(envelope.open_with(None, "label"), content)
+
+    def test_a_list_of_numbers_is_content_for_the_text_format(self):
+        schema = avro_schema({"name": "x", "type": {"type": "array", "items": "float"}})
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(json.loads(schema)), {"x": [0.1, -2.0, 3e5]})
+        envelope = AvroEnvelope(content="x", content_is="numbers", avro_schema=schema)
+        codec = TextTensorCodec(shape=(3,), dtype="float32")
+
+        decoded = codec.decode([envelope.open_with(None, None)(buffer.getvalue()).content])
+
+        assert decoded.samples.tolist() == [[float(np.float32(0.1)), -2.0, 3e5]]
+
+    @pytest.mark.parametrize(
+        "settings", [{"schema_file": "no/such/file.avsc"}, {"avro_schema": "{"}, {"avro_schema": '{"type": "nothing"}'}]
+    )
+    def test_a_schema_that_is_none_is_a_fault_of_the_file(self, settings):
+        with pytest.raises(ValidationError):
+            AvroEnvelope(content="image", **settings)
