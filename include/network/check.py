@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError, one_line
@@ -42,11 +42,14 @@ def check_trainable(network: nn.Module, input_shape: tuple[int, ...], outputs: i
             for training, samples in BATCHES:
                 network.train(training)
                 _check_batch(network, (samples, *input_shape), (samples, outputs), training=training, kind=kind)
+                _check_shapes(network, before, samples, kind)
     finally:
         with torch.no_grad():
             for name, value in _state(network):
-                if name in before:
+                if name in before and value.shape == before[name].shape:
                     value.copy_(before[name])
+                elif name in before:  # a buffer that is not saved may have the shape of the last batch
+                    value.data = before[name]
         for module, mode in modes:
             module.training = mode
     _check_saving(network, kind)
@@ -77,6 +80,18 @@ def _check_batch(
             f"{kind} returns a tensor of shape {tuple(found.shape)} for {batch}, which should be {wanted}: let it keep "
             "the batch's dimension, by flatten(1) in place of squeeze() for example."
         )
+
+
+def _check_shapes(network: nn.Module, before: Mapping[str, torch.Tensor], samples: int, kind: str) -> None:
+    import torch
+
+    for name, value in network.state_dict().items():
+        if name in before and isinstance(value, torch.Tensor) and value.shape != before[name].shape:
+            raise UntrainableNetwork(
+                f"{kind} has the state {name!r} of shape {tuple(before[name].shape)}, which is {tuple(value.shape)} "
+                f"for a batch of {samples}, so that what is saved would not fit a new network: keep its shape, or "
+                "register the buffer with persistent=False."
+            )
 
 
 def _check_saving(network: nn.Module, kind: str) -> None:

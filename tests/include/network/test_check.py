@@ -58,6 +58,19 @@ class Counting(nn.Sequential):
         pass
 
 
+class Remembering(nn.Module):
+    """A buffer of the last batch."""
+
+    def __init__(self, *, persistent: bool) -> None:
+        super().__init__()
+        self.last = nn.Linear(64, OUTPUTS)
+        self.register_buffer("seen", torch.zeros(2, OUTPUTS), persistent=persistent)
+
+    def forward(self, inputs):
+        self.seen = self.last(inputs.flatten(1)).detach()
+        return self.seen
+
+
 LAYERS = (nn.Flatten(), nn.Linear(64, OUTPUTS))
 
 
@@ -67,6 +80,7 @@ LAYERS = (nn.Flatten(), nn.Linear(64, OUTPUTS))
         (Auxiliary(), ("returns a tuple for a batch of 2 in training mode", "logits")),
         (Squeezing(), ("shape (3,) for a batch of 1 in evaluation mode", "(1, 3)", "flatten(1)")),
         (FailingInTraining(*LAYERS), ("fails for a batch of 2 in training mode", "no gradient for that")),
+        (Remembering(persistent=True), ("'seen' of shape (2, 3)", "(1, 3) for a batch of 1", "persistent=False")),
         (Counting(*LAYERS), ("'_extra_state' of type dict", "buffer")),
     ],
 )
@@ -114,6 +128,14 @@ def test_the_check_leaves_parameters_that_a_call_changes_as_they_were():
     check(network)
 
     assert network.average.tolist() == [1.0] * OUTPUTS
+
+
+def test_a_buffer_that_is_not_saved_may_have_the_shape_of_a_batch():
+    network = Remembering(persistent=False)
+
+    check(network)
+
+    assert network.seen.shape == (2, OUTPUTS)
 
 
 def test_tied_weights_can_be_saved():
