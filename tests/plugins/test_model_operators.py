@@ -104,7 +104,7 @@ def test_an_incremental_training_starts_from_the_champion_and_learns_what_is_new
     kafka: KafkaConnection,
     new_pipeline: NewPipeline,
 ) -> None:
-    incremental = '2\nstart_from = "champion"\nincremental = true\nreplay_share = 0.25'
+    incremental = '8\nstart_from = "champion"\nincremental = true\nreplay_share = 0.25'
     pipeline = new_pipeline(epochs=incremental, min_new_samples="1")
     migrate()
     EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
@@ -121,6 +121,10 @@ def test_an_incremental_training_starts_from_the_champion_and_learns_what_is_new
     assert frozen["start"] is None
     promote(pipeline, first["version"], floor=0.0)
     learnt = {item["partition"]: item["end"] for item in frozen["ranges"]}
+
+    # A cleared task trains from what was frozen, not from the champion that its own run has made since.
+    cleared = TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=frozen["ranges"], start=frozen["start"])
+    assert cleared.execute(context_of(DagRun(f"{pipeline.name}.train", "first")))["version"] == first["version"]
 
     ingest(pipeline, "b", 400)
     frozen, second = learn("second")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import PermanentError
 from include.kafka.ranges import OffsetRange
@@ -29,7 +29,8 @@ class TrainModelOperator(PipelineOperator):
 
     Args:
         ranges: frozen ranges of the samples topic, as `FreezeRangesOperator` returns them.
-        start: the resolved `training.start_from`, as `FreezeRangesOperator` returns it; resolved now by default.
+        start: the resolved `training.start_from`, as `FreezeRangesOperator` returns it: None for initial weights, also
+            in a run that is cleared after there is a champion. `now`, the default, resolves it in each attempt.
         epochs, batch_size, learning_rate: the pipeline's own by default.
     """
 
@@ -46,7 +47,7 @@ class TrainModelOperator(PipelineOperator):
         self,
         *,
         ranges: Sequence[Mapping[str, Any]],
-        start: Mapping[str, Any] | None = None,
+        start: Mapping[str, Any] | Literal["now"] | None = "now",
         epochs: int | str | None = None,
         batch_size: int | str | None = None,
         learning_rate: float | str | None = None,
@@ -86,7 +87,10 @@ class TrainModelOperator(PipelineOperator):
         from include.training.job import TrainingJob
         from include.training.start import Start, resolve_start
 
-        start = Start.model_validate(self.start) if self.start else resolve_start(pipeline)
+        if self.start == "now":
+            start = resolve_start(pipeline)
+        else:
+            start = None if self.start is None else Start.model_validate(self.start)
         try:
             return TrainingJob.of(
                 pipeline,
