@@ -1,4 +1,4 @@
-"""`<name>.replay`: dead letters back to the requests, exactly once, when somebody triggers it."""
+"""`<name>.replay`: dead letters back to the requests, exactly once, when a person triggers it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ READ_RECORDS = 50
 LOGGED_ADDRESSES = 50
 
 # A dead letter's own address, its leader epoch, and the request that is restored from it.
-_Restored = tuple[Address, int, OutgoingRecord]
+_Replay = tuple[Address, int, OutgoingRecord]
 
 
 class NotOurTopic(PermanentError):
@@ -68,7 +68,7 @@ class ReplayReport:
 
 
 def replay_dead_letters(attempt: Attempt, pipeline: Pipeline, selection: Selection) -> ReplayReport:
-    """Send the selected dead letters to the requests topic, as the records that they were.
+    """Send the selected dead letters to the requests topic, as the original records.
 
     The dead letters are read from the first to the last stable offset, or until `selection.number` are replayed. The
     ledger has an entry for each one that was ever replayed: none is replayed twice, whichever run asks for it and
@@ -127,7 +127,7 @@ def replay_dead_letters(attempt: Attempt, pipeline: Pipeline, selection: Selecti
 
 
 @dataclass
-class _ReplayedBefore:
+class _EarlierReplays:
     """The dead letters that were replayed before: leader epoch by partition and offset.
 
     After an unclean election, other records of a later epoch may have the offsets of a log's lost tail. The dead
@@ -135,25 +135,25 @@ class _ReplayedBefore:
     """
 
     by_this_run: dict[tuple[int, int], int] = field(default_factory=dict)
-    by_others: dict[tuple[int, int], int] = field(default_factory=dict)
+    by_other_runs: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 def _read_replayed_before(
     writer: TransactionalWriter, key: LedgerKey, ranges: Sequence[OffsetRange], run: str
-) -> _ReplayedBefore:
+) -> _EarlierReplays:
     starts = {item.partition: item.start for item in ranges}
-    before = _ReplayedBefore()
+    before = _EarlierReplays()
     for rest, entry in writer.read_ledger_below(key):
         partition, offset = (int(number) for number in rest.split("/"))
         letter = (partition, offset)
         before.by_this_run.pop(letter, None)
-        before.by_others.pop(letter, None)
+        before.by_other_runs.pop(letter, None)
         if entry is None:
             continue
         if entry["run"] == run:
             before.by_this_run[letter] = entry["leader_epoch"]
         elif offset >= starts[partition]:
-            before.by_others[letter] = entry["leader_epoch"]
+            before.by_other_runs[letter] = entry["leader_epoch"]
     return before
 
 
@@ -169,10 +169,10 @@ def _read(
 def _restored(
     messages: Iterable[tuple[Message, Headers]],
     selection: Selection,
-    before: _ReplayedBefore,
+    before: _EarlierReplays,
     restore_one: Callable[[Message, Headers], OutgoingRecord | Refusal],
     report: ReplayReport,
-) -> Iterator[_Restored]:
+) -> Iterator[_Replay]:
     """The dead letters to replay; the other selected ones are counted in `report`."""
     for message, headers in messages:
         if not selection.includes(reason_of(headers), message.timestamp()[1]):
@@ -182,7 +182,7 @@ def _restored(
         epoch = leader_epoch_of(message)
         if before.by_this_run.get(letter) == epoch:
             continue
-        if before.by_others.get(letter) == epoch:
+        if before.by_other_runs.get(letter) == epoch:
             report.already_replayed += 1
             continue
         restored = restore_one(message, headers)
@@ -194,8 +194,8 @@ def _restored(
         report.stay_dead[restored.reason] += 1
 
 
-def _chunks(restored: Iterable[_Restored], max_bytes: int) -> Iterator[list[_Restored]]:
-    chunk: list[_Restored] = []
+def _chunks(restored: Iterable[_Replay], max_bytes: int) -> Iterator[list[_Replay]]:
+    chunk: list[_Replay] = []
     size = 0
     for item in restored:
         chunk.append(item)

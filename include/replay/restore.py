@@ -1,4 +1,4 @@
-"""Restore the record that a dead letter was, or say why it has to stay dead."""
+"""Restore the original record of a dead letter, or say why it has to stay dead."""
 
 from __future__ import annotations
 

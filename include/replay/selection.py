@@ -29,7 +29,7 @@ class Selection(Config):
 
     @field_validator("until")
     @classmethod
-    def _behind_since(cls, value: datetime | None, others: ValidationInfo) -> datetime | None:
+    def _after_since(cls, value: datetime | None, others: ValidationInfo) -> datetime | None:
         since = others.data.get("since")
         if value is not None and since is not None and value <= since:
             raise ValueError(f"the time must be after since, {since.isoformat()}")

@@ -53,9 +53,9 @@ def test_an_empty_form_replays_everything_once(kafka: KafkaConnection, pipeline:
     result, event = replay(pipeline, "first")
 
     assert result == event
-    assert result == {"chosen": 3, "replayed": 3, "replayed_now": 3, "already_replayed": 0, "stay_dead": {}}
+    assert result == {"selected": 3, "replayed": 3, "replayed_now": 3, "already_replayed": 0, "stay_dead": {}}
     assert replay(pipeline, "first")[0] == {**result, "replayed_now": 0}
-    with pytest.raises(AirflowSkipException, match=r"was replayed: 3 were before and 0 stay dead\.$"):
+    with pytest.raises(AirflowSkipException, match=r"was replayed: 3 were replayed by earlier runs and 0 stay dead\.$"):
         replay(pipeline, "second")
     assert ids(kafka, pipeline) == [b"id-0", b"id-1", b"id-2"]
 

@@ -29,8 +29,8 @@ class ReplayDeadLettersOperator(PipelineOperator):
 
     Skips when nothing was replayed.
 
-    Returns `chosen` (= `replayed` + `already_replayed` + `stay_dead`), `replayed` (by this run, all attempts),
-    `replayed_now` (by this attempt), `already_replayed` (by other runs) and `stay_dead` (by why).
+    Returns `selected` (= `replayed` + `already_replayed` + `stay_dead`), `replayed` (by this run, all attempts),
+    `replayed_now` (by this attempt), `already_replayed` (by other runs) and `stay_dead` (by reason).
 
     Args:
         reasons: reason codes; all by default.
@@ -61,7 +61,7 @@ class ReplayDeadLettersOperator(PipelineOperator):
         if not done.replayed:
             raise NothingToDo(_nothing(pipeline, done))
         result = {
-            "chosen": done.selected,
+            "selected": done.selected,
             "replayed": done.replayed,
             "replayed_now": done.replayed_now,
             "already_replayed": done.already_replayed,
@@ -83,8 +83,9 @@ class ReplayDeadLettersOperator(PipelineOperator):
 def _nothing(pipeline: Pipeline, done: ReplayReport) -> str:
     if not done.selected:
         return f"{pipeline.dead_letters_topic} has no dead letter of these reasons and times: nothing was replayed."
-    whys = ", ".join(f"{count} {why}" for why, count in done.stay_dead.most_common())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in done.stay_dead.most_common())
     return (
-        f"None of the {done.selected} chosen dead letters of {pipeline.dead_letters_topic} was replayed: "
-        f"{done.already_replayed} were before and {done.stay_dead.total()} stay dead{f' ({whys})' if whys else ''}."
+        f"None of the {done.selected} selected dead letters of {pipeline.dead_letters_topic} was replayed: "
+        f"{done.already_replayed} were replayed by earlier runs and {done.stay_dead.total()} stay dead"
+        f"{f' ({reasons})' if reasons else ''}."
     )
