@@ -83,8 +83,6 @@ def ingest_batch(
             batch = _send(writer, pipeline, key, batch_id, batch, chunk, keys)
             log.info("Batch %s: %d of %d samples are in the topics.", batch_id, batch.in_topics, batch.count)
     sent_now = batch.in_topics - before.in_topics
-    if not sent_now:
-        log.info("Batch %s is in the topics already, sent by run %s; nothing was sent.", batch_id, batch.run)
     attempt.metrics.count(Counters.INGESTED, sent_now, pipeline=pipeline.name)
     attempt.metrics.count(Counters.REFUSED, batch.refused - before.refused, pipeline=pipeline.name)
     if not batch.in_topics:
@@ -94,6 +92,8 @@ def ingest_batch(
             f"{pipeline.format.kind}; the log of the attempt that read them names them: raise max.message.bytes of "
             f"{' and '.join(topics)}, or correct the samples, and send them in a new run."
         )
+    if not sent_now:
+        log.info("Batch %s is in the topics already, planned by run %s; nothing was sent.", batch_id, batch.run)
     return IngestResult(
         batch_id,
         batch.start,

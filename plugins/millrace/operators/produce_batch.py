@@ -31,7 +31,7 @@ class ProduceBatchOperator(PipelineOperator):
     Skips when the source has nothing new, and when another run has sent the batch.
 
     A sample that is too large for its topic, or not of the pipeline's format, is left out with a warning. The rest is
-    sent; a batch of only such samples fails.
+    sent. A batch with a larger share of such samples than `ingest.max_refused_share`, or with no other samples, fails.
 
     Returns `batch`, `start`, `samples`, `requests`, `refused` and `sent_now`, all counted in samples.
 
