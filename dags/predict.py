@@ -12,7 +12,7 @@ DOCUMENTATION = """
 **What it does.** Predicts every request that has no prediction yet and publishes the results as JSON, in transactions:
 read them with `isolation.level=read_committed`. Requests that can't be predicted go to the dead letters.
 
-**Holds** when too many requests would become dead letters: nothing more is published until somebody triggers a run with
+**Holds** when too many requests would become dead letters: nothing more is published until a person triggers a run with
 "Acknowledge the hold".
 
 **Run it again.** The ledger has the progress, so a clear, a retry or a second run publishes nothing twice.

@@ -1,4 +1,4 @@
-"""One attempt at one step of a pipeline: who it is, under which ids it writes, and when it has to stop."""
+"""One attempt at one step of a pipeline: its run, the ids that it writes under, and when it has to stop."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Attempt:
-    """Who writes: one try of one run at one step of a pipeline.
+    """One try of one run at one step of a pipeline.
 
-    An id has neither a try number nor a host nor a number of workers in it, so that any retry, however the work is
-    divided, has the ids of the attempt that it replaces and fences it.
+    An id contains no try number, host or number of workers. So any retry, however the work is divided, has the ids of
+    the attempt that it replaces, and fences it.
 
     Args:
         pipeline: the pipeline's name.
@@ -72,11 +72,11 @@ class Attempt:
         """Refuse to write under the ids and ledger keys of another step, which would publish everything again.
 
         Raises:
-            ValueError: this attempt is one at another step, or of another pipeline.
+            ValueError: this attempt is for another step, or for another pipeline.
         """
         if (self.pipeline, self.step) != (pipeline, step):
             raise ValueError(
-                f"The attempt is one at step {self.step} of pipeline {self.pipeline}, and step {step} of {pipeline} "
+                f"The attempt is for step {self.step} of pipeline {self.pipeline}, and step {step} of {pipeline} "
                 "was called: make an Attempt with that step and pipeline."
             )
 
@@ -155,6 +155,6 @@ class Attempt:
 
 
 def windows(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """The items in parts of as many as there may be writers open."""
+    """The items in parts of at most `WRITERS_AT_ONCE`."""
     for start in range(0, len(items), WRITERS_AT_ONCE):
         yield items[start : start + WRITERS_AT_ONCE]

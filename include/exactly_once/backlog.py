@@ -56,7 +56,7 @@ def read_backlog(
 ) -> Backlog:
     """The backlog of a step in frozen ranges.
 
-    The ledger is read without fencing anybody, so another attempt may be processing a part of it.
+    The ledger is read without fencing any attempt, so another one may be processing a part of the backlog.
 
     Args:
         ranges: whole partitions of one topic, see `freeze_ranges`.

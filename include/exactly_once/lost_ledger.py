@@ -1,4 +1,4 @@
-"""Tell a new pipeline, whose ledger is empty, from one that has published and whose ledger is lost."""
+"""Distinguish a new pipeline, whose ledger is empty, from one that has published and whose ledger is lost."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def _refuse_outputs(connection: KafkaConnection, outputs: Iterable[str], fault: 
             raise LedgerLost(
                 f"The ledger topic {LEDGER_TOPIC} {fault} at {connection.bootstrap_servers}, but {output} holds "
                 "records that were published under an earlier ledger, and an empty one would publish them again: "
-                f"restore the ledger, delete {output} to begin anew, or give the pipeline a new name."
+                f"restore the ledger, delete {output} to start over, or give the pipeline a new name."
             )

@@ -1,4 +1,4 @@
-"""How far a step has come in each partition of a topic, as the ledger keeps it."""
+"""The position of a step in each partition of a topic, as the ledger keeps it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 1_000_000
-# How much longer than its own timeout a call may take before it is taken to have no timeout.
+# How much longer than its own timeout a call may take before it is abandoned.
 GRACE_S = 1.0
 
 
@@ -37,8 +37,8 @@ class TransactionalWriter:
 
     Args:
         transactional_id: see `include.exactly_once.attempt`, which makes it.
-        topics: the topics to write to; their limits on a record's size become those of the producer's batches, since
-            the broker holds a batch to the same limit. A topic that is not named should take batches of 1 MB.
+        topics: the topics to write to; their limits on a record's size become those of the producer's batches, because
+            the broker applies the same limit to a batch. A topic that is not named should take batches of 1 MB.
         limits: those limits, where they are known already; see `record_limits`.
         transaction_timeout_s: seconds after which the broker aborts an open transaction.
         stopped: polled before each commit; True aborts instead.
@@ -132,17 +132,17 @@ class TransactionalWriter:
                         "the broker takes records too slowly; check it and try again."
                     ) from error
                 self._producer.poll(0.05)
-            # Looked up only when something was raised: an import would be paid for with every record.
+            # Imported only when something was raised: an import would cost time for every record.
             except _kafka_exception() as error:
                 raise self._explain(error, f"producing to {topic}") from error
             else:
                 return
 
     def read_ledger(self, keys: Iterable[LedgerKey]) -> dict[LedgerKey, dict[str, Any]]:
-        """The last committed entry of each key that has one: what an owner decides by.
+        """The last committed entry of each key that has one; an owner decides by these what to write.
 
-        For the keys of the scopes that this writer and others open beside it own, the past is decided: every earlier
-        owner is fenced. For the errors see `include.exactly_once.snapshot.snapshot_ledger`.
+        Entries of the scopes that this writer, or one opened with it, owns can no longer change: every earlier owner is
+        fenced. For the errors see `include.exactly_once.snapshot.snapshot_ledger`.
         """
         return snapshot.snapshot_ledger(self.connection, keys)
 

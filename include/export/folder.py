@@ -98,6 +98,6 @@ class ExportFolder:
                 ) from error
             if isinstance(error, FileNotFoundError | NotADirectoryError | FileExistsError):
                 raise ExportRefused(
-                    f"{where} can't hold files ({reason}): correct path of [export], or make the bucket."
+                    f"{where} can't hold files ({reason}): correct path of [export], or create the bucket."
                 ) from error
             raise ExportUnreachable(f"{where} can't be used ({reason}): check the storage and try again.") from error

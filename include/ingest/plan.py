@@ -25,7 +25,7 @@ class SourceExhausted(NothingToDo):
 
 
 class ConcurrentPlan(MillraceError):
-    """Another batch of the pipeline was planned at the same time and committed first; the next attempt plans anew."""
+    """Another batch of the pipeline was planned at the same time and committed first; the next attempt plans again."""
 
 
 @dataclass(frozen=True)

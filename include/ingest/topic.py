@@ -60,7 +60,7 @@ class KafkaTopicReader:
 
 
 def readable(source: Source, pipeline: Pipeline, connection: KafkaConnection) -> Source:
-    """The source, able to read: one of kind `topic` in the pipeline's own cluster gets a reader of this connection.
+    """The source; one of kind `topic` in the pipeline's own cluster gets a reader on this connection.
 
     Raises:
         SourceRefused: it reads a topic that the pipeline writes to.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def part_of(ranges: Sequence[OffsetRange], part: int, parts: int) -> list[OffsetRange]:
     """The ranges of one of `parts` tasks, `part` from 0; each has about as many offsets, or none.
 
-    Nothing hangs on who takes which partition: each has a producer, a position and a fence of its own, so that the next
-    attempt may divide the work in any other way.
+    It does not matter which task takes which partition: each partition has its own producer, position and fence, so the
+    next attempt may divide the work in another way.
     """
     shares: list[list[OffsetRange]] = [[] for _ in range(parts)]
     for item in sorted(ranges, key=lambda item: (-item.offsets, item)):

@@ -1,4 +1,4 @@
-"""A batch through the network, whatever its samples do to it."""
+"""A batch through the network, which isolates the samples that the network fails at."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def forward(
 ) -> list[Result | str]:
     """One result a sample: what is read of the network's outputs for it, or why the network fails at it.
 
-    The samples at fault are found by bisection. The others get the outputs, to the last bit, that they would have had
-    beside good ones: those depend on the size of a batch, so the whole batch is run again with a good sample in each
-    failing one's place.
+    The failing samples are found by bisection. Outputs depend on the size of a batch, so the whole batch is then run
+    again with a good sample in place of each failing one: the others get the same bits as in a batch of good samples.
 
     Args:
         network: in evaluation mode.
@@ -64,7 +63,7 @@ def _failing(
         try:
             _results(network, part, read)
         except Exception as failure:  # noqa: BLE001 - a network may raise anything
-            found.update({start + row: told for row, told in _failing(network, part, failure, read).items()})
+            found.update({start + row: reason for row, reason in _failing(network, part, failure, read).items()})
     return found
 
 
@@ -87,6 +86,6 @@ def _lacks_memory(error: Exception) -> bool:
 
 def _not_the_samples(error: Exception, samples: int) -> NetworkFailed:
     return NetworkFailed(
-        f"The network fails for a batch of {samples} samples, and not for the sake of single ones ({one_line(error)}): "
+        f"The network fails for a batch of {samples} samples, and not because of single ones ({one_line(error)}): "
         "give the worker what it lacks, or promote another version; nothing of this chunk was published."
     )

@@ -1,4 +1,4 @@
-"""The hold: a limit that was met stops the step, in all attempts and runs, until a person acknowledges it.
+"""The hold: a limit that was exceeded stops the step, in all attempts and runs, until a person acknowledges it.
 
 Without a hold, a retry or the next run would count from zero again, and drain a topic into dead letters one limit at a
 time. The hold is an entry of the ledger. A run that acknowledges it adds its own id to the entry: that run alone, with
@@ -37,7 +37,7 @@ def hold_entry(refusal: TooManyRejected, refused: OffsetRange, run: str) -> dict
     }
 
 
-def acknowledged(hold: Mapping[str, Any], run: str) -> dict[str, Any]:
+def acknowledged_entry(hold: Mapping[str, Any], run: str) -> dict[str, Any]:
     """The ledger entry that ends the hold, and lets `run` publish beyond the limits."""
     return {**hold, ACKNOWLEDGED_BY: run}
 
@@ -46,8 +46,8 @@ def limits_are_off(hold: Mapping[str, Any] | None, pipeline: str, run: str, *, a
     """Whether the run may publish beyond the limits.
 
     Args:
-        acknowledge: the run was asked to acknowledge a hold. It can't acknowledge one that it has caused itself, since
-            no person knew of that one when the run was triggered.
+        acknowledge: the run was triggered to acknowledge a hold. It can't acknowledge one that it caused itself, which
+            nobody knew of when the run was triggered.
 
     Raises:
         StepHeld: the run may publish nothing at all.

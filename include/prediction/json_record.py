@@ -29,7 +29,7 @@ class ModelIdentity:
 def prediction_value(
     sample_id: str, answer: Answer, model: ModelIdentity, address: Address, timestamp_ms: int
 ) -> bytes:
-    """The record's value: one JSON object in UTF-8, flat but for what an answer has by name.
+    """The record's value: one JSON object in UTF-8, flat except for `labels`, `scores` and `values`.
 
     A classification answers with `label` and `score`, its softmax probability, 0 to 1; see include.targets for the
     others. topic, partition, offset and timestamp are the request's own. The timestamp is in milliseconds since

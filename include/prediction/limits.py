@@ -1,4 +1,4 @@
-"""Counts of what was published, and the limits beyond which a person should look first."""
+"""Counts of what was published, and the limits at which the predictions stop until a person acknowledges them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PublishReport:
 
 
 class TooManyRejected(PermanentError):
-    """So much of the input can't be used that a person should look before it all becomes dead letters.
+    """So many requests can't be used that a person has to decide before they become dead letters.
 
     Attributes:
         finding: what was counted against which limit, as a part of a sentence.

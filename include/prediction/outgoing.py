@@ -33,7 +33,7 @@ def outgoing_records(
     """One record for every message that needs an answer, and every outcome: what is too large is refused.
 
     Args:
-        ids: what the messages' samples are called; the predictions' keys.
+        ids: the samples' ids, one for each message; the keys of the predictions.
 
     Raises:
         RecordTooLarge: the topic does not even take the explanation of a dead letter.
@@ -67,7 +67,7 @@ def _prediction(
     pipeline: Pipeline, predictor: Predictor, message: Message, key: bytes, answer: Answer
 ) -> OutgoingRecord:
     address = address_of(message)
-    # Bytes that are no text are told, not replaced: two keys must not become one id.
+    # Bytes that are not UTF-8 are escaped, not replaced: two keys must not become one id.
     sample_id = key.decode("utf-8", "backslashreplace")
     value = prediction_value(sample_id, answer, predictor.identity, address, message.timestamp()[1])
     # Dated when it is sent: a request's own time may be one that Kafka refuses, or that retention removes at once.

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEP: Step = "predict"
-# Kept with a partition's position, so that the row is counted across attempts and runs.
+# Kept with a partition's position, so that rejections in a row are counted across attempts and runs.
 IN_A_ROW = "rejected_in_a_row"
-# For how long ledger and topic are taken to be as they were read: many small partitions share one reading, and between
-# large ones another task's hold, or a recreated topic, is noticed.
+# How long a reading of ledger and topic stays valid: many small partitions share one, and between large ones it is
+# repeated, to notice another task's hold or a recreated topic.
 STATE_VALID_S = 5.0
 
 ACKNOWLEDGED = "The hold is acknowledged: this run's limits are off."
@@ -157,7 +157,7 @@ def _publish_partition(
     if publisher.acknowledge:
         publisher.log_once(ACKNOWLEDGED if unlimited else NOTHING_TO_ACKNOWLEDGE)
     # The hold ends with the first chunk: a run that fails before it leaves the hold as it is.
-    notes = {hold_key: hold.acknowledged(held, attempt.run)} if held and unlimited else {}
+    notes = {hold_key: hold.acknowledged_entry(held, attempt.run)} if held and unlimited else {}
     left = _left(attempt, item, entry, state.topic)
     if not left.offsets:
         if notes and last:

@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 GROUP = "millrace.read-predictions"
 LEFT_OUT = "left_out"
-LEFT_OUT_TOLD = 5
-# NumPy's number for it.
+LOGGED_FAULTS = 5
+# NumPy's number for NaT.
 NOT_A_TIME = -(2**63)
-# Of what a classification answers; several labels and numbers have columns by name.
+# Columns of a classification's answers; other tasks have columns by name.
 DTYPES = {
     "id": "str",
     "label": "str",
@@ -48,7 +48,7 @@ DTYPES = {
     "offset": "int64",
 }
 
-Counted = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class InvalidPeriod(PermanentError):
@@ -61,14 +61,14 @@ class _Row(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
     id: str
-    timestamp: Counted | None
+    timestamp: Count | None
     model: str
-    version: Counted
+    version: Count
     digest: str
     manifest: str
     topic: str
-    partition: Counted
-    offset: Counted
+    partition: Count
+    offset: Count
 
     def columns(self) -> dict[str, Any]:
         """What the row has, by column."""
@@ -195,22 +195,22 @@ def _check(since: datetime | None, until: datetime | None, number: int | None) -
 
 
 def _from_time(connection: KafkaConnection, ranges: Sequence[OffsetRange], milliseconds: int) -> list[OffsetRange]:
-    """The ranges from the first record on that is not older; what lies behind it may be."""
+    """The ranges, each from its first record that is not older; later records may be older."""
     from confluent_kafka import KafkaException, TopicPartition
 
     asked = [TopicPartition(item.topic, item.partition, max(0, milliseconds)) for item in ranges]
     with connection.consumer(GROUP) as consumer:
         try:
-            told = consumer.offsets_for_times(asked, timeout=connection.timeout_s)
+            places = consumer.offsets_for_times(asked, timeout=connection.timeout_s)
         except KafkaException as error:
             raise connection.explain(
                 error, f"looking for a time in {ranges[0].topic}", topic=ranges[0].topic
             ) from error
     offsets: dict[int, int] = {}
-    for place in told:
+    for place in places:
         if place.error is not None:
             raise connection.explain(KafkaException(place.error), f"looking for a time in {place.topic}")
-        # A negative one says that all records are older.
+        # A negative offset means that all records are older.
         offsets[place.partition] = place.offset if place.offset >= 0 else sys.maxsize
     return [replace(item, start=min(item.end, max(item.start, offsets[item.partition]))) for item in ranges]
 
@@ -218,14 +218,14 @@ def _from_time(connection: KafkaConnection, ranges: Sequence[OffsetRange], milli
 def _rows(messages: Iterable[Message], kind: type[_Row]) -> tuple[list[_Row], int]:
     rows: list[_Row] = []
     left_out = 0
-    told: deque[str] = deque(maxlen=LEFT_OUT_TOLD)
+    faults: deque[str] = deque(maxlen=LOGGED_FAULTS)
     for message in messages:
         try:
             rows.append(kind.model_validate_json(message.value() or b""))
         except ValidationError as error:
             fault = error.errors()[0]
             left_out += 1
-            told.append(f"{address_of(message)}: {'.'.join(map(str, fault['loc']))} {fault['msg']}")
+            faults.append(f"{address_of(message)}: {'.'.join(map(str, fault['loc']))} {fault['msg']}")
     if left_out:
-        log.warning("%d records are no predictions and are left out, the last ones: %s.", left_out, "; ".join(told))
+        log.warning("%d records are no predictions and are left out, the last ones: %s.", left_out, "; ".join(faults))
     return rows, left_out

@@ -23,8 +23,9 @@ class PublishPredictionsOperator(PipelineOperator):
     Skips when no model has been promoted yet (the requests wait), and when other attempts have processed the ranges.
     Fails without a retry when a limit on dead letters is reached, and in every later run until one acknowledges it.
 
-    Returns `samples`, `predictions`, `dead_letters`, these by reason as `reasons`, and the model's `version`; samples
-    are always predictions plus dead letters, all of this attempt.
+    Returns `samples`, `predictions`, `dead_letters`, these by reason as `reasons`, and the model's `version`; where the
+    topic holds versions of rows, `superseded` and `deletions` too. Samples are the sum of the other counts, all of this
+    attempt.
 
     To divide a run among mapped tasks, give each its number: `.partial(parts=4, ...).expand(part=[0, 1, 2, 3])`. A part
     without a partition skips.

@@ -293,7 +293,7 @@ def test_a_missing_bucket_is_refused(kafka, new_pipeline, bucket):
     with pytest.raises(ExportRefused) as refusal:
         export(kafka, pipeline, ExportFolder("s3://no-such-bucket/out", bucket.filesystem()))
 
-    assert_readable(refusal.value, "s3://no-such-bucket/out", "make the bucket")
+    assert_readable(refusal.value, "s3://no-such-bucket/out", "create the bucket")
 
 
 def test_a_url_without_a_connection_is_refused():
