@@ -53,7 +53,9 @@ def whole_file(target: Path, *, size: int | None = None) -> Iterator[Path]:
             _sync(target.parent)
         finally:
             aside.unlink(missing_ok=True)
-        remove_leftovers(target.parent, f"{target.name}-")
+        # As long as a writer's suffix: files of other targets, whose names go on behind this one, are not matched.
+        for leftover in target.parent.glob(f"{ASIDE}{glob.escape(target.name)}-{'?' * len(uuid4().hex)}"):
+            leftover.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -149,9 +151,9 @@ def _aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(parent: Path, beginning: str = "") -> None:
-    """Remove what killed writers have left in `parent` of targets whose names begin so; no writer may be alive."""
-    for leftover in parent.glob(f"{ASIDE}{glob.escape(beginning)}*"):
+def remove_leftovers(parent: Path) -> None:
+    """Remove what killed writers have left in `parent`; no writer may be alive."""
+    for leftover in parent.glob(f"{ASIDE}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

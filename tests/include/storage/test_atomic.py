@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -157,7 +158,8 @@ def test_of_two_writers_of_a_file_the_later_one_ends_without_an_error(tmp_path: 
 
 
 def test_a_file_removes_what_killed_writers_left_of_it_and_nothing_else(tmp_path: Path) -> None:
-    leftover, of_another = tmp_path / f"{ASIDE}target[1]-4711", tmp_path / f"{ASIDE}target1-4711"
+    suffix = uuid4().hex
+    leftover, of_another = tmp_path / f"{ASIDE}target[1]-{suffix}", tmp_path / f"{ASIDE}target1-{suffix}"
     leftover.write_text("half")
     of_another.write_text("half")
     with whole_file(tmp_path / "target[1]") as aside:
@@ -179,3 +181,13 @@ def test_the_digest_binds_names_contents_and_their_order(tmp_path: Path) -> None
 def test_a_missing_file_has_no_digest(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         files_digest(tmp_path, ("a",))
+
+
+def test_a_file_leaves_the_writer_of_a_file_whose_name_goes_on_alone(tmp_path):
+    with whole_file(tmp_path / "log-2") as longer:
+        longer.write_text("kept")
+        with whole_file(tmp_path / "log") as shorter:
+            shorter.write_text("short")
+
+    assert (tmp_path / "log-2").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log-2"]
