@@ -44,6 +44,7 @@ REASONS = {
     "unsigned": "signing is on and the record has no signature",
     "wrong-signature": "signing is on and the signature does not match the record",
     "unknown-key": "signing is on and the connection does not have the signature's key",
+    "no-split": "training.split is given, and the header `split` is missing or names no side",
     # Of a label.
     "no-label": "the record has no label",
     "unknown-label": "a label that is not in `training.labels`",

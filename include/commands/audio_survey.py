@@ -10,7 +10,7 @@ from typing import Any
 
 from include.codecs import AudioCodec, LogMel
 from include.commands.image_format import NoPipelineFits, counted
-from include.commands.survey import LOOKED_AT, Survey, classes_of, contents, existing, folder_of, suffix_of
+from include.commands.survey import Survey, class_folders, contents, existing, folder_of, spread_over_folders, suffix_of
 from include.definition.kinds import KINDS
 from include.sources import File
 
@@ -52,10 +52,10 @@ def survey_sound_folder(path: str) -> Survey:
     source = folder_of(path)
     files = source.files()
     kind, sounds = _of_one_format(path, files)
-    labels = classes_of(path, sounds, "sounds")
+    folders = class_folders(path, sounds, "sounds")
+    sounds = list(folders.files)
     suffixes = sorted({suffix_of(file) for file in sounds})
-    sounds.sort(key=lambda file: file.name)  # so that the opened ones are of every class
-    opened = sounds[:: -(-len(sounds) // LOOKED_AT)]
+    opened = spread_over_folders(sounds)
     heard = _listen(kind, contents(source, opened))
     if not heard.seconds:
         raise NoPipelineFits(
@@ -65,10 +65,12 @@ def survey_sound_folder(path: str) -> Survey:
     rates = counted(f"{rate:,} Hz" for rate in heard.rates.elements())
     return Survey(
         noun="sound",
-        source={"kind": "folder", "path": path, "suffixes": suffixes},
+        source={"kind": "folder", "path": path, **folders.settings, "suffixes": suffixes},
+        notes=folders.notes,
+        given_split=folders.given,
         codec=_suited_to(kind, heard),
         form=f"{min(heard.seconds):.2f} to {max(heard.seconds):.2f} s long, {rates}",
-        labels=labels,
+        labels=folders.labels,
         largest=max(file.size for file in sounds),
         opened=len(opened),
         unfit=tuple(heard.unfit),

@@ -74,11 +74,17 @@ batch_size = {_batch_size(samples)}
 learning_rate = {suited.learning_rate}
 # The train DAG starts when there are so many new samples.
 min_new_samples = {max(1, min(RECORDS, samples // 2, records // 2))}
-{suited.more_training}
+{_split(found)}{suited.more_training}
 [promotion]
 # The lowest accuracy of a champion, above the {most:.2f} of a model that always answers {_toml(largest_class)}.
 floor = {min(0.99, most + 0.05):.2f}
 """
+
+
+def _split(found: Survey) -> str:
+    if not found.given_split:
+        return ""
+    return '# "given" holds out the samples of val and test folders; "hash" a share of all.\nsplit = "given"\n'
 
 
 def records_of(samples: int) -> int:

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 from include.codecs import ImageCodec
 from include.codecs.base import Codec
 from include.commands.image_format import NoPipelineFits, counted, format_of, image_codecs, pillow_format_of
 from include.errors import PermanentError
+from include.given_split import side_of
 from include.sources import File
 from include.sources.base import SourceRefused, SourceSample
 from include.sources.folder import FolderSource
@@ -20,6 +22,7 @@ from include.storage.state import PROJECT_ROOT
 
 # At most so many samples are opened; all are counted.
 LOOKED_AT = 500
+SHOWN_FOLDERS = 5
 # Of large images fewer rows of a table are opened: together they have about so many bytes.
 FEWEST, OPENED_BYTES = 8, 256 * 2**20
 # A column with more values is one of classes only if most of them come several times.
@@ -46,6 +49,7 @@ class Survey:
         unfit: the invalid ones among those, each with its reason.
         left_out: files that are not samples, by the ending of their names.
         notes: sentences on what differs among the samples.
+        given_split: whether the data come divided into samples to train on and others.
     """
 
     noun: str
@@ -59,6 +63,7 @@ class Survey:
     unfit: tuple[str, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    given_split: bool = False
 
     @property
     def samples(self) -> int:
@@ -76,21 +81,22 @@ def survey_folder(path: str) -> Survey:
     source = folder_of(path)
     files = source.files()
     pillow_format, images = _of_one_format(path, files)
-    labels = classes_of(path, images, "images")
+    folders = class_folders(path, images, "images")
+    images = list(folders.files)
     suffixes = tuple(sorted({suffix_of(file) for file in images}))
-    images.sort(key=lambda file: file.name)  # so that the opened ones are of every class
-    opened = images[:: -(-len(images) // LOOKED_AT)]
+    opened = spread_over_folders(images)
     found = format_of(path, pillow_format, contents(source, opened))
     return Survey(
         noun="image",
-        source={"kind": "folder", "path": path, "suffixes": list(suffixes)},
+        source={"kind": "folder", "path": path, **folders.settings, "suffixes": list(suffixes)},
         codec=found.codec,
         form=_form(found.codec),
-        labels=labels,
+        labels=folders.labels,
+        given_split=folders.given,
         largest=max(file.size for file in images),
         opened=len(opened),
         unfit=found.unfit,
-        notes=found.notes,
+        notes=(*folders.notes, *found.notes),
         left_out=dict(
             Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) not in suffixes)
         ),
@@ -186,15 +192,90 @@ def _of_one_format(path: str, files: Sequence[File]) -> tuple[str, list[File]]:
     return next(iter(images.items()))
 
 
-def classes_of(path: str, files: Sequence[File], noun: str) -> dict[str, int]:
-    """Files in the folder of each class; `noun` names them in an error."""
+@dataclass(frozen=True)
+class ClassFolders:
+    """The classes of the files of a folder.
+
+    Attributes:
+        files: those that have a class.
+        labels: how many of each class, in order of name.
+        settings: of the `[source]` table.
+        given: whether the folders give a split with samples on both sides.
+        notes: sentences for the user.
+    """
+
+    files: tuple[File, ...]
+    labels: dict[str, int]
+    settings: dict[str, Any]
+    given: bool
+    notes: tuple[str, ...]
+
+
+def class_folders(path: str, files: Sequence[File], noun: str) -> ClassFolders:
+    """Files in the folder of each class, and the split that folders named train, val or test give.
+
+    Args:
+        noun: names the files in an error.
+
+    Raises:
+        NoPipelineFits: some files are in no class, there are fewer than two classes, or some folders are of a split and
+            others are not.
+    """
+    folders = [tuple(file.name.split("/")[:-1]) for file in files]
+    first = {parts[0] for parts in folders if parts}
+    above = {name for name in first if side_of(name)}
+    deeper = {parts[0] for parts in folders if len(parts) > 1}
+    if above and above == first and above & deeper:
+        return _split_folders(path, files, noun, "above")
+    if {side_of(name) for name in above & deeper} > {"train"}:
+        others = sorted(first - above)
+        raise NoPipelineFits(
+            f"Folder {path} has the folders {', '.join(map(repr, sorted(above)))} of a split beside "
+            f"{', '.join(map(repr, others[:SHOWN_FOLDERS]))}: move these away, or into the folder of a side."
+        )
+    if folders and all(len(parts) > 1 and side_of(parts[1]) for parts in folders):
+        return _split_folders(path, files, noun, "below")
     bare = [file.name for file in files if "/" not in file.name]
     if bare:
         raise NoPipelineFits(
             f"Folder {path} has {len(bare)} {noun}, {bare[0]!r} the first, in no folder that names their class: move "
             "each of them into a folder with the name of its class."
         )
-    return several(f"Folder {path} has {noun}", Counter(file.name.partition("/")[0] for file in files))
+    labels = several(f"Folder {path} has {noun}", Counter(normalize("NFC", parts[0]) for parts in folders))
+    return ClassFolders(tuple(files), labels, {}, given=False, notes=())
+
+
+def _split_folders(path: str, files: Sequence[File], noun: str, split: Literal["above", "below"]) -> ClassFolders:
+    with_class = [file for file in files if file.name.count("/") > 1]
+    class_place, side_place = (1, 0) if split == "above" else (0, 1)
+    parts = [file.name.split("/") for file in with_class]
+    sides = Counter(side_of(names[side_place]) or "" for names in parts)
+    labels = Counter(normalize("NFC", names[class_place]) for names in parts)
+    given = sides["train"] > 0 and sides.total() > sides["train"]
+    counts = ", ".join(f"{side} {sides[side]:,}" for side in ("train", "val", "test") if sides[side])
+    notes = [
+        f"The folders give a split ({counts}): the file says to hold out val and test."
+        if given
+        else f"The folders name only one side of a split ({counts}): the file says to hold out a share by a hash."
+    ]
+    if left := len(files) - len(with_class):
+        notes.append(f"{left:,} {noun} of the split lie in no class's folder and are left out.")
+    named = several(f"Folder {path} has {noun}", labels)
+    return ClassFolders(tuple(with_class), named, {"split": split}, given=given, notes=tuple(notes))
+
+
+def spread_over_folders(files: Sequence[File]) -> list[File]:
+    """At most `LOOKED_AT` files: of every folder as many, or all of a smaller one, evenly over its names."""
+    by_folder: dict[str, list[File]] = {}
+    for file in sorted(files, key=lambda file: file.name):
+        by_folder.setdefault(file.name.rpartition("/")[0], []).append(file)
+    chosen: list[File] = []
+    smallest_first = sorted(by_folder.values(), key=len)
+    for number, found in enumerate(smallest_first):
+        share = (LOOKED_AT - len(chosen)) // (len(smallest_first) - number)
+        step = len(found) / max(1, min(share, len(found)))
+        chosen += [found[int(place * step)] for place in range(min(share, len(found)))]
+    return sorted(chosen, key=lambda file: file.name)
 
 
 def labels_of(path: str, column: str) -> tuple[dict[str, int], int]:

@@ -12,11 +12,12 @@ from include.commands.survey import (
     LOOKED_AT,
     ROWS_AT_ONCE,
     Survey,
-    classes_of,
+    class_folders,
     contents,
     existing,
     folder_of,
     labels_of,
+    spread_over_folders,
     suffix_of,
 )
 from include.sources.table import TableSource
@@ -43,14 +44,16 @@ def survey_text_folder(path: str) -> Survey:
             f"Folder {path} holds no {SUFFIX} file; its {len(files)} files are "
             f"{counted(suffix_of(file) or 'without ending' for file in files)}: correct --path, or rename the texts."
         )
-    labels = classes_of(path, texts, "texts")
-    opened = texts[:: -(-len(texts) // LOOKED_AT)]
+    folders = class_folders(path, texts, "texts")
+    texts = list(folders.files)
     return _survey(
         path,
-        {"kind": "folder", "path": path, "suffixes": [SUFFIX]},
-        labels,
+        {"kind": "folder", "path": path, **folders.settings, "suffixes": [SUFFIX]},
+        folders.labels,
         [file.size for file in texts],
-        contents(source, opened),
+        contents(source, spread_over_folders(texts)),
+        notes=folders.notes,
+        given_split=folders.given,
         left_out=dict(Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) != SUFFIX)),
     )
 

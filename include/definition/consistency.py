@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from include.exactly_once.ledger import LEDGER_TOPIC
 from include.reading.layout import FieldLabels, KeyLabels, RecordLayout
+from include.sources.folder import FolderSource
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
@@ -140,6 +141,16 @@ def _versions_faults(pipeline: Pipeline) -> Iterator[str]:
         )
 
 
+def _split_faults(pipeline: Pipeline) -> Iterator[str]:
+    source = pipeline.source
+    gives = source is None or (isinstance(source, FolderSource) and source.split is not None)
+    if pipeline.training.split == "given" and source is not None and not gives:
+        yield (
+            f'training.split = "given": the source of kind {source.kind!r} gives none; set split = "above" or "below" '
+            "of a folder, or remove the key"
+        )
+
+
 CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] = (
     (frozenset({"source", "topics"}), _source_faults),
     (frozenset({"source", "topics", "ingest"}), _ingest_faults),
@@ -153,6 +164,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] =
     (frozenset({"source", "topics", "prediction"}), _prediction_schedule_faults),
     (frozenset({"format", "training"}), _augmentation_faults),
     (frozenset({"labels", "training"}), _incremental_faults),
+    (frozenset({"source", "training"}), _split_faults),
     (frozenset({"envelope", "training"}), _versions_faults),
     (frozenset({"envelope", "format"}), _content_faults),
     (frozenset({"envelope", "labels"}), _row_key_faults),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from croniter import croniter
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -13,7 +13,7 @@ from include.definition.model_reference import CHAMPION, StartName
 from include.kafka.topics import TopicName
 from include.kinds import Config
 from include.models.imported import ImportedName
-from include.targets.base import Target, Task
+from include.targets.base import Target, Task, plain_label
 from include.targets.regression import RegressionLoss
 from include.targets.tasks import SEPARATOR, target_of
 
@@ -56,7 +56,7 @@ class Ingest(Config):
 
 
 class Training(Config):
-    """How a model is trained. Models are comparable only while `split_salt` and `held_out` stay the same.
+    """How a model is trained. Models are comparable only while `split`, `split_salt` and `held_out` stay the same.
 
     Args:
         task: what the text of a label means, see include.targets.
@@ -66,6 +66,8 @@ class Training(Config):
         freeze: patterns of the parameters that are not trained, `0.*` for instance.
         incremental: learn only from samples that arrived since the champion's training and from older ones, about
             `replay_share` of all, see include.training.incremental.
+        split: `hash` holds out a share of `held_out` by a hash of the groups; `given` holds out what the header `split`
+            of the records names `val` or `test`, see `split` of a folder.
         loss: of a regression; `mse` by default.
         normalise: whether a regression's targets are scaled to mean 0 and standard deviation 1; True by default.
     """
@@ -86,6 +88,7 @@ class Training(Config):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    split: Literal["hash", "given"] = "hash"
     split_salt: str = "millrace"
     min_new_samples: Annotated[int, Field(ge=1)] = 1000
     window: Annotated[int, Field(ge=1)] = 65_536
@@ -97,7 +100,7 @@ class Training(Config):
     @field_validator("labels")
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted(label for label, times in Counter(value).items() if times > 1)
+        twice = sorted(label for label, times in Counter(map(plain_label, value)).items() if times > 1)
         if twice:
             raise ValueError(f"label {twice[0]!r} is named twice")
         return value

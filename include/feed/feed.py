@@ -14,6 +14,7 @@ from include.errors import PermanentError
 from include.exactly_once.attempt import scoped_id
 from include.feed.plan import batch_ends, epoch_blocks, window_order
 from include.feed.window import Part, WindowReader, row_type
+from include.given_split import GivenSide
 from include.kafka.position import offset_of
 from include.kafka.ranges import check_ranges
 from include.kafka.reader import read_ranges
@@ -130,6 +131,7 @@ class _Records:
     offsets: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    splits: list[GivenSide | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -152,6 +154,7 @@ class _Records:
         self.groups += found.groups
         self.offsets += map(offset_of, messages)
         self.values += found.contents
+        self.splits += found.splits
         if versions is not None:
             self.states += map(versions.of, messages)
         messages.clear()
@@ -372,7 +375,9 @@ class Feed:
         late = self._late_labels(group)
         cache = _LabelCache(self._target, late=late is not None)
         manifest, records = self.manifest, _Records(start.block)
-        with record_reader(self.connection, manifest.reading, manifest.schema, keys=self._keys) as reader:
+        with record_reader(
+            self.connection, manifest.reading, manifest.schema, keys=self._keys, split=manifest.split.given
+        ) as reader:
             versions = self._row_versions(group, reader, stop)
             reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
             for index, messages in reading:
@@ -409,7 +414,7 @@ class Feed:
         labels = np.array([label.target for label in records.labels], self._target.dtype)
         labels = labels.reshape(-1, *self._target.shape)
         known = self._target.known(labels)
-        mine = self.manifest.split.is_held_out(records.groups) == (self.side == "held_out")
+        mine = self.manifest.split.sides(records.groups, records.splits) == (self.side == "held_out")
         if records.states:
             states = np.array(records.states)
             report.superseded += int((mine & (states == State.SUPERSEDED)).sum())

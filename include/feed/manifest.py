@@ -58,7 +58,7 @@ class Manifest:
         return self.digest[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        values = {**asdict(self), "reading": self.reading.model_dump(mode="json")}
+        values = {**asdict(self), "split": self.split.to_dict(), "reading": self.reading.model_dump(mode="json")}
         usual = {"task": CLASSIFICATION, "separator": SEPARATOR, "reading": OWN_READING, "label_ranges": ()}
         return {
             name: value for name, value in values.items() if name not in usual or getattr(self, name) != usual[name]
@@ -71,7 +71,7 @@ class Manifest:
             ranges=tuple(OffsetRange.from_dict(item) for item in values["ranges"]),
             schema=str(values["schema"]),
             labels=tuple(str(label) for label in values["labels"]),
-            split=Split(str(values["split"]["salt"]), float(values["split"]["held_out"])),
+            split=Split.from_dict(values["split"]),
             seed=int(values["seed"]),
             signed=bool(values.get("signed", False)),
             task=values.get("task", CLASSIFICATION),

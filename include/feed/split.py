@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from include.given_split import GivenSide
 
 if TYPE_CHECKING:
     import numpy as np
+
+HELD_OUT_SIDES = frozenset({"val", "test"})
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,34 @@ class Split:
     Args:
         salt: constant for a pipeline; models are compared only under the same salt and share.
         held_out: share of groups that are never trained on, between 0 and 1.
+        given: each record's header `split` says its side instead: val and test are held out.
     """
 
     salt: str
     held_out: float
+    # Left out of the JSON where it is not set, so that manifests from before it existed keep their digests.
+    given: Annotated[bool, Field(exclude_if=lambda given: not given)] = False
+
+    def to_dict(self) -> dict[str, Any]:
+        rule: dict[str, Any] = {"salt": self.salt, "held_out": self.held_out}
+        return {**rule, "given": True} if self.given else rule
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Split:
+        return cls(str(values["salt"]), float(values["held_out"]), bool(values.get("given", False)))
+
+    def sides(self, groups: Sequence[bytes], splits: Sequence[GivenSide | None]) -> np.ndarray[Any, Any]:
+        """Booleans of shape (n,): which of n samples are held out.
+
+        Args:
+            groups: of the samples.
+            splits: their sides of the given split; unused where there is none.
+        """
+        import numpy as np
+
+        if not self.given:
+            return self.is_held_out(groups)
+        return np.array([side in HELD_OUT_SIDES for side in splits], bool)
 
     def is_held_out(self, groups: Sequence[bytes]) -> np.ndarray[Any, Any]:
         """Booleans of shape (n,) for n groups.

@@ -141,7 +141,8 @@ def _send(
     with writer.transaction():
         # Records are made one at a time: to keep thousands makes Python's garbage collector the largest cost.
         for sample, value, is_request in zip(chunk.samples, chunk.values, chunk.requests, strict=True):
-            headers = write_headers(schema, label=None if is_request else sample.label, group=sample.group)
+            label = None if is_request else sample.label
+            headers = write_headers(schema, label=label, group=sample.group, split=sample.split)
             sample_id = sample.id.encode()
             if keys is not None:
                 headers.append(keys.sign(sample_id, value, tuple(headers)))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SCHEMA = "schema"
 LABEL = "label"
 GROUP = "group"
+SPLIT = "split"
 MODEL = "model"
 # Stands in a record for its headers where one of them has a name that can't be read.
 UNREADABLE = "unreadable-headers"
@@ -39,6 +40,7 @@ class RecordHeaders:
     schema: str | None = None
     label: str | None = None
     group: bytes | None = None
+    split: str | None = None
     refusal: Refusal | None = None
 
     def refusal_for(self, schema: str) -> Refusal | None:
@@ -78,14 +80,18 @@ def headers_size(headers: Headers) -> int:
     return sum(len(name) + len(content or b"") + HEADER_OVERHEAD_BYTES for name, content in headers)
 
 
-def read_headers(headers: Headers, *, label: str | None = LABEL, own: bool = True) -> RecordHeaders:
+def read_headers(
+    headers: Headers, *, label: str | None = LABEL, own: bool = True, split: bool = False
+) -> RecordHeaders:
     """Millrace's own headers; somebody else's may be as many and as large as they like.
 
     Args:
         label: the header that has the label; None where none has it.
         own: False for somebody else's record, of which no other header is looked at.
+        split: whether the side of a given split is read, in any record.
     """
-    names = {name for name in (label, *(OWN_HEADERS if own else ())) if name is not None}
+    wanted = (label, *(OWN_HEADERS if own else ()), SPLIT if split else None)
+    names = {name for name in wanted if name is not None}
     if not names:
         return RecordHeaders()
     found: dict[str, bytes | None] = {}
@@ -105,6 +111,7 @@ def read_headers(headers: Headers, *, label: str | None = LABEL, own: bool = Tru
         schema=_text(found.get(SCHEMA)) if own else None,
         label=_text(told),
         group=found.get(GROUP) if own else None,
+        split=_text(found.get(SPLIT)) if split else None,
     )
 
 
@@ -112,14 +119,22 @@ def _text(content: bytes | None) -> str | None:
     return None if content is None else content.decode("utf-8", "replace")
 
 
-def write_headers(schema: str, *, label: str | None = None, group: str | None = None) -> list[tuple[str, bytes]]:
-    """The headers of a sample; `group` only where it is not the sample's id, which the key carries already."""
-    return list(_encoded_headers(schema, label, group))
+def write_headers(
+    schema: str, *, label: str | None = None, group: str | None = None, split: str | None = None
+) -> list[tuple[str, bytes]]:
+    """The headers of a sample; `group` only where it is not the sample's id, which the key carries already.
+
+    Args:
+        split: the sample's side of a given split, see `include.given_split`.
+    """
+    return list(_encoded_headers(schema, label, group, split))
 
 
 # Shared pairs, not only for their encoding: thousands of records are kept until their transaction begins, and the
 # garbage collector walks through every tuple that each of them has of its own.
 @lru_cache(maxsize=8192)
-def _encoded_headers(schema: str, label: str | None, group: str | None) -> tuple[tuple[str, bytes], ...]:
-    texts = ((SCHEMA, schema), (LABEL, label), (GROUP, group))
+def _encoded_headers(
+    schema: str, label: str | None, group: str | None, split: str | None
+) -> tuple[tuple[str, bytes], ...]:
+    texts = ((SCHEMA, schema), (LABEL, label), (GROUP, group), (SPLIT, split))
     return tuple((name, text.encode()) for name, text in texts if text is not None)

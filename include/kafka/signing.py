@@ -8,7 +8,9 @@ language can put them together:
     id                       the record's key
     value                    the record's value
 
-each of the five as its length in bytes, an unsigned number of 64 bits, most significant byte first, and then its bytes;
+    split                    the content of the header of this name, only where there is one
+
+each of them as its length in bytes, an unsigned number of 64 bits, most significant byte first, and then its bytes;
 of one that is absent, eight bytes 0xFF alone. With the lengths nothing can be moved from one field into the next. The
 HMAC's key is the secret's text in UTF-8, at least 32 bytes of it.
 
@@ -26,7 +28,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from include.errors import PermanentError
-from include.kafka.headers import GROUP, LABEL, SCHEMA, Headers
+from include.kafka.headers import GROUP, LABEL, SCHEMA, SPLIT, Headers
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -117,7 +119,8 @@ class SigningKeys:
 def _digest(secret: bytes, key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
     own = dict(headers)
     signed = bytearray(PREAMBLE)
-    for content in (own.get(SCHEMA), own.get(LABEL), own.get(GROUP), key, value):
+    split = [own[SPLIT]] if SPLIT in own else []
+    for content in (own.get(SCHEMA), own.get(LABEL), own.get(GROUP), key, value, *split):
         if content is None:
             signed += ABSENT
         else:

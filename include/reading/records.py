@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.envelopes.base import LONGEST_FIELD_BYTES
+from include.given_split import GivenSide, side_of
 from include.kafka.headers import Headers, headers_of, headers_size, read_headers
 from include.kafka.records import address_of
 from include.reading.layout import FieldLabels, HeaderLabels, KeyLabels
@@ -43,6 +44,7 @@ class Records:
         contents: what the format's codec decodes; None where there is none, or the record is refused.
         changes: where the topic holds versions of rows, what each record changes; None where it is refused and its row
             is not known. Empty otherwise.
+        splits: the side of a given split, None where the record is refused. Empty where none is given.
     """
 
     labels: list[LabelOrRefusal] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Records:
     groups: list[bytes] = field(default_factory=list)
     contents: list[bytes | None] = field(default_factory=list)
     changes: list[RowChange | None] = field(default_factory=list)
+    splits: list[GivenSide | None] = field(default_factory=list)
 
     def labelled(self, label_of: Callable[[bytes], str | None]) -> list[LabelOrRefusal]:
         """`labels`, with each sample's label by its id in place of the record's own."""
@@ -77,6 +80,7 @@ class _ParsedHeaders(NamedTuple):
     label: LabelOrRefusal
     group: bytes | None
     schema_id: bytes | None = None
+    split: GivenSide | None = None
 
 
 @contextmanager
@@ -87,6 +91,7 @@ def record_reader(
     *,
     keys: SigningKeys | None = None,
     labelled: bool = True,
+    split: bool = False,
 ) -> Iterator[RecordReader]:
     """A reader, and its connections to a Schema Registry where it needs one; these are closed at the end.
 
@@ -95,10 +100,10 @@ def record_reader(
         RegistryAway, RegistryRefused, NoSuchSchema: see include.kafka.schema_registry and include.envelopes.avro.
     """
     if not reading.envelope.needs_registry:
-        yield RecordReader(reading, schema, keys=keys, labelled=labelled)
+        yield RecordReader(reading, schema, keys=keys, labelled=labelled, split=split)
         return
     with connection.schema_registry().client() as schemas:
-        yield RecordReader(reading, schema, keys=keys, schemas=schemas, labelled=labelled)
+        yield RecordReader(reading, schema, keys=keys, schemas=schemas, labelled=labelled, split=split)
 
 
 class RecordReader(dict[Headers, _ParsedHeaders]):
@@ -112,6 +117,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         keys: where records are signed, the keys that a signature must be of.
         schemas: where the envelope is read with a Schema Registry.
         labelled: False where nobody asks for labels: what is wrong with one in a record of others is no fault then.
+        split: True where the header `split` says on which side of a given split a sample is; one without is refused.
     """
 
     def __init__(
@@ -122,6 +128,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         keys: SigningKeys | None = None,
         schemas: Schemas | None = None,
         labelled: bool = True,
+        split: bool = False,
     ) -> None:
         super().__init__()
         envelope = reading.envelope
@@ -132,6 +139,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         self._key_is_label = isinstance(reading.labels, KeyLabels)
         self._quoted = isinstance(labels, HeaderLabels | KeyLabels) and labels.quoted
         self._keys = keys
+        self._split = split
         self._row_name = envelope.row_name
         self._envelope = envelope
         self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
@@ -152,14 +160,16 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         """
         heads = self._heads(messages)
         ids = [self._key_of(message) or str(address_of(message)).encode() for message in messages]
+        splits = [head.split for head in heads] if self._split else []
         if self._open is None:
             return Records(
                 labels=[head.label for head in heads],
                 ids=ids,
                 groups=[head.group or key for head, key in zip(heads, ids, strict=True)],
                 contents=[message.value() for message in messages],
+                splits=splits,
             )
-        records = Records()
+        records = Records(splits=splits)
         for message, head, key in zip(messages, heads, ids, strict=True):
             self._add_opened(records, message, head, key)
         return records
@@ -229,14 +239,18 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         ]
 
     def _read(self, headers: Headers) -> _ParsedHeaders:
-        found = read_headers(headers, label=self._label, own=self._schema is not None)
+        found = read_headers(headers, label=self._label, own=self._schema is not None, split=self._split)
         refusal = found.refusal if self._schema is None else found.refusal_for(self._schema)
+        side = side_of(found.split or "")
+        if self._split and refusal is None and side is None:
+            error = f"The header split is {found.split!r:.200} and not train, val or test: add it, or split by hash."
+            refusal = Refusal("no-split", error)
         label: LabelOrRefusal = found.label
         if self._quoted and found.label is not None:
             label = _unquoted(found.label)
         name = self._envelope.schema_header
         schema_id = None if name is None else dict(headers).get(name)
-        return _ParsedHeaders(refusal or label, found.group, schema_id)
+        return _ParsedHeaders(refusal or label, found.group, schema_id, side)
 
 
 def _key_label(key: bytes | None, quoted: bool) -> LabelOrRefusal:

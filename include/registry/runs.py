@@ -165,7 +165,7 @@ def _parameters(identity: RunIdentity) -> dict[str, str]:
         **identity.settings,
         "manifest": manifest.id,
         "labels": len(manifest.labels),
-        "split": vars(manifest.split),
+        "split": manifest.split.to_dict(),
     }
     flat: dict[str, str] = {}
     for name, value in values.items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from include.errors import MillraceError, PermanentError
+from include.given_split import GivenSide
 from include.kinds import Config
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class SourceSample:
         label: None if it is unknown.
         group: samples of a group stay on one side of a held-out split; None for the id.
         fault: why there is no content, in one sentence; such a sample is left out and logged.
+        split: its side of a split that comes with the data; None where there is none.
     """
 
     id: str
@@ -50,6 +52,7 @@ class SourceSample:
     label: str | None = None
     group: str | None = None
     fault: str | None = None
+    split: GivenSide | None = None
 
 
 class Source(Config):
@@ -131,7 +134,9 @@ def fingerprint(samples: Iterable[SourceSample]) -> str:
     for sample in samples:
         content = sample.content
         form = (None, str(len(content))) if isinstance(content, bytes) else (str(content.dtype), str(content.shape))
-        for text in (sample.id, sample.label, sample.group, *form):
+        # Without a split the digest is that of before there were any.
+        split = () if sample.split is None else (sample.split,)
+        for text in (sample.id, sample.label, sample.group, *form, *split):
             part = b"-" if text is None else b"+" + text.encode()
             digest.update(len(part).to_bytes(8, "little") + part)
         digest.update(content if isinstance(content, bytes) else content.tobytes())

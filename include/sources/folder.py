@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Annotated, Any, Literal, Self
+from unicodedata import normalize
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from include.given_split import GivenSide, side_of
 from include.sources import _sent_files as sent_files
 from include.sources._files import FileSource
 from include.sources._listing import File
 from include.sources.base import MAX_SAMPLE_BYTES, SourceChanged, SourceRefused, SourceSample, another_source
+
+log = logging.getLogger(__name__)
 
 
 class FolderSource(FileSource):
@@ -20,6 +25,9 @@ class FolderSource(FileSource):
     their order, which mixes the classes, and for changes that are refused.
 
     Args:
+        split: where folders named `train`, `val` or `test` (or another usual name of these, in any case) say the side
+            of a given split: `above` the folders of the classes or `below` them. Files that are in no class folder
+            are left out then.
         seed: of the pseudo-random order in which the files are sent; files that come later come after those, in an
             order of their own.
         group: a regular expression to search in the id; its first capture group, or the whole match, is the sample's
@@ -27,11 +35,13 @@ class FolderSource(FileSource):
     """
 
     kind: Literal["folder"] = "folder"
+    split: Literal["above", "below"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     group: Annotated[str, Field(min_length=1)] | None = None
 
     _step: sent_files.Step | None = PrivateAttr(None)
     _sequence: list[File] | None = PrivateAttr(None)
+    _of_split: list[File] | None = PrivateAttr(None)
 
     @field_validator("group")
     @classmethod
@@ -44,7 +54,7 @@ class FolderSource(FileSource):
 
     def open(self) -> Self:
         source = super().open()
-        source._step, source._sequence = None, None
+        source._step, source._sequence, source._of_split = None, None, None
         return source
 
     def count(self) -> int:
@@ -98,11 +108,26 @@ class FolderSource(FileSource):
         until = settled[-1][:2] if settled else None
         return sent_files.Step(after, until if after is None or until is None else max(after, until), self.seed)
 
+    def files(self) -> list[File]:
+        if self.split is None:
+            return super().files()
+        if self._of_split is None:
+            found = super().files()
+            self._of_split = [file for file in found if len(self._folders(file)) > 1]
+            if left := len(found) - len(self._of_split):
+                first = next(file.name for file in found if len(self._folders(file)) < 2)
+                log.warning(
+                    "%d files of %s, %r the first, are in no class's folder of a split and are left out.",
+                    left,
+                    self.path,
+                    first,
+                )
+        return self._of_split
+
     def _check_files(self) -> None:
         classes: set[str] = set()
         for file in self.files():
-            label, found, _ = file.name.partition("/")
-            if not found:
+            if "/" not in file.name:
                 raise SourceRefused(
                     f"File {file.name!r} lies in {self.path} itself and in no folder that names its class: move it "
                     "into one, or name the suffixes of samples in [source]."
@@ -112,15 +137,37 @@ class FolderSource(FileSource):
                     f"File {file.name!r} in {self.path} has {file.size} bytes and no topic takes more than "
                     f"{MAX_SAMPLE_BYTES}: remove it, or name the suffixes of samples in [source]."
                 )
-            classes.add(label)
-        if len(classes) == 1:
+            classes.add(self._label(file))
+        if len(classes) < 2:
+            named = f"files of one class only, {classes.pop()!r}" if classes else "no file in a class's folder"
             raise SourceRefused(
-                f"Folder {self.path} has files of one class only, {classes.pop()!r}: add a folder with those of "
-                "another, or correct path of [source]."
+                f"Folder {self.path} has {named}: add a folder with those of another, or correct path of [source]."
             )
 
     def _sample(self, file: File, content: bytes) -> SourceSample:
-        return SourceSample(file.name, content, label=file.name.partition("/")[0], group=self._group(file.name))
+        return SourceSample(
+            file.name, content, label=self._label(file), group=self._group(file.name), split=self._side(file)
+        )
+
+    def _folders(self, file: File) -> list[str]:
+        """The first folders of a file's path: its class, or its class and its side of the split in either order."""
+        return file.name.split("/")[:-1][: 1 if self.split is None else 2]
+
+    def _label(self, file: File) -> str:
+        folders = self._folders(file)
+        return normalize("NFC", folders[1] if self.split == "above" else folders[0])
+
+    def _side(self, file: File) -> GivenSide | None:
+        if self.split is None:
+            return None
+        folder = self._folders(file)[0 if self.split == "above" else 1]
+        side = side_of(folder)
+        if side is None:
+            raise SourceRefused(
+                f"Folder {folder!r} of {file.name!r} in {self.path} names no side of a split, and split = "
+                f"{self.split!r} of [source] says that it does: name it train, val or test, or correct split."
+            )
+        return side
 
     def _group(self, name: str) -> str | None:
         if self.group is None:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
+from unicodedata import normalize
 
 from include.field_text import untyped_text
 from include.refusal import Refusal
@@ -59,16 +60,16 @@ class Target(ABC):
         self._listed = shorten(", ".join(self.labels[:LISTED]), 200)
         self._places = {label: place for place, label in enumerate(self.labels)}
         for place, label in enumerate(self.labels):
-            self._places.setdefault(untyped_text(label) or label, place)
+            self._places.setdefault(_compared(label), place)
 
     def place_of(self, name: str) -> int | None:
         """Where a label is in `labels`, None where it is not; `3.0` and `3` are one class, as `True` and `true` are.
 
         A column of integers becomes one of floats with its first missing cell, and each program writes a truth value
-        in its own way.
+        in its own way. Names are compared in Unicode's NFC, for macOS writes those of folders in NFD.
         """
         place = self._places.get(name)
-        return self._places.get(untyped_text(name) or name) if place is None else place
+        return self._places.get(_compared(name)) if place is None else place
 
     @abstractmethod
     def read(self, text: str) -> Any | Refusal:
@@ -113,6 +114,16 @@ class Target(ABC):
     @abstractmethod
     def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
         """What each row (outputs,) of a batch says; None where it is not finite."""
+
+
+def plain_label(name: str) -> str:
+    """A label's name in Unicode's NFC."""
+    return name if name.isascii() else normalize("NFC", name)
+
+
+def _compared(name: str) -> str:
+    plain = plain_label(name)
+    return untyped_text(plain) or plain
 
 
 def read_json(text: str) -> Any:

@@ -72,11 +72,16 @@ def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
     examples = f"; for example {report.examples[0]}" if report.examples else ""
     if not samples:
         offsets = sum(item.offsets for item in job.manifest.ranges)
-        share = job.manifest.split.held_out
+        split = job.manifest.split
+        rule = (
+            "the header split of each record says its side"
+            if split.given
+            else f"{split.held_out:g} of the groups are held out"
+        )
         raise NoSamples(
             f"No {side} sample was found in {offsets} offsets of {job.pipeline} ({refused} records refused"
-            f"{': ' + reasons if reasons else ''}, {report.unlabelled} without a label; {share:g} of the groups are "
-            f"held out{examples}): ingest more samples, or correct their headers, and freeze new ranges."
+            f"{': ' + reasons if reasons else ''}, {report.unlabelled} without a label; {rule}"
+            f"{examples}): ingest more samples, or correct their headers, and freeze new ranges."
         )
     if refused > job.max_rejected_share * (samples + refused):
         raise TooManyRefused(

@@ -81,7 +81,7 @@ class TrainingJob(Config):
                 reading=pipeline.record_layout(pipeline.samples_topic),
                 schema=pipeline.format.schema_name,
                 labels=training.labels,
-                split=Split(training.split_salt, training.held_out),
+                split=Split(training.split_salt, training.held_out, given=training.split == "given"),
                 seed=training.seed,
                 signed=pipeline.signed,
                 task=training.task,

@@ -11,8 +11,10 @@ from PIL import Image
 from include.codecs.png import PngCodec
 from include.commands.new_pipeline import _say_what_is_next
 from include.commands.pipeline_file import pipeline_text
-from include.commands.survey import Survey
+from include.commands.survey import Survey, spread_over_folders
 from include.definition.schema import SCHEMA_FILE
+from include.sources import File
+from include.training.job import TrainingJob
 from tests.support.command_line import assert_refused, run_new_pipeline, written_pipeline
 from tests.support.corpus import saved, slope
 from tests.support.folders import LocalFolder, MemoryFolder
@@ -124,6 +126,56 @@ def test_a_first_batch_has_all_samples_or_ten_thousand(capsys, samples, records,
     printed = " ".join(capsys.readouterr().err.split())
     assert said in printed
     assert ("15,000 come in 2 more batches" in printed) == (samples == 25_000)
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("above", ["train/{}/1", "train/{}/2", "test/{}/1"]),
+        ("above", ["Training/{}/1", "DEV/{}/1", "eval/{}/2"]),
+        ("below", ["{}/train/1", "{}/val/1"]),
+    ],
+)
+def test_a_given_split_is_used_and_its_folders_are_no_classes(pipelines, place, split, names):
+    for name in names:
+        for label in ("cat", "dog"):
+            place.write(f"{name.format(label)}.png", png())
+
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
+
+    assert pipeline.training.labels == ("cat", "dog")
+    assert (pipeline.source.split, pipeline.training.split) == (split, "given")
+    assert "hold out val and test" in " ".join(said.split())
+    assert TrainingJob.of(pipeline, []).manifest.to_dict()["split"]["given"]
+
+
+def test_one_side_alone_is_no_split_and_files_without_a_class_are_counted(pipelines, place):
+    """As competitions publish them: the classes of the test images are not told."""
+    for label in ("cat", "dog"):
+        place.write(f"train/{label}/1.png", png())
+    for number in range(3):
+        place.write(f"test/{number}.png", png())
+
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
+
+    assert pipeline.training.labels == ("cat", "dog")
+    assert (pipeline.source.split, pipeline.training.split) == ("above", "hash")
+    assert "3 images of the split lie in no class's folder" in " ".join(said.split())
+    assert pipeline.source.count() == 2
+
+
+def test_a_split_beside_other_folders_is_refused(pipelines, place):
+    for name in ("train/cat", "train/dog", "test/cat", "unlabelled/x"):
+        place.write(f"{name}/1.png", png())
+    assert_refused(pipelines, "--path", place.path, names=("'test', 'train'", "'unlabelled'"))
+
+
+def test_the_opened_images_are_of_every_folder(place, monkeypatch):
+    monkeypatch.setattr("include.commands.survey.LOOKED_AT", 10)
+    files = [File(0.0, f"{label}/{number:03}", 1) for label, count in (("a", 100), ("b", 2)) for number in range(count)]
+    opened = [file.name for file in spread_over_folders(files)]
+    assert [name for name in opened if name.startswith("b")] == ["b/000", "b/001"]
+    assert [name for name in opened if name.startswith("a")] == [f"a/{int(place * 12.5):03}" for place in range(8)]
 
 
 def test_a_large_image_fits_its_topic(pipelines, place):

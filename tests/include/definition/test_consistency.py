@@ -36,6 +36,15 @@ def test_the_dead_letters_of_external_requests_have_room_for_the_largest(read):
     assert int(specs["theirs.dead-letters"].config["max.message.bytes"]) > 10_000_000
 
 
+def test_a_given_split_needs_a_source_that_gives_it(read):
+    text = ARTICLE.split("[envelope]")[0].replace('samples = "image_topic"', "").replace('requests = "image_topic"', "")
+    text += SOURCE + '[model]\nkind = "convnet"\n[training]\nlabels = ["a", "b"]\nsplit = "given"\n'
+    invalid = read(text)
+
+    assert isinstance(invalid, InvalidPipeline)
+    assert any(fault.startswith('training.split = "given"') for fault in invalid.faults), invalid.faults
+
+
 def test_the_requests_alone_may_be_external(read):
     text = ARTICLE.replace('samples = "image_topic"\n', "").replace('schedule = "0 2 * * *"\n', "")
     text = text.replace('[labels]\nkind = "topic"\ntopic = "image_labels"\n', "")

@@ -113,6 +113,19 @@ def epoch(kafka, manifest):
     return batches_of(make_feed(kafka, manifest))
 
 
+def test_a_given_split_goes_by_the_header_and_a_record_without_a_side_is_refused_once(kafka, small):
+    sides = ["train", "Validation", "test", "training", None, "somewhere"]
+    records = [record(number, headers={"split": side}) for number, side in enumerate(sides)]
+    manifest = small(records)
+    given = replace(manifest, split=replace(manifest.split, given=True))
+
+    trained, held_out = make_feed(kafka, given), make_feed(kafka, given, side="held_out")
+
+    assert sorted(flat(batches_of(trained))) == [0, 3]
+    assert sorted(flat(batches_of(held_out))) == [1, 2]
+    assert (trained.report.refused, held_out.report.refused) == ({"no-split": 2}, {})
+
+
 def test_every_sample_comes_exactly_once(kafka, manifest, epoch):
     held_out = batches_of(make_feed(kafka, manifest, side="held_out"))
 

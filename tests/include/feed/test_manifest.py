@@ -94,6 +94,7 @@ def test_the_id_begins_the_digest():
         {"labels": ("right", "left")},
         {"split": Split("other", 0.2)},
         {"split": Split("salt", 0.3)},
+        {"split": Split("salt", 0.2, given=True)},
         {"seed": 6},
     ],
     ids=lambda change: next(iter(change)),

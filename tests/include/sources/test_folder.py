@@ -98,6 +98,40 @@ def test_a_source_stays_as_it_was_opened(pets):
     assert (source.count(), source.open().count()) == (3, 4)
 
 
+@pytest.mark.parametrize(("split", "name"), [("above", "{side}/{label}/x/1.jpg"), ("below", "{label}/{side}/1.jpg")])
+def test_folders_of_a_split_are_sides_and_never_classes(place, split, name):
+    for side in ("Train", "validation", "TEST"):
+        for label in ("cat", "dog"):
+            place.write(name.format(side=side, label=label))
+    place.write("loose/1.jpg", second=1)
+
+    source = folder(place, split=split)
+
+    assert source.count() == 6
+    assert {(sample.label, sample.split) for sample in source.read(0, 9)} == {
+        (label, side) for label in ("cat", "dog") for side in ("train", "val", "test")
+    }
+
+
+def test_a_folder_that_is_no_side_of_its_split_is_refused(place):
+    place.write("train/cat/1.jpg")
+    place.write("extra/dog/1.jpg")
+
+    with pytest.raises(SourceRefused) as refusal:
+        folder(place, split="above").read(0, 9)
+
+    assert_readable(refusal.value, "'extra'", "above")
+
+
+def test_a_class_of_macos_is_named_as_people_write_it(place):
+    """Its folders' names are in Unicode's NFD; ids stay what the files are called."""
+    place.write("cafe\u0301/1.jpg")
+
+    sample = folder(place).read(0, 1)[0]
+
+    assert (sample.label, sample.id) == ("caf\u00e9", "cafe\u0301/1.jpg")
+
+
 def test_suffixes_choose_files(pets):
     pets.write("cat/notes.txt", second=0)
     pets.write("README", second=0)

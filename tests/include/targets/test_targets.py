@@ -50,6 +50,14 @@ def test_a_text_is_read(target: Target, text: str, value: Any) -> None:
     assert target.read(text) == value
 
 
+def test_names_are_compared_as_people_read_them() -> None:
+    """macOS writes an accent as a character of its own."""
+    for labels in (("caf\u00e9", "tea"), ("cafe\u0301", "tea")):
+        for name in ("caf\u00e9", "cafe\u0301"):
+            assert Classification(labels).read(name) == 0
+            assert MultiLabel(labels, ",").read(f"tea,{name}") == [1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("target", "text", "reason"),
     [
