@@ -19,22 +19,22 @@ def reader(**reading):
 
 
 def test_headers_tell_label_and_group():
-    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)] == ("b", b"writer-3")
+    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)][:2] == ("b", b"writer-3")
 
 
 def test_another_header_may_have_the_label():
-    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")] == ("a", None)
+    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")][:2] == ("a", None)
 
 
 @pytest.mark.parametrize("headers", [OWN, (("label", b"b"), ("group", b"1"), ("group", b"2"))], ids=["own", "not ours"])
 def test_of_bare_records_the_label_s_header_alone_is_looked_at(headers):
-    assert reader(envelope={"kind": "bare"})[headers] == ("b", None)
+    assert reader(envelope={"kind": "bare"})[headers][:2] == ("b", None)
 
 
 def test_where_no_header_is_wanted_none_has_to_be_readable():
     labels = {"kind": "topic", "topic": "labels"}
 
-    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),] == (None, None)
+    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),][:2] == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_where_no_header_is_wanted_none_has_to_be_readable():
     ids=["twice", "too long", "unreadable"],
 )
 def test_headers_that_can_t_be_relied_on_give_no_label_and_no_group(headers, reason):
-    refusal, group = reader()[headers]
+    refusal, group = reader()[headers][:2]
 
     assert (refusal.reason, group) == (reason, None)
 
