@@ -24,6 +24,10 @@ FILL_S = 0.05
 # What librdkafka has fetched beyond the end of a range is thrown away, so of several ranges it fetches only this much
 # ahead, enough for some ten milliseconds.
 READ_AHEAD = {"queued.max.messages.kbytes": 4 * 1024}
+# For requests and dead letters. Few records: librdkafka does not count headers in the bytes that it fetches
+# ahead, and of records with a megabyte of headers each it would by default take a hundred thousand.
+FEW_RECORDS_AHEAD = {"queued.min.messages": 100}
+FEW_RECORDS = 50
 
 
 def read_range(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from include.kafka.headers import headers_of, headers_size
 from include.kafka.position import leader_epoch_before, offset_of
-from include.kafka.reader import read_range
+from include.kafka.reader import FEW_RECORDS, read_range
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 # A chunk's samples as float32, however small they are as records.
 DECODED_BYTES = 256 * 1024 * 1024
-# Few records: librdkafka does not count headers in the bytes that it fetches ahead, and of records with a megabyte of
-# headers each it would by default take a hundred thousand.
-READ_AHEAD = {"queued.min.messages": 100}
-READ_RECORDS = 50
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def read_chunks(
     """The range in chunks; the last one ends where the range does, and may have no records.
 
     Args:
-        consumer: made with `READ_AHEAD`.
+        consumer: made with `include.kafka.reader.FEW_RECORDS_AHEAD`.
         leader_epoch: of the record right before the range, where it is known; see `read_range`.
 
     Raises:
@@ -57,7 +53,7 @@ def read_chunks(
     samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * largest)))
     start, size = left.start, 0
     chunk: list[Message] = []
-    reading = read_range(connection, consumer, left, batch_size=min(samples, READ_RECORDS), leader_epoch=leader_epoch)
+    reading = read_range(connection, consumer, left, batch_size=min(samples, FEW_RECORDS), leader_epoch=leader_epoch)
     for messages in reading:
         for message, headers in zip(messages, headers_of(messages), strict=True):
             taken = len(message) + len(message.key() or b"") + headers_size(headers)

@@ -13,10 +13,11 @@ from include.exactly_once.progress import position_in, progress_entry, progress_
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.position import UNKNOWN_EPOCH
 from include.kafka.ranges import OffsetRange, TopicState, check_range, topic_state
+from include.kafka.reader import FEW_RECORDS_AHEAD
 from include.metrics import Counters
 from include.prediction import hold
 from include.prediction.answer import Outcome, answer
-from include.prediction.chunks import READ_AHEAD, RequestChunk, read_chunks
+from include.prediction.chunks import RequestChunk, read_chunks
 from include.prediction.limits import PublishReport, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
 from include.reading.records import RecordReader, record_reader
@@ -104,7 +105,7 @@ def publish_predictions(
     try:
         with (
             record_reader(attempt.connection, layout, schema, keys=keys, labelled=False) as reader,
-            attempt.consumer(**READ_AHEAD) as consumer,
+            attempt.consumer(**FEW_RECORDS_AHEAD) as consumer,
         ):
             publisher = _Publisher(attempt, pipeline, predictor, acknowledge, reader, consumer, published)
             # Opening the writers of the first window fences the others.

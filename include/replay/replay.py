@@ -14,7 +14,7 @@ from include.errors import PermanentError
 from include.kafka.headers import Headers, headers_of, headers_size
 from include.kafka.position import leader_epoch_of
 from include.kafka.ranges import OffsetRange, freeze_ranges
-from include.kafka.reader import read_range
+from include.kafka.reader import FEW_RECORDS, FEW_RECORDS_AHEAD, read_range
 from include.kafka.records import Address, OutgoingRecord, address_of
 from include.metrics import Counters
 from include.replay.restore import reason_of, restore
@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 
 STEP: Step = "replay"
 CHUNK_RECORDS = 1000
-# Few records: dead letters may be large, and librdkafka does not count headers in the bytes that it fetches ahead.
-READ_AHEAD = {"queued.min.messages": 100}
-READ_RECORDS = 50
 LOGGED_ADDRESSES = 50
 
 # A dead letter's own address, its leader epoch, and the request that is restored from it.
@@ -88,7 +85,7 @@ def replay_dead_letters(attempt: Attempt, pipeline: Pipeline, selection: Selecti
             "sent to it: let that application send the originals again."
         )
     keys = attempt.connection.signing_keys(signed=pipeline.signed)
-    with attempt.writer(topic, topics=[requests]) as writer, attempt.consumer(**READ_AHEAD) as consumer:
+    with attempt.writer(topic, topics=[requests]) as writer, attempt.consumer(**FEW_RECORDS_AHEAD) as consumer:
         ranges = freeze_ranges(attempt.connection, topic)
         topic_id = ranges[0].topic_id
         before = _read_replayed_before(writer, attempt.key(f"{topic_id}/{topic}"), ranges, attempt.run)
@@ -161,7 +158,7 @@ def _read(
     attempt: Attempt, consumer: Consumer, ranges: Sequence[OffsetRange], report: ReplayReport
 ) -> Iterator[tuple[Message, Headers]]:
     for item in ranges:
-        for messages in read_range(attempt.connection, consumer, item, batch_size=READ_RECORDS):
+        for messages in read_range(attempt.connection, consumer, item, batch_size=FEW_RECORDS):
             attempt.check_stop(f"{report.replayed} dead letters of {item.topic}")
             yield from zip(messages, headers_of(messages), strict=True)
 

@@ -229,7 +229,7 @@ def test_a_replay_survives_a_kill(kafka, new_pipeline, chunks_of_ten, point, com
 
 
 def test_a_stop_leaves_whole_chunks(kafka, new_pipeline, chunks_of_ten, monkeypatch):
-    monkeypatch.setattr(replays, "READ_RECORDS", 10)
+    monkeypatch.setattr(replays, "FEW_RECORDS", 10)
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(40)))
     looks = iter([False, False, False, False, True])  # before each chunk, and before it is committed
