@@ -25,7 +25,7 @@ Step = Literal["ingest", "ingest-plan", "train", "predict", "replay", "export"]
 
 # Opening a writer is a wait of some 0.3 s for the transaction coordinator, so several are opened at once. Each open one
 # costs 4 threads, 8 file descriptors and 0.3 MB, so not all of a topic with hundreds of partitions.
-WRITERS_AT_ONCE = 16
+WRITERS_AT_ONCE = 32
 
 
 def scoped_id(connection: KafkaConnection, *parts: object) -> str:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
     from include.kafka.ranges import OffsetRange
 
-# How long one `consume()` waits to fill its batch. It bounds the delay at the end of a log, where fewer records are
-# left than asked for; everywhere else the batch is full long before.
+# How long one `consume()` waits to fill its batch; within a log the batch is full long before.
 FILL_S = 0.05
+# The same where fewer offsets are left than a batch has. Some may be markers, which no reader gets, so that the whole
+# time is waited: of a topic with hundreds of small partitions, for each of them.
+FILL_END_S = 0.005
 
 # What librdkafka has fetched beyond the end of a range is thrown away, so of several ranges it fetches only this much
 # ahead, enough for some ten milliseconds.
@@ -108,7 +110,8 @@ def _read(
     deadline = time.monotonic() + connection.timeout_s
     while position < wanted.end and not stopped():
         before = position
-        messages = consumer.consume(min(batch_size, wanted.end - position), FILL_S)
+        left = wanted.end - position
+        messages = consumer.consume(min(batch_size, left), FILL_S if left >= batch_size else FILL_END_S)
         events = [message for message in messages if message.error() is not None]
         records = [message for message in messages if message.error() is None] if events else messages
         if records:
