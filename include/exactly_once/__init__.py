@@ -1,1 +1,1 @@
-"""Exactly once: transactions, the ledger and the progress of each step."""
+"""Exactly once: attempts, transactions, the ledger and the progress of each step."""

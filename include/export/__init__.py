@@ -1,1 +1,1 @@
-"""Predictions as Parquet files."""
+"""Write predictions to Parquet files."""

@@ -1,1 +1,1 @@
-"""Consume -> predict -> publish, exactly once."""
+"""Consume, predict and publish exactly once; read what was published."""

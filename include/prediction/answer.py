@@ -1,4 +1,4 @@
-"""Records -> outcomes: every record of a chunk becomes an answer, or a refusal."""
+"""Records -> outcomes: each record of a chunk becomes an answer or a refusal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answer(
     """One outcome per record, in order.
 
     Args:
-        target: what the network's outputs mean.
+        target: turns the network's outputs into answers.
         states: where the topic holds versions of rows, what each record is: a superseded one and a deletion need no
             answer, and their state is their outcome.
 

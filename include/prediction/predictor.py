@@ -1,4 +1,4 @@
-"""The registered model that predicts."""
+"""Load the registered model that predicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WrongFormat(PermanentError):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network in evaluation mode, what its outputs mean, and whose it is."""
+    """A network in evaluation mode, the meaning of its outputs, and its model version."""
 
     network: nn.Module
     target: Target

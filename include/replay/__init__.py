@@ -1,1 +1,1 @@
-"""Dead letters back into the pipeline, exactly once."""
+"""Send dead letters back to the requests, exactly once."""
