@@ -1,4 +1,4 @@
-"""The ledger tells what was committed, all of it and nothing else, even while others are writing."""
+"""A reader of the ledger gets all that was committed and nothing else, also while other steps write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.producers import Record, abort, commit, open_transaction, pro
 
 @pytest.fixture
 def own_ledger(kafka, new_name, monkeypatch):
-    """A ledger topic that no other test writes to."""
+    """A ledger topic of the test's own."""
     name = new_name()
     monkeypatch.setattr(ledger, "LEDGER_TOPIC", name)
     spec = ledger.ledger_topic()
@@ -81,13 +81,13 @@ def test_a_key_without_an_entry_is_left_out(kafka, own_ledger):
         LedgerKey("test", "shoes", "step", "other batch"),
     ],
 )
-def test_every_part_of_a_key_tells_entries_apart(kafka, own_ledger, other):
+def test_keys_that_differ_in_any_part_have_separate_entries(kafka, own_ledger, other):
     record(kafka, other, {"position": 1})
 
     assert snapshot_ledger(kafka, [key_of("batch")]) == {}
 
 
-def test_an_entry_that_was_taken_back_is_gone(kafka, own_ledger):
+def test_a_deleted_entry_is_gone(kafka, own_ledger):
     key = key_of("batch")
     record(kafka, key, {"position": 1})
     produce(kafka, own_ledger, [plain(key, None)], partition=key.partition)
@@ -115,7 +115,7 @@ def test_aborted_entries_are_never_seen(kafka, own_ledger):
     assert snapshot_ledger(kafka, [key]) == {key: {"position": 1}}
 
 
-def test_all_that_lies_below_a_scope_is_read_and_nothing_beside_it(kafka, own_ledger):
+def test_exactly_the_entries_below_a_scope_are_read(kafka, own_ledger):
     below = [key_of(f"topic-1/0/{offset}") for offset in range(20)]
     beside = [key_of("topic-1"), key_of("topic-10/0/1"), LedgerKey("test", "shoes", "other", "topic-1/0/1")]
     with TransactionalWriter(kafka, own_ledger) as writer, writer.transaction():
@@ -128,7 +128,7 @@ def test_all_that_lies_below_a_scope_is_read_and_nothing_beside_it(kafka, own_le
     assert found == {f"0/{offset}": {"number": offset} for offset in range(20)}
 
 
-def test_below_a_scope_what_was_taken_back_comes_as_none(kafka, own_ledger):
+def test_a_deleted_entry_below_a_scope_is_none(kafka, own_ledger):
     key = key_of("topic-1/5")
     record(kafka, key, {"number": 1})
     commit(kafka, own_ledger, [plain(key, None)], partition=key.partition)
@@ -136,42 +136,42 @@ def test_below_a_scope_what_was_taken_back_comes_as_none(kafka, own_ledger):
     assert list(snapshot_ledger_below(kafka, key_of("topic-1"))) == [("5", {"number": 1}), ("5", None)]
 
 
-def test_a_foreign_transaction_delays_the_reading_and_hides_nothing(kafka, own_ledger):
+def test_an_open_transaction_of_another_step_delays_the_reading_and_hides_nothing(kafka, own_ledger):
     """Until it is decided, a read_committed reader sees nothing behind its first record, committed or not."""
     key = key_of("batch")
     partition = key.partition
 
-    with ThreadPoolExecutor(1) as thread, open_transaction(kafka, own_ledger) as foreign:
-        produce_in(foreign, own_ledger, [plain(neighbour(key), b'{"position": 5}')], partition=partition)
+    with ThreadPoolExecutor(1) as thread, open_transaction(kafka, own_ledger) as other:
+        produce_in(other, own_ledger, [plain(neighbour(key), b'{"position": 5}')], partition=partition)
         record(kafka, key, {"position": 1})
 
         reading = thread.submit(snapshot_ledger, kafka, [key])
         with pytest.raises(StillRunning):
             reading.result(timeout=1)
-        foreign.commit_transaction(10)
+        other.commit_transaction(10)
 
         assert reading.result(timeout=10) == {key: {"position": 1}}
 
 
-def test_a_foreign_transaction_that_is_aborted_delays_no_longer(kafka, own_ledger):
+def test_an_aborted_transaction_of_another_step_delays_no_longer(kafka, own_ledger):
     key = key_of("batch")
     partition = key.partition
 
-    with ThreadPoolExecutor(1) as thread, open_transaction(kafka, own_ledger) as foreign:
-        produce_in(foreign, own_ledger, [plain(neighbour(key), b'{"position": 5}')], partition=partition)
+    with ThreadPoolExecutor(1) as thread, open_transaction(kafka, own_ledger) as other:
+        produce_in(other, own_ledger, [plain(neighbour(key), b'{"position": 5}')], partition=partition)
         reading = thread.submit(snapshot_ledger, kafka, [key, neighbour(key)])
         with pytest.raises(StillRunning):
             reading.result(timeout=0.5)
-        foreign.abort_transaction(10)
+        other.abort_transaction(10)
 
         assert reading.result(timeout=10) == {}
 
 
-def test_a_foreign_transaction_that_stays_open_is_told(kafka, own_ledger):
+def test_a_transaction_that_stays_open_is_named_in_an_error(kafka, own_ledger):
     key = key_of("batch")
 
-    with open_transaction(kafka, own_ledger) as foreign:
-        produce_in(foreign, own_ledger, [plain(neighbour(key), b"{}")], partition=key.partition)
+    with open_transaction(kafka, own_ledger) as other:
+        produce_in(other, own_ledger, [plain(neighbour(key), b"{}")], partition=key.partition)
         with pytest.raises(ReaderStalled) as refusal:
             snapshot_ledger(kafka, [key], settle_timeout_s=0.5)
 

@@ -23,14 +23,14 @@ def test_published_records_without_an_entry_are_a_lost_ledger(kafka, new_topic):
 
 
 def test_a_pipeline_that_has_published_nothing_is_new(kafka, new_topic, new_name):
-    """An attempt that was killed in its first transaction has left records that nobody was ever shown."""
+    """An attempt that was killed in its first transaction leaves records that no reader ever gets."""
     killed = new_topic()
     abort(kafka, killed, [Record()])
 
     refuse_lost_ledger(kafka, "asked", [killed, new_name()])
 
 
-def test_where_there_is_a_ledger_nobody_is_refused_to_make_one(kafka, new_topic):
+def test_an_existing_ledger_is_not_refused(kafka, new_topic):
     ensure_topics(kafka, [ledger_topic()])
     published = new_topic()
     commit(kafka, published, [Record()])

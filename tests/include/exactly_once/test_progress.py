@@ -25,15 +25,15 @@ ITEM = OffsetRange("shoes", "id-of-shoes", 2, 10, 20)
 
 
 @pytest.mark.parametrize(("position", "expected"), [(10, 10), (15, 15), (20, 20)])
-def test_work_goes_on_at_the_position(position, expected):
+def test_processing_resumes_at_the_position(position, expected):
     assert position_in(ITEM, progress_entry(ITEM, position, "run")) == expected
 
 
-def test_a_position_behind_a_range_is_brought_to_its_end():
+def test_a_position_behind_a_range_becomes_its_end():
     assert position_in(ITEM, progress_entry(ITEM, 25, "run")) == 20
 
 
-def test_offsets_that_were_removed_before_the_work_are_told_and_can_be_accepted():
+def test_offsets_removed_before_they_were_processed_are_refused_unless_accepted():
     entry = progress_entry(ITEM, 3, "run")
 
     with pytest.raises(RangeUnavailable, match="processed to offset 3 and its range begins at 10"):
@@ -65,7 +65,7 @@ def ranges(kafka, new_topic):
 
 
 def test_a_log_that_ends_before_the_position_is_refused(kafka, ranges):
-    """Or the next records would be taken for done."""
+    """Otherwise the next records would count as processed."""
     item = ranges[0]
 
     with pytest.raises(LogTruncated) as refusal:
@@ -91,7 +91,7 @@ def test_progress_is_found_again_by_partition(kafka, new_name, ranges):
     }
 
 
-def test_progress_of_another_step_or_environment_is_another(kafka, new_name, ranges):
+def test_another_step_or_environment_has_its_own_progress(kafka, new_name, ranges):
     pipeline = new_name()
     Attempt(kafka, pipeline, "train", "run 1").record_progress(ranges)
     production = KafkaConnection(kafka.settings, timeout_s=10, environment="production")

@@ -33,7 +33,7 @@ def write(writer, *records):
 
 
 def fail(writer, *records, meanwhile=lambda: None):
-    """A transaction that fails of itself when its records lie in the log."""
+    """A transaction that raises when its records are in the log."""
     with writer.transaction():
         for record in records:
             writer.produce(record)
@@ -71,7 +71,7 @@ def test_several_topics_become_visible_together(kafka, new_topic):
     assert values(kafka, right) == [b"2"]
 
 
-def test_a_stop_that_comes_before_the_commit_takes_back_what_lies_in_the_log(kafka, new_topic):
+def test_a_stop_before_the_commit_aborts_what_is_in_the_log(kafka, new_topic):
     topic = new_topic()
     stop = []
 
@@ -85,7 +85,7 @@ def test_a_stop_that_comes_before_the_commit_takes_back_what_lies_in_the_log(kaf
     assert values(kafka, topic) == [b"before"]
 
 
-def test_an_exception_in_the_block_takes_back_what_lies_in_the_log(kafka, new_topic):
+def test_an_exception_in_the_block_aborts_what_is_in_the_log(kafka, new_topic):
     topic = new_topic()
 
     with TransactionalWriter(kafka, topic) as writer, pytest.raises(ZeroDivisionError):
@@ -124,7 +124,7 @@ def test_a_second_owner_fences_the_first(kafka, new_topic):
 
 
 def test_an_owner_that_fails_says_why_though_it_is_fenced(kafka, new_topic):
-    """What was raised first is what a person reads, however the clean-up goes."""
+    """The first exception is raised, also if aborting fails."""
     topic = new_topic()
 
     def overtake():
@@ -182,7 +182,7 @@ def test_an_oversize_record_is_refused_before_it_is_sent(kafka, new_topic):
     assert log_ends(kafka, topic, [0]) == {}
 
 
-def test_an_oversize_key_is_not_told_in_full(kafka, new_topic):
+def test_an_oversize_key_is_cut_in_the_error(kafka, new_topic):
     topic = new_topic(max_message_bytes=2000)
 
     with TransactionalWriter(kafka, topic) as writer, pytest.raises(RecordTooLarge) as refusal:
@@ -192,7 +192,7 @@ def test_an_oversize_key_is_not_told_in_full(kafka, new_topic):
 
 
 @pytest.mark.parametrize("limit", [1024, 65_536, 3_000_000])
-def test_a_record_of_the_largest_size_is_taken(kafka, new_topic, limit):
+def test_a_record_of_the_largest_size_is_accepted(kafka, new_topic, limit):
     """The bound has to hold for content that does not compress, above all beyond librdkafka's own limit of 1 MB."""
     topic = new_topic(max_message_bytes=limit)
     headers = [("schema", b"tensor.raw/1"), ("label", b"a")]
@@ -208,8 +208,8 @@ def test_a_record_of_the_largest_size_is_taken(kafka, new_topic, limit):
     assert values(kafka, topic) == [record.value]
 
 
-def test_many_records_for_a_topic_of_small_batches_are_taken(kafka, new_topic):
-    """The broker holds a batch to the limit of a record, and a client's batches are 1 MB unless it is told."""
+def test_many_records_for_a_topic_of_small_batches_are_accepted(kafka, new_topic):
+    """The broker holds a batch to the limit of a record, and a client's batches are 1 MB by default."""
     topic = new_topic(max_message_bytes=20_000)
 
     with TransactionalWriter(kafka, topic, topics=[topic]) as writer, writer.transaction():
@@ -219,7 +219,7 @@ def test_many_records_for_a_topic_of_small_batches_are_taken(kafka, new_topic):
     assert len(values(kafka, topic)) == 200
 
 
-def test_a_dead_letter_topic_takes_what_its_source_took(kafka, new_topic):
+def test_a_dead_letter_topic_accepts_what_its_source_accepted(kafka, new_topic):
     source, larger = new_topic(max_message_bytes=1_048_576), new_topic(max_message_bytes=1_048_576 + EXTRA_BYTES)
     value = os.urandom(1_048_576 - 1000)
 
@@ -230,7 +230,7 @@ def test_a_dead_letter_topic_takes_what_its_source_took(kafka, new_topic):
     assert values(kafka, source) == values(kafka, larger) == [value]
 
 
-def test_a_missing_topic_is_told_before_anything_is_written(kafka, new_name):
+def test_a_missing_topic_is_refused_before_anything_is_written(kafka, new_name):
     topic = new_name()
 
     with pytest.raises(TopicMissing) as refusal, TransactionalWriter(kafka, topic, topics=[topic]):
@@ -240,7 +240,7 @@ def test_a_missing_topic_is_told_before_anything_is_written(kafka, new_name):
 
 
 def test_a_topic_that_is_missing_fails_the_commit(kafka, new_topic, new_name):
-    """A record that was not delivered takes the whole transaction with it, however many others were."""
+    """One record that is not delivered fails the whole transaction."""
     there, missing = new_topic(), new_name()
     impatient = KafkaConnection({**kafka.settings, "topic.metadata.propagation.max.ms": 500}, timeout_s=10)
 
@@ -253,12 +253,12 @@ def test_a_topic_that_is_missing_fails_the_commit(kafka, new_topic, new_name):
 
 @pytest.fixture
 def pause(broker):
-    """Lets the broker stand still, as a machine does that swaps; it goes on when the test ends."""
+    """Pauses the broker, like a machine that swaps; it resumes when the test ends."""
     yield broker.nodes[0].pause
     broker.nodes[0].resume()
 
 
-def test_a_broker_that_does_not_answer_the_commit_is_no_success(kafka, broker, pause, new_topic):
+def test_a_commit_without_an_answer_fails(kafka, broker, pause, new_topic):
     impatient = KafkaConnection(kafka.settings, timeout_s=1)
     topic = new_topic()
 
@@ -273,7 +273,7 @@ def test_a_broker_that_does_not_answer_the_commit_is_no_success(kafka, broker, p
     assert_readable(refusal.value, topic)
     broker.nodes[0].resume()
     with TransactionalWriter(kafka, topic):
-        assert values(kafka, topic) == [], "the next owner takes back what the last one left"
+        assert values(kafka, topic) == [], "the next owner aborts what the last one left open"
 
 
 def test_a_failure_while_the_broker_is_away_ends_in_time(kafka, pause, new_topic):
@@ -317,8 +317,8 @@ def test_group_offsets_are_committed_with_the_transaction(kafka, new_topic, new_
 
 
 @pytest.mark.slow  # a broker of its own
-def test_group_offsets_that_no_broker_takes_are_given_up_in_time(tmp_path):
-    """The client itself waits for a group's coordinator for ever, whatever timeout it was given."""
+def test_group_offsets_that_no_broker_accepts_fail_in_time(tmp_path):
+    """The client itself ignores its timeout and waits for a group's coordinator for ever."""
     impossible = {"offsets.topic.replication.factor": 3}
     with running_cluster(tmp_path, nodes=1, properties=impossible) as cluster:
         impatient = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=3)

@@ -1,4 +1,4 @@
-"""Every prediction is one row of one file, whoever is killed, comes late or runs twice at once."""
+"""Every prediction is one row of one file, despite kills, late attempts and concurrent ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def export(kafka, pipeline, place, *, rows=10, **settings):
 
 
 def exported(folder):
-    """The numbers of the predictions that anybody reads there, in order."""
+    """The offsets of the predictions in the folder, sorted."""
     return sorted(pd.read_parquet(folder)["offset"])
 
 
@@ -75,7 +75,7 @@ def test_a_row_has_what_read_predictions_gives(kafka, new_pipeline, place, folde
     pd.testing.assert_frame_equal(written, read_predictions(kafka, pipeline), check_dtype=False)
 
 
-def test_predictions_lie_with_the_day_they_were_published_on(kafka, new_pipeline, place, folder):
+def test_predictions_are_in_the_folder_of_the_day_they_were_published_on(kafka, new_pipeline, place, folder):
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(3), days_ago=1)
     publish(kafka, pipeline, range(3, 5))
@@ -89,7 +89,7 @@ def test_predictions_lie_with_the_day_they_were_published_on(kafka, new_pipeline
     }
 
 
-def test_a_run_writes_what_the_one_before_has_not(kafka, new_pipeline, place, folder):
+def test_a_run_writes_what_earlier_runs_have_not_written(kafka, new_pipeline, place, folder):
     pipeline = new_pipeline(topics={"partitions": 2})
     publish(kafka, pipeline, range(25))
     publish(kafka, pipeline, range(100, 110), write=abort)
@@ -106,7 +106,7 @@ def test_a_run_writes_what_the_one_before_has_not(kafka, new_pipeline, place, fo
 def test_the_leader_epoch_is_kept_only_where_a_record_lies_right_before_the_position(
     kafka, new_pipeline, place, write, known
 ):
-    """A marker may be of a later one, and the broker would take the log for one that has lost its tail."""
+    """A marker may have a later epoch, by which the broker would report a truncated log."""
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(3), write=write)
 
@@ -117,7 +117,9 @@ def test_the_leader_epoch_is_kept_only_where_a_record_lies_right_before_the_posi
 
 
 @pytest.mark.parametrize("rows", [2, 3])
-def test_what_retention_removes_after_it_was_written_is_not_lost(kafka, new_pipeline, place, folder, rows):
+def test_predictions_that_retention_removes_after_they_were_written_are_not_lost(
+    kafka, new_pipeline, place, folder, rows
+):
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(2))
     publish(kafka, pipeline, range(100, 103), write=abort)
@@ -130,7 +132,7 @@ def test_what_retention_removes_after_it_was_written_is_not_lost(kafka, new_pipe
     assert exported(folder) == list(range(4))
 
 
-def test_files_can_be_read_as_one_though_no_sample_of_the_first_has_a_label(kafka, new_pipeline, place, folder):
+def test_files_are_one_table_though_no_sample_of_the_first_has_a_label(kafka, new_pipeline, place, folder):
     pipeline = new_pipeline(training={"task": "multi-label", "labels": ["a", "b"]})
     answers = [{"labels": labels, "scores": {"a": 0.5, "b": 0.5}} for labels in ([], ["a", "b"])]
     for number, answer in enumerate(answers):
@@ -140,7 +142,7 @@ def test_files_can_be_read_as_one_though_no_sample_of_the_first_has_a_label(kafk
     assert [list(labels) for labels in pd.read_parquet(folder)["labels"]] == [[], ["a", "b"]]
 
 
-def test_what_is_no_prediction_is_counted_and_passed_over(kafka, new_pipeline, place, folder):
+def test_a_record_that_is_no_prediction_is_counted_and_left_out(kafka, new_pipeline, place, folder):
     pipeline = new_pipeline()
     publish(kafka, pipeline, [0])
     produce(kafka, pipeline.predictions_topic, [Record(value=b"{}")])
@@ -161,8 +163,8 @@ def test_what_is_no_prediction_is_counted_and_passed_over(kafka, new_pipeline, p
         ("after commit", 2),
     ],
 )
-def test_a_killed_export_doubles_nothing_and_loses_nothing(kafka, new_pipeline, place, folder, point, number):
-    """The first transaction plans a piece of two days, and so two files; the second one notes it as done."""
+def test_a_killed_export_duplicates_nothing_and_loses_nothing(kafka, new_pipeline, place, folder, point, number):
+    """The first transaction plans a piece of two days, and so two files; the second one records it as done."""
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(4), days_ago=1)
     publish(kafka, pipeline, range(4, 25))
@@ -177,12 +179,12 @@ def test_a_killed_export_doubles_nothing_and_loses_nothing(kafka, new_pipeline, 
 
 
 def read_nothing_else(folder):
-    """No file is left that readers pass over."""
+    """Whether no file is left that readers of the folder would skip."""
     return all(path.suffix == ".parquet" for path in Path(folder).rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("point", ["before parquet rename", "after parquet rename"])
-def test_of_two_at_once_the_first_gives_up_and_each_row_is_there_once(kafka, new_pipeline, place, folder, point):
+def test_the_earlier_of_two_exports_is_fenced_and_each_row_is_written_once(kafka, new_pipeline, place, folder, point):
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(25))
     first = session_workers().start(export_job(kafka, pipeline, folder, rows=10), halt=(point, 1))
@@ -212,7 +214,7 @@ def test_predictions_that_retention_removed_are_accepted_on_request_only(kafka, 
     assert exported(folder) == list(range(0 if written else 5, 20))
 
 
-def test_files_that_the_ledger_does_not_know_are_refused(kafka, new_pipeline, place, monkeypatch):
+def test_files_without_a_ledger_entry_are_refused(kafka, new_pipeline, place, monkeypatch):
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(5))
     export(kafka, pipeline, place)
@@ -261,7 +263,7 @@ def test_an_object_storage_holds_the_same_files(kafka, new_pipeline, bucket):
     assert folders == [f"{bucket.name}/out/day={day}" for day in (YESTERDAY, TODAY)]
 
 
-def test_a_folder_that_can_t_be_made_is_refused(kafka, new_pipeline, tmp_path):
+def test_a_folder_that_cannot_be_created_is_refused(kafka, new_pipeline, tmp_path):
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(4))
     (tmp_path / "file").write_bytes(b"")
@@ -276,7 +278,7 @@ def test_a_folder_that_can_t_be_made_is_refused(kafka, new_pipeline, tmp_path):
     ("status", "code", "kind"),
     [("403 Forbidden", "AccessDenied", ExportRefused), ("500 Server Error", "InternalError", ExportUnreachable)],
 )
-def test_a_storage_in_trouble_is_told_in_a_sentence(kafka, new_pipeline, bucket, status, code, kind):
+def test_an_error_of_the_storage_is_one_sentence(kafka, new_pipeline, bucket, status, code, kind):
     pipeline = new_pipeline()
     publish(kafka, pipeline, range(4))
 

@@ -1,4 +1,4 @@
-"""A batch is in the topics exactly once, however often and in whatever state its attempts ended."""
+"""A batch is in the topics exactly once, after any number of attempts that ended in any state."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_request_has_no_label(kafka, new_pipeline):
         assert record.headers() == [("schema", SCHEMA)]
 
 
-def test_records_are_signed_where_they_have_to_be(kafka, new_pipeline):
+def test_records_of_a_signed_pipeline_are_signed(kafka, new_pipeline):
     pipeline = new_pipeline(signing={"connection": "keys"})
     ingest(replace(kafka, signing=KEYS), pipeline)
 
@@ -97,7 +97,7 @@ def test_records_are_signed_where_they_have_to_be(kafka, new_pipeline):
         assert record.headers()[-1] == ("signature", signature(plain))
 
 
-def test_records_are_not_signed_where_nobody_asks_for_it(kafka, new_pipeline):
+def test_records_of_an_unsigned_pipeline_are_not_signed(kafka, new_pipeline):
     pipeline = new_pipeline()
     ingest(replace(kafka, signing=KEYS), pipeline)
 
@@ -114,7 +114,7 @@ def test_without_a_key_nothing_is_sent_unsigned(kafka, new_pipeline):
     assert ids_in_topics(kafka, pipeline) == []
 
 
-def test_a_group_travels_in_its_header(kafka, new_pipeline, monkeypatch):
+def test_a_group_is_sent_in_its_header(kafka, new_pipeline, monkeypatch):
     pipeline = new_pipeline(ingest={"requests_share": 0.0})
     read = Numbers.read
 
@@ -135,7 +135,7 @@ def test_the_share_of_requests_is_near_the_one_asked_for(share):
 
 
 def test_what_is_a_request_stays_one():
-    """A sample that changed sides with a release would be learnt from and then predicted."""
+    """A sample that changed sides with a release would first be learnt from and then be predicted."""
     requests = [position for position in range(60) if is_request(sample_id(position), 0.1)]
 
     assert requests == KNOWN_REQUESTS
@@ -162,7 +162,7 @@ def test_the_same_batch_again_sends_nothing(kafka, new_pipeline):
     assert again.sent_now == 0
 
 
-def test_a_batch_knows_the_run_that_began_it(kafka, new_pipeline):
+def test_a_batch_keeps_the_run_that_planned_it(kafka, new_pipeline):
     pipeline = new_pipeline()
 
     runs = [ingest(kafka, pipeline, run=run).same_run for run in ("run-1", "run-1", "run-2")]
@@ -189,7 +189,7 @@ def test_a_batch_keeps_its_range_whatever_is_asked_for_later(kafka, new_pipeline
     assert ids_in_topics(kafka, pipeline) == ids(0, 20)
 
 
-def test_a_source_with_nothing_left_is_told(kafka, new_pipeline):
+def test_a_source_with_nothing_left_is_an_error(kafka, new_pipeline):
     pipeline = new_pipeline(total=30)
     ingest(kafka, pipeline, "first")
 
@@ -212,10 +212,10 @@ def test_a_source_that_has_grown_goes_on(kafka, new_pipeline):
 @pytest.mark.usefixtures("chunks_of_ten")
 def test_a_stop_between_chunks_leaves_whole_chunks(kafka, new_pipeline):
     pipeline = new_pipeline()
-    looks = iter([False, False, False, False, True])  # before each chunk, and before it is committed
+    stops = iter([False, False, False, False, True])  # before each chunk, and before it is committed
 
     with pytest.raises(Stopped) as stop:
-        ingest(kafka, pipeline, stopped=lambda: next(looks))
+        ingest(kafka, pipeline, stopped=lambda: next(stops))
 
     assert_readable(stop.value, "20 of 40 samples")
     assert ids_in_topics(kafka, pipeline) == ids(0, 20)
@@ -246,7 +246,7 @@ def test_a_batch_survives_a_kill(kafka, new_pipeline, point, transaction):
     began = time.monotonic()
     result = ingest(kafka, pipeline)
 
-    assert time.monotonic() - began < 30, "the broker takes 60 s to give a dead transaction up"
+    assert time.monotonic() - began < 30, "the broker aborts a dead transaction after 60 s"
     assert ids_in_topics(kafka, pipeline) == ids(0, 40)
     assert result.samples + result.requests == 40
     assert ingest(kafka, pipeline).sent_now == 0
@@ -282,8 +282,8 @@ def test_batches_that_are_planned_at_once_share_no_sample(kafka, new_pipeline):
     assert ids_in_topics(kafka, pipeline) == ids(0, 20)
 
 
-def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, monkeypatch):
-    """Its task may retry: being overtaken by another batch is not being replaced by a newer attempt."""
+def test_a_plan_that_another_batch_overtakes_is_retried(kafka, new_pipeline, monkeypatch):
+    """Its task may retry: another batch was planned first, no newer attempt has replaced it."""
     pipeline = new_pipeline()
     planned, overtaken = Event(), Event()
     fingerprint = plan._checked_fingerprint
@@ -310,9 +310,9 @@ def test_a_plan_that_another_batch_overtakes_is_made_again(kafka, new_pipeline, 
 @pytest.mark.usefixtures("chunks_of_ten")
 def test_a_source_that_changed_under_a_batch_is_refused(kafka, new_pipeline):
     pipeline = new_pipeline()
-    looks = iter([False, False, True])  # before each chunk, and before it is committed
+    stops = iter([False, False, True])  # before each chunk, and before it is committed
     with pytest.raises(Stopped):
-        ingest(kafka, pipeline, stopped=lambda: next(looks))
+        ingest(kafka, pipeline, stopped=lambda: next(stops))
     changed = pipeline.model_copy(update={"source": Numbers(total=100, shift=1)})
 
     with pytest.raises(SourceChanged) as refusal:
@@ -334,7 +334,7 @@ def test_a_source_that_shrank_under_a_batch_is_refused(kafka, new_pipeline):
     assert ids_in_topics(kafka, pipeline) == []
 
 
-def test_a_source_that_changed_after_its_batch_is_no_matter(kafka, new_pipeline):
+def test_a_source_may_change_after_its_batch_is_sent(kafka, new_pipeline):
     pipeline = new_pipeline()
     ingest(kafka, pipeline)
     changed = pipeline.model_copy(update={"source": Numbers(total=100, shift=1)})
@@ -343,7 +343,7 @@ def test_a_source_that_changed_after_its_batch_is_no_matter(kafka, new_pipeline)
 
 
 class Wide(Numbers):
-    """Every `each`-th sample has 1,200 bytes, too many for a topic that takes 1,024."""
+    """Every `each`-th sample has 1,200 bytes, too many for a topic whose limit is 1,024."""
 
     each: int = 1
 
@@ -355,7 +355,7 @@ class Wide(Numbers):
 
 
 class Grouped(Numbers):
-    """The second sample has a group that is longer than a header that is read."""
+    """The second sample has a group that is longer than readers accept."""
 
     kind: Literal["grouped"] = "grouped"
 
@@ -389,26 +389,26 @@ def wide(new_pipeline):
     return make
 
 
-def test_a_sample_that_its_topic_would_refuse_is_left_out_and_told(kafka, wide, caplog):
+def test_a_sample_that_its_topic_would_refuse_is_left_out_and_logged(kafka, wide, caplog):
     pipeline = wide(each=10)
 
     result = ingest(kafka, pipeline)
 
     assert (result.refused, result.sent_now, result.samples + result.requests) == (4, 36, 36)
     assert ids_in_topics(kafka, pipeline) == sorted(sample_id(n) for n in range(40) if n % 10)
-    told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
-    assert len(told) == 4
-    assert_readable(ValueError(told[0]), "1024 bytes", sample_id(0), pipeline.name, "max.message.bytes")
+    warnings = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert len(warnings) == 4
+    assert_readable(ValueError(warnings[0]), "1024 bytes", sample_id(0), pipeline.name, "max.message.bytes")
 
 
-def test_a_sample_whose_group_no_reader_would_take_is_left_out_and_told(kafka, new_pipeline, caplog):
+def test_a_sample_whose_group_readers_would_refuse_is_left_out_and_logged(kafka, new_pipeline, caplog):
     pipeline = new_pipeline(ingest={"max_refused_share": 1}).model_copy(update={"source": Grouped(total=3)})
 
     result = ingest(kafka, pipeline)
 
     assert (result.refused, result.sent_now) == (1, 2)
-    told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
-    assert_readable(ValueError(told[0]), "1025 bytes", "group", "1024", sample_id(1))
+    warnings = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert_readable(ValueError(warnings[0]), "1025 bytes", "group", "1024", sample_id(1))
 
 
 def test_what_was_left_out_is_known_to_the_next_attempt(kafka, wide):
@@ -420,7 +420,7 @@ def test_what_was_left_out_is_known_to_the_next_attempt(kafka, wide):
     assert (again.refused, again.sent_now, again.samples + again.requests) == (4, 0, 36)
 
 
-def test_a_batch_of_samples_that_are_all_too_large_is_no_success(kafka, wide):
+def test_a_batch_of_samples_that_are_all_too_large_fails(kafka, wide):
     pipeline = wide(each=1)
 
     for _ in range(2):
@@ -431,7 +431,7 @@ def test_a_batch_of_samples_that_are_all_too_large_is_no_success(kafka, wide):
     assert ids_in_topics(kafka, pipeline) == []
 
 
-def test_missing_topics_are_told(kafka, new_name, new_pipeline):
+def test_missing_topics_are_refused(kafka, new_name, new_pipeline):
     new_pipeline()  # the ledger is there
     pipeline = tiny_pipeline(new_name())
 
@@ -441,7 +441,7 @@ def test_missing_topics_are_told(kafka, new_name, new_pipeline):
     assert_readable(refusal.value, pipeline.name)
 
 
-def test_without_a_broker_nothing_is_a_success(no_broker, new_name):
+def test_without_a_broker_it_fails(no_broker, new_name):
     with pytest.raises(BrokerUnavailable) as refusal:
         ingest(no_broker, tiny_pipeline(new_name()))
 
@@ -449,7 +449,7 @@ def test_without_a_broker_nothing_is_a_success(no_broker, new_name):
 
 
 def test_a_batch_s_zombie_cannot_send(kafka, new_pipeline, monkeypatch):
-    """The old attempt stands before its commit while the new one takes over and sends everything."""
+    """The old attempt halts before its commit while the new one takes over and sends everything."""
     pipeline = new_pipeline()
     standing, over = Event(), Event()
     commit = TransactionalWriter._commit

@@ -1,4 +1,4 @@
-"""A folder of JPEG files goes into the topics file by file, and what is no sample is left out and told."""
+"""A folder of JPEG files is sent file by file; a file that is no sample is left out and logged."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ingest(kafka, pipeline, batch="2026-01-01", *, records=100):
 
 
 def in_topics(kafka, pipeline):
-    """Key to value of both topics, once they are found to hold no key twice."""
+    """Key to value of both topics, which must have no key twice."""
     records = [
         record
         for topic in (pipeline.samples_topic, pipeline.requests_topic)
@@ -73,7 +73,7 @@ def between(pictures):
     return next(name for name in names if step.sequence([*files, File(DAY + 3, name, 1)])[0].name == name)
 
 
-def told(caplog):
+def logged(caplog):
     return [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
 
 
@@ -104,7 +104,7 @@ def test_a_sample_has_its_folder_s_name_for_a_label(kafka, new_folder_pipeline):
         ("b/gray.jpg", image_file(slope("L", WIDTH, HEIGHT), "JPEG"), "wrong-channels"),
     ],
 )
-def test_a_file_that_is_no_sample_is_left_out_and_told(
+def test_a_file_that_is_no_sample_is_left_out_and_logged(
     kafka, new_folder_pipeline, pictures, caplog, name, content, reason
 ):
     pipeline = new_folder_pipeline(ingest={"max_refused_share": 0.1})
@@ -114,14 +114,14 @@ def test_a_file_that_is_no_sample_is_left_out_and_told(
 
     assert (result.samples + result.requests, result.sent_now, result.refused) == (30, 30, 1)
     assert in_topics(kafka, pipeline) == expected()
-    assert len(told(caplog)) == 1
-    assert name in told(caplog)[0]
-    assert reason in told(caplog)[0]
+    assert len(logged(caplog)) == 1
+    assert name in logged(caplog)[0]
+    assert reason in logged(caplog)[0]
     assert ingest(kafka, pipeline).refused == 1, "the next attempt knows"
 
 
 def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, pictures, monkeypatch):
-    """Files are checked some at a time, and each time their positions begin anew."""
+    """Files are decoded in parts, and the positions of each part begin at 0."""
     monkeypatch.setattr(chunk, "DECODED_AT_ONCE", 4)
     pipeline = new_folder_pipeline(ingest={"max_refused_share": 1})
     bad = [0, 3, 4, 11, 29]
@@ -132,7 +132,7 @@ def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, 
     assert in_topics(kafka, pipeline) == expected(number for number in range(30) if number not in bad)
 
 
-def test_a_folder_of_bad_files_alone_is_no_success(kafka, new_folder_pipeline):
+def test_a_folder_of_bad_files_alone_fails(kafka, new_folder_pipeline):
     pipeline = new_folder_pipeline(format={**FORMAT, "kind": "image.png"}, ingest={"max_refused_share": 1})
 
     with pytest.raises(BatchRefused) as refusal:
@@ -212,7 +212,7 @@ def test_batches_follow_a_growing_folder(kafka, new_folder_pipeline, pictures):
     assert in_topics(kafka, pipeline) == expected(range(31))
 
 
-def test_a_file_that_came_between_is_never_lost_silently(kafka, new_folder_pipeline, pictures):
+def test_a_file_inserted_among_sent_ones_is_refused(kafka, new_folder_pipeline, pictures):
     pipeline = new_folder_pipeline()
     ingest(kafka, pipeline, "first", records=30)
     pictures.write("a/30.jpg", jpeg(30), second=3)
@@ -226,7 +226,7 @@ def test_a_file_that_came_between_is_never_lost_silently(kafka, new_folder_pipel
     assert in_topics(kafka, pipeline) == expected(range(31))
 
 
-def test_a_file_that_came_between_those_of_a_killed_batch_is_named(kafka, new_folder_pipeline, pictures):
+def test_a_file_inserted_into_a_killed_batch_is_named(kafka, new_folder_pipeline, pictures):
     pipeline = new_folder_pipeline()
     kill_at("after commit", 2, ingest_job(kafka, pipeline, "first", records=30, chunk=10))
     name = between(pictures)
@@ -278,7 +278,7 @@ def test_a_batch_is_sent_in_parts_that_fit_into_memory(kafka, new_folder_pipelin
     assert in_topics(kafka, pipeline) == expected()
 
 
-def test_a_batch_that_is_sent_does_not_need_its_folder_any_more(kafka, new_folder_pipeline, pictures, tmp_path):
+def test_a_sent_batch_no_longer_needs_its_folder(kafka, new_folder_pipeline, pictures, tmp_path):
     pipeline = new_folder_pipeline()
     ingest(kafka, pipeline)
     pictures.folder.rename(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""A folder of any format goes into the topics as its files are, with the class as the folder's name."""
+"""A folder of any format is sent file by file, unchanged, with the folder's name as the label."""
 
 from __future__ import annotations
 

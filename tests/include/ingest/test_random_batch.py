@@ -27,7 +27,7 @@ def new_random_pipeline(new_pipeline):
     return make
 
 
-def test_a_killed_batch_is_made_again(kafka, new_random_pipeline):
+def test_a_killed_batch_is_sent_again_with_the_same_samples(kafka, new_random_pipeline):
     pipeline = new_random_pipeline([4, 5, 3])
     kill_at("before commit", 3, ingest_job(kafka, pipeline, "first", records=25, chunk=10))
 

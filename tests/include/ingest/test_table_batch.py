@@ -39,7 +39,7 @@ def ingest(kafka, pipeline, batch="first", *, records=100):
 
 
 def in_topics(kafka, pipeline):
-    """Key to value of both topics, once they are found to hold no key twice."""
+    """Key to value of both topics, which must have no key twice."""
     records = [
         record
         for topic in (pipeline.samples_topic, pipeline.requests_topic)
@@ -63,7 +63,7 @@ def test_a_killed_batch_is_sent_once_though_its_table_grows(kafka, new_table_pip
     assert in_topics(kafka, pipeline) == {row["key"]: row["text"] for row in ROWS}
 
 
-def test_cells_that_are_no_samples_are_left_out_and_told(kafka, new_table_pipeline, place, caplog):
+def test_cells_that_are_no_samples_are_left_out_and_logged(kafka, new_table_pipeline, place, caplog):
     pipeline = new_table_pipeline()
     share = pipeline.ingest.model_copy(update={"max_refused_share": 1})
     pipeline = pipeline.model_copy(update={"ingest": share})
@@ -75,9 +75,9 @@ def test_cells_that_are_no_samples_are_left_out_and_told(kafka, new_table_pipeli
 
     assert (result.samples + result.requests, result.refused) == (26, 4)
     assert in_topics(kafka, pipeline) == {row["key"]: row["text"] for n, row in enumerate(ROWS) if n not in bad}
-    told = " ".join(record.getMessage() for record in caplog.records if "left out" in record.getMessage())
+    warnings = " ".join(record.getMessage() for record in caplog.records if "left out" in record.getMessage())
     for name in ("row-03", "row-04", "row-05", "row-06", "type int", "too-long", "empty"):
-        assert name in told
+        assert name in warnings
 
 
 def test_pictures_beside_their_table_are_sent_as_they_are(kafka, new_table_pipeline, place):
@@ -92,7 +92,7 @@ def test_pictures_beside_their_table_are_sent_as_they_are(kafka, new_table_pipel
         assert {record.value() for record in committed_records(kafka, topic)} <= {picture}
 
 
-def test_a_row_that_came_between_is_never_lost_silently(kafka, new_table_pipeline, place):
+def test_a_row_inserted_among_sent_ones_is_refused(kafka, new_table_pipeline, place):
     pipeline = new_table_pipeline()
     place.write("t.csv", table("csv", ROWS[1:20]))
     ingest(kafka, pipeline, "first", records=10)
@@ -107,7 +107,7 @@ def test_a_row_that_came_between_is_never_lost_silently(kafka, new_table_pipelin
 @pytest.mark.parametrize(
     ("task", "good", "bad"), [("multi-label", ["a,b", '["c"]', ""], "a,d"), ("regression", ["1.5", "-2"], "warm")]
 )
-def test_a_label_is_what_the_task_takes_for_one(kafka, new_pipeline, place, task, good, bad):
+def test_each_task_has_its_own_labels(kafka, new_pipeline, place, task, good, bad):
     source = {"kind": "table", "path": place.path, "content": "text", "label": "letter", "id": "key"}
     training = {"task": task, "labels": ["a", "b", "c"] if task == "multi-label" else ["degrees"]}
     pipeline = new_pipeline(format=TEXT, source=source, training=training, ingest={"requests_share": 0})

@@ -1,4 +1,4 @@
-"""Records of a topic that somebody else fills go into ours once each, from every partition, through kills and gaps."""
+"""Records of an external topic are sent exactly once, from every partition, despite kills and gaps between offsets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ingest(kafka, pipeline, batch="first", *, records=100):
 
 
 def in_topics(kafka, pipeline):
-    """Id to value of both topics, once they are found to hold no id twice."""
+    """Id to value of both topics, which must have no id twice."""
     topics = (pipeline.samples_topic, pipeline.requests_topic)
     records = [record for topic in topics for record in committed_records(kafka, topic)]
     found = {record.key().decode(): record.value().decode() for record in records}
@@ -90,7 +90,7 @@ def test_batches_hold_each_record_once_while_partitions_grow_and_offsets_have_ga
     assert numbers_in_topics(kafka, pipeline) == list(range(15))
 
 
-def test_no_partition_waits_for_a_longer_one(kafka, new_topic_pipeline):
+def test_a_short_partition_does_not_wait_for_a_long_one(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(50))
     fill(kafka, pipeline.source.topic, [50, 51], partition=1)
@@ -136,7 +136,7 @@ def test_records_that_are_no_samples_are_left_out_and_counted(kafka, new_topic_p
     assert numbers_in_topics(kafka, pipeline) == [0, 1]
 
 
-def test_label_and_group_have_headers_of_any_name(kafka, new_topic_pipeline):
+def test_headers_of_label_and_group_may_have_any_name(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline(label_header="class", group_header="speaker")
     produce(kafka, pipeline.source.topic, [Record(headers=[("class", b"b"), ("speaker", b"Ada")])])
 
@@ -150,7 +150,7 @@ def reader(kafka, pipeline):
     return topic_reader(pipeline, pipeline.source, kafka)
 
 
-def test_a_topic_that_was_made_again_is_refused(kafka, new_topic_pipeline):
+def test_a_recreated_topic_is_refused(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(3))
     ingest(kafka, pipeline)
@@ -184,7 +184,7 @@ def test_records_that_retention_removed_unsent_are_refused_until_accepted(kafka,
 def test_the_leader_epoch_is_kept_only_where_a_record_lies_right_before_the_position(
     kafka, new_topic_pipeline, write, known
 ):
-    """A marker may be of a later one, and the broker would take the log for one that has lost its tail."""
+    """A marker may have a later epoch, by which the broker would report a truncated log."""
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(3), write=write)
 
@@ -193,7 +193,7 @@ def test_the_leader_epoch_is_kept_only_where_a_record_lies_right_before_the_posi
     assert (source.prefix(3)["ranges"][0][-1] == 0) is known
 
 
-def test_what_retention_removes_after_a_batch_took_all_of_it_is_not_lost(kafka, new_topic_pipeline):
+def test_records_that_retention_removes_after_they_were_sent_are_not_lost(kafka, new_topic_pipeline):
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(3))
     ingest(kafka, pipeline, records=3)
@@ -227,7 +227,7 @@ def test_a_pipeline_is_not_its_own_source(kafka, new_pipeline, new_name):
     assert_readable(refusal.value, pipeline.samples_topic)
 
 
-def test_another_topic_does_not_go_on_where_the_first_one_ended(kafka, new_topic_pipeline, new_topic):
+def test_another_topic_does_not_resume_at_the_end_of_the_first(kafka, new_topic_pipeline, new_topic):
     pipeline = new_topic_pipeline()
     fill(kafka, pipeline.source.topic, range(3))
     ingest(kafka, pipeline)

@@ -40,15 +40,15 @@ def test_a_sample_gets_its_label_and_its_probability(network):
     assert outcome["score"] == pytest.approx(certainty(numbers(3)), abs=1e-6)
 
 
-def test_outcomes_stand_where_their_records_stood(network):
+def test_outcomes_are_in_the_order_of_their_records(network):
     good = [message(numbers(number).tobytes()) for number in range(4)]
     messages = [message(b"123"), good[0], message(b"x", b"image.png/1"), good[1], good[2], message(None), good[3]]
 
     outcomes = outcomes_of(network, messages)
 
-    told = [outcome.reason if isinstance(outcome, Refusal) else outcome["label"] for outcome in outcomes]
+    reasons_and_labels = [outcome.reason if isinstance(outcome, Refusal) else outcome["label"] for outcome in outcomes]
     letters = [letter(numbers(number)) for number in range(4)]
-    assert told == ["wrong-size", letters[0], "wrong-schema", letters[1], letters[2], "empty", letters[3]]
+    assert reasons_and_labels == ["wrong-size", letters[0], "wrong-schema", letters[1], letters[2], "empty", letters[3]]
 
 
 def test_more_samples_than_go_forward_at_once_are_all_predicted(network):
@@ -60,7 +60,7 @@ def test_more_samples_than_go_forward_at_once_are_all_predicted(network):
 
 
 @pytest.mark.parametrize("messages", [[], [message(b"123")]], ids=["no records", "no samples"])
-def test_nothing_to_predict_asks_no_network(messages):
+def test_without_samples_the_network_is_not_called(messages):
     outcomes = outcomes_of(None if False else torch.nn.Identity(), messages)
 
     assert all(isinstance(outcome, Refusal) for outcome in outcomes)
@@ -74,7 +74,7 @@ def test_dropout_plays_no_part():
     assert [outcome["label"] for outcome in outcomes_of(network, messages)] == [letter(numbers(n)) for n in range(20)]
 
 
-def test_what_the_network_cannot_tell_is_a_rejection(network):
+def test_an_output_that_is_not_finite_is_a_refusal(network):
     infinite = torch.nn.Sequential(network, Times(float("inf")))
 
     (outcome,) = outcomes_of(infinite, [message(np.array([1, 0, 0, 0], np.float32).tobytes())])

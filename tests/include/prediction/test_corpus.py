@@ -77,7 +77,7 @@ def test_every_bad_value_becomes_a_dead_letter_for_its_reason(kafka, new_pipelin
     published = publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), first)
 
     assert published.samples == len(requests)
-    assert [told["offset"] for told in predictions(kafka, pipeline)] == list(range(0, len(requests), 2))
+    assert [prediction["offset"] for prediction in predictions(kafka, pipeline)] == list(range(0, len(requests), 2))
     found = [(letter.key(), letter.value(), reason_of(letter)) for letter in dead_letters(kafka, pipeline)]
     assert found == [(bad.name.encode(), bad.value, bad.reason) for bad in bad_values]
 
@@ -111,7 +111,7 @@ def test_every_strange_record_has_its_result(kafka, new_pipeline, first):
     published = publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), first)
 
     assert published.samples == len(STRANGE)
-    results = {told["offset"]: None for told in predictions(kafka, pipeline)}
+    results = {prediction["offset"]: None for prediction in predictions(kafka, pipeline)}
     for letter in dead_letters(kafka, pipeline):
         results[int(headers_of(letter)["dead-letter-address"].split(b"/")[2])] = reason_of(letter)
     assert dict(zip(STRANGE, map(results.get, range(len(STRANGE))), strict=True)) == {

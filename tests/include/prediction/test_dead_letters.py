@@ -1,4 +1,4 @@
-"""What can't be predicted becomes a dead letter: the original, untouched, with the reason, and nothing else stops."""
+"""A request that can't be predicted becomes a dead letter: the original, unchanged, with the reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ZEROS = bytes(3_000_000)
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason", "told"),
+    ("changed", "reason", "text"),
     [
         ({"value": b"123"}, b"wrong-size", b"3 bytes"),
         ({"value": None}, b"empty", b"no value"),
@@ -42,7 +42,7 @@ ZEROS = bytes(3_000_000)
     ],
     ids=["cut short", "no value", "nan", "no schema", "empty schema", "other schema", "two schemas", "a long schema"],
 )
-def test_what_is_no_sample_becomes_a_dead_letter(kafka, new_pipeline, predictor, changed, reason, told):
+def test_a_request_that_is_no_sample_becomes_a_dead_letter(kafka, new_pipeline, predictor, changed, reason, text):
     pipeline = new_pipeline()
     bad = request(1, **changed)
     ranges = ask(kafka, pipeline, request(0), bad, request(2))
@@ -57,13 +57,13 @@ def test_what_is_no_sample_becomes_a_dead_letter(kafka, new_pipeline, predictor,
     assert original == list(bad.headers)
     assert because == ("dead-letter-reason", reason)
     assert error[0] == "dead-letter-error"
-    assert told in error[1]
+    assert text in error[1]
     assert address == ("dead-letter-address", f"{pipeline.requests_topic}/0/1".encode())
     assert run == ("dead-letter-run", b"run-5")
     assert timestamp == ("dead-letter-timestamp", str(bad.timestamp_ms).encode())
 
 
-def test_large_headers_of_others_are_no_reason_to_refuse(kafka, new_pipeline, predictor):
+def test_large_headers_of_other_applications_are_accepted(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(
         kafka, pipeline, request(0, headers=[("trace", bytes(900_000)), ("schema", SCHEMA), ("schema", SCHEMA)])
@@ -72,7 +72,7 @@ def test_large_headers_of_others_are_no_reason_to_refuse(kafka, new_pipeline, pr
     assert publish(kafka, pipeline, ranges, predictor).predictions == 1
 
 
-def test_headers_that_nobody_can_read_are_left_out(kafka, new_pipeline, predictor):
+def test_unreadable_headers_are_left_out(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     produce_unreadable_header(kafka, pipeline.requests_topic, numbers(0).tobytes())
     ranges = ask(kafka, pipeline, request(1))
@@ -138,7 +138,7 @@ class Tokens(torch.nn.Module):
 
 
 def test_a_network_that_always_fails_makes_no_dead_letters(kafka, new_pipeline, predictor):
-    """However few requests there are: the limits are far, and a retry may find another model."""
+    """Even for few requests, far from the limits: a retry may load another model."""
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, request(0))
 
@@ -150,7 +150,7 @@ def test_a_network_that_always_fails_makes_no_dead_letters(kafka, new_pipeline, 
 
 
 def test_the_largest_request_there_can_be_fits_into_the_dead_letters(kafka, new_pipeline, predictor):
-    """Beyond librdkafka's own limit of 1 MB a client refuses what the topic would take."""
+    """Above its own limit of 1 MB, librdkafka refuses records that the topic would accept."""
     pipeline = new_pipeline()
     value = os.urandom(pipeline.topics.max_record_bytes - 300)
     ranges = ask(kafka, pipeline, request(0, value=value))
@@ -173,7 +173,7 @@ def test_a_request_whose_prediction_is_too_large_becomes_a_dead_letter(kafka, ne
 
 @pytest.mark.parametrize("large", [{"value": ZEROS}, {"key": ZEROS}, {"headers": [("trace", ZEROS)]}], ids=list)
 def test_what_is_too_large_for_the_dead_letters_is_published_without_it(kafka, new_pipeline, predictor, large):
-    """A topic measures what is compressed, so that three million zeros get into one for records of a megabyte."""
+    """A topic's limit is for compressed records, so three million zeros fit into a topic for records of 1 MB."""
     pipeline = new_pipeline()
     bad = request(1, **{"value": b"123", **large})
     produce(kafka, pipeline.requests_topic, [request(0), bad, request(2)], compression="lz4")

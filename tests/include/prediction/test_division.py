@@ -1,4 +1,4 @@
-"""However the partitions are divided among tasks, and however often that changes, each request is predicted once."""
+"""Each request is predicted once, however the partitions are divided among tasks."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def assert_each_has_one_result(kafka, pipeline, ranges):
     assert [position_of(kafka, pipeline, item) for item in ranges] == [item.end for item in ranges]
 
 
-def test_attempts_that_divide_otherwise_go_on_where_killed_ones_ended(kafka, pipeline, ranges, predictor):
-    """Each partition has three transactions, and each attempt takes over one that was killed amid them."""
+def test_attempts_that_divide_differently_resume_where_killed_ones_ended(kafka, pipeline, ranges, predictor):
+    """Each partition has three transactions, and each attempt takes over one that was killed between them."""
     kill_at("before commit", 2, predict_job(kafka, pipeline, [ranges[0], ranges[2]]))
     kill_at("after commit", 4, predict_job(kafka, pipeline, [ranges[0], ranges[1], ranges[3]]))
     kill_at("before begin", 3, predict_job(kafka, pipeline, [ranges[1], ranges[2]]))
@@ -90,7 +90,7 @@ def test_attempts_that_divide_otherwise_go_on_where_killed_ones_ended(kafka, pip
     assert_each_has_one_result(kafka, pipeline, ranges)
 
 
-def test_attempts_at_once_fence_each_other_and_publish_nothing_twice(kafka, pipeline, ranges, predictor):
+def test_concurrent_attempts_fence_each_other_and_publish_nothing_twice(kafka, pipeline, ranges, predictor):
     """One task for all partitions, two for half of them each, and one for every partition."""
     tasks = [part_of(ranges, part, parts) for parts in (1, 2, PARTITIONS) for part in range(parts)]
     with ThreadPoolExecutor(len(tasks)) as threads:
@@ -103,7 +103,7 @@ def test_attempts_at_once_fence_each_other_and_publish_nothing_twice(kafka, pipe
     assert_each_has_one_result(kafka, pipeline, ranges)
 
 
-def test_of_two_on_one_partition_the_earlier_one_is_fenced(kafka, pipeline, ranges, predictor):
+def test_the_earlier_of_two_attempts_at_one_partition_is_fenced(kafka, pipeline, ranges, predictor):
     calls = []
 
     def overtaken() -> bool:
@@ -119,10 +119,8 @@ def test_of_two_on_one_partition_the_earlier_one_is_fenced(kafka, pipeline, rang
     assert len(predictions(kafka, pipeline)) == 2 * (REQUESTS - 1)
 
 
-def test_what_a_killed_attempt_left_open_in_one_partition_does_not_delay_another(
-    kafka, new_name, predictor, monkeypatch
-):
-    """The hold, which is looked at for each partition, lies where the second one's position does in the ledger."""
+def test_a_transaction_left_open_in_one_partition_does_not_delay_another(kafka, new_name, predictor, monkeypatch):
+    """The hold, which is read too, is in the same partition of the ledger as the second partition's position."""
     monkeypatch.setattr(snapshot, "snapshot_ledger", partial(snapshot.snapshot_ledger, settle_timeout_s=5))
     while True:
         pipeline = tiny_pipeline(new_name(), topics={"partitions": 2})

@@ -1,4 +1,4 @@
-"""Somebody else's topics, from kafka-python's producer over training and prediction to kafka-python's consumer."""
+"""External topics, from kafka-python's producer through training and prediction to kafka-python's consumer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_article_s_images_are_learnt_with_late_labels_and_answered(kafka, ar
 
 @pytest.fixture
 def theirs(kafka, new_topic, new_name):
-    """Makes a pipeline over one topic of others, and its own topics."""
+    """Makes a pipeline over one external topic, and its own topics."""
 
     def make(**tables):
         topic = new_topic()
@@ -94,8 +94,8 @@ def test_a_prediction_has_the_id_that_its_record_names(kafka, theirs, predictor)
 
     publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor)
 
-    told = {prediction["id"]: prediction["label"] for prediction in predictions(kafka, pipeline)}
-    assert told == {str(number): letter(numbers(number)) for number in range(5)}
+    labels = {prediction["id"]: prediction["label"] for prediction in predictions(kafka, pipeline)}
+    assert labels == {str(number): letter(numbers(number)) for number in range(5)}
     keys = sorted(record.key() for record in committed_records(kafka, pipeline.predictions_topic))
     assert keys == [str(number).encode() for number in range(5)]
 
@@ -108,7 +108,7 @@ def test_a_request_may_have_any_label(kafka, theirs, predictor):
     assert publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor).predictions == 1
 
 
-def test_what_is_no_envelope_is_a_dead_letter_as_it_was(kafka, theirs, predictor):
+def test_an_invalid_envelope_becomes_a_dead_letter_unchanged(kafka, theirs, predictor):
     pipeline = theirs(envelope=JSON)
     bad = [b"no json", b'{"n": 1}', b'{"n": 1, "x": "AAAA"}', b""]
     headers = [("traceparent", b"00-1")]
@@ -124,7 +124,7 @@ def test_what_is_no_envelope_is_a_dead_letter_as_it_was(kafka, theirs, predictor
 
 @pytest.mark.parametrize("point", ["before commit", "after commit"])
 def test_every_envelope_is_answered_once_whatever_is_killed(kafka, theirs, predictor, point):
-    """Killed in the second of three transactions; one of the requests is no envelope."""
+    """Killed in the second of three transactions; one of the requests has an invalid envelope."""
     pipeline = theirs(envelope=JSON, prediction={"schedule": "0 * * * *", "chunk_samples": 10})
     produce(kafka, pipeline.requests_topic, [Record(b"{" if n == 12 else wrapped(n), None) for n in range(30)])
     ranges = freeze_ranges(kafka, pipeline.requests_topic)
@@ -132,11 +132,13 @@ def test_every_envelope_is_answered_once_whatever_is_killed(kafka, theirs, predi
 
     publish(kafka, pipeline, ranges, predictor)
 
-    assert sorted(int(told["id"]) for told in predictions(kafka, pipeline)) == [n for n in range(30) if n != 12]
+    assert sorted(int(prediction["id"]) for prediction in predictions(kafka, pipeline)) == [
+        n for n in range(30) if n != 12
+    ]
     assert [letter.value() for letter in dead_letters(kafka, pipeline)] == [b"{"]
 
 
-def test_dead_letters_of_a_topic_of_others_are_not_replayed(kafka, theirs):
+def test_dead_letters_of_an_external_topic_are_not_replayed(kafka, theirs):
     pipeline = theirs()
 
     with pytest.raises(NotOurTopic) as refused:
@@ -146,7 +148,7 @@ def test_dead_letters_of_a_topic_of_others_are_not_replayed(kafka, theirs):
     assert committed_records(kafka, pipeline.requests_topic) == []
 
 
-def test_while_the_registry_is_away_nothing_is_published_and_nothing_dies(kafka, theirs, predictor):
+def test_while_the_registry_is_away_nothing_is_published(kafka, theirs, predictor):
     with running_registry() as server:
         user, _, password = USER.partition(":")
         registry = registry_at(server.url, login=user, password=password, extra={"max.retries": 0})

@@ -1,4 +1,4 @@
-"""The samples that make a network fail are found, and change nothing for the others."""
+"""The samples at which a network fails are found, and the outputs for the others do not change."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_one_sample_among_many_is_found_in_a_few_batches(network):
 
 
 @pytest.mark.parametrize("samples", [1, SAMPLES])
-def test_where_every_sample_fails_and_zeros_do_not_each_is_at_fault(network, images, samples):
+def test_if_every_sample_fails_and_zeros_do_not_each_sample_is_refused(network, images, samples):
     images[:, 0, 0, 0] = -1
 
     assert all(isinstance(result, str) for result in forward(Failing(network), images[:samples], torch.Tensor.tolist))
@@ -100,14 +100,14 @@ def test_where_every_sample_fails_and_zeros_do_not_each_is_at_fault(network, ima
     ],
     ids=["always", "together only", "memory", "the device's memory", "torch's memory", "no classes"],
 )
-def test_a_failure_that_is_not_a_sample_s_is_blamed_on_none(network, images):
+def test_a_failure_without_a_failing_sample_refuses_none(network, images):
     with pytest.raises(NetworkFailed) as failure:
         forward(network, images, torch.Tensor.tolist)
 
     assert_readable(failure.value, "nothing of this chunk was published")
 
 
-def test_what_a_network_says_may_be_long_and_of_many_lines(network, images):
+def test_a_long_error_of_several_lines_is_cut_to_one_line(network, images):
     class Talking(Failing):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             try:
@@ -117,7 +117,7 @@ def test_what_a_network_says_may_be_long_and_of_many_lines(network, images):
 
     images[3, 0, 0, 0] = -1
 
-    (told,) = [result for result in forward(Talking(network), images, torch.Tensor.tolist) if isinstance(result, str)]
+    (error,) = [result for result in forward(Talking(network), images, torch.Tensor.tolist) if isinstance(result, str)]
 
-    assert len(told) < 600
-    assert "\n" not in told
+    assert len(error) < 600
+    assert "\n" not in error

@@ -1,4 +1,4 @@
-"""Limits on dead letters: a person looks before a topic becomes dead letters."""
+"""Limits on dead letters: a person has to look before a whole topic becomes dead letters."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_good_record_between_ends_the_row(kafka, new_pipeline, predictor):
 
 
 def test_dead_letters_in_a_row_are_counted_across_attempts(kafka, new_pipeline, predictor):
-    """However few each run brings."""
+    """Even if each run has only one."""
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
     for number in range(5):
         publish(kafka, pipeline, ask(kafka, pipeline, bad_request(number)), predictor, run=f"run-{number}")
@@ -95,7 +95,7 @@ def test_dead_letters_in_a_row_are_counted_across_attempts(kafka, new_pipeline, 
 
 @pytest.fixture
 def held(kafka, new_pipeline, predictor):
-    """A pipeline that run-1 was held in: of three partitions the first is predicted, the others are full of dross."""
+    """A pipeline that run-1 was held in: of three partitions the first is predicted, the others hold no samples."""
     pipeline = new_pipeline(topics={"partitions": 3}, prediction={"max_rejected_in_a_row": 5, "chunk_samples": 4})
     ask(kafka, pipeline, *map(request, range(10)))
     ask(kafka, pipeline, *map(bad_request, range(10, 20)), partition=1)
@@ -108,7 +108,7 @@ def held(kafka, new_pipeline, predictor):
 
 
 def standing(kafka, pipeline):
-    """The hold as it stands in the ledger."""
+    """The ledger's entry of the hold."""
     (entry,) = snapshot_ledger(kafka, [Attempt(kafka, pipeline.name, STEP, "").key(SCOPE)]).values()
     return entry
 
@@ -131,7 +131,7 @@ def test_a_held_step_publishes_nothing_more(kafka, held, predictor, run, partiti
     assert len(dead_letters(kafka, pipeline)) == 4
 
 
-def test_the_ledger_tells_what_was_met_where(kafka, held):
+def test_the_hold_names_the_limit_and_the_range(kafka, held):
     pipeline, ranges = held
 
     assert standing(kafka, pipeline) == {
@@ -154,7 +154,7 @@ def test_an_acknowledging_run_publishes_what_stopped_the_step(kafka, held, predi
     assert standing(kafka, pipeline)["acknowledged_by"] == "run-2"
 
 
-def test_after_an_acknowledged_hold_the_limits_are_those_of_before(kafka, held, predictor):
+def test_after_an_acknowledged_hold_the_limits_are_on_again(kafka, held, predictor):
     pipeline, ranges = held
     publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
 
@@ -168,7 +168,7 @@ def test_after_an_acknowledged_hold_the_limits_are_those_of_before(kafka, held, 
 
 @pytest.mark.parametrize("acknowledge", [True, False])
 def test_only_the_run_that_acknowledged_is_without_limits(kafka, held, predictor, acknowledge):
-    """A later one finds no hold, whatever it was asked to do, and meets the limit again."""
+    """For a later run the hold has ended, with or without acknowledging, and it meets the limit again."""
     pipeline, ranges = held
     publish(kafka, pipeline, ranges[1:2], predictor, run="run-2", acknowledge=True)
 
@@ -179,7 +179,7 @@ def test_only_the_run_that_acknowledged_is_without_limits(kafka, held, predictor
 
 
 def test_all_tasks_of_an_acknowledging_run_are_without_limits(kafka, held, predictor):
-    """The first of them takes the hold back, and the others find none."""
+    """The first task ends the hold for all of them."""
     pipeline, ranges = held
 
     for item in ranges:
@@ -190,9 +190,9 @@ def test_all_tasks_of_an_acknowledging_run_are_without_limits(kafka, held, predi
 
 def test_an_acknowledging_run_that_is_stopped_midway_goes_on_without_limits(kafka, held, predictor):
     pipeline, ranges = held
-    looks = iter([False, False, True])  # before each chunk, and before it is committed
+    stops = iter([False, False, True])  # before each chunk, and before it is committed
     with pytest.raises(Stopped):
-        publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True, stopped=lambda: next(looks))
+        publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True, stopped=lambda: next(stops))
     assert len(dead_letters(kafka, pipeline)) == 8
 
     publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True)
@@ -200,8 +200,8 @@ def test_an_acknowledging_run_that_is_stopped_midway_goes_on_without_limits(kafk
     assert len(dead_letters(kafka, pipeline)) == 20
 
 
-def test_a_hold_is_taken_back_together_with_the_first_chunk(kafka, held, predictor, monkeypatch):
-    """An attempt that dies in its first transaction leaves it where it is, for itself and for others."""
+def test_a_hold_ends_with_the_first_chunk(kafka, held, predictor, monkeypatch):
+    """An attempt that fails in its first transaction leaves the hold as it is, for all runs."""
     pipeline, ranges = held
     with monkeypatch.context() as dying:
         dying.setattr(TransactionalWriter, "send_offsets", lambda *_: 1 / 0)
@@ -213,7 +213,7 @@ def test_a_hold_is_taken_back_together_with_the_first_chunk(kafka, held, predict
     assert publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True).rejected == 16
 
 
-def test_where_nothing_is_left_the_hold_is_taken_back_alone(kafka, held, predictor):
+def test_a_hold_ends_though_nothing_is_left_to_publish(kafka, held, predictor):
     pipeline, ranges = held
 
     assert publish(kafka, pipeline, ranges[:1], predictor, run="run-2", acknowledge=True).samples == 0
@@ -221,7 +221,7 @@ def test_where_nothing_is_left_the_hold_is_taken_back_alone(kafka, held, predict
     assert standing(kafka, pipeline)["acknowledged_by"] == "run-2"
 
 
-def test_a_run_that_finds_no_hold_to_acknowledge_keeps_its_limits_and_says_so(kafka, new_pipeline, predictor, caplog):
+def test_a_run_without_a_hold_to_acknowledge_keeps_its_limits_and_logs_it(kafka, new_pipeline, predictor, caplog):
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5})
     ranges = ask(kafka, pipeline, *map(bad_request, range(6)))
 
@@ -232,17 +232,15 @@ def test_a_run_that_finds_no_hold_to_acknowledge_keeps_its_limits_and_says_so(ka
     assert dead_letters(kafka, pipeline) == []
 
 
-def test_a_run_can_t_acknowledge_what_it_has_met_itself(kafka, held, predictor):
-    """Cleared with the box ticked, or another task of a run that found no hold: nobody has looked at it yet."""
+def test_a_run_cannot_acknowledge_its_own_hold(kafka, held, predictor):
+    """A cleared run with the box ticked, or another task of a run without a hold: no person has looked yet."""
     pipeline, ranges = held
 
     with pytest.raises(StepHeld):
         publish(kafka, pipeline, ranges, predictor, run="run-1", acknowledge=True)
 
 
-def test_of_two_tasks_that_meet_a_limit_at_once_the_later_one_is_told_and_one_acknowledgement_is_enough(
-    kafka, held, predictor
-):
+def test_of_two_holds_the_later_one_counts_and_one_acknowledgement_is_enough(kafka, held, predictor):
     pipeline, ranges = held
     entry = {**standing(kafka, pipeline), "range": replace(ranges[2], start=0, end=8).to_dict()}
     with TransactionalWriter(kafka, f"test-{pipeline.name}") as writer, writer.transaction():
@@ -253,7 +251,7 @@ def test_of_two_tasks_that_meet_a_limit_at_once_the_later_one_is_told_and_one_ac
     assert publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True).rejected == 16
 
 
-def test_counts_of_what_was_published_are_logged_also_where_it_ends_early(kafka, new_pipeline, predictor, caplog):
+def test_counts_are_logged_also_if_the_attempt_fails(kafka, new_pipeline, predictor, caplog):
     pipeline = new_pipeline(prediction={"max_rejected_in_a_row": 5, "chunk_samples": 4})
     requests = [request(0), bad_request(1), bad_request(2), request(3, value=None), *map(bad_request, range(4, 8))]
     ranges = ask(kafka, pipeline, *requests)

@@ -1,4 +1,4 @@
-"""A topic of many partitions with little in each is predicted at a cost that is not that of a reading for each one."""
+"""Many partitions with few requests each are predicted with few readings of the ledger and one consumer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOWS = -(-PARTITIONS // WRITERS_AT_ONCE)
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Counts ledger readings and the consumers of each group, and the largest number of producers at once."""
+    """Counts readings of the ledger, consumers by group, and producers."""
     counts = Counter()
     read, consumer, producer = snapshot.snapshot_ledger, KafkaConnection.consumer, KafkaConnection.producer
 

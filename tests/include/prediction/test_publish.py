@@ -1,4 +1,4 @@
-"""Each request is predicted exactly once, or becomes a dead letter exactly once, whatever happens on the way."""
+"""Each request is predicted exactly once, or becomes a dead letter exactly once, through kills and retries."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_request_without_a_key_goes_by_its_address(kafka, new_pipeline, predic
     assert record.key().decode() == json.loads(record.value())["id"] == address
 
 
-def test_a_key_that_is_no_text_is_kept_as_it_is_and_told_apart_from_others(kafka, new_pipeline, predictor):
+def test_a_key_that_is_not_utf8_is_kept_and_has_an_id_of_its_own(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     keys = [b"\xff\x00", b"\xfe\x00"]
     ranges = ask(kafka, pipeline, *(request(number, key=key) for number, key in enumerate(keys)))
@@ -98,7 +98,9 @@ def test_one_id_with_two_payloads_is_two_requests(kafka, new_pipeline, predictor
 
     assert publish(kafka, pipeline, ranges, predictor).predictions == 2
 
-    found = [(told["id"], told["offset"], told["label"]) for told in predictions(kafka, pipeline)]
+    found = [
+        (prediction["id"], prediction["offset"], prediction["label"]) for prediction in predictions(kafka, pipeline)
+    ]
     assert found == [(sample_id(0), number, letter(numbers(number))) for number in range(2)]
 
 
@@ -133,7 +135,7 @@ def test_a_second_attempt_publishes_nothing(kafka, new_pipeline, predictor):
     assert len(dead_letters(kafka, pipeline)) == 1
 
 
-def test_what_overlaps_is_published_once(kafka, new_pipeline, predictor):
+def test_overlapping_ranges_are_published_once(kafka, new_pipeline, predictor):
     """Two runs froze at different times: the second one's range holds the first one's."""
     pipeline = new_pipeline()
     first = ask(kafka, pipeline, *map(request, range(10)))
@@ -148,10 +150,10 @@ def test_what_overlaps_is_published_once(kafka, new_pipeline, predictor):
 def test_a_stop_between_chunks_leaves_whole_chunks(kafka, new_pipeline, predictor):
     pipeline = new_pipeline(prediction={"chunk_samples": 10})
     ranges = ask(kafka, pipeline, *map(request, range(40)))
-    looks = iter([False, False, False, False, True])  # before each chunk, and before it is committed
+    stops = iter([False, False, False, False, True])  # before each chunk, and before it is committed
 
     with pytest.raises(Stopped) as stop:
-        publish(kafka, pipeline, ranges, predictor, stopped=lambda: next(looks))
+        publish(kafka, pipeline, ranges, predictor, stopped=lambda: next(stops))
 
     assert_readable(stop.value, pipeline.requests_topic, "20 samples")
     assert predicted_ids(kafka, pipeline) == [sample_id(number) for number in range(20)]
@@ -187,7 +189,7 @@ def test_a_record_larger_than_a_chunk_is_a_chunk(kafka, new_pipeline, predictor)
     assert publish(kafka, pipeline, ranges, predictor).samples == 3
 
 
-def test_a_range_that_ends_in_markers_is_worked_through(kafka, new_pipeline, predictor):
+def test_a_range_that_ends_in_markers_is_processed_to_its_end(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     commit(kafka, pipeline.requests_topic, [request(0), request(1)])
     abort(kafka, pipeline.requests_topic, [request(9)] * 3)
@@ -200,8 +202,8 @@ def test_a_range_that_ends_in_markers_is_worked_through(kafka, new_pipeline, pre
     assert position_of(kafka, pipeline, ranges[0]) == group_offset(kafka, pipeline) == 7
 
 
-def test_a_range_of_markers_alone_is_worked_through(kafka, new_pipeline, predictor):
-    """Or it would be work to do for ever."""
+def test_a_range_of_markers_alone_is_processed_to_its_end(kafka, new_pipeline, predictor):
+    """Otherwise it would stay in the backlog for ever."""
     pipeline = new_pipeline()
     abort(kafka, pipeline.requests_topic, [request(9)] * 3)
     ranges = freeze_ranges(kafka, pipeline.requests_topic)
@@ -230,10 +232,8 @@ def test_the_ledger_names_topic_id_and_run(kafka, new_pipeline, predictor):
     }
 
 
-def test_the_leader_epoch_of_a_position_is_told_only_where_a_record_lies_right_before_it(
-    kafka, new_pipeline, predictor
-):
-    """A marker may be of a later one, and the broker would take the log for one that has lost its tail."""
+def test_the_leader_epoch_of_a_position_is_kept_only_if_a_record_is_right_before_it(kafka, new_pipeline, predictor):
+    """A marker may have a later epoch, by which the broker would report a truncated log."""
     pipeline = new_pipeline()
     commit(kafka, pipeline.requests_topic, [request(0)])
     ranges = freeze_ranges(kafka, pipeline.requests_topic)
@@ -256,7 +256,7 @@ def test_ranges_of_a_recreated_topic_are_refused(kafka, new_pipeline, predictor)
     assert predictions(kafka, pipeline) == []
 
 
-def test_a_recreated_topic_does_not_go_on_at_the_old_position(kafka, new_pipeline, predictor):
+def test_a_recreated_topic_does_not_resume_at_the_old_position(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     publish(kafka, pipeline, ask(kafka, pipeline, request(0)), predictor)
     recreate_topic(kafka, pipeline.requests_topic)
@@ -269,7 +269,7 @@ def test_a_recreated_topic_does_not_go_on_at_the_old_position(kafka, new_pipelin
     assert predicted_ids(kafka, pipeline) == [sample_id(0)]
 
 
-def test_requests_that_retention_removed_are_told(kafka, new_pipeline, predictor):
+def test_requests_that_retention_removed_are_refused(kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, *map(request, range(10)))
     delete_records(kafka, pipeline.requests_topic, 3)
@@ -295,7 +295,7 @@ def test_requests_that_were_removed_unpredicted_stop_the_step_until_accepted(kaf
     assert len(predictions(kafka, pipeline)) > 4
 
 
-def test_without_a_broker_nothing_is_a_success(no_broker, kafka, new_pipeline, predictor):
+def test_without_a_broker_it_fails(no_broker, kafka, new_pipeline, predictor):
     pipeline = new_pipeline()
     ranges = ask(kafka, pipeline, request(0))
 

@@ -85,7 +85,7 @@ def test_what_was_aborted_is_no_row(kafka, new_pipeline):
         ({"since": 8, "number": 5}, range(8, 10)),
     ],
 )
-def test_the_bounds_are_those_of_publishing(kafka, new_pipeline, bounds, expected):
+def test_the_period_is_that_of_publishing(kafka, new_pipeline, bounds, expected):
     pipeline = new_pipeline(topics={"partitions": 3})
     for partition in (0, 1):
         published(kafka, pipeline, *range(partition, 10, 2), partition=partition)
@@ -104,12 +104,12 @@ def test_a_request_of_any_time_has_a_row(kafka, new_pipeline, timestamp_ms):
     pipeline = new_pipeline()
     produce(kafka, pipeline.predictions_topic, [Record(value=value_of("t", 0, 1, timestamp_ms))])
     times = read_predictions(kafka, pipeline)["timestamp"]
-    told = times.dt.tz_localize(None).astype("int64").tolist()
-    assert times.isna().all() if timestamp_ms < 0 else told == [timestamp_ms]
+    milliseconds = times.dt.tz_localize(None).astype("int64").tolist()
+    assert times.isna().all() if timestamp_ms < 0 else milliseconds == [timestamp_ms]
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"[]", b"{}", json.dumps({"id": 1}).encode()])
-def test_what_is_no_prediction_is_left_out_and_told(kafka, new_pipeline, caplog, value):
+def test_a_record_that_is_no_prediction_is_left_out_and_logged(kafka, new_pipeline, caplog, value):
     pipeline = new_pipeline()
     published(kafka, pipeline, 0)
     produce(kafka, pipeline.predictions_topic, [Record(value=value)])
@@ -128,7 +128,7 @@ def test_what_is_no_prediction_is_left_out_and_told(kafka, new_pipeline, caplog,
         ({"number": 0}, "number"),
     ],
 )
-def test_bounds_that_mean_nothing_are_refused(kafka, arguments, named):
+def test_invalid_periods_and_numbers_are_refused(kafka, arguments, named):
     with pytest.raises(InvalidPeriod) as refused:
         read_predictions(kafka, tiny_pipeline("never_made"), **arguments)
     assert_readable(refused.value, named)

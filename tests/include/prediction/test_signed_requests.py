@@ -39,7 +39,7 @@ def predicted_ids(kafka, pipeline):
     return sorted(json.loads(record.value())["id"] for record in records)
 
 
-def test_what_was_tampered_with_is_a_dead_letter_with_its_reason(kafka, signing):
+def test_a_tampered_request_becomes_a_dead_letter_with_its_reason(kafka, signing):
     good = [signed(request(number)) for number in range(3)]
     bad = [change(signed(request(99))) for change, _ in TAMPERED.values()]
 
@@ -47,14 +47,14 @@ def test_what_was_tampered_with_is_a_dead_letter_with_its_reason(kafka, signing)
 
     assert published.predictions == 3
     assert predicted_ids(kafka, signing) == [sample_id(number) for number in range(3)]
-    told = {}
+    reasons = {}
     for letter in committed_records(kafka, signing.dead_letters_topic):
         headers = dict(letter.headers())
-        told[int(headers["dead-letter-address"].split(b"/")[2])] = headers["dead-letter-reason"].decode()
-    assert told == {len(good) + number: reason for number, (_, reason) in enumerate(TAMPERED.values())}
+        reasons[int(headers["dead-letter-address"].split(b"/")[2])] = headers["dead-letter-reason"].decode()
+    assert reasons == {len(good) + number: reason for number, (_, reason) in enumerate(TAMPERED.values())}
 
 
-def test_what_is_signed_has_its_schema_looked_at_as_well(kafka, signing):
+def test_the_schema_of_a_signed_request_is_checked_too(kafka, signing):
     other = signed(with_header(request(0), "schema", b"other/1"))
 
     assert publish(kafka, signing, other).dead_letters == {"wrong-schema": 1}
@@ -67,7 +67,7 @@ def test_a_retired_key_verifies_until_it_is_removed(kafka, signing):
     assert publish(kafka, signing, old, keys=SigningKeys("2026", {"2026": SECRET})).dead_letters == {"unknown-key": 1}
 
 
-def test_where_nothing_is_signed_a_signature_is_not_looked_at(kafka, new_pipeline):
+def test_without_signing_a_signature_is_ignored(kafka, new_pipeline):
     pipeline = new_pipeline()
     forged = with_header(request(1), "signature", b"forged")
 

@@ -1,4 +1,4 @@
-"""Whatever a request is dated, its result is dated when it was published, and tells the request's time."""
+"""A result has the timestamp of its publishing, and the request's timestamp in its JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ YEAR_9999_MS = 253_402_300_799_000
 
 @pytest.fixture
 def pipeline(kafka, new_pipeline):
-    """A pipeline whose requests may be dated as far in the future as anybody likes, but not its results."""
+    """A pipeline whose requests topic, and no other, accepts timestamps far in the future."""
     # A century, or a request of 1970 might be gone before it is read.
     pipeline = new_pipeline(topics={"partitions": 1, "retention_hours": 1_000_000})
     let_the_future_in(kafka, pipeline.requests_topic)
@@ -32,7 +32,7 @@ def let_the_future_in(kafka, topic):
 
 
 @pytest.mark.parametrize(
-    ("sent_ms", "told"),
+    ("sent_ms", "timestamp_ms"),
     [
         (NOW_MS + HOUR_MS // 2, NOW_MS + HOUR_MS // 2),
         (NOW_MS + 24 * HOUR_MS, NOW_MS + 24 * HOUR_MS),
@@ -43,8 +43,8 @@ def let_the_future_in(kafka, topic):
     ],
     ids=["soon", "tomorrow", "the year 9999", "1970", "none", "negative"],
 )
-def test_a_strange_time_stops_nothing(kafka, pipeline, predictor, sent_ms, told):
-    """A topic takes no record that is an hour ahead unless it is told to, and with that record a whole transaction."""
+def test_a_request_with_any_timestamp_is_predicted(kafka, pipeline, predictor, sent_ms, timestamp_ms):
+    """By default a topic refuses a record that is an hour ahead, and its whole transaction."""
     ranges = ask(kafka, pipeline, request(0, timestamp_ms=sent_ms), request(1, timestamp_ms=sent_ms, value=b"123"))
 
     published = publish(kafka, pipeline, ranges, predictor)
@@ -52,7 +52,7 @@ def test_a_strange_time_stops_nothing(kafka, pipeline, predictor, sent_ms, told)
     assert (published.samples, published.predictions, published.rejected) == (2, 1, 1)
     (prediction,) = predictions(kafka, pipeline)
     (letter,) = dead_letters(kafka, pipeline)
-    assert prediction["timestamp"] == told
+    assert prediction["timestamp"] == timestamp_ms
     assert headers_of(letter)["dead-letter-timestamp"] == str(sent_ms).encode()
     for record in (*committed_records(kafka, pipeline.predictions_topic), letter):
         assert abs(record.timestamp()[1] - NOW_MS) < HOUR_MS

@@ -1,4 +1,4 @@
-"""Each dead letter goes back to the requests at most once, as the record that it was, whatever happens on the way."""
+"""Each dead letter goes back to the requests at most once, as the record that it was, through kills and retries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.unreadable_headers import produce_unreadable_header
 
 
 def letter(number, reason="wrong-size", *, headers=(), **changed):
-    """A dead letter, as any reader finds it in the topic."""
+    """A dead letter as it is in the topic."""
     explaining = {
         "dead-letter-reason": reason,
         "dead-letter-error": "It is no sample.",
@@ -93,7 +93,7 @@ def chunks_of_ten(monkeypatch):
 
 @pytest.fixture(scope="module")
 def broken():
-    """A network whose outputs are no numbers."""
+    """A network whose outputs are NaN."""
     import torch
 
     class Broken(torch.nn.Module):
@@ -120,7 +120,7 @@ def test_a_dead_letter_goes_back_as_the_record_it_was(kafka, new_pipeline):
 
 
 @pytest.mark.parametrize(("key", "value"), [(None, b"value"), (b"key", None), (b"", b"")], ids=str)
-def test_what_is_absent_stays_absent(kafka, new_pipeline, key, value):
+def test_an_absent_key_or_value_stays_absent(kafka, new_pipeline, key, value):
     """A request without a value died as empty, not as oversize, and is whole."""
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0, "empty", key=key, value=value))
@@ -130,7 +130,7 @@ def test_what_is_absent_stays_absent(kafka, new_pipeline, key, value):
     assert (again.key(), again.value()) == (key, value)
 
 
-def test_what_died_of_a_broken_model_is_predicted_by_the_next_one(kafka, new_pipeline, broken):
+def test_dead_letters_of_a_broken_model_are_predicted_by_the_next_one(kafka, new_pipeline, broken):
     pipeline = new_pipeline(topics={"partitions": 3})
     for partition in range(3):
         asked = [
@@ -147,7 +147,7 @@ def test_what_died_of_a_broken_model_is_predicted_by_the_next_one(kafka, new_pip
     assert sorted(answer["id"] for answer in answers) == ids(*range(60))
 
 
-def test_reasons_choose(kafka, new_pipeline):
+def test_dead_letters_are_selected_by_reason(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0, "empty"), letter(1, "wrong-size"), letter(2, "not-finite"), letter(3, "empty"))
 
@@ -155,7 +155,7 @@ def test_reasons_choose(kafka, new_pipeline):
     assert replayed_ids(kafka, pipeline) == ids(0, 2, 3)
 
 
-def test_times_choose(kafka, new_pipeline):
+def test_dead_letters_are_selected_by_time(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(10)))
     since, until = (datetime.fromtimestamp((NOW_MS + number) / 1000, UTC) for number in (3, 6))
@@ -164,7 +164,7 @@ def test_times_choose(kafka, new_pipeline):
     assert replayed_ids(kafka, pipeline) == ids(3, 4, 5)
 
 
-def test_a_number_ends_the_run_and_the_next_run_goes_on_behind_it(kafka, new_pipeline):
+def test_a_number_ends_the_run_and_the_next_run_resumes_after_it(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(10)))
 
@@ -177,7 +177,7 @@ def test_a_number_ends_the_run_and_the_next_run_goes_on_behind_it(kafka, new_pip
     assert (second.selected, second.replayed, second.already_replayed) == (8, 4, 4)
 
 
-def test_the_number_is_of_those_that_can_be_replayed(kafka, new_pipeline):
+def test_the_number_counts_only_replayed_dead_letters(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0, headers=[("replays", b"3")]), *map(letter, range(1, 5)))
 
@@ -199,8 +199,8 @@ def test_another_run_replays_nothing_again(kafka, new_pipeline):
     assert replayed_ids(kafka, pipeline) == ids(*range(10))
 
 
-def test_the_same_run_again_tells_what_it_has_done(kafka, new_pipeline):
-    """Airflow may lose the note of its success, and the asset's event with it."""
+def test_the_same_run_again_reports_what_it_has_done(kafka, new_pipeline):
+    """Airflow may lose the task's success, and the asset's event with it."""
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(5)))
     replay(kafka, pipeline, number=3)
@@ -213,7 +213,7 @@ def test_the_same_run_again_tells_what_it_has_done(kafka, new_pipeline):
 
 @pytest.mark.parametrize(("point", "committed"), [("before begin", 10), ("before commit", 10), ("after commit", 20)])
 def test_a_replay_survives_a_kill(kafka, new_pipeline, chunks_of_ten, point, committed):
-    """Killed in the second of three transactions, when 25 of 40 dead letters were asked for."""
+    """Killed in the second of three transactions, when 25 of 40 dead letters were requested."""
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(40)))
     kill_at(point, 2, replay_job(kafka, pipeline, number=25, run="run-1", chunk=10))
@@ -232,10 +232,10 @@ def test_a_stop_leaves_whole_chunks(kafka, new_pipeline, chunks_of_ten, monkeypa
     monkeypatch.setattr(replays, "FEW_RECORDS", 10)
     pipeline = new_pipeline()
     bury(kafka, pipeline, *map(letter, range(40)))
-    looks = iter([False, False, False, False, True])  # before each chunk, and before it is committed
+    stops = iter([False, False, False, False, True])  # before each chunk, and before it is committed
 
     with pytest.raises(Stopped) as stop:
-        replay(kafka, pipeline, stopped=lambda: next(looks))
+        replay(kafka, pipeline, stopped=lambda: next(stops))
 
     assert_readable(stop.value, "20 dead letters")
     assert replayed_ids(kafka, pipeline) == ids(*range(20))
@@ -267,7 +267,7 @@ def test_memory_is_bounded_by_a_chunk(kafka, new_pipeline, where):
     assert peak.mebibytes < 260
 
 
-def test_a_record_that_never_gets_well_stays_dead_in_the_end(kafka, new_pipeline, broken):
+def test_a_record_that_fails_after_every_replay_stays_dead(kafka, new_pipeline, broken):
     pipeline = new_pipeline(prediction={"max_replays": 2})
     produce(kafka, pipeline.requests_topic, [Record(numbers(0).tobytes(), b"ill", [("schema", SCHEMA)])])
     outcomes = []
@@ -289,7 +289,7 @@ def test_a_count_that_is_no_number_counts_as_exhausted(kafka, new_pipeline, cont
     assert requests(kafka, pipeline) == []
 
 
-def test_what_was_too_large_to_be_kept_stays_dead_and_is_told_with_its_address(kafka, new_pipeline, caplog):
+def test_a_dead_letter_without_its_value_stays_dead_and_is_logged_with_its_address(kafka, new_pipeline, caplog):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0), letter(1, "oversize", value=None), letter(2, "oversize"))
 
@@ -299,7 +299,7 @@ def test_what_was_too_large_to_be_kept_stays_dead_and_is_told_with_its_address(k
     assert f"{pipeline.dead_letters_topic}/0/1 stays dead, oversize: It was too large to be kept whole" in caplog.text
 
 
-def test_what_lost_its_headers_stays_dead(kafka, new_pipeline, caplog):
+def test_a_dead_letter_without_its_headers_stays_dead(kafka, new_pipeline, caplog):
     pipeline = new_pipeline()
     produce_unreadable_header(kafka, pipeline.requests_topic, numbers(0).tobytes())
     assert predict(kafka, pipeline).dead_letters == {"unreadable-headers": 1}
@@ -308,7 +308,7 @@ def test_what_lost_its_headers_stays_dead(kafka, new_pipeline, caplog):
     assert f"{pipeline.dead_letters_topic}/0/0 stays dead" in caplog.text
 
 
-def test_what_no_longer_fits_with_its_count_stays_dead(kafka, new_pipeline, caplog):
+def test_a_dead_letter_too_large_with_its_count_stays_dead(kafka, new_pipeline, caplog):
     """The broker would refuse the whole transaction."""
     pipeline = new_pipeline(topics={"partitions": 1, "max_record_bytes": 1024})
     bury(kafka, pipeline, letter(0), letter(1, value=bytes(900)), letter(2))
@@ -319,7 +319,7 @@ def test_what_no_longer_fits_with_its_count_stays_dead(kafka, new_pipeline, capl
     assert "takes 1024" in caplog.text
 
 
-def test_what_was_aborted_is_no_dead_letter(kafka, new_pipeline):
+def test_an_aborted_record_is_no_dead_letter(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0))
     abort(kafka, pipeline.dead_letters_topic, [letter(1)])
@@ -370,7 +370,7 @@ def test_another_record_at_a_replayed_offset_is_a_new_one(kafka, new_pipeline):
     assert replayed_ids(kafka, pipeline) == ids(1)
 
 
-def test_an_entry_that_was_taken_back_lets_its_dead_letter_be_replayed_again(kafka, new_pipeline):
+def test_a_dead_letter_whose_entry_was_deleted_is_replayed_again(kafka, new_pipeline):
     pipeline = new_pipeline()
     bury(kafka, pipeline, letter(0), letter(1))
     replay(kafka, pipeline)
@@ -391,7 +391,7 @@ def test_what_was_replayed_is_counted(kafka, new_pipeline):
     assert metrics.counted == {f"{pipeline.name}.replayed": 2}
 
 
-def test_without_a_broker_nothing_is_a_success(no_broker, new_pipeline):
+def test_without_a_broker_it_fails(no_broker, new_pipeline):
     with pytest.raises(BrokerUnavailable) as refusal:
         replay(no_broker, new_pipeline())
 

@@ -1,4 +1,4 @@
-"""What can be asked for: reasons, times and a number, or a readable refusal."""
+"""A selection has reasons, times and a number; an invalid one is refused in a readable sentence."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ NOON_MS = int(NOON.timestamp() * 1000)
         ({"reasons": ["empty"], "since": NOON}, "oversize", NOON_MS, False),
     ],
 )
-def test_a_dead_letter_is_chosen_by_reason_and_time(asked, reason, died_ms, taken):
+def test_a_dead_letter_is_selected_by_reason_and_time(asked, reason, died_ms, taken):
     assert Selection(**asked).includes(reason, died_ms) is taken
 
 
 @pytest.mark.parametrize(
     "since", ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", "2026-01-31T12:00:00.000+00:00"]
 )
-def test_times_come_as_a_form_writes_them(since):
+def test_times_are_read_as_a_form_writes_them(since):
     assert Selection.model_validate({"since": since}).since == NOON
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "text"),
     [
         ({"number": 0}, "greater than or equal to 1"),
         ({"number": MAX_NUMBER + 1}, f"less than or equal to {MAX_NUMBER}"),
@@ -50,6 +50,6 @@ def test_times_come_as_a_form_writes_them(since):
         ({"reason": ["empty"]}, "Extra inputs"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(asked, told):
-    with pytest.raises(ValidationError, match=told):
+def test_an_invalid_selection_is_refused(asked, text):
+    with pytest.raises(ValidationError, match=text):
         Selection.model_validate(asked)

@@ -1,4 +1,4 @@
-"""A dead letter that nobody had signed does not come back to life as a signed record."""
+"""An unsigned dead letter is never replayed as a signed record."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def requests(kafka, pipeline):
     return committed_records(kafka, pipeline.requests_topic)
 
 
-def test_what_was_signed_and_died_of_something_else_comes_back_with_its_signature(kafka, signing):
+def test_a_signed_record_is_replayed_with_its_signature(kafka, signing):
     produce(kafka, signing.dead_letters_topic, [buried(signed(REQUEST), "not-finite")])
 
     assert replay(kafka, signing).replayed == 1
@@ -45,7 +45,7 @@ def test_what_was_signed_and_died_of_something_else_comes_back_with_its_signatur
     assert again.headers() == [("schema", SCHEMA), ("signature", signature(REQUEST)), ("replays", b"1")]
 
 
-def test_what_was_not_signed_by_a_known_key_stays_dead(kafka, signing):
+def test_a_record_not_signed_by_a_known_key_stays_dead(kafka, signing):
     letters = [buried(change(signed(REQUEST)), reason) for change, reason in TAMPERED.values()]
     produce(kafka, signing.dead_letters_topic, letters)
 
@@ -57,22 +57,22 @@ def test_what_was_not_signed_by_a_known_key_stays_dead(kafka, signing):
     assert requests(kafka, signing) == []
 
 
-def test_a_dead_letter_that_somebody_has_changed_stays_dead(kafka, signing):
-    """It died of something else, so only its signature tells."""
+def test_a_changed_dead_letter_stays_dead(kafka, signing):
+    """It is dead for another reason, so only its signature shows the change."""
     changed = replace(signed(REQUEST), value=numbers(2).tobytes())
     produce(kafka, signing.dead_letters_topic, [buried(changed, "not-finite")])
 
     assert replay(kafka, signing).stay_dead == {"wrong-signature": 1}
 
 
-def test_a_key_that_is_known_again_lets_its_records_come_back(kafka, signing):
+def test_records_are_replayed_once_their_key_is_known_again(kafka, signing):
     produce(kafka, signing.dead_letters_topic, [buried(signed(REQUEST, "2025", RETIRED), "unknown-key")])
 
     assert replay(kafka, signing, SigningKeys("2026", {"2026": SECRET})).stay_dead == {"unknown-key": 1}
     assert replay(kafka, signing).replayed == 1
 
 
-def test_where_nothing_is_signed_a_signature_is_a_header_like_others(kafka, new_pipeline):
+def test_without_signing_a_signature_is_a_header_like_any_other(kafka, new_pipeline):
     pipeline = new_pipeline()
     forged = replace(REQUEST, headers=[("schema", SCHEMA), ("signature", b"forged")])
     produce(kafka, pipeline.dead_letters_topic, [buried(forged, "wrong-schema"), buried(REQUEST, "wrong-schema")])
