@@ -10,6 +10,7 @@ from include.errors import Stopped
 from include.exactly_once.attempt import Attempt
 from include.exactly_once.snapshot import snapshot_ledger
 from include.exactly_once.transaction import TransactionalWriter
+from include.prediction import publish as publishing
 from include.prediction.hold import SCOPE, StepHeld
 from include.prediction.limits import TooManyRejected
 from include.prediction.publish import STEP
@@ -249,6 +250,29 @@ def test_of_two_holds_the_later_one_counts_and_one_acknowledgement_is_enough(kaf
     with pytest.raises(StepHeld, match=r"\[0, 8\) of partition 2"):
         publish(kafka, pipeline, ranges, predictor)
     assert publish(kafka, pipeline, ranges, predictor, run="run-2", acknowledge=True).rejected == 16
+
+
+def test_another_task_s_hold_is_noticed_between_partitions(kafka, new_pipeline, predictor, monkeypatch):
+    """While a partition is predicted that takes longer than what was read of the ledger is valid."""
+    monkeypatch.setattr(publishing, "STATE_VALID_S", -1.0)
+    pipeline = new_pipeline(topics={"partitions": 2})
+    ask(kafka, pipeline, request(0))
+    ranges = ask(kafka, pipeline, request(1), partition=1)
+    other_task = Attempt(kafka, pipeline.name, STEP, "run-1")
+    entry = {"finding": "...", "leading": "empty", "reasons": {}, "run": "run-1", "range": ranges[1].to_dict()}
+    polls = []
+
+    def hold_meanwhile() -> bool:
+        if not polls:
+            with other_task.writer("another task") as writer, writer.transaction():
+                writer.write_ledger(other_task.key(SCOPE), entry)
+        polls.append(None)
+        return False
+
+    with pytest.raises(StepHeld):
+        publish(kafka, pipeline, ranges, predictor, stopped=hold_meanwhile)
+
+    assert predicted_ids(kafka, pipeline) == [sample_id(0)]
 
 
 def test_counts_are_logged_also_if_the_attempt_fails(kafka, new_pipeline, predictor, caplog):
