@@ -1,1 +1,1 @@
-"""Inputs changed at random while a model is trained, and at no other time."""
+"""Random changes of inputs during training only."""

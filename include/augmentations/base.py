@@ -1,4 +1,4 @@
-"""What an augmentation is: a batch's inputs in, changed ones out, and every draw from torch's own generator."""
+"""What an augmentation is: it maps a batch of inputs to changed ones, with random draws from torch's CPU generator."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 class Augmentation(Config):
-    """Settings of one `[[training.augment]]` table and the change that they stand for."""
+    """Settings of one `[[training.augment]]` table, and the change that they define."""
 
     kind: str
 
     @abstractmethod
     def check(self, input_shape: tuple[int, ...]) -> None:
-        """Refuse a format whose inputs it can't change.
+        """Refuse a format whose inputs it cannot change.
 
         Raises:
-            ValueError: naming the shape and what is expected.
+            ValueError: naming the shape and the expected one.
         """
 
     @abstractmethod
     def apply(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The inputs changed, each sample by draws of its own, in the same shape; the ones given stay what they are.
+        """A changed copy of the inputs, in the same shape, with separate draws for each sample.
 
-        It draws from torch's CPU generator and nothing else: that one's state is in the checkpoints, so that a run
-        that is killed and resumed sees what it would have seen.
+        It draws from torch's CPU generator only. Checkpoints have that generator's state, so that a resumed run gets
+        the same inputs as one that was never killed.
 
         Args:
             inputs: float32 (batch, *input_shape) on the CPU, the batch not empty.

@@ -1,4 +1,4 @@
-"""Small changes of images that leave what is on them what it is. Where something has no pixel, the nearest is taken."""
+"""Small changes of images that keep their label valid. Pixels from outside an image repeat the nearest one."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class ImageAugmentation(Augmentation):
-    """Of inputs (batch, channels, height, width)."""
+    """Base for inputs (batch, channels, height, width)."""
 
     def check(self, input_shape: tuple[int, ...]) -> None:
         if len(input_shape) != 3:
             raise ValueError(
                 f"{self.kind} changes images (channels, height, width) and the format's inputs have shape "
-                f"{input_shape}: remove it, or take a kind for such inputs"
+                f"{input_shape}: remove it, or use a kind for such inputs"
             )
 
 
 class Shift(ImageAugmentation):
-    """Up to `pixels` to the left or right, and up or down."""
+    """Shift by up to `pixels` to the left or right, and up or down."""
 
     kind: Literal["image.shift"] = "image.shift"
     pixels: Annotated[int, Field(ge=1, le=1024)]
@@ -35,7 +35,10 @@ class Shift(ImageAugmentation):
     def check(self, input_shape: tuple[int, ...]) -> None:
         super().check(input_shape)
         if self.pixels >= min(input_shape[1:]):
-            raise ValueError(f"{self.kind} by {self.pixels} pixels moves images of {input_shape[1:]} out of sight")
+            raise ValueError(
+                f"{self.kind} by {self.pixels} pixels would move images of {input_shape[1:]} out of the frame: "
+                "set fewer pixels"
+            )
 
     def apply(self, inputs: torch.Tensor) -> torch.Tensor:
         import torch
@@ -53,7 +56,7 @@ class Shift(ImageAugmentation):
 
 
 class Flip(ImageAugmentation):
-    """Left and right change places in such a share of the images: not for writing, nor for what has a handedness."""
+    """Mirror left and right in this share of the images; unsuited to writing and to objects with a handedness."""
 
     kind: Literal["image.flip"] = "image.flip"
     share: Share = 0.5
@@ -66,7 +69,7 @@ class Flip(ImageAugmentation):
 
 
 class Turn(ImageAugmentation):
-    """Turned about the middle by up to `degrees` either way, and larger or smaller by up to a share of `scale`."""
+    """Rotate about the centre by up to `degrees` either way, and scale by up to `scale` either way (0.1 for 10 %)."""
 
     kind: Literal["image.turn"] = "image.turn"
     degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
@@ -80,14 +83,14 @@ class Turn(ImageAugmentation):
         drawn = torch.rand(len(inputs), 2) * 2 - 1
         angle, scale = math.radians(self.degrees) * drawn[:, 0], 1 + self.scale * drawn[:, 1]
         cosine, sine, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros(len(inputs))
-        # The grid runs from -1 to 1 along both sides, whatever their lengths.
+        # The grid goes from -1 to 1 along both sides, however long they are.
         rows = (cosine, -sine * height / width, zero, sine * width / height, cosine, zero)
         grid = functional.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(inputs.shape), align_corners=False)
         return functional.grid_sample(inputs, grid, padding_mode="border", align_corners=False)
 
 
 class Light(ImageAugmentation):
-    """Brighter or darker by up to `brightness`, in units of the inputs, and of more or less contrast."""
+    """Change the brightness by up to `brightness`, in units of the inputs, and the contrast by up to that share."""
 
     kind: Literal["image.light"] = "image.light"
     brightness: Annotated[float, Field(ge=0, le=10)] = 0.1
@@ -102,7 +105,7 @@ class Light(ImageAugmentation):
 
 
 class Noise(ImageAugmentation):
-    """A normally distributed number added to each, of the deviation `std` in units of the inputs."""
+    """Add normally distributed noise of standard deviation `std`, in units of the inputs."""
 
     kind: Literal["image.noise"] = "image.noise"
     std: Annotated[float, Field(gt=0, le=10)] = 0.05
@@ -114,7 +117,7 @@ class Noise(ImageAugmentation):
 
 
 class Erase(ImageAugmentation):
-    """A rectangle of up to `area` of the image becomes its mean (after Zhong et al., AAAI 2020, Random Erasing)."""
+    """Fill a rectangle of up to `area` of the image with its mean (after Zhong et al., AAAI 2020, Random Erasing)."""
 
     kind: Literal["image.erase"] = "image.erase"
     share: Share = 0.5
@@ -125,7 +128,7 @@ class Erase(ImageAugmentation):
 
         height, width = inputs.shape[2:]
         erased = inputs.clone()
-        # All are drawn, whoever is chosen: the next batch's draws do not depend on it.
+        # Drawn for every image, so that the next batch's draws do not depend on which ones are chosen.
         for image, (chosen, area, shape, top, left) in zip(erased, torch.rand(len(inputs), 5).tolist(), strict=True):
             if chosen >= self.share:
                 continue

@@ -1,4 +1,4 @@
-"""What the sound formats share: one rate and length of a mono waveform, and the spectrogram that a network gets."""
+"""Base of the sound formats: a mono waveform of one rate and length, and its spectrogram as the network's input."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
 MAX_CHANNELS = 8
-# A FLAC file of 1 MB can claim days of silence. What claims more frames than this, and more than the format takes, is
-# told apart from a sound that is merely longer than the format's.
+# A FLAC file of 1 MB can claim days of silence. A sound that claims more frames than this, and more than the format, is
+# refused with a reason code of its own.
 MAX_FRAMES = 16_000_000
-# Shorter samples take less time to decode than threads take turns in: libsndfile asks Python for each part of a file.
+# Shorter samples decode faster in one thread: libsndfile calls Python for each part of a file, under the GIL.
 WORTH_A_THREAD = 65_536
 # As of arrays: no topic takes larger records.
 MAX_NUMBERS = 64 * 2**20
@@ -36,7 +36,7 @@ class Window(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """How much a record holds, the part that no sample takes included: frames, of `rate` a second."""
+    """The whole length of a record, with the part that is cut: frames, `rate` of them a second."""
 
     rate: int
     frames: int
@@ -50,8 +50,8 @@ class AudioCodec(Codec):
     """Mono sound of `sample_rate` and one length, held as int16 (1, samples); inputs are its log-mel spectrogram.
 
     Channels are averaged and other rates resampled (soxr, high quality). A longer sound is cut and a shorter one padded
-    with silence: at both ends, or with `align = "start"` behind it. What lies behind the part that is kept is not
-    decoded. Numbers beyond full scale, which only float formats have, are clipped.
+    with silence: at both ends, or with `align = "start"` at its end. Frames after that part are not decoded. Numbers
+    beyond full scale, which only float formats have, are clipped.
 
     Args:
         seconds, samples: the length, one of the two.
@@ -131,7 +131,7 @@ class AudioCodec(Codec):
         return DecodedBatch(samples[kept] if refusals else samples, np.asarray(kept, np.int64), in_order)
 
     def load_decoder(self) -> None:
-        """Import what decodes: half of it is there for a thread beside the one that imports it."""
+        """Import the decoder before any thread does: threads that import at once may see a half-initialised module."""
         import soxr  # noqa: F401
 
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -139,14 +139,15 @@ class AudioCodec(Codec):
         return self.spectrogram.of(samples, self.sample_rate)
 
     def window(self, rate: int, channels: int, frames: int) -> Window:
-        """The part of a record that is decoded, by what its header claims.
+        """The part of a record that is decoded, computed from what its header claims.
 
         Raises:
-            InvalidRecord: it claims what no decoder should be given.
+            InvalidRecord: the header claims a rate, channels or frames outside the limits.
         """
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise InvalidRecord(
-                "wrong-rate", f"The sound has {rate} samples a second, and {LOWEST_RATE} to {HIGHEST_RATE} do."
+                "wrong-rate",
+                f"The sound has {rate} samples a second, and {LOWEST_RATE} to {HIGHEST_RATE} are accepted.",
             )
         if channels > MAX_CHANNELS:
             raise InvalidRecord(
@@ -162,7 +163,7 @@ class AudioCodec(Codec):
         return Window(start, min(frames, taken))
 
     def _refusal(self, value: bytes | None, sample: np.ndarray[Any, Any]) -> Refusal | None:
-        """Why the value is no sound of this format; where it is one, it is written into zeros, int16 (length,)."""
+        """Decode the value into `sample`, int16 (length,) of zeros; or why it is no sound of this format."""
         if not value:
             return Refusal("empty", "The record has no value and a sound was expected.")
         try:

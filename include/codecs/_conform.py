@@ -1,4 +1,4 @@
-"""What makes pictures of any size and colours samples of one format: channels, the right way up, size."""
+"""Convert pictures of any size and colours to one format: channels, orientation, size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 Resize = Literal["stretch", "crop", "pad"]
 
-# Far larger pictures are averaged down to so many times the wanted size before they are filtered: nobody sees it, and
-# the filter's weights for a picture of 16 million pixels in one row would take hundreds of megabytes.
+# Far larger pictures are averaged down to this multiple of the target size before the filter. It looks the same, and
+# the filter's weights for a row of 16 million pixels would take hundreds of megabytes.
 REDUCED_TO = 3.0
 
 
 def in_channels(image: Image, mode: str) -> Image:
-    """The picture in Pillow's mode `L` or `RGB`: on white where it is transparent, the upper 8 bits of 16."""
+    """The picture in Pillow's mode `L` or `RGB`: transparent pixels on white, the upper 8 bits of 16."""
     import numpy as np
     from PIL import Image
 
@@ -31,12 +31,12 @@ def in_channels(image: Image, mode: str) -> Image:
 
 
 def upright(image: Image, orientation: int) -> Image:
-    """The picture turned and mirrored as EXIF's orientation asks for."""
+    """The picture rotated and mirrored by EXIF's orientation."""
     from PIL.Image import Transpose
 
     if orientation == UPRIGHT:
         return image
-    ways = (
+    transpositions = (
         Transpose.FLIP_LEFT_RIGHT,
         Transpose.ROTATE_180,
         Transpose.FLIP_TOP_BOTTOM,
@@ -45,22 +45,22 @@ def upright(image: Image, orientation: int) -> Image:
         Transpose.TRANSVERSE,
         Transpose.ROTATE_90,
     )
-    return image.transpose(ways[orientation - 2])
+    return image.transpose(transpositions[orientation - 2])
 
 
-def resized(image: Image, width: int, height: int, way: Resize) -> Image:
+def resized(image: Image, width: int, height: int, how: Resize) -> Image:
     """The picture in another size, through a Lanczos filter.
 
     Args:
-        way: `stretch` gives up its proportions, `crop` what is not in its middle, and `pad` puts black beside it.
+        how: `stretch` changes the proportions, `crop` keeps the middle, and `pad` adds black borders.
     """
     from PIL import Image
 
     lanczos = Image.Resampling.LANCZOS
-    if way == "stretch":
+    if how == "stretch":
         return image.resize((width, height), lanczos, reducing_gap=REDUCED_TO)
     scales = width / image.width, height / image.height
-    if way == "crop":
+    if how == "crop":
         part = min(image.width, width / max(scales)), min(image.height, height / max(scales))
         left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
         box = (left, top, min(image.width, left + part[0]), min(image.height, top + part[1]))

@@ -1,4 +1,4 @@
-"""Which way up a picture was taken: the one tag of EXIF that pixels depend on, and nothing else of it."""
+"""The orientation in which a picture was taken: the only EXIF tag that pixels depend on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ENTRY_BYTES = 12
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation, 1 to 8, as the first directory of an EXIF block tells it; `UPRIGHT` where it tells none.
+    """The orientation, 1 to 8, in the first directory of an EXIF block; `UPRIGHT` where the block has none.
 
-    The block is TIFF 6.0, section 2, with or without EXIF's prefix; nothing else of it is followed, so that no block
-    is too hostile: it can at most turn its own picture.
+    The block is TIFF 6.0, section 2, with or without EXIF's prefix. No other tag is parsed, so that a malicious block
+    can at most rotate its own picture.
     """
     tiff = exif.removeprefix(PREFIX)
     order = BYTE_ORDERS.get(tiff[:4])

@@ -1,4 +1,4 @@
-"""What the image formats share: samples of one size, and a decoder that is given only what was looked at before."""
+"""Base of the image formats: samples of one size, and decoders that see a file only after its structure was checked."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 MODES = {1: "L", 3: "RGB"}
 
-# A file of 18 kB can claim 90 million pixels. What claims more than this, and more than the format has, is told apart
-# from an image that merely has another size.
+# A file of 18 kB can claim 90 million pixels. An image that claims more than this, and more than the format has, has a
+# reason code of its own.
 MAX_PIXELS = 16_000_000
-# Pillow keeps each row apart: a column of pixels takes thirty times as much memory as they do in a square.
+# Pillow allocates each row separately: a column of pixels takes thirty times as much memory as a square of them.
 LONGEST_SIDE = 65_535
 
-# Bytes of a value: smaller ones take less time to decode than threads need to take turns.
+# Bytes of a value: smaller ones decode faster in one thread, without contention for the GIL.
 WORTH_A_THREAD = 2048
-# Numbers of a sample: a batch of larger ones is in no cache.
+# Numbers of a sample: a batch of larger ones does not fit into the processor's cache.
 LARGE_SAMPLE = 32 * 1024
 
 
 class DamagedFile(ValueError):
-    """The file is not whole; the text says where, without a full stop."""
+    """The file is incomplete or damaged; the text names the place, without a full stop."""
 
 
 class Picture(NamedTuple):
-    """An image file that is whole as far as its structure tells, with no pixel decoded.
+    """An image file whose structure is complete; no pixel is decoded yet.
 
     Attributes:
-        width, height: as it is stored, before it is turned.
+        width, height: as stored, before `orientation` is applied.
         orientation: EXIF's, see `include.codecs._exif`.
-        mode: Pillow's name of its channels, empty where only a decoder tells.
-        content: the file without its metadata. Pillow parses metadata and inflates it, warns about it and stumbles over
-            it, and no pixel depends on it.
+        mode: Pillow's name of its channels, empty where only a decoder can find out.
+        content: the file without its metadata: no pixel depends on it, and Pillow would inflate and parse it, with
+            warnings and failures.
     """
 
     width: int
@@ -59,8 +59,8 @@ class Picture(NamedTuple):
     content: bytes
 
     @property
-    def turned_size(self) -> tuple[int, int]:
-        """Width and height the right way up."""
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height after `orientation` is applied."""
         return (self.height, self.width) if self.orientation in SIDEWAYS else (self.width, self.height)
 
 
@@ -69,8 +69,8 @@ class ImageCodec(Codec):
 
     Attributes:
         resize: how images of other sizes become samples, see `include.codecs._conform`; without it they are refused.
-        colours: `convert` takes images of any colours, a palette's, transparent ones, CMYK and 16 bits too; without it
-            those of other channels are refused.
+        colours: `convert` accepts images of any colours, also with a palette, transparency, CMYK or 16 bits; without it
+            images with other channels are refused.
         mean, std: one number a channel, of pixels from 0 to 1: inputs are `(pixel - mean) / std`.
     """
 
@@ -82,7 +82,7 @@ class ImageCodec(Codec):
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
     std: tuple[Annotated[float, Field(ge=1e-6, le=1)], ...] | None = None
 
-    # Pillow's name of the format and settings of its encoder.
+    # Pillow's name of the format, and the settings of its encoder.
     pillow_format: ClassVar[str]
     pillow_settings: ClassVar[dict[str, Any]] = {}
 
@@ -110,12 +110,12 @@ class ImageCodec(Codec):
 
     @classmethod
     @abstractmethod
-    def look_into(cls, value: bytes) -> Picture:
-        """Follow the file's structure from its first byte to its end.
+    def parse(cls, value: bytes) -> Picture:
+        """Check the file's structure from its first byte to its end.
 
         Raises:
-            Damaged: it is cut short, breaks its checksums, or is another kind of file.
-            InvalidRecord: it is whole and can't be a sample of any format.
+            DamagedFile: it is cut short, a checksum is wrong, or it is another kind of file.
+            InvalidRecord: it is complete and cannot be a sample of any format.
         """
 
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
@@ -131,13 +131,13 @@ class ImageCodec(Codec):
         import numpy as np
 
         self._load_decoder()
-        # All are looked at before the threads begin: they would wait for each other at the interpreter's lock.
-        looked = [self._attempt(value, partial(self._look, value)) for value in values]
+        # Parsed before the threads start, which would only contend for the GIL.
+        parsed = [self._attempt(value, partial(self._parse, value)) for value in values]
         samples = self._room(len(values))
-        refusals = {position: found for position, found in enumerate(looked) if isinstance(found, Refusal)}
+        refusals = {position: found for position, found in enumerate(parsed) if isinstance(found, Refusal)}
 
         def decode_one(position: int) -> None:
-            picture = looked[position]
+            picture = parsed[position]
             if isinstance(picture, Picture):
                 pixels = samples[position].transpose(1, 2, 0)
                 failure = self._attempt(values[position], partial(self.read_into, pixels, picture))
@@ -171,19 +171,19 @@ class ImageCodec(Codec):
         if math.prod(self.sample_shape) < LARGE_SAMPLE:
             convert(slice(None))
         else:
-            # One image after the other: its numbers are still in the processor's cache when they are scaled.
+            # One image at a time, so that its numbers are still in the processor's cache when they are scaled.
             for_each(convert, len(samples), threads=available_threads())
         return inputs
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
-        """Decode a picture whose size was looked at; overridden where there is a faster decoder than Pillow's.
+        """Decode a picture of a permitted size; overridden where there is a faster decoder than Pillow's.
 
         Args:
-            pixels: uint8 (height, width, channels), all of which is written to.
+            pixels: uint8 (height, width, channels); every element is written.
 
         Raises:
-            InvalidRecord: its mode is not the format's.
-            Exception: whatever a decoder raises for a file that is damaged.
+            InvalidRecord: the picture's mode is not the format's.
+            Exception: any exception of a decoder for a damaged file.
         """
         import PIL.Image
 
@@ -197,7 +197,7 @@ class ImageCodec(Codec):
             raise DamagedFile("its header is not one that Pillow decodes") from error
 
     def _load_decoder(self) -> None:
-        """Let Pillow import what it decodes with, once: imports that threads do at once may meet half of a module."""
+        """Import Pillow's decoder before any thread does: a thread may see a half-initialised module."""
         import PIL.Image
 
         PIL.Image.preinit()
@@ -205,7 +205,7 @@ class ImageCodec(Codec):
             PIL.Image.init()
 
     def _fill(self, pixels: np.ndarray[Any, Any], image: Image, orientation: int) -> None:
-        """Make a decoded picture a sample, and write it into `pixels`."""
+        """Conform a decoded picture to the format, and write it into `pixels`."""
         import numpy as np
 
         if self.colours:
@@ -217,23 +217,23 @@ class ImageCodec(Codec):
         pixels[:] = decoded[:, :, None] if decoded.ndim == 2 else decoded
 
     def _room(self, count: int) -> np.ndarray[Any, Any]:
-        """Room for so many samples; each one's pixels lie together, which is how decoders write them."""
+        """An uninitialised array of `count` samples, with the channels of a pixel adjacent, as decoders write them."""
         import numpy as np
 
         if self.channels == 1:
             return np.empty((count, *self.sample_shape), np.uint8)
         return np.empty((count, self.height, self.width, self.channels), np.uint8).transpose(0, 3, 1, 2)
 
-    def _look(self, value: bytes | None) -> Picture:
-        """The file as a picture that this format's decoder may be given."""
+    def _parse(self, value: bytes | None) -> Picture:
+        """The file as a picture of a permitted size."""
         if not value:
             raise InvalidRecord("empty", f"The record has no value and a {self.pillow_format} image was expected.")
-        picture = self.look_into(value)
+        picture = self.parse(value)
         self._check_size(picture)
         return picture
 
-    def _attempt(self, value: bytes | None, work: Callable[[], Found]) -> Found | Refusal:
-        """What `work` makes of the value, or why that is no image of this format."""
+    def _attempt(self, value: bytes | None, work: Callable[[], Result]) -> Result | Refusal:
+        """The result of `work`, or why the value is no image of this format."""
         try:
             return work()
         except MemoryError:
@@ -245,7 +245,7 @@ class ImageCodec(Codec):
             return Refusal("undecodable", f"{size} bytes are not a whole {self.pillow_format} image: {damage}.")
 
     def _check_size(self, picture: Picture) -> None:
-        width, height = picture.turned_size
+        width, height = picture.upright_size
         size = f"{width}x{height} pixels"
         limit = max(MAX_PIXELS, self.width * self.height)
         if width * height > limit or max(width, height) > LONGEST_SIDE:

@@ -1,4 +1,4 @@
-"""Sound files that are decoded from their first frame on, without a seek."""
+"""Sound files that are decoded from the first frame on, without a seek."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ class OnePassFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has n
     """A file that is only read forwards.
 
     SoundFile.read seeks to its own position after each read of a seekable file. An MP3 frame refers to bits of the
-    frames before it, which mpg123 has lost after a seek: the frames that follow are silent or wrong. A file that says
-    it isn't seekable is read without.
+    frames before it, which mpg123 loses at a seek, so that the next frames would be silent or wrong.
     """
 
     def seekable(self) -> bool:

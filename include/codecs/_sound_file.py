@@ -1,4 +1,4 @@
-"""Sounds as files of the usual formats, each decoded by libsndfile once its structure was followed here."""
+"""Base of the sound file formats: libsndfile decodes a file after its structure was checked."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
     from include.codecs._one_pass import OnePassFile
 
-# Numbers that are read or written at once; libsndfile's Vorbis encoder overflows its stack over millions.
+# Numbers per read or write: libsndfile's Vorbis encoder overflows its stack at millions.
 AT_ONCE = 65_536
 
 
 class DamagedFile(ValueError):
-    """The file is not whole; the text says where, without a full stop."""
+    """The file is incomplete or damaged; the text names the place, without a full stop."""
 
 
 class Part(NamedTuple):
-    """A file, or one of several streams in it, as libsndfile gets it: one whose header is true.
+    """A file, or one of several streams in it, with a correct header for libsndfile.
 
     Attributes:
-        frames: how many there are, None where libsndfile counts them as exactly.
+        frames: their number; None where libsndfile's own count is exact.
     """
 
     content: bytes
@@ -38,12 +38,12 @@ class Part(NamedTuple):
 class SoundFileCodec(AudioCodec):
     """Files that libsndfile reads, in the task's own process.
 
-    Since it is C code that hostile bytes reach, it is given only what follows the structure of the one format that the
-    pipeline names, with one of that format's common encodings, and what it finds has to be the same; none of the dozens
-    of other parsers and decoders that it has sees any byte.
+    libsndfile is C code and the bytes may be malicious. So it gets only files with the structure of the pipeline's one
+    format and a common encoding of it, and has to detect the same format and encoding. Its dozens of other parsers and
+    decoders see no byte.
     """
 
-    # libsndfile's names: of the format that is written, of those that are read, and of their encodings.
+    # libsndfile's names: of the format that is written, of the formats that are read, and of their encodings.
     sndfile_format: ClassVar[str]
     formats: ClassVar[frozenset[str]]
     encodings: ClassVar[frozenset[str]]
@@ -51,13 +51,13 @@ class SoundFileCodec(AudioCodec):
 
     @abstractmethod
     def parts(self, value: bytes) -> Sequence[Part]:
-        """Follow the file's structure from its first byte to its end; its streams, one behind the other.
+        """Check the file's structure from its first byte to its end, and return its streams, in order.
 
-        A length that the file's header leaves open or has wrong is put right by what follows the header.
+        A missing or wrong length in the file's header is corrected by what follows the header.
 
         Raises:
-            DamagedFile: it is cut short, breaks its checksums, or is another kind of file.
-            InvalidRecord: it claims what no decoder should be given.
+            DamagedFile: it is cut short, a checksum is wrong, or it is another kind of file.
+            InvalidRecord: it claims a rate, channels or frames outside the limits.
         """
 
     def load_decoder(self) -> None:
@@ -77,7 +77,7 @@ class SoundFileCodec(AudioCodec):
         except soundfile.LibsndfileError as error:
             raise ValueError(
                 f"A {self.sndfile_format} file of {self.sample_rate} samples a second can't be written "
-                f"({_told(error)}): choose another sample_rate or format."
+                f"({_message(error)}): choose another sample_rate or format."
             ) from error
         return buffer.getvalue()
 
@@ -91,10 +91,10 @@ class SoundFileCodec(AudioCodec):
 
     @contextmanager
     def _opened(self, value: bytes) -> Iterator[tuple[Sequence[Part], OnePassFile]]:
-        """The file's streams, and the first of them opened.
+        """The file's streams, and the first one open.
 
         Raises:
-            InvalidRecord: it can't be decoded.
+            InvalidRecord: the file cannot be decoded.
         """
         import soundfile
 
@@ -103,7 +103,7 @@ class SoundFileCodec(AudioCodec):
             with self._open(parts[0]) as first:
                 yield parts, first
         except soundfile.LibsndfileError as error:
-            raise self._undecodable(value, _told(error)) from error
+            raise self._undecodable(value, _message(error)) from error
         except (DamagedFile, soundfile.SoundFileError, RuntimeError) as error:
             raise self._undecodable(value, error) from error
 
@@ -117,10 +117,10 @@ class SoundFileCodec(AudioCodec):
         return file
 
     def _counts(self, parts: Sequence[Part], first: OnePassFile) -> list[int]:
-        """How many frames each stream has.
+        """The number of frames of each stream.
 
         Raises:
-            DamagedFile: they are not of one rate and as many channels.
+            DamagedFile: their rates or numbers of channels differ.
         """
         counts = [_count(parts[0], first)]
         for part in parts[1:]:
@@ -137,7 +137,7 @@ class SoundFileCodec(AudioCodec):
         """float32 (frames, channels) of the window.
 
         Raises:
-            DamagedFile: there are fewer than the file says.
+            DamagedFile: there are fewer than the file claims.
             InvalidRecord: see `window`.
         """
         import numpy as np
@@ -164,8 +164,8 @@ class SoundFileCodec(AudioCodec):
         return InvalidRecord("undecodable", f"{len(value)} bytes are not a whole {self.sndfile_format} file: {damage}.")
 
 
-def behind_id3(value: bytes, start: int = 0) -> int:
-    """Where the ID3v2 tags that begin at `start` end; a tag's size has seven bits a byte."""
+def after_id3(value: bytes, start: int = 0) -> int:
+    """Where the ID3v2 tags that begin at `start` end; each byte of a tag's size has seven bits."""
     while value.startswith(b"ID3", start):
         size = 0
         for byte in value[start + 6 : start + 10]:
@@ -184,29 +184,29 @@ def _count(part: Part, file: OnePassFile) -> int:
 
 
 def _read_into(frames: np.ndarray[Any, Any], file: OnePassFile, before: int) -> int:
-    """Decode up to the end of `frames`, forgetting the first `before`; how many were found, those included."""
-    passed = _pass_over(file, before) if before else 0
-    if passed < before:
-        return passed
-    # A few libsndfile decoders return less than was asked for before the end.
+    """Fill `frames` after skipping the first `before`; return the number of decoded frames, with the skipped ones."""
+    skipped = _skip(file, before) if before else 0
+    if skipped < before:
+        return skipped
+    # Some libsndfile decoders return fewer frames than requested before the end.
     filled = 0
     while filled < len(frames) and (found := len(file.read(out=frames[filled:]))):
         filled += found
-    return passed + filled
+    return skipped + filled
 
 
-def _pass_over(file: OnePassFile, frames: int) -> int:
-    """Decode so many frames and forget them, in blocks; how many were found."""
+def _skip(file: OnePassFile, frames: int) -> int:
+    """Decode frames in blocks and discard them; return their number."""
     import numpy as np
 
     block = np.empty((min(frames, AT_ONCE // file.channels), file.channels), np.float32)
-    passed = 0
-    while passed < frames and (found := len(file.read(out=block[: frames - passed]))):
-        passed += found
-    return passed
+    skipped = 0
+    while skipped < frames and (found := len(file.read(out=block[: frames - skipped]))):
+        skipped += found
+    return skipped
 
 
-def _told(error: Any) -> str:
-    """libsndfile's own words, which end with a full stop and name this process's memory in soundfile's."""
+def _message(error: Any) -> str:
+    """libsndfile's own text without its full stop; soundfile's would name an address in memory."""
     text: str = error.error_string
     return text.removeprefix("Error : ").rstrip(" .")

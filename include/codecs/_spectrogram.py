@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: what a network gets of a sound."""
+"""Log-mel spectrograms, the network's input for a sound."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-# Decibels below a sine of full scale that are told apart from silence.
+# The quietest level that differs from silence, in decibels below a sine of full scale.
 RANGE_DB = 80.0
-# Complex numbers of the Fourier transforms that are held at once.
+# Complex numbers of the Fourier transforms in memory at one time.
 TRANSFORMED = 4 * 2**20
 
 
 class LogMel(Config):
     """A mel filterbank over short-time Fourier transforms (Davis and Mermelstein, 1980), in decibels.
 
-    Windows of `n_fft` samples (Hann), one every `hop` samples and centred on it, zeros before the beginning and behind
+    Windows of `n_fft` samples (Hann), one every `hop` samples and centred on it, zeros before the beginning and after
     the end. Bands are triangles of height 1, evenly spaced from `fmin` to `fmax` Hz on the mel scale of the HTK book
     (2595 * log10(1 + f / 700)). A sine of full scale in the middle of a band gives about 1.0, and 80 dB less gives 0.0.
 
     Args:
-        fmax: half the sample rate where it is not named.
+        fmax: by default half the sample rate.
     """
 
     n_fft: Annotated[int, Field(ge=16, le=65_536)] = 512
@@ -44,14 +44,14 @@ class LogMel(Config):
         return self
 
     def shape(self, samples: int) -> tuple[int, int, int]:
-        """(1, mels, frames) of a waveform of so many samples."""
+        """(1, mels, frames) for a waveform of `samples` samples."""
         return (1, self.n_mels, 1 + samples // self.hop)
 
     def corners(self, sample_rate: int) -> list[float]:
         """In Hz, n_mels + 2: each band rises from one to the next and falls to the one after it.
 
         Raises:
-            ValueError: the rate has no such frequencies, or a band is so narrow that none of them is in it.
+            ValueError: the rate has no such frequencies, or a band is so narrow that it contains none.
         """
         highest = sample_rate / 2 if self.fmax is None else self.fmax
         if not self.fmin < highest <= sample_rate / 2:
@@ -64,8 +64,8 @@ class LogMel(Config):
         step = sample_rate / self.n_fft
         if any((left // step + 1) * step >= right for left, right in zip(corners, corners[2:], strict=False)):
             raise ValueError(
-                f"n_mels = {self.n_mels} bands are narrower than the {step:.1f} Hz that n_fft = {self.n_fft} tells "
-                "apart: name fewer, or a larger n_fft"
+                f"n_mels = {self.n_mels} bands are narrower than the {step:.1f} Hz that n_fft = {self.n_fft} "
+                "resolves: set a smaller n_mels or a larger n_fft"
             )
         return corners
 
@@ -100,7 +100,7 @@ class LogMel(Config):
 
 @cache
 def _constants(settings: LogMel, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The window, by which a sine of full scale has power 1 at its frequency, and the filters."""
+    """The window, scaled so that a sine of full scale has power 1 at its frequency, and the filters."""
     import torch
 
     window = torch.hann_window(settings.n_fft, dtype=torch.float64)

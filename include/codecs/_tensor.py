@@ -1,4 +1,4 @@
-"""What the array formats share: one dtype and shape, and numbers that a network can take."""
+"""Base of the array formats: one dtype and shape, and numbers that fit into a network's float32 inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from include.refusal import Refusal
 if TYPE_CHECKING:
     import numpy as np
 
-# No topic takes larger records; without a limit, a typing error in a shape is an array that no machine can hold.
+# No topic accepts larger records. Without a limit, a typing error in a shape would allocate more than any machine has.
 MAX_NUMBERS = 64 * 2**20
 
 NOT_FINITE = Refusal("not-finite", "The array holds NaN, infinity or a number beyond float32 inputs.")
@@ -24,7 +24,7 @@ class TensorCodec(Codec):
     """Arrays of one `dtype` and `shape`; inputs are `samples * scale` in float32.
 
     Args:
-        channels_last: pictures lie as (height, width, channels), and a network gets them as (channels, height, width).
+        channels_last: samples are (height, width, channels), and inputs (channels, height, width).
     """
 
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=32)]
@@ -32,7 +32,7 @@ class TensorCodec(Codec):
     # Within these limits no integer becomes an infinity.
     scale: Annotated[float, Field(ge=-1e20, le=1e20)] = 1.0
 
-    # Left out where it says nothing, so that what was trained before it was there keeps its digest.
+    # Excluded where it is the default, so that models trained before it existed keep their digest.
     channels_last: Annotated[bool, Field(exclude_if=lambda last: not last)] = False
 
     @field_validator("shape")
@@ -82,7 +82,7 @@ class TensorCodec(Codec):
     def _decode_each(
         self, values: Sequence[bytes | None], numbers: Callable[[bytes], bytes | memoryview], expected: str
     ) -> DecodedBatch:
-        """Decode values out of which `numbers` takes the array's bytes; see `include.codecs.base.readable`."""
+        """Decode values; `numbers` extracts an array's bytes from one, see `include.codecs.base.readable`."""
         refusals: dict[int, Refusal] = {}
         whole: list[bytes | memoryview] = []
         positions: list[int] = []

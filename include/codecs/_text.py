@@ -1,4 +1,4 @@
-"""What the text formats share: UTF-8 of a bounded length, as the bytes that a byte-level network reads."""
+"""Base of the text formats: UTF-8 of a bounded length, as the bytes that a byte-level network reads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PADDING = b"\0"
 
 
 class TextCodec(Codec):
-    """At most `length` bytes of UTF-8, held as uint8 (length,) with zeros behind the text."""
+    """At most `length` bytes of UTF-8, held as uint8 (length,) with zeros after the text."""
 
-    # No topic takes larger records.
+    # No topic accepts larger records.
     length: Annotated[int, Field(ge=1, le=64 * 2**20)]
 
     @property
@@ -40,11 +40,11 @@ class TextCodec(Codec):
         """What should be UTF-8 text.
 
         Raises:
-            InvalidRecord: the value does not hold any.
+            InvalidRecord: the value holds no text.
         """
 
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
-        """See `Codec.encode`; zeros alone become the empty text, which is no sample.
+        """See `Codec.encode`; zeros alone become the empty text, which every decoder refuses.
 
         Raises:
             ValueError: shape or dtype do not fit the format, or the bytes are no text.
@@ -74,10 +74,10 @@ class TextCodec(Codec):
         return samples.astype(np.float32)
 
     def _padded(self, value: bytes) -> bytes:
-        """The text and the zeros behind it, `length` bytes.
+        """The text and its padding, `length` bytes.
 
         Raises:
-            InvalidRecord: there is no text that fits.
+            InvalidRecord: the value holds no text, or a text that does not fit.
         """
         text = self.unwrap(value)
         if not text:

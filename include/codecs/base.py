@@ -32,7 +32,7 @@ class DecodedBatch:
 
 
 class Codec(Config):
-    """Settings of a `[format]` table and the coding that they stand for."""
+    """Settings of a `[format]` table, and the encoding that they define."""
 
     kind: str
 
@@ -48,7 +48,7 @@ class Codec(Config):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of what the network gets of one sample, see `to_inputs`."""
+        """Shape of the network's input for one sample, see `to_inputs`."""
         return self.sample_shape
 
     @abstractmethod
@@ -71,11 +71,11 @@ class Codec(Config):
 def readable(
     values: Sequence[bytes | None], read: Callable[[bytes], Content], expected: str, refusals: dict[int, Refusal]
 ) -> Iterator[tuple[int, Content]]:
-    """Position and content of the values that `read` can read; the others go into `refusals`.
+    """Position and content of the values that `read` accepts; why the others are refused goes into `refusals`.
 
     Args:
         read: raises InvalidRecord for a value that is no sample.
-        expected: what a record without a value should have had: "an image".
+        expected: what a record without a value lacks: "an image".
     """
     for position, value in enumerate(values):
         if not value:
@@ -90,10 +90,10 @@ def readable(
 
 
 def check_sample(sample: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: str) -> None:
-    """Refuse a sample that the format does not describe.
+    """Refuse a sample of another shape or dtype than the format.
 
     Raises:
-        ValueError: naming what it is and what it should be.
+        ValueError: naming the sample's and the format's.
     """
     if sample.shape != shape or sample.dtype != dtype:
         raise ValueError(

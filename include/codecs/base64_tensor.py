@@ -23,10 +23,10 @@ TEXT = re.compile(rb"[A-Za-z0-9+/]*+={0,2}")
 class Base64Codec(TensorCodec):
     """C-ordered and little-endian, in RFC 4648's standard alphabet, padded and without line breaks.
 
-    An array has one text only; Python's own decoder takes others too, and passes over what is not of the alphabet.
+    Only the canonical text of an array is valid. Python's own decoder accepts others, and skips foreign characters.
 
     Args:
-        lenient: take the dialects of `include.base64_text.lenient_base64` too.
+        lenient: also accept the dialects of `include.base64_text.lenient_base64`.
     """
 
     kind: Literal["tensor.base64"] = "tensor.base64"
@@ -49,7 +49,8 @@ class Base64Codec(TensorCodec):
         if self.lenient:
             return self._lenient(value)
         if len(value) % 4 or not TEXT.fullmatch(value):
-            raise _invalid(value, "it comes in fours of its alphabet, padded at the end and without line breaks")
+            error = "its length must be a multiple of four, in the standard alphabet, padded and without line breaks"
+            raise _invalid(value, error)
         if len(value) != (self.sample_bytes + 2) // 3 * 4:
             raise InvalidRecord(
                 "wrong-size", f"{len(value)} characters of base64 are not the text of an array: {self._takes}."
@@ -72,4 +73,4 @@ class Base64Codec(TensorCodec):
 
 
 def _invalid(value: bytes, fault: str) -> InvalidRecord:
-    return InvalidRecord("invalid-base64", f"{len(value)} characters are no base64: {fault}.")
+    return InvalidRecord("invalid-base64", f"{len(value)} characters are not canonical base64: {fault}.")

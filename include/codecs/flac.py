@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
-from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec, behind_id3
+from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec, after_id3
 
-# Where the stream's header has the number of its frames: the lower 36 bits of 5 bytes, 0 if its encoder didn't know.
+# The number of frames in the stream's header: the lower 36 bits of 5 bytes, 0 if the encoder did not know it.
 TOTAL = slice(21, 26)
 TOTAL_BITS = 2**36 - 1
-# Before it has the rate, in the upper 20 bits of 3 bytes, and the number of channels.
+# Before it are the rate, in the upper 20 bits of 3 bytes, and the number of channels.
 RATE, CHANNELS = slice(18, 21), 20
-# And the number of samples that a block has at most.
+# And the maximum number of samples in a block.
 MAX_BLOCK = slice(10, 12)
 STREAM_HEADER_END, ID3V1_BYTES = 42, 128
 SYNCS = (b"\xff\xf8", b"\xff\xf9")
-# How far from its end the last frame is looked for. Encoders that write to a pipe make frames of some kB.
+# The last frame is searched this far from the end. Encoders that write to a pipe write frames of a few kB.
 LAST_FRAME_BYTES = 2**18
-# Places that look like a frame's header before the real one, at most.
+# At most this many places may look like a frame's header before the real one is found.
 CANDIDATES = 4
 
 
 class FlacCodec(SoundFileCodec):
-    """Every frame has a checksum, which libFLAC compares as far as it decodes.
+    """Every frame has a checksum, which libFLAC compares for the frames that it decodes.
 
-    A stream of unknown length, as encoders write it to a pipe, has the length that its last frame's number says.
+    The length of a stream whose header has none, as encoders write it to a pipe, comes from the last frame's number.
     """
 
     kind: Literal["audio.flac"] = "audio.flac"
@@ -35,13 +35,13 @@ class FlacCodec(SoundFileCodec):
     written_as: ClassVar[str] = "PCM_16"
 
     def parts(self, value: bytes) -> Sequence[Part]:
-        start = behind_id3(value)
+        start = after_id3(value)
         if not value.startswith(b"fLaC", start):
             raise DamagedFile("it does not begin as one")
         value = value[start:]
         if len(value) < STREAM_HEADER_END:
             raise DamagedFile("it is cut in its header")
-        begin = _behind_metadata(value)
+        begin = _after_metadata(value)
         total = int.from_bytes(value[TOTAL], "big")
         if claimed := total & TOTAL_BITS:
             found = 0
@@ -59,14 +59,14 @@ class FlacCodec(SoundFileCodec):
 
 
 class _FrameHeader(NamedTuple):
-    """Where a frame begins and ends in the sound, in samples of each channel."""
+    """The positions in the sound where a frame begins and ends, in samples of each channel."""
 
     first: int
     end: int
 
 
-def _behind_metadata(value: bytes) -> int:
-    """Where the first frame begins."""
+def _after_metadata(value: bytes) -> int:
+    """The byte at which the first frame begins."""
     place, last = 4, 0
     while not last:
         if place + 4 > len(value):
@@ -77,15 +77,15 @@ def _behind_metadata(value: bytes) -> int:
 
 
 def _without_tag(value: bytes, begin: int) -> bytes:
-    """The stream without an ID3v1 tag behind it."""
+    """The stream without an ID3v1 tag at its end."""
     tag = max(begin, len(value) - ID3V1_BYTES)
     return value[:tag] if value.startswith(b"TAG", tag) else value
 
 
 def _last_frames(value: bytes, begin: int) -> Iterator[tuple[int, int]]:
-    """Where the last frames begin in the file, from its end on, and where each ends in the sound.
+    """The bytes at which the last frames begin, from the end backwards, and where each ends in the sound.
 
-    By their headers' checksums alone, so that one in thousands is none.
+    Only the headers' checksums are compared, so that one in thousands of results is no frame.
     """
     block, place, sync = int.from_bytes(value[MAX_BLOCK], "big"), len(value), value[begin : begin + 2]
     if sync not in SYNCS:  # all frames begin as the first does
@@ -102,10 +102,10 @@ def _last_frames(value: bytes, begin: int) -> Iterator[tuple[int, int]]:
 
 
 def _found_total(value: bytes, begin: int) -> int:
-    """How many samples of each channel a stream has that doesn't say it.
+    """The number of samples of each channel, for a stream whose header has none.
 
     Raises:
-        DamagedFile: it does not end with a whole frame.
+        DamagedFile: it does not end with a complete frame.
     """
     if begin >= len(value):
         return 0
@@ -119,7 +119,7 @@ def _found_total(value: bytes, begin: int) -> int:
 
 
 def _frame_header(value: bytes, start: int, block: int) -> _FrameHeader | None:
-    """The frame header at `start`, None where there is none."""
+    """The frame header at `start`; None if there is no valid one."""
     fixed = value[start : start + 2] == SYNCS[0]
     if len(value) < start + 16 or value[start : start + 2] not in SYNCS or value[start + 3] & 1:
         return None

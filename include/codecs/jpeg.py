@@ -26,22 +26,22 @@ MODES_BY_COMPONENTS = {1: "L", 3: "RGB", 4: "CMYK"}
 COLOUR_SPACES = {1: "GRAY", 3: "RGB"}
 
 MARKER = re.compile(rb"\xff+[^\x00\xff]")
-# Inside a scan, 0xff among the pixels is followed by a zero, and restart markers belong to the scan.
+# Inside a scan, a zero follows each 0xff of the pixels, and restart markers belong to the scan.
 END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
-# Some cameras write so; what the decoder tells of is the last thing it met, so that the pixels are whole.
+# A trailing warning about files of some cameras: all pixels were decoded before it.
 HARMLESS = frozenset({"Invalid SOS parameters for sequential JPEG"})
 
-# A resizing filter does its work on so many times the wanted size and more.
-ENOUGH = 2
+# A resizing filter needs at least this multiple of the target size.
+LEAST_SCALE = 2
 # Progressive files have about ten scans; each costs as much as decoding the whole image.
 MAX_SCANS = 100
 
 
 class JpegCodec(ImageCodec):
-    """Baseline or progressive, turned as EXIF's orientation asks for.
+    """Baseline or progressive, rotated by EXIF's orientation.
 
-    A JPEG has no checksums: damage that leaves its structure whole is seen only where the decoder stumbles over it.
+    A JPEG has no checksums: damage that keeps its structure valid is detected only where the decoder fails.
     """
 
     kind: Literal["image.jpeg"] = "image.jpeg"
@@ -49,7 +49,7 @@ class JpegCodec(ImageCodec):
     pillow_settings: ClassVar[dict[str, Any]] = {"quality": 95, "subsampling": "4:4:4"}
 
     @classmethod
-    def look_into(cls, value: bytes) -> Picture:
+    def parse(cls, value: bytes) -> Picture:
         if not value.startswith(START):
             raise DamagedFile("it does not begin as one")
         size: tuple[int, int] | None = None
@@ -67,7 +67,7 @@ class JpegCodec(ImageCodec):
                     raise DamagedFile(f"it has more than {MAX_SCANS} scans")
             elif name in FRAMES:
                 header = value[start:end].lstrip(b"\xff")
-                # Pillow would go by the last of several.
+                # Pillow would use the last of several headers.
                 if size or len(header) < 9:
                     raise DamagedFile(f"the header at byte {start} is cut short or the second one")
                 size = int.from_bytes(header[6:8], "big"), int.from_bytes(header[4:6], "big")
@@ -77,43 +77,43 @@ class JpegCodec(ImageCodec):
         return Picture(*size, orientation, mode, b"".join([*kept, value[begin:end]]))
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
-        """By libjpeg-turbo, outside of the interpreter lock; what it would only warn of is an error."""
+        """Decode with libjpeg-turbo, without the GIL; its warnings are errors."""
         import simplejpeg
 
         if picture.mode not in MODES.values():
             super().read_into(pixels, picture)
             return
         self._check_mode(picture.mode)
-        as_it_is = (picture.width, picture.height, picture.orientation) == (self.width, self.height, UPRIGHT)
-        # A photograph of 12 million pixels is decoded in a fraction of its size, as its frequencies allow for.
-        width, height = self._enough(picture)
+        same_size = (picture.width, picture.height, picture.orientation) == (self.width, self.height, UPRIGHT)
+        # A large photograph is decoded at a fraction of its size, which JPEG's frequencies allow.
+        width, height = self._smallest_size(picture)
         try:
             decoded = simplejpeg.decode_jpeg(
                 picture.content,
                 colorspace=COLOUR_SPACES[self.channels],
                 min_width=width,
                 min_height=height,
-                buffer=pixels if as_it_is else None,
+                buffer=pixels if same_size else None,
             )
-        except ValueError as fault:
-            if str(fault) not in HARMLESS and _is_common(picture.content):
+        except ValueError as error:
+            if str(error) not in HARMLESS and _is_common(picture.content):
                 raise
             super().read_into(pixels, picture)
             return
-        if not as_it_is:
+        if not same_size:
             from PIL import Image
 
             image = Image.fromarray(decoded[:, :, 0] if self.channels == 1 else decoded)
             self._fill(pixels, image, picture.orientation)
 
-    def _enough(self, picture: Picture) -> tuple[int, int]:
-        """Of what width and height at least it has to be decoded."""
+    def _smallest_size(self, picture: Picture) -> tuple[int, int]:
+        """Least width and height of the decoded picture before it is resized."""
         width, height = (self.height, self.width) if picture.orientation in SIDEWAYS else (self.width, self.height)
-        return min(picture.width, ENOUGH * width), min(picture.height, ENOUGH * height)
+        return min(picture.width, LEAST_SCALE * width), min(picture.height, LEAST_SCALE * height)
 
 
 def _is_common(content: bytes) -> bool:
-    """Whether the fast decoder takes such headers: those of rare ratios of colour to brightness are left to Pillow."""
+    """Whether the fast decoder accepts the headers; Pillow decodes rare chroma subsamplings."""
     import simplejpeg
 
     try:
@@ -124,10 +124,10 @@ def _is_common(content: bytes) -> bool:
 
 
 def _segments(value: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, first byte and end of every segment, a scan's with its pixels; the last is the end's.
+    """Marker, first byte and end of every segment, a scan's with its pixels; the last is the end marker.
 
     Raises:
-        Damaged: it is cut short; Pillow alone takes a file with no end, and fills in the rows that it lacks.
+        DamagedFile: it is cut short; Pillow itself would accept it and invent the missing rows.
     """
     name, end = 0, len(START)
     while name != END[1]:
@@ -143,8 +143,8 @@ def _segments(value: bytes) -> Iterator[tuple[int, int, int]]:
             if length < 2 or end > len(value):
                 raise DamagedFile(f"the segment at byte {start} is cut short")
             if name == SCAN:
-                behind = END_OF_SCAN.search(value, end)
-                end = behind.start() if behind else len(value)
+                following = END_OF_SCAN.search(value, end)
+                end = following.start() if following else len(value)
         elif name != END[1]:
-            raise DamagedFile(f"the marker {name:#x} at byte {start} has no place there")
+            raise DamagedFile(f"the marker {name:#x} at byte {start} is not allowed there")
         yield name, start, end

@@ -29,12 +29,14 @@ class JsonTextCodec(TextCodec):
         except (ValueError, RecursionError) as error:
             raise InvalidRecord("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error
         if not isinstance(content, dict):
-            raise InvalidRecord("wrong-type", f"The JSON is no object, and one with field {self.field!r} was expected.")
+            raise InvalidRecord(
+                "wrong-type", f"The JSON is not an object, and an object with field {self.field!r} was expected."
+            )
         if self.field not in content:
             raise InvalidRecord("missing-field", f"The JSON object has no field {self.field!r}.")
         text = content[self.field]
         if not isinstance(text, str) or isinstance(text, Number):
-            raise InvalidRecord("wrong-type", f"Field {self.field!r} of the JSON object is no text.")
+            raise InvalidRecord("wrong-type", f"Field {self.field!r} of the JSON object is not text.")
         try:
             return text.encode()
         except UnicodeEncodeError as error:

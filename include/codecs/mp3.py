@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal
 
-from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec, behind_id3
+from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec, after_id3
 
-# kbit/s by the header's index, of MPEG-1 and of MPEG-2 and 2.5; neither "free" nor the forbidden 15 has one.
+# kbit/s by the header's index, of MPEG-1 (True) and of MPEG-2 and 2.5; "free" (0) and the invalid 15 are refused.
 BITRATES = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -109,7 +109,7 @@ def _frames_of(value: bytes) -> tuple[bytes, int]:
     Raises:
         DamagedFile: something else is before or between them.
     """
-    start = behind_id3(value)
+    start = after_id3(value)
     if start:
         start += len(value[start:]) - len(value[start:].lstrip(b"\0"))
     begin, count, kept, form = start, 0, [], b""
@@ -137,7 +137,7 @@ def _frames_of(value: bytes) -> tuple[bytes, int]:
         start += len(rest) - len(rest.lstrip(b"\0"))
         if not value.startswith(TAGS, start):
             raise DamagedFile(f"at byte {start} no frame begins")
-        begin = start = _behind_tags(value, start)
+        begin = start = _after_tags(value, start)
         if not frame_bytes(value[start : start + 4]):
             begin = start = len(value)
     kept.append(value[begin:start])
@@ -146,8 +146,8 @@ def _frames_of(value: bytes) -> tuple[bytes, int]:
     return (kept[0] if len(kept) == 1 else b"".join(kept)), count
 
 
-def _behind_tags(value: bytes, start: int) -> int:
-    """Where the tags that begin at `start` end, with the zeros between them."""
+def _after_tags(value: bytes, start: int) -> int:
+    """Where the tags that begin at `start` end, including zeros between them."""
     while value.startswith(TAGS, start):
         if value.startswith(ID3V1, start):
             start += ID3V1_BYTES
@@ -157,12 +157,12 @@ def _behind_tags(value: bytes, start: int) -> int:
             ends = [end + len(name) for name in LYRICS_ENDS if (end := value.find(name, start)) >= 0]
             start = min(ends, default=len(value))
         else:
-            start = behind_id3(value, start)
+            start = after_id3(value, start)
     return start
 
 
 def _changed(first: bytes, other: bytes) -> bool:
-    """Whether two frames, by their headers, have other versions, rates or numbers of channels."""
+    """Whether two frames' headers differ in version, rate or number of channels."""
     return bool((first[1] ^ other[1]) & 0x18 or (first[2] ^ other[2]) & 0x0C) or (first[3] >> 6 == MONO) != (
         other[3] >> 6 == MONO
     )
@@ -175,9 +175,9 @@ def _form(frames: bytes) -> _Form:
 
 
 def _counted(frames: bytes, count: int, form: _Form) -> Part:
-    """A file without a count, behind which there are zeros: libsndfile goes by its size in the first frames' bit rate.
+    """A file without a count, padded with zeros: libsndfile estimates the length from the size and the first bit rate.
 
-    The zeros, if any, are not decoded, since the frames end before.
+    The zeros are not decoded, since the frames end before them.
     """
     begin = 0
     if _information(frames[: frame_bytes(frames[:4])]):
@@ -188,7 +188,7 @@ def _counted(frames: bytes, count: int, form: _Form) -> Part:
 
 
 def _information(frame: bytes) -> _Information | None:
-    """The first frame, if it has no sound (Xing's and LAME's header, as mpg123 knows it)."""
+    """The information in the first frame, if it has no sound (the header of Xing and LAME, as mpg123 parses it)."""
     version, unprotected = frame[1] >> 3 & 3, frame[1] & 1
     stereo = frame[3] >> 6 != MONO
     place = 4 + ((32 if stereo else 17) if version == 3 else (17 if stereo else 9)) + (0 if unprotected else 2)
@@ -205,7 +205,7 @@ def _information(frame: bytes) -> _Information | None:
 
 @lru_cache(maxsize=1024)  # most frames of a file have one of a few headers
 def frame_bytes(header: bytes) -> int:
-    """Bytes of the frame that begins with this header, 0 where none does."""
+    """Bytes of the frame that begins with this header, 0 where it is no header."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return 0
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3

@@ -1,7 +1,7 @@
 """Arrays as NumPy's .npy files, whose own header has to name the pipeline's dtype and shape.
 
-A header is a Python dictionary (https://numpy.org/neps/nep-0001-npy-format.html), and is read here without a Python
-parser: the three things that it may hold need none, and neither recursion nor warnings come of them.
+A header is a Python dictionary (https://numpy.org/neps/nep-0001-npy-format.html). One regular expression reads its
+three keys: without a Python parser, no header causes recursion or warnings.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAGIC = b"\x93NUMPY"
-# In how many bytes a version writes the header's length.
+# Bytes of the header's length, by version.
 LENGTH_BYTES = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}
-# NumPy writes 128 bytes of header for most arrays.
+# Most headers that NumPy writes have 128 bytes.
 MAX_HEADER = 1024
 
 HEADER = re.compile(
@@ -35,7 +35,7 @@ HEADER = re.compile(
 
 
 class NpyCodec(TensorCodec):
-    """Versions 1 to 3 in C or Fortran order, little-endian; objects, which NumPy would pickle, have no dtype here."""
+    """Versions 1 to 3 in C or Fortran order, little-endian; arrays of objects are pickles and refused."""
 
     kind: Literal["tensor.npy"] = "tensor.npy"
 
@@ -60,7 +60,7 @@ class NpyCodec(TensorCodec):
 
         dtype, fortran_order, shape, numbers = _read(value)
         expected = self.wire_dtype.str
-        # The order of single bytes is | for NumPy and < for others.
+        # NumPy writes the byte order of single bytes as |, other programs as <.
         if dtype not in (expected, expected.replace("|", "<")):
             raise InvalidRecord("wrong-dtype", f"The array's header says dtype {dtype!r} and the format {expected!r}.")
         if shape != self.shape:
@@ -71,10 +71,10 @@ class NpyCodec(TensorCodec):
 
 
 def _read(value: bytes) -> tuple[str, bool, tuple[int, ...], memoryview]:
-    """What the header says, dtype, Fortran order and shape, and all that follows it.
+    """The header's dtype, Fortran order and shape, and the bytes after it.
 
     Raises:
-        InvalidRecord: there is no such header.
+        InvalidRecord: the header is invalid.
     """
 
     def undecodable(damage: str) -> InvalidRecord:
@@ -82,15 +82,15 @@ def _read(value: bytes) -> tuple[str, bool, tuple[int, ...], memoryview]:
 
     counted = LENGTH_BYTES.get(value[6:8])
     if counted is None or not value.startswith(MAGIC):
-        raise undecodable("it does not begin as one of version 1, 2 or 3")
+        raise undecodable("it does not begin as version 1, 2 or 3")
     start = 8 + counted
     length = int.from_bytes(value[8:start], "little")
     if length > MAX_HEADER:
         raise undecodable(f"its header claims {length} bytes and at most {MAX_HEADER} are read")
     header = HEADER.fullmatch(value, start, start + length)
-    # Each of the three once, or one of them is missing.
+    # The expression matches three keys; with one twice, another is missing.
     if header is None or None in (header["dtype"] or header["fields"], header["fortran_order"], header["shape"]):
-        raise undecodable("its header does not tell dtype, order and shape")
+        raise undecodable("its header does not have dtype, order and shape")
     try:
         shape = tuple(int(dimension) for dimension in header["shape"].split(b",") if dimension.strip())
     except ValueError:

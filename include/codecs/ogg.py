@@ -9,21 +9,22 @@ from typing import ClassVar, Literal, NamedTuple
 from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec
 
 HEADER_BYTES = 27
-# How the first packet begins; FLAC and Speex, which an Ogg may hold too, begin otherwise.
+# The beginning of the first packet; the others that an Ogg may hold, FLAC and Speex, are refused.
 VORBIS, OPUS = b"\x01vorbis", b"OpusHead"
 BEGIN_OF_STREAM, END_OF_STREAM = 2, 4
-# Of a packet's pieces, each but the last is that long.
+# The length of every segment of a packet except the last.
 WHOLE_PIECE = 255
-# Radio that was recorded begins a stream with each title; a hostile file could have a hundred thousand.
+# Recorded radio has a stream for each title; a malicious file could have a hundred thousand.
 MAX_STREAMS = 100
-# Ogg's checksum is zlib's with the bits of every byte, and of the sum, in the other order.
-TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+# Ogg's checksum is zlib's with the bits of every byte, and of the sum, reversed.
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class OggCodec(SoundFileCodec):
-    """Streams one behind the other, not beside each other; every page has a checksum, which is compared.
+    """Streams in a row, not interleaved. Every page has a checksum, which is compared.
 
-    A stream's last page needs no flag that says so, which live recordings lack, but must end with a whole packet.
+    The flag of a stream's last page is optional, because live recordings lack it, but the page must end with a whole
+    packet.
     """
 
     kind: Literal["audio.ogg"] = "audio.ogg"
@@ -47,7 +48,7 @@ class OggCodec(SoundFileCodec):
             elif page.serial != before.serial:
                 raise DamagedFile(f"at byte {page.start} a second stream begins")
             elif before.granule and page.number != before.number + 1:
-                # Behind the headers they may be: a recording of a live stream begins with headers from long before.
+                # After the headers, pages may be missing: a live recording begins with much older headers.
                 raise DamagedFile(f"pages are missing before byte {page.start}")
             streams[-1] = streams[-1][0], page
         if page is None or page.last_piece == WHOLE_PIECE or not (page.granule or page.flags & END_OF_STREAM):
@@ -58,11 +59,11 @@ class OggCodec(SoundFileCodec):
 
 
 class _Page(NamedTuple):
-    """Where a page and its body begin and end, and what its header says.
+    """A page's header, and where the page and its body begin and end.
 
     Attributes:
-        last_piece: how long the last piece of a packet in it is.
-        granule: position in the sound of its end; 0 where a stream's headers end.
+        last_piece: length of the last segment in it.
+        granule: position of its end in the sound; 0 where a stream's headers end.
     """
 
     start: int
@@ -76,7 +77,7 @@ class _Page(NamedTuple):
 
 
 def _ended(value: bytes, start: int, last: _Page) -> bytes:
-    """A stream whose last page is marked as such, since libsndfile's Opus decoder takes no shorter packet elsewhere."""
+    """The stream with the flag for its last page set: libsndfile's Opus decoder accepts a shorter packet only there."""
     if last.flags & END_OF_STREAM:
         return value[start : last.end]
     page = bytearray(value[last.start : last.end])
@@ -87,10 +88,10 @@ def _ended(value: bytes, start: int, last: _Page) -> bytes:
 
 
 def _pages(value: bytes) -> Iterator[tuple[_Page, _Page | None]]:
-    """Each page, and the one before it; nothing but zeros follows the last.
+    """Each page, and the one before it.
 
     Raises:
-        DamagedFile: something else does, or a page is cut short or has another checksum.
+        DamagedFile: a page is cut short or its checksum is wrong, or anything but zeros follows the last one.
     """
     start, before = 0, None
     while start < len(value):
@@ -106,7 +107,7 @@ def _pages(value: bytes) -> Iterator[tuple[_Page, _Page | None]]:
             raise DamagedFile(f"the page at byte {start} is cut short")
         content = header[:22] + bytes(4) + value[start + 26 : end]
         if checksum(content) != int.from_bytes(header[22:26], "little"):
-            raise DamagedFile(f"the page at byte {start} has another checksum than it says")
+            raise DamagedFile(f"the page at byte {start} has a wrong checksum")
         granule = int.from_bytes(header[6:14], "little", signed=True)
         number = int.from_bytes(header[18:22], "little")
         page = _Page(start, body, end, header[5], header[14:18], number, granule, pieces[-1] if pieces else 0)
@@ -115,6 +116,6 @@ def _pages(value: bytes) -> Iterator[tuple[_Page, _Page | None]]:
 
 
 def checksum(page: bytes) -> int:
-    """CRC-32 by the polynomial 0x04c11db7, from zero, the highest bit first."""
-    turned = zlib.crc32(page.translate(TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int.from_bytes(turned.to_bytes(4, "little").translate(TURNED), "big")
+    """CRC-32 with the polynomial 0x04c11db7, initial value 0, highest bit first."""
+    reflected = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(reflected.to_bytes(4, "little").translate(REVERSED), "big")

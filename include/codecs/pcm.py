@@ -19,7 +19,7 @@ class PcmCodec(AudioCodec):
     """Little-endian, the channels of a frame side by side.
 
     Args:
-        rate: of the records in Hz, `sample_rate` where it is not named.
+        rate: of the records in Hz; by default `sample_rate`.
     """
 
     kind: Literal["audio.pcm"] = "audio.pcm"
@@ -36,7 +36,7 @@ class PcmCodec(AudioCodec):
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one number of each channel."""
+        """Bytes of one frame: a number for each channel."""
         return self.wire_dtype.itemsize * self.channels
 
     def extent(self, value: bytes) -> Extent:
@@ -62,7 +62,7 @@ class PcmCodec(AudioCodec):
         window = self.window(rate, self.channels, len(value) // self.frame_bytes)
         numbers = np.frombuffer(value, self.wire_dtype).reshape(-1, self.channels)
         numbers = numbers[window.start : window.start + window.frames]
-        with np.errstate(invalid="ignore"):  # NaNs are told later
+        with np.errstate(invalid="ignore"):  # AudioCodec refuses NaN
             return np.multiply(
                 numbers, np.float32(1 / FULL_SCALE[self.dtype]), dtype=np.float32, casting="unsafe"
             ), rate

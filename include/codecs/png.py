@@ -13,29 +13,29 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER, PALETTE, TRANSPARENCY, EXIF, PIXELS, END = b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"
 HEADER_BYTES, CHUNK_BYTES = 25, 12
 INDEXED = 3
-# By type of colour; Pillow stumbles over others.
+# Sizes by colour type; Pillow fails at others.
 TRANSPARENCY_BYTES = {0: (2,), 2: (6,), INDEXED: range(1, 257)}
-ANCILLARY = 0x20  # the bit in a chunk's name that says: safe to pass over
+ANCILLARY = 0x20  # the bit in a chunk's name that marks it as safe to skip
 
 
 class PngCodec(ImageCodec):
-    """Every bit of a PNG is covered by a checksum: what is decoded is what was encoded."""
+    """A checksum covers every bit of a PNG: pixels are decoded exactly as they were encoded, or refused."""
 
     kind: Literal["image.png"] = "image.png"
     pillow_format: ClassVar[str] = "PNG"
 
     @classmethod
-    def look_into(cls, value: bytes) -> Picture:
+    def parse(cls, value: bytes) -> Picture:
         if not value.startswith(SIGNATURE):
             raise DamagedFile("it does not begin as one")
         kept = [SIGNATURE]
         colour, palette, orientation = -1, False, UPRIGHT
         for name, start, end in _chunks(value):
             first = start == len(SIGNATURE)
-            # Pillow would go by the last of several headers.
+            # Pillow would use the last of several headers.
             if first != (name == HEADER) or (first and end - start != HEADER_BYTES):
                 raise DamagedFile(
-                    f"the chunk at byte {start} is {name!r} and one header of {HEADER_BYTES} bytes comes first"
+                    f"the chunk at byte {start} is {name!r}; one header of {HEADER_BYTES} bytes must come first"
                 )
             size = end - start - CHUNK_BYTES
             if first:
@@ -50,9 +50,9 @@ class PngCodec(ImageCodec):
             elif name == EXIF and orientation == UPRIGHT:
                 orientation = orientation_of(value[start + 8 : end - 4])
             elif not name[0] & ANCILLARY and name != PALETTE:
-                raise DamagedFile(f"the chunk at byte {start} is {name!r}, which no reader may pass over")
+                raise DamagedFile(f"the chunk at byte {start} is {name!r}, which no reader may skip")
         if colour == INDEXED and not palette:
-            raise DamagedFile("its pixels are of a palette that it does not have")
+            raise DamagedFile("its pixels refer to a palette that is missing")
         header = kept[1]
         return Picture(
             width=int.from_bytes(header[8:12], "big"),
@@ -64,10 +64,10 @@ class PngCodec(ImageCodec):
 
 
 def _chunks(value: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, first byte and end of every chunk, the last one's too; Pillow passes over the checksums of pixels.
+    """Name, first byte and end of every chunk, the last one too. Pillow does not compare the checksums of pixels.
 
     Raises:
-        Damaged: a chunk breaks its checksum, or the last one is missing.
+        DamagedFile: a chunk's checksum is wrong, or the last chunk is missing.
     """
     name, end = b"", len(SIGNATURE)
     while name != END:

@@ -23,7 +23,7 @@ class RawCodec(TensorCodec):
         return sample.astype(self.wire_dtype, copy=False).tobytes()
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
-        # Not one at a time, as the other formats: a call for each would cost the feed more than the copying.
+        # Without the call for each value that other formats make: it would cost the feed more than the copying.
         size = self.sample_bytes
         refusals: dict[int, Refusal] = {}
         whole: list[bytes] = []

@@ -1,6 +1,6 @@
 """Sounds as WAV, whose structure is that of Microsoft's Multimedia Programming Interface (RIFF WAVE, 1991).
 
-RF64 and BW64 (ITU-R BS.2088) are read too: the same with sizes of 64 bits in a part `ds64` of its own.
+RF64 and BW64 (ITU-R BS.2088) are read too: the same structure with 64-bit sizes in a chunk `ds64`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from typing import ClassVar, Literal
 
 from include.codecs._sound_file import DamagedFile, Part, SoundFileCodec
 
-# Of the encodings' numbers: PCM, float, A-law and u-law, and the one that has the number further down.
-NUMBERS, FURTHER_DOWN = frozenset({1, 3, 6, 7}), 0xFFFE
+# The format tags of PCM, float, A-law and u-law, and the tag that refers to the extensible header's sub-format.
+FORMAT_TAGS, EXTENSIBLE = frozenset({1, 3, 6, 7}), 0xFFFE
 LARGE = (b"RF64", b"BW64")
 IN_DS64 = 0xFFFF_FFFF
-# What writes to a pipe can't go back and fill the sizes in: it leaves 0, or about as much as a number of 31 or 32 bits
-# holds. No record is as large.
+# A program that writes to a pipe cannot go back and fill in the sizes: it leaves 0, or about the largest number of
+# 31 or 32 bits. No record is as large.
 UNKNOWN_FROM = 0x7F00_0000
 
 
 class WavCodec(SoundFileCodec):
-    """PCM of 8 to 32 bits, float, A-law and u-law; not one of the compressed encodings that a WAV may hold too.
+    """PCM of 8 to 32 bits, float, A-law and u-law; the compressed encodings that a WAV may hold are refused.
 
-    Data of an unknown size, or of a larger one than the file's own size has room for, ends with the file. A file that
-    is shorter than it says is cut, and refused. A WAV has no checksums: damage that leaves its structure whole is not
-    seen.
+    Data of unknown size, or of a size beyond that of the file, ends with the file. A file shorter than it claims
+    is refused. A WAV has no checksums: damage that keeps its structure valid is not detected.
     """
 
     kind: Literal["audio.wav"] = "audio.wav"
@@ -53,7 +52,7 @@ class WavCodec(SoundFileCodec):
             content = value[start : start + size]
             if name == b"fmt ":
                 header = content
-                if (encoding := _encoding(content)) not in NUMBERS:
+                if (encoding := _encoding(content)) not in FORMAT_TAGS:
                     raise DamagedFile(f"its encoding is number {encoding}")
             if name == b"ds64" and large:
                 claimed, of_data = _size(content, 0, 8), _size(content, 8, 8)
@@ -61,7 +60,7 @@ class WavCodec(SoundFileCodec):
         raise DamagedFile("it has no data")
 
     def _whole(self, value: bytes, start: int, size: int, claimed: int, header: bytes | None, *, large: bool) -> Part:
-        """The file as it is where its sizes are right, else its header and its data with sizes that are."""
+        """The unchanged file if its sizes are correct, else its header and data with corrected sizes."""
         follow = len(value) - start
         unknown = size >= UNKNOWN_FROM or (not size and not _holds_parts(value, start))
         if not large and not unknown and size <= follow:
@@ -85,11 +84,11 @@ def _size(value: bytes, start: int, width: int = 4) -> int:
 
 def _encoding(header: bytes) -> int:
     number = int.from_bytes(header[:2], "little")
-    return int.from_bytes(header[24:26], "little") if number == FURTHER_DOWN else number
+    return int.from_bytes(header[24:26], "little") if number == EXTENSIBLE else number
 
 
 def _holds_parts(value: bytes, start: int) -> bool:
-    """Whether what begins at `start` is further parts up to the end, or nothing, and so no data."""
+    """Whether only further chunks, or nothing, follow from `start` to the end, so that there is no data."""
     while start + 8 <= len(value) and value[start : start + 4].isascii() and value[start : start + 4].isalnum():
         start += 8 + _size(value, start + 4)
         start += start % 2

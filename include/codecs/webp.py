@@ -21,8 +21,8 @@ LOSSY_START, LOSSLESS_START = b"\x9d\x01\x2a", b"\x2f"
 class WebpCodec(ImageCodec):
     """Lossy or lossless, of one frame; written lossless. WebP has no grayscale: a gray format converts its colours.
 
-    Like a JPEG, a WebP has no checksums: damage that leaves its structure whole is seen only where the decoder
-    stumbles over it.
+    Like a JPEG, a WebP has no checksums: damage that keeps its structure valid is detected only where the decoder
+    fails.
     """
 
     kind: Literal["image.webp"] = "image.webp"
@@ -37,7 +37,7 @@ class WebpCodec(ImageCodec):
         return self
 
     @classmethod
-    def look_into(cls, value: bytes) -> Picture:
+    def parse(cls, value: bytes) -> Picture:
         orientation, alpha = UPRIGHT, b""
         canvas: tuple[int, int] | None = None
         frame: tuple[int, int, bool, bytes] | None = None
@@ -47,7 +47,7 @@ class WebpCodec(ImageCodec):
                     raise DamagedFile(f"the header at byte {start} is cut short or not the first")
                 canvas = 1 + int.from_bytes(content[4:7], "little"), 1 + int.from_bytes(content[7:10], "little")
             if name in ANIMATION or (name == EXTENDED and content[0] & ANIMATED):
-                raise InvalidRecord("animated", "The WebP image is animated and a sample is one picture.")
+                raise InvalidRecord("animated", "The WebP image is animated, and a sample is a single picture.")
             if name in (LOSSY, LOSSLESS):
                 if frame:
                     raise DamagedFile(f"the frame at byte {start} is the second one")
@@ -79,13 +79,13 @@ def _chunks(value: bytes) -> Iterator[tuple[bytes, int, bytes]]:
     """Name, first byte and content of every chunk.
 
     Raises:
-        Damaged: the file, or a chunk in it, is cut short.
+        DamagedFile: the file, or a chunk in it, is cut short.
     """
     if value[:4] != RIFF or value[8:12] != WEBP:
         raise DamagedFile("it does not begin as one")
     file_end = 8 + int.from_bytes(value[4:8], "little")
     if file_end > len(value):
-        raise DamagedFile(f"it is cut short, its header tells of {file_end} bytes")
+        raise DamagedFile(f"it is cut short: its header claims {file_end} bytes")
     start = 12
     while start < file_end:
         size = int.from_bytes(value[start + 4 : start + 8], "little")

@@ -75,7 +75,7 @@ def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) 
         if refusals := anything.decode([content]).refusals:
             unfit.append(f"{name}: {refusals[0].error}")
             continue
-        sizes[kind.look_into(bytes(content)).turned_size] += 1
+        sizes[kind.parse(bytes(content)).upright_size] += 1
         modes[_mode(pillow_format, content)] += 1
     if not sizes:
         raise NoPipelineFits(

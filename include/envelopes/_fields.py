@@ -1,4 +1,4 @@
-"""What the envelopes with fields share: content, id, group and label picked out of an object by their names."""
+"""Base of the envelopes with fields: content, id, group and label are fields of one object, by their names."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ FieldName = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=1000)]
 
 
 class Deleted(Config):
-    """A record says that its row was deleted where `field` has this value, as text; see `include.field_text`.
+    """A record deletes its row if `field` has this value, as text; see `include.field_text`.
 
     Args:
-        id: the field that names the deleted row, where it is another than in other records; without it the record's key
-            names the row.
+        id: the field with the deleted row's id, if it differs from the other records' field; without it, the record's
+            key names the row.
     """
 
     field: FieldName
     id: FieldName | None = None
     value: Annotated[str, Field(min_length=1)] | bool | int
 
-    def applies_to(self, found: Any) -> bool:
-        """Whether an object of fields says so.
+    def applies_to(self, fields: Any) -> bool:
+        """Whether an object of fields deletes its row.
 
         Raises:
             InvalidRecord: the field has no text.
         """
-        return text_field(found, self.field) == field_text(self.value)
+        return text_field(fields, self.field) == field_text(self.value)
 
 
 class FieldEnvelope(Envelope):
@@ -49,14 +49,14 @@ class FieldEnvelope(Envelope):
 
     Args:
         content: the field that holds what the format's codec decodes.
-        content_is: whether a content that is text is the sample's own UTF-8, or base64 of its bytes; `numbers` for a
-            list of numbers, or their text, which the format `tensor.text` reads.
-        lenient: take the dialects of base64 that `include.base64_text.lenient_base64` reads.
-        id: the field that names the sample; without it the record's key does, or its address.
-        group: the field whose samples stay together on one side of a held-out split; without it the id.
-        newest_of: the records are versions of rows, as of change data capture: those with the same id, or with the same
-            key, are one row, and the last one is its state. A record without a value deletes the row of its key.
-        deleted: which other records say that a row was deleted. They need nothing but the row's id or key.
+        content_is: whether a text content is the sample's UTF-8, or base64 of its bytes; `numbers` for a list of
+            numbers, or their text, which the format `tensor.text` reads.
+        lenient: also accept the dialects of base64 in `include.base64_text.lenient_base64`.
+        id: the field with the sample's id; without it, the id is the record's key, or its address.
+        group: the field whose equal values stay on one side of the held-out split; without it, the id.
+        newest_of: the records are versions of rows, as from change data capture. Records with the same id, or with the
+            same key, are one row, and the last one is its state. A record without a value deletes the row of its key.
+        deleted: which other records delete a row. They need only the row's id or key.
     """
 
     content: FieldName
@@ -96,34 +96,34 @@ class FieldEnvelope(Envelope):
     def has_fields(self) -> bool:
         return True
 
-    def picking(self, read: Callable[[bytes], Any], label: str | None) -> Open:
-        """What opens values that `read` makes an object of; see `Envelope.open_with`."""
+    def field_opener(self, parse: Callable[[bytes], Any], label: str | None) -> Open:
+        """An `Open` for values that `parse` turns into an object; see `Envelope.open_with`."""
 
-        def opened(value: bytes | None) -> EnvelopeContent:
+        def open_value(value: bytes | None) -> EnvelopeContent:
             if value is None and self.newest_of is not None:
                 return EnvelopeContent(None, deleted=True)
             if not value:
                 raise InvalidRecord("empty", "The record has no value and an object of fields was expected.")
-            found = read(value)
-            return picked(found) if self.newest_of is None else version(found)
+            fields = parse(value)
+            return sample(fields) if self.newest_of is None else version(fields)
 
-        def picked(found: Any) -> EnvelopeContent:
+        def sample(fields: Any) -> EnvelopeContent:
             return EnvelopeContent(
-                content=self._content(_at(found, self.content)),
-                id=None if self.id is None else _required(found, self.id),
-                group=None if self.group is None else _required(found, self.group),
-                label=None if label is None else text_field(found, label),
+                content=self._content(_at(fields, self.content)),
+                id=None if self.id is None else _required(fields, self.id),
+                group=None if self.group is None else _required(fields, self.group),
+                label=None if label is None else text_field(fields, label),
             )
 
-        def version(found: Any) -> EnvelopeContent:
-            if self.deleted is not None and self.deleted.applies_to(found):
-                return EnvelopeContent(None, id=_optional(found, self.deleted.id or self.id), deleted=True)
+        def version(fields: Any) -> EnvelopeContent:
+            if self.deleted is not None and self.deleted.applies_to(fields):
+                return EnvelopeContent(None, id=_optional(fields, self.deleted.id or self.id), deleted=True)
             try:
-                return picked(found)
+                return sample(fields)
             except InvalidRecord as error:
-                return EnvelopeContent(None, id=_optional(found, self.id), refusal=error.refusal)
+                return EnvelopeContent(None, id=_optional(fields, self.id), refusal=error.refusal)
 
-        return opened
+        return open_value
 
     def _content(self, content: Any) -> bytes:
         if content is None:
@@ -133,8 +133,11 @@ class FieldEnvelope(Envelope):
         if isinstance(content, bytes):
             return content
         if not isinstance(content, str) or isinstance(content, Number):
+            kind = type(content).__name__
             hint = ', set content_is = "numbers" for a list of numbers' if isinstance(content, list) else ""
-            raise InvalidRecord("wrong-type", f"Field {self.content!r} is no text and holds no bytes{hint}.")
+            raise InvalidRecord(
+                "wrong-type", f"Field {self.content!r} is a {kind}, and text or bytes were expected{hint}."
+            )
         if self.content_is == "text":
             return _encoded(self.content, content)
         try:
@@ -142,46 +145,47 @@ class FieldEnvelope(Envelope):
                 return lenient_base64(_encoded(self.content, content))
             return binascii.a2b_base64(content, strict_mode=True)
         except ValueError as error:
-            raise InvalidRecord("invalid-base64", f"Field {self.content!r} is no base64: {error}.") from error
+            raise InvalidRecord("invalid-base64", f"Field {self.content!r} is not base64: {error}.") from error
 
 
-def text_field(found: Any, path: str) -> str | None:
-    """The text of a field, see `include.field_text`; None where it is missing. An empty text stays one.
+def text_field(fields: Any, path: str) -> str | None:
+    """The text of a field, see `include.field_text`; None where it is missing, the empty text where it is empty.
 
     Raises:
-        InvalidRecord: it has no one text, or is longer than is read.
+        InvalidRecord: the field has no single text, or is longer than the limit.
     """
-    value = _at(found, path)
+    value = _at(fields, path)
     if isinstance(value, str) and not isinstance(value, Number):
         text = value
     else:
         try:
-            made = field_text(value)
+            converted = field_text(value)
         except NoSingleText as error:
             raise InvalidRecord("wrong-type", f"Field {path!r} is no label, group or id: {error}") from error
-        if made is None:
+        if converted is None:
             return None
-        text = made
+        text = converted
     size = len(_encoded(path, text))
     if size > LONGEST_FIELD_BYTES:
         raise InvalidRecord(
-            "field-too-long", f"Field {path!r} has {size} bytes, {LONGEST_FIELD_BYTES} at most are read."
+            "field-too-long", f"Field {path!r} has {size} bytes and the limit is {LONGEST_FIELD_BYTES}."
         )
     return str(text)
 
 
-def _at(found: Any, path: str) -> Any:
+def _at(fields: Any, path: str) -> Any:
     for name in path.split("."):
-        if not isinstance(found, dict):
-            raise InvalidRecord("wrong-type", f"There is no object that could have field {name!r} of {path!r}.")
-        found = found.get(name)
-        if found is None:
+        if not isinstance(fields, dict):
+            error = f"Field {name!r} of {path!r} would be in a {type(fields).__name__}, and an object was expected."
+            raise InvalidRecord("wrong-type", error)
+        fields = fields.get(name)
+        if fields is None:
             return None
-    return found
+    return fields
 
 
-def _required(found: Any, path: str) -> bytes:
-    text = text_field(found, path)
+def _required(fields: Any, path: str) -> bytes:
+    text = text_field(fields, path)
     if not text:
         raise _missing(path)
     return text.encode()
@@ -216,4 +220,4 @@ def _encoded(path: str, text: str) -> bytes:
 
 
 def _missing(path: str) -> InvalidRecord:
-    return InvalidRecord("missing-field", f"Field {path!r} is not there, null or empty.")
+    return InvalidRecord("missing-field", f"Field {path!r} is missing, null or empty.")

@@ -1,4 +1,4 @@
-"""What the envelopes of a Schema Registry share: its wire format, and what each failure means for the record."""
+"""Base of the envelopes with a Schema Registry: its wire format, and the refusal for each failure."""
 
 from __future__ import annotations
 
@@ -52,14 +52,16 @@ class RegisteredEnvelope(FieldEnvelope):
     def needs_registry(self) -> bool:
         return True
 
-    def wired(self, schemas: Schemas, kind: str, deserialize: Callable[[bytes], Any], label: str | None) -> Open:
-        """What opens values that `deserialize` makes an object of.
+    def registered_opener(
+        self, schemas: Schemas, kind: str, deserialize: Callable[[bytes], Any], label: str | None
+    ) -> Open:
+        """An `Open` for values that `deserialize` turns into an object.
 
         Args:
-            kind: the type that the registry tells of such a schema.
+            kind: the registry's name of the schemas' type.
         """
 
-        def read(value: bytes) -> Any:
+        def parse(value: bytes) -> Any:
             schema_id, _ = schema_id_of(value)
             schema = schemas.find(schema_id)
             if schema is None:
@@ -73,14 +75,14 @@ class RegisteredEnvelope(FieldEnvelope):
             except MemoryError:
                 raise
             except Exception as error:
-                if schemas.caused(error):  # a schema that this one refers to
+                if schemas.caused(error):  # while fetching a schema that this one refers to
                     raise schemas.explain(error, schema_id) from error
-                # The parsers raise whatever the bytes lead them to.
+                # For invalid bytes, the parsers raise all kinds of exceptions.
                 raise InvalidRecord(
-                    "not-its-schema", f"{len(value)} bytes can't be read by schema {schema_id} ({one_line(error)})."
+                    "not-its-schema", f"{len(value)} bytes cannot be read by schema {schema_id} ({one_line(error)})."
                 ) from error
 
-        return self.picking(read, label)
+        return self.field_opener(parse, label)
 
 
 def schema_id_of(value: bytes) -> tuple[int | str, int]:

@@ -24,16 +24,16 @@ SINGLE_OBJECT = b"\xc3\x01"
 
 
 class NoSuchSchema(PermanentError):
-    """The reader's schema is none of the registry's."""
+    """The registry does not have the reader's schema."""
 
 
 class AvroEnvelope(RegisteredEnvelope):
     """An Avro record; each is read by the schema that it was written with.
 
     Args:
-        reader_schema: id of the schema that all are read as, whichever they were written with: fields that this one
-            has with a default may be missing. An id never changes its meaning, as a subject's newest version does, so
-            that a training sees the same samples again.
+        reader_schema: id of the schema that records of every writer's schema are converted to: fields with a default
+            there may be missing. An id, in contrast to a subject's newest version, never changes its meaning, so that a
+            repeated training gets the same samples.
         schema_file: the file of the one schema that all were written with, by a path relative to the project; no
             registry is needed then, and values are Avro's own binary encoding or its single-object encoding.
         avro_schema: the content of that file; a manifest has it, so that a file that changes changes no old training.
@@ -77,9 +77,9 @@ class AvroEnvelope(RegisteredEnvelope):
         from fastavro._read_py import schemaless_reader
 
         if self.avro_schema is not None:
-            return self.picking(_reading(_parsed(self.avro_schema)), label)
+            return self.field_opener(_reading(_parsed(self.avro_schema)), label)
         if schemas is None:
-            raise ValueError("Avro is read with a Schema Registry, and none was given.")
+            raise ValueError("Avro needs a Schema Registry, and schemas is None.")
         reader = None if self.reader_schema is None else schemas.find(self.reader_schema)
         if reader is None and self.reader_schema is not None:
             raise NoSuchSchema(
@@ -98,11 +98,11 @@ class AvroEnvelope(RegisteredEnvelope):
                 parsed = deserializer._get_parsed_schema(schema)
                 recursive[schema_id] = parsed if _holds_itself(parsed) else None
             if (parsed := recursive[schema_id]) is not None:
-                # The compiled reader ends the process where a value goes deeper than its stack; this one raises.
+                # At deep nesting the compiled reader overflows its stack and ends the process; this one raises.
                 schemaless_reader(io.BytesIO(value[start:]), parsed)
             return deserializer(value)
 
-        return self.wired(schemas, "AVRO", deserialize, label)
+        return self.registered_opener(schemas, "AVRO", deserialize, label)
 
 
 def _parsed(text: str) -> Any:
@@ -143,7 +143,7 @@ def _reading(schema: Any) -> Callable[[bytes], Any]:
 
 
 def _holds_itself(schema: Any, within: frozenset[str] = frozenset()) -> bool:
-    """Whether a type of a parsed schema has itself in it, as those of lists and trees do."""
+    """Whether a parsed schema has a type that contains itself, as a linked list or a tree does."""
     if isinstance(schema, str):
         return schema in within
     if isinstance(schema, list):

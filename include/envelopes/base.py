@@ -1,4 +1,4 @@
-"""What an envelope is: it says where a record has its sample, and never raises for a record that has none."""
+"""What an envelope is: where a record has its content, id, group and label."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ RowName = Literal["id", "key"]
 
 
 def unset(default: Any = None) -> Any:
-    """A setting that is left out of the JSON while nobody sets it, so that older manifests keep their digests."""
+    """A setting that is excluded from the JSON at its default, so that older manifests keep their digests."""
     return Field(default, exclude_if=lambda value: value == default)
 
 
 class EnvelopeContent(NamedTuple):
-    """What an envelope holds; None for what it does not say.
+    """The content of an opened envelope; None for what it does not have.
 
     Attributes:
-        deleted: the record says that its row was deleted.
-        refusal: why a record is no sample whose row is known all the same, so that it replaces the row's older state.
+        deleted: the record deletes its row.
+        refusal: why a record is no sample although its row is known, so that it replaces the row's older state.
     """
 
     content: bytes | None
@@ -40,7 +40,7 @@ class EnvelopeContent(NamedTuple):
     refusal: Refusal | None = None
 
 
-# Raises include.refusal.InvalidRecord for a value that is no such envelope, and MillraceError where a retry may help.
+# Raises include.refusal.InvalidRecord for a value that is no such envelope, MillraceError where a retry may succeed.
 Open = Callable[[bytes | None], EnvelopeContent]
 
 
@@ -61,7 +61,7 @@ class Envelope(Config):
 
     @property
     def row_name(self) -> RowName | None:
-        """What the versions of a row have in common, where the topic holds versions of rows."""
+        """What identifies a row, if the topic holds versions of rows."""
         return None
 
     @property
@@ -83,10 +83,10 @@ class Envelope(Config):
         return value
 
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open | None:  # noqa: ARG002
-        """What opens the values of records; None where a value is the content as it stands.
+        """A function that opens a record's value; None where the value is the content itself.
 
         Args:
-            schemas: where `needs_registry` says so.
-            label: the field that has the label, where one has it.
+            schemas: given if `needs_registry`.
+            label: the field with the label, if a field has it.
         """
         return None

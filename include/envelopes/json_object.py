@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class JsonEnvelope(FieldEnvelope):
-    """JSON by its standard's word; fields that are not named here may hold anything."""
+    """JSON as RFC 8259 defines it; other fields may have any content."""
 
     kind: Literal["json"] = "json"
 
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open:  # noqa: ARG002
-        return self.picking(read_json, label)
+        return self.field_opener(read_json, label)
 
 
 def read_json(value: bytes) -> Any:
-    """What the JSON holds, see `include.strict_json.parse`.
+    """Parse JSON, see `include.strict_json.parse`.
 
     Raises:
-        InvalidRecord: it is none.
+        InvalidRecord: the value is not JSON.
     """
     try:
         return parse(value)

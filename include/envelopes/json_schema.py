@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class JsonSchemaEnvelope(RegisteredEnvelope):
-    """A JSON object that is valid by the schema that it was written with."""
+    """A JSON object that is valid by the schema whose id its value has."""
 
     kind: Literal["json-schema"] = "json-schema"
 
@@ -20,7 +20,7 @@ class JsonSchemaEnvelope(RegisteredEnvelope):
         from confluent_kafka.schema_registry.json_schema import JSONDeserializer
 
         if schemas is None:
-            raise ValueError("JSON by a schema is read with a Schema Registry, and none was given.")
-        # A value's schema is found by its id; by default the client asks for the subject too, and wants the topic.
+            raise ValueError("JSON Schema needs a Schema Registry, and schemas is None.")
+        # The id in a value is enough; by default the client also resolves the subject, and needs the topic for it.
         settings = {"subject.name.strategy": lambda *_: None}
-        return self.wired(schemas, "JSON", JSONDeserializer(None, None, schemas.client, settings), label)
+        return self.registered_opener(schemas, "JSON", JSONDeserializer(None, None, schemas.client, settings), label)

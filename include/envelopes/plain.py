@@ -1,4 +1,4 @@
-"""Records whose value is the content as it stands."""
+"""Records whose value is the content itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OwnEnvelope(Envelope):
 
 
 class BareEnvelope(Envelope):
-    """Somebody else's record: no header is expected, and none but a label's is read.
+    """A record of another application: no header is required, and only the label's is read.
 
     Args:
         newest_of: records with the same key are versions of a row, and one without a value deletes it.

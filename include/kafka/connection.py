@@ -1,4 +1,4 @@
-"""How Millrace reaches a Kafka cluster: librdkafka settings, timeouts and the clients made from them."""
+"""Connection to a Kafka cluster: librdkafka settings, timeouts, and the clients with these settings."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 log = logging.getLogger(__name__)
-# librdkafka would write to stderr, past every handler.
+# Without a logger, librdkafka writes to stderr, past every handler.
 client_log = logging.getLogger("librdkafka")
 
 ADMIN_REFRESH_MS = 1000
 SECRET_SETTINGS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
 
-# librdkafka 2.16 looks for another group coordinator only when one of its connections comes or goes, and
-# `send_offsets_to_transaction` waits for that without end (librdkafka issue 5511). Tried: a restart of the only broker
-# hung it for good, because bootstrapping again had removed the coordinator unnoticed; of three brokers one pause in
-# eight did, until connections that idle were closed.
+# librdkafka 2.16 searches for a new group coordinator only when one of its connections opens or closes, and
+# `send_offsets_to_transaction` waits for that without limit (librdkafka issue 5511). When tried, a restart of the
+# only broker hung it forever, because re-bootstrapping had removed the coordinator silently. With three brokers, one
+# pause in eight hung it, until idle connections were closed.
 COORDINATOR_SETTINGS = {"metadata.recovery.strategy": "none", "connections.max.idle.ms": 5000}
 
 
@@ -36,9 +36,9 @@ class KafkaConnection:
 
     Args:
         settings: librdkafka settings, `bootstrap.servers` among them.
-        timeout_s: seconds that any single request may take. The default outlasts the measured gaps of a broker's
+        timeout_s: limit for any single request, in seconds. The default is longer than the measured gaps of a broker's
             restart (1 to 33 s).
-        environment: what keeps two installations on one cluster apart.
+        environment: distinguishes two installations on one cluster.
         signing: the keys of a pipeline whose records are signed.
         registry: the Schema Registry of a pipeline whose records are read with one.
     """
@@ -97,11 +97,11 @@ class KafkaConnection:
 
     @contextmanager
     def admin(self) -> Iterator[AdminClient]:
-        """An admin client; requests die with it, so results are awaited inside the block."""
+        """An admin client. Closing it cancels its requests: await results inside the block."""
         from confluent_kafka.admin import AdminClient
 
-        # Asked within seconds of a node's death the cluster still names that node as its controller, and a client that
-        # looks again after minutes only would wait for it until its timeout.
+        # For seconds after a node's death, the cluster still names it as the controller. With the default refresh after
+        # minutes, a client would wait for that node until its timeout.
         settings = {**self._client_settings(), "topic.metadata.refresh.interval.ms": ADMIN_REFRESH_MS}
         with AdminClient(settings, logger=client_log) as admin:
             yield admin
@@ -110,8 +110,7 @@ class KafkaConnection:
     def consumer(self, group: str, **overrides: Any) -> Iterator[Consumer]:
         """A read_committed consumer for manual assignment, closed at the end.
 
-        It never decides silently where to read: an offset that is gone is an error, and a
-        partition's end an event.
+        It never resets a position silently: an unavailable offset is an error, and a partition's end an event.
         """
         from confluent_kafka import Consumer
 
@@ -125,11 +124,11 @@ class KafkaConnection:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "check.crcs": True,
-                # At the end of a log the broker holds a fetch for this long before it says so; a reader of ranges asks
-                # for records that are there, and waits for that answer once a partition.
+                # At the end of a log the broker holds a fetch for this long. A reader of ranges fetches existing
+                # records, so it waits for this once per partition.
                 "fetch.wait.max.ms": 10,
-                # librdkafka stops fetching while its queue is full and by default looks again after a second; a
-                # fast reader has emptied the queue long before.
+                # librdkafka stops fetching while its queue is full, and by default retries after a second; a fast
+                # reader empties the queue long before.
                 "fetch.queue.backoff.ms": 5,
                 **overrides,
             },
@@ -159,9 +158,9 @@ class KafkaConnection:
         """The topic's partition numbers.
 
         Raises:
-            BrokerUnavailable: nobody answered in time.
-            TopicMissing, AccessDenied: what the broker says of this topic; a manually assigned consumer would get
-                nothing and no error.
+            BrokerUnavailable: no broker answered in time.
+            TopicMissing, AccessDenied: the broker's error for this topic; a manually assigned consumer would get
+                neither records nor an error.
         """
         from confluent_kafka import KafkaException
 
@@ -174,12 +173,12 @@ class KafkaConnection:
         return sorted(metadata.partitions)
 
     def explain(self, error: KafkaException, action: str, *, topic: str | None = None) -> Exception:
-        """The error as one sentence of ours, or the error itself where it says enough already."""
+        """Turn a librdkafka exception into a Millrace error; see `explain`."""
         return explain(error.args[0], action, servers=self.bootstrap_servers, timeout_s=self.timeout_s, topic=topic)
 
 
 def explain(error: KafkaError, action: str, *, servers: str, timeout_s: float, topic: str | None = None) -> Exception:
-    """Turn a librdkafka error into a Millrace one that names what was tried, where, and what to do next."""
+    """Turn a librdkafka error into a Millrace error that names the action, the servers and the next step."""
     from confluent_kafka import KafkaError
 
     code = error.code()
@@ -213,10 +212,10 @@ def explain(error: KafkaError, action: str, *, servers: str, timeout_s: float, t
             "run the pipeline's ingest DAG, which creates its topics, or correct the topic's name in the pipeline file."
         )
     return KafkaRefused(
-        f"Kafka at {servers} refused {action} ({error.str()}): correct what it names, or look at the broker's log."
+        f"Kafka at {servers} refused {action} ({error.str()}): correct what it names, or read the broker's log."
     )
 
 
 def log_client_error(error: KafkaError) -> None:
-    """librdkafka's `error_cb`: failed logins and lost brokers arrive only here, as calls merely time out."""
+    """librdkafka's `error_cb`: only here do failed logins and lost brokers arrive; calls merely time out."""
     log.warning("Kafka client: %s", error.str())

@@ -1,4 +1,4 @@
-"""Dead letters: the original record, untouched, with the reason why it could not be used."""
+"""Dead letters: the original record, unchanged, with headers that explain why it was refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from include.refusal import Refusal
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-# A dead letter is its original plus these headers: its topic takes records this much larger than the source's.
+# A dead letter is its original plus these headers: its topic accepts records this much larger than the source topic.
 EXTRA_BYTES = 64 * 1024
 ERROR_TEXT_BYTES = 1024
 
@@ -25,16 +25,16 @@ TIMESTAMP = "dead-letter-timestamp"
 def dead_letter(
     topic: str, message: Message, refusal: Refusal, run: str, *, largest: int
 ) -> tuple[OutgoingRecord, Refusal]:
-    """The original key, value and headers with the headers that explain it, and the refusal that they tell.
+    """The original key, value and headers with explaining headers, and the refusal in them.
 
-    Where that is too large it is the explanation without the value, in need without headers and key too, and the
-    refusal is `oversize`: what can't be published would stop all others, and the original lies at its address.
+    A dead letter that is too large loses its value, then its headers, then its key, and its refusal becomes `oversize`:
+    a record that cannot be published would block all others, and the address finds the original.
 
-    Its own timestamp is the time of publishing. Kafka refuses one too far in the future, and with it the transaction;
-    retention removes an old one before anybody has looked. The original's is a header, in milliseconds since the epoch.
+    Its timestamp is the time of publishing: Kafka refuses one too far in the future, and with it the transaction, and
+    retention would remove an old one at once. A header has the original's, in milliseconds since the epoch.
 
     Args:
-        largest: the largest record that the topic takes, in bytes.
+        largest: the largest record that the topic accepts, in bytes.
     """
     headers = headers_of([message])[0]
     letter = OutgoingRecord(topic, message.key(), message.value(), [*headers, *_explanation(message, refusal, run)])

@@ -1,4 +1,4 @@
-"""What can go wrong between Millrace and Kafka, each as one readable sentence."""
+"""Errors between Millrace and Kafka."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AccessDenied(PermanentError):
 
 
 class KafkaRefused(MillraceError):
-    """The broker refused a request for a reason of its own, which the text has."""
+    """The broker refused a request for another reason, which the text names."""
 
 
 class TopicMissing(PermanentError):
@@ -22,36 +22,36 @@ class TopicMissing(PermanentError):
 
 
 class TopicRecreated(PermanentError):
-    """A topic's id is not the one that the ranges or the ledger were written for."""
+    """A topic's id differs from the one in the ranges or in the ledger."""
 
 
 class RangeUnavailable(PermanentError):
-    """Retention (or a deletion of records) has removed a part of a frozen range."""
+    """Retention, or a deletion of records, has removed a part of a frozen range."""
 
 
 class LogTruncated(PermanentError):
-    """A log ends before an offset that it once had: an unclean leader election, or a restored disk, lost its tail."""
+    """A log ends before an offset that it once had: an unclean leader election or a restored disk lost its tail."""
 
 
 class TopicCompacted(PermanentError):
-    """A topic may lose records of a frozen range at any time, so that nothing could be read from it twice."""
+    """Compaction may remove records of a frozen range at any time, so that no range could be read again."""
 
 
 class LedgerLost(PermanentError):
-    """The ledger knows nothing of a pipeline whose outputs hold records."""
+    """The ledger has no entry of a pipeline whose output topics hold records."""
 
 
 class ReaderStalled(MillraceError):
-    """A reader received nothing for longer than its limit though its range is not at its end."""
+    """A reader received nothing within its limit before the end of its range."""
 
 
 class RecordTooLarge(PermanentError):
-    """A record is larger than its topic takes; the broker would refuse the whole transaction."""
+    """A record is larger than its topic accepts; the broker would refuse the whole transaction."""
 
 
 class TransactionFailed(MillraceError):
-    """A transaction was not committed, or its outcome is unknown: take a new writer and read the ledger again."""
+    """A transaction was not committed, or its outcome is unknown: open a new writer and read the ledger again."""
 
 
 class Fenced(PermanentError):
-    """A newer owner of the same transactional id has taken over; this one must not go on."""
+    """A newer owner of the same transactional id exists; this one must stop."""

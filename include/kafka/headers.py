@@ -1,4 +1,4 @@
-"""The headers of a record: those of Millrace's own, written and read, and any others as they come."""
+"""The headers of a record: Millrace's own are written and parsed, all others are kept unchanged."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LABEL = "label"
 GROUP = "group"
 SPLIT = "split"
 MODEL = "model"
-# Stands in a record for its headers where one of them has a name that can't be read.
+# Replaces the headers of a record in which one has a name that is not UTF-8.
 UNREADABLE = "unreadable-headers"
 UNREADABLE_HEADERS = Refusal(UNREADABLE, "A header's name is not UTF-8: no header can be read.")
 
 OWN_HEADERS = (SCHEMA, GROUP)
 LONGEST_HEADER_BYTES = 1024
-# A pair, a name and a content as Python objects, about: a megabyte of headers may be many tiny ones.
+# Approximate size of a pair, a name and a content as Python objects: a megabyte of headers may be many tiny ones.
 HEADER_OVERHEAD_BYTES = 128
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -31,10 +31,10 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class RecordHeaders:
-    """What Millrace reads of a record's headers; None where a header is absent.
+    """The headers that Millrace parses; None where a header is absent.
 
     Attributes:
-        refusal: why they can't be relied on; the others are None then.
+        refusal: why they are ambiguous or unreadable; the others are None then.
     """
 
     schema: str | None = None
@@ -44,7 +44,7 @@ class RecordHeaders:
     refusal: Refusal | None = None
 
     def refusal_for(self, schema: str) -> Refusal | None:
-        """Why they are not those of a record of `schema`; None where they are."""
+        """Why the record is not one of `schema`; None where it is."""
         if self.refusal is not None:
             return self.refusal
         if self.schema is None:
@@ -56,10 +56,10 @@ class RecordHeaders:
 
 
 def headers_of(messages: Sequence[Message]) -> list[Headers]:
-    """The headers of consumed records; `UNREADABLE` alone, from then on, where a header's name is not UTF-8.
+    """The headers of consumed records; where a header's name is not UTF-8, they are replaced by `UNREADABLE` alone.
 
-    confluent_kafka gives null pointers for such a name, and an exception that only a call from C notices: `map` is one,
-    while `message.headers()` returns them and ends the process when they are touched.
+    For such a name, confluent_kafka returns null pointers and sets an exception that only a call from C detects. `map`
+    makes such a call; `message.headers()` returns the pointers, and using them crashes the process.
     """
     from confluent_kafka import Message
 
@@ -76,18 +76,18 @@ def headers_of(messages: Sequence[Message]) -> list[Headers]:
 
 
 def headers_size(headers: Headers) -> int:
-    """About how many bytes of memory the headers take: what they hold, and Python's objects around it."""
+    """Approximate memory of the headers in bytes, with their Python objects."""
     return sum(len(name) + len(content or b"") + HEADER_OVERHEAD_BYTES for name, content in headers)
 
 
 def read_headers(
     headers: Headers, *, label: str | None = LABEL, own: bool = True, split: bool = False
 ) -> RecordHeaders:
-    """Millrace's own headers; somebody else's may be as many and as large as they like.
+    """Parse Millrace's own headers; others may have any number and size.
 
     Args:
-        label: the header that has the label; None where none has it.
-        own: False for somebody else's record, of which no other header is looked at.
+        label: the header with the label; None if no header has it.
+        own: False for another application's record, in which only `label` is parsed.
         split: whether the side of a given split is read, in any record.
     """
     wanted = (label, *(OWN_HEADERS if own else ()), SPLIT if split else None)
@@ -101,15 +101,15 @@ def read_headers(
         if name not in names:
             continue
         if len(content or b"") > LONGEST_HEADER_BYTES:
-            error = f"The header {name} has {len(content or b'')} bytes, {LONGEST_HEADER_BYTES} at most are read."
+            error = f"The header {name} has {len(content or b'')} bytes and the limit is {LONGEST_HEADER_BYTES}."
             return RecordHeaders(refusal=Refusal("header-too-long", error))
         if found.setdefault(name, content) != content:
-            error = f"The header {name} stands there twice, as {found[name]!r:.200} and as {content!r:.200}."
+            error = f"The header {name} is there twice, with {found[name]!r:.200} and with {content!r:.200}."
             return RecordHeaders(refusal=Refusal("duplicate-header", error))
-    told = found.get(label) if label is not None else None
+    label_content = found.get(label) if label is not None else None
     return RecordHeaders(
         schema=_text(found.get(SCHEMA)) if own else None,
-        label=_text(told),
+        label=_text(label_content),
         group=found.get(GROUP) if own else None,
         split=_text(found.get(SPLIT)) if split else None,
     )
@@ -122,7 +122,7 @@ def _text(content: bytes | None) -> str | None:
 def write_headers(
     schema: str, *, label: str | None = None, group: str | None = None, split: str | None = None
 ) -> list[tuple[str, bytes]]:
-    """The headers of a sample; `group` only where it is not the sample's id, which the key carries already.
+    """The headers of a sample; `group` only if it differs from the sample's id, which is the record's key.
 
     Args:
         split: the sample's side of a given split, see `include.given_split`.
@@ -130,8 +130,8 @@ def write_headers(
     return list(_encoded_headers(schema, label, group, split))
 
 
-# Shared pairs, not only for their encoding: thousands of records are kept until their transaction begins, and the
-# garbage collector walks through every tuple that each of them has of its own.
+# The cache saves encoding, and shares the pairs: thousands of records wait in memory for their transaction, and the
+# garbage collector would traverse separate tuples of each.
 @lru_cache(maxsize=8192)
 def _encoded_headers(
     schema: str, label: str | None, group: str | None, split: str | None

@@ -1,4 +1,4 @@
-"""The newest records of a topic, found by going back from its end."""
+"""The newest records of a topic, read backwards from its end."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 # A record and the marker of its transaction.
 FIRST_WINDOW = 2
-# What is fetched ahead of a window lies behind its end and is known already.
+# Records fetched beyond the end of a window were read already.
 READ_AHEAD = {"queued.min.messages": 100, "queued.max.messages.kbytes": 4 * 1024}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How far one goes back: offsets of each partition, and bytes of all of them."""
+    """How far back to read: offsets of each partition, and bytes of all together."""
 
     offsets: int
     size: int
@@ -32,7 +32,7 @@ class Limits:
 
 @dataclass
 class _PartitionTail:
-    """A partition, how far back it was read, and what was found there, oldest first."""
+    """A partition, the offset back to which it was read, and the records found there, oldest first."""
 
     whole: OffsetRange
     start: int
@@ -55,15 +55,15 @@ def newest_records(
 ) -> tuple[list[Message], bool]:
     """The last committed records of the ranges, at most `number`, the newest by their timestamps first.
 
-    Offsets say little of where they are: markers and aborted records take some too. So each partition is read back in
-    windows, each twice as large as the one behind it, until there are enough records or the range begins.
+    Offsets do not count records: markers and aborted records take some too. So each partition is read backwards in
+    windows, each twice as large as the one before, until there are enough records or the range begins.
 
     Args:
         ranges: frozen, of one topic.
         wanted: which records count.
 
     Returns:
-        The records, and whether they are all that were asked for: False where a limit came first.
+        The records, and whether they are complete: False if a limit was reached first.
 
     Raises:
         RangeUnavailable, LogTruncated, ReaderStalled: see `include.kafka.reader.read_range`.
@@ -74,15 +74,15 @@ def newest_records(
     with connection.consumer(group, **READ_AHEAD) as consumer:
         try:
             while left:
-                for back in left:
+                for tail in left:
                     size_left = None if limits is None else limits.size - size
-                    size += _read_window(connection, consumer, back, number, size_left, wanted)
-                short = [back for back in left if len(back.found) < number and back.start > back.whole.start]
-                left = [back for back in short if limits is None or back.whole.end - back.start < limits.offsets]
+                    size += _read_window(connection, consumer, tail, number, size_left, wanted)
+                short = [tail for tail in left if len(tail.found) < number and tail.start > tail.whole.start]
+                left = [tail for tail in short if limits is None or tail.whole.end - tail.start < limits.offsets]
                 reached = reached or len(left) < len(short)
         except _TooMuch:
             reached = True
-    found = [message for back in partitions for message in back.found]
+    found = [message for tail in partitions for message in tail.found]
     found.sort(key=lambda message: (message.timestamp()[1], message.partition(), message.offset()), reverse=True)
     return found[:number], not reached or len(found) >= number
 
@@ -90,18 +90,18 @@ def newest_records(
 def _read_window(
     connection: KafkaConnection,
     consumer: Consumer,
-    back: _PartitionTail,
+    tail: _PartitionTail,
     number: int,
     size_left: int | None,
     wanted: Callable[[Message], bool],
 ) -> int:
-    """Go back by one window, put what is wanted of it before what was found, and return its bytes.
+    """Read one window further tail, prepend its wanted records, and return its size in bytes.
 
     Raises:
-        _TooMuch: it has more bytes than are left; what lies before its end was not all seen, so none of it is kept.
+        _TooMuch: the window has more bytes than are left; it was not read to its end, so none of its records is kept.
     """
-    window = replace(back.whole, start=max(back.whole.start, back.start - back.window), end=back.start)
-    kept: deque[Message] = deque(maxlen=number - len(back.found))
+    window = replace(tail.whole, start=max(tail.whole.start, tail.start - tail.window), end=tail.start)
+    kept: deque[Message] = deque(maxlen=number - len(tail.found))
     size = 0
     for messages in read_range(connection, consumer, window, batch_size=READ_AHEAD["queued.min.messages"]):
         for message, headers in zip(messages, headers_of(messages), strict=True):
@@ -110,6 +110,6 @@ def _read_window(
                 raise _TooMuch
             if wanted(message):
                 kept.append(message)
-    back.found.extendleft(reversed(kept))
-    back.start, back.window = window.start, 2 * back.window
+    tail.found.extendleft(reversed(kept))
+    tail.start, tail.window = window.start, 2 * tail.window
     return size

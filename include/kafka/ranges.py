@@ -24,7 +24,7 @@ class OffsetRange:
     """Offsets `start` to `end` (exclusive) of a partition.
 
     Offsets are not records: transaction markers, aborted records and compacted gaps take offsets too, so `offsets` is
-    an upper bound of what a reader gets.
+    an upper bound of the number of records.
     """
 
     topic: str
@@ -65,7 +65,7 @@ def available_offsets(
     """First and one-past-last offset by partition.
 
     Args:
-        committed: True for the last stable offset (nothing beyond it is decided yet), False for the high watermark.
+        committed: True for the last stable offset, beyond which transactions are open; False for the high watermark.
     """
     from confluent_kafka import IsolationLevel, TopicPartition
     from confluent_kafka.admin import OffsetSpec
@@ -73,7 +73,7 @@ def available_offsets(
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     partitions = [TopicPartition(topic, number) for number in numbers]
     with connection.admin() as admin:
-        # A client that has not learnt the leaders yet stalls for seconds in some of its list_offsets calls.
+        # Without the leaders in its metadata, a client stalls for seconds in some list_offsets calls.
         connection.partitions(admin, topic)
         first, end = (
             _list_offsets(connection, admin, dict.fromkeys(partitions, spec), level)
@@ -85,7 +85,7 @@ def available_offsets(
 def _list_offsets(
     connection: KafkaConnection, admin: AdminClient, asked: dict[TopicPartition, OffsetSpec], level: IsolationLevel
 ) -> dict[int, int]:
-    """Offsets by partition, asked again while a partition's leader is being elected."""
+    """Offsets by partition, retried while a partition elects its leader."""
     from confluent_kafka import KafkaError, KafkaException
 
     moving = (
@@ -93,8 +93,8 @@ def _list_offsets(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError._NOENT,  # no partition has a leader that is known
-        # A new leader does not know yet how far its log is decided, and must not be taken for one that lost a part.
+        KafkaError._NOENT,  # no partition has a known leader
+        # A new leader does not know its last stable offset yet, which is no sign of a lost tail.
         KafkaError.OFFSET_NOT_AVAILABLE,
     )
     deadline = time.monotonic() + connection.timeout_s
@@ -106,7 +106,7 @@ def _list_offsets(
                 for partition, future in futures.items()
             }
             if min(offsets.values(), default=0) < 0:
-                # Seen of a broker under load: librdkafka tells neither an offset nor an error.
+                # Under load librdkafka returns offset -1 without an error.
                 raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))  # noqa: TRY301 - as if it had
         except KafkaException as error:
             topic = next(iter(asked)).topic
@@ -125,11 +125,11 @@ def freeze_ranges(
 ) -> list[OffsetRange]:
     """Freeze every partition of a topic at its last stable offset.
 
-    A commit is answered before its markers are in every partition, so a freeze that follows at once waits a moment for
-    what was written by then to be decided.
+    A commit returns before its markers are in every partition. So a freeze waits a moment until all that is written by
+    then is committed or aborted.
 
     Args:
-        settle_s: how long to wait for that; a transaction that is open for longer is left to the next freeze.
+        settle_s: limit of this wait; the next freeze covers a transaction that is open for longer.
 
     Returns:
         One range per partition from its first record on, empty ones included, in order of partition.
@@ -155,11 +155,11 @@ def _settled_offsets(
 
 
 def check_ranges(connection: KafkaConnection, ranges: Iterable[OffsetRange]) -> None:
-    """Refuse ranges that can no longer be read whole.
+    """Refuse ranges that can no longer be read completely.
 
     Raises:
-        TopicMissing: the topic is gone.
-        TopicRecreated: the topic was deleted and recreated; its offsets mean other records now.
+        TopicMissing: the topic does not exist.
+        TopicRecreated: the topic was deleted and recreated; its offsets belong to other records now.
         RangeUnavailable: retention has cut into a range.
         LogTruncated: the log ends before a range does.
     """
@@ -185,7 +185,7 @@ def topic_state(connection: KafkaConnection, topic: str, numbers: Collection[int
 
 
 def check_range(item: OffsetRange, state: TopicState) -> None:
-    """Refuse a range that can no longer be read whole; see `check_ranges`."""
+    """Refuse a range that can no longer be read completely; see `check_ranges`."""
     if item.topic_id != state.topic_id:
         raise TopicRecreated(
             f"Topic {item.topic} has id {state.topic_id} and the range [{item.start}, {item.end}) of partition "
@@ -209,6 +209,6 @@ def truncated(item: OffsetRange, wanted: int, first: int, end: int) -> LogTrunca
     return LogTruncated(
         f"Topic {item.topic} partition {item.partition}: its log has reached offset {wanted} before and now "
         f"[{first}, {end}) are available, so its tail was lost (an unclean leader election, or a restored disk) and "
-        "its offsets mean other records now: keep unclean.leader.election.enable off, and give the pipeline a new "
+        "its offsets belong to other records now: keep unclean.leader.election.enable off, and give the pipeline a new "
         "name, or freeze new ranges where only a training is concerned."
     )

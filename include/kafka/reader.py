@@ -1,4 +1,4 @@
-"""Read a frozen offset range to its very end, knowing the end from a stall."""
+"""Read a frozen offset range to its end, telling the end of the range from a stalled broker."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 # How long one `consume()` waits to fill its batch; within a log the batch is full long before.
 FILL_S = 0.05
-# The same where fewer offsets are left than a batch has. Some may be markers, which no reader gets, so that the whole
-# time is waited: of a topic with hundreds of small partitions, for each of them.
+# The same if fewer offsets are left than a batch has. Some may be markers, which no reader gets, so that the call waits
+# the whole time, once for each of a topic's hundreds of small partitions.
 FILL_END_S = 0.005
 
-# What librdkafka has fetched beyond the end of a range is thrown away, so of several ranges it fetches only this much
-# ahead, enough for some ten milliseconds.
+# librdkafka discards what it fetched beyond the end of a range, so with several ranges it prefetches only this much,
+# enough for about ten milliseconds.
 READ_AHEAD = {"queued.max.messages.kbytes": 4 * 1024}
-# For requests and dead letters. Few records: librdkafka does not count headers in the bytes that it fetches
-# ahead, and of records with a megabyte of headers each it would by default take a hundred thousand.
+# For requests and dead letters. Few records: librdkafka does not count headers in the bytes that it prefetches, and by
+# default would prefetch a hundred thousand records with a megabyte of headers each.
 FEW_RECORDS_AHEAD = {"queued.min.messages": 100}
 FEW_RECORDS = 50
 
@@ -43,14 +43,14 @@ def read_range(
 ) -> Iterator[list[Message]]:
     """The committed records of a range, in order, in lists of at most `batch_size`.
 
-    The end is reached at a record at or beyond `wanted.end`, or at the end-of-partition event there: one empty poll
-    proves nothing, and the last offsets of a range may be markers or aborted records that no reader ever gets.
+    The range ends at a record at or beyond `wanted.end`, or at the end-of-partition event there. An empty poll is no
+    sign of the end, and the last offsets may be markers or aborted records, which no reader gets.
 
     Args:
         consumer: from `KafkaConnection.consumer`; it is assigned here and left assigned.
-        leader_epoch: of the last record before the range, where it is known: with it the broker tells a log that has
-            lost its tail even when it has grown again since (KIP-320).
-        stopped: looked at between batches; True ends the iteration early.
+        leader_epoch: of the last record before the range, if known. With it the broker detects a log that has lost its
+            tail, even if the log has grown again since (KIP-320).
+        stopped: polled between batches; True ends the iteration early.
 
     Raises:
         RangeUnavailable: the start was removed by retention while reading.
@@ -70,10 +70,10 @@ def read_ranges(
     batch_size: int = 1000,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, list[Message]]]:
-    """The committed records of several ranges, one range after the other, each list with its range's position.
+    """The committed records of several ranges, in order, each list with the position of its range.
 
-    Two consumers take turns: while one range is read, librdkafka fetches the beginning of the next, so that going from
-    one to the other costs no round trip.
+    Two consumers alternate: while one range is read, librdkafka fetches the beginning of the next, so that the next
+    range costs no round trip.
 
     Raises:
         RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.
@@ -96,8 +96,8 @@ def read_ranges(
 def _assign(consumer: Consumer, wanted: OffsetRange, leader_epoch: int = UNKNOWN_EPOCH) -> None:
     from confluent_kafka import TopicPartition
 
-    place = TopicPartition(wanted.topic, wanted.partition, wanted.start, leader_epoch=leader_epoch)
-    consumer.assign([place])
+    start = TopicPartition(wanted.topic, wanted.partition, wanted.start, leader_epoch=leader_epoch)
+    consumer.assign([start])
 
 
 def _read(
@@ -115,7 +115,7 @@ def _read(
         events = [message for message in messages if message.error() is not None]
         records = [message for message in messages if message.error() is None] if events else messages
         if records:
-            # Offsets rise, so the last record speaks for all.
+            # Offsets ascend, so the last record has the largest.
             position = offset_of(records[-1]) + 1
             if position > wanted.end:
                 records = [message for message in records if offset_of(message) < wanted.end]
@@ -124,7 +124,7 @@ def _read(
             if error.code() == KafkaError._PARTITION_EOF:
                 position = max(position, offset_of(event))
             else:
-                _raise_unless_passing(connection, error, wanted, position)
+                _raise_unless_temporary(connection, error, wanted, position)
         if position == before and time.monotonic() > deadline:
             raise ReaderStalled(
                 f"Topic {wanted.topic} partition {wanted.partition} gave nothing for {connection.timeout_s:g} s at "
@@ -134,12 +134,12 @@ def _read(
         if records:
             yield records
         if position > before:
-            # Only now: the time that the caller took over its records is no stall.
+            # Set after the yield: the time in which the caller processes its records is no stall.
             deadline = time.monotonic() + connection.timeout_s
 
 
-def _raise_unless_passing(connection: KafkaConnection, error: KafkaError, wanted: OffsetRange, position: int) -> None:
-    """Raise what ends the reading; lost brokers and moved leaders heal, and the stall limit bounds them."""
+def _raise_unless_temporary(connection: KafkaConnection, error: KafkaError, wanted: OffsetRange, position: int) -> None:
+    """Raise a final error; lost brokers and moved leaders are temporary, and the stall limit bounds them."""
     from confluent_kafka import KafkaError, KafkaException
 
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
@@ -151,8 +151,8 @@ def _raise_unless_passing(connection: KafkaConnection, error: KafkaError, wanted
                 "so raise retention.ms or freeze new ranges."
             )
         raise truncated(wanted, position, first, end)
-    passing = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
-    if error.retriable() or error.code() in passing:
+    temporary = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
+    if error.retriable() or error.code() in temporary:
         return
     raise connection.explain(
         KafkaException(error), f"reading {wanted.topic} partition {wanted.partition}", topic=wanted.topic

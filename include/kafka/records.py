@@ -1,4 +1,4 @@
-"""Records on their way out, and the address of one that came in."""
+"""A record to be produced, and the address of a consumed one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OutgoingRecord(NamedTuple):
 
     Attributes:
         timestamp_ms: event time in milliseconds since the epoch; 0 for now.
-        partition: -1 leaves it to the key.
+        partition: -1 to derive it from the key.
     """
 
     topic: str
@@ -56,5 +56,5 @@ def address_of(message: Message) -> Address:
     """The address of a consumed record."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     if topic is None or partition is None or offset is None:
-        raise ValueError("A consumed record has a topic, a partition and an offset; this one was never sent.")
+        raise ValueError("A consumed record has a topic, a partition and an offset; this one was not consumed.")
     return Address(topic, partition, offset)

@@ -1,4 +1,4 @@
-"""How a Schema Registry is reached, and what its failures mean for the record that was being read."""
+"""Connection to a Schema Registry, and errors for its failures."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 SECRET_WORDS = ("password", "secret", "token", "user.info")
 TIMEOUT_S = 30
 DENIED = (401, 403)
-# The registry's own word, where any other server, one before it too, has a bare 404 for what it does not know.
+# The registry's own code. Any other server, such as a proxy in front of it, would answer a plain 404.
 SCHEMA_NOT_FOUND = 40403
 HTTP_LIBRARIES = ("httpx", "httpx2")
-# Ids that the registry does not know are not asked for again by the same reader; so many are remembered.
+# A reader requests an id that the registry does not have only once; it remembers this many.
 UNKNOWN_KEPT = 10_000
 
 
 class RegistryAway(MillraceError):
-    """The registry gave no answer that says anything of the schema: nothing is known of the record."""
+    """The registry could not be asked for the schema, so that the record can neither be read nor refused."""
 
 
 class RegistryRefused(PermanentError):
-    """The registry refuses the credentials, or its settings can't be used."""
+    """The registry refuses the credentials, or its settings are invalid."""
 
 
 class NoRegistry(PermanentError):
-    """Records have to be read with a Schema Registry and nobody says where it is."""
+    """Records need a Schema Registry and the connection has none."""
 
 
 @dataclass(frozen=True, repr=False)
 class SchemaRegistry:
-    """Where a registry is and what it is reached with.
+    """The settings of a registry's client.
 
     Args:
-        settings: of confluent_kafka's client by their names there; `url` among them, and secrets.
+        settings: by the names of confluent_kafka's client, with `url` and secrets.
     """
 
     settings: Mapping[str, Any]
@@ -50,18 +50,18 @@ class SchemaRegistry:
 
     @property
     def url(self) -> str:
-        """Where it is, without credentials that somebody has put into it."""
+        """The URL without the credentials that it may contain."""
         scheme, separator, rest = str(self.settings.get("url", "")).partition("://")
         return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
     @property
     def secrets(self) -> list[str]:
-        """Those of its settings that nobody may see, and the password alone of a login and password."""
+        """The secret settings, and the password of a login and password."""
         values = [str(value) for name, value in self.settings.items() if any(word in name for word in SECRET_WORDS)]
         return [*values, str(self.settings.get("basic.auth.user.info", "")).partition(":")[2]]
 
     def to_dict(self) -> dict[str, Any]:
-        """With the secrets, for a pipe to another process and nothing else."""
+        """With the secrets: only for a pipe to another process."""
         return {"settings": dict(self.settings)}
 
     @contextmanager
@@ -69,7 +69,7 @@ class SchemaRegistry:
         """The registry's schemas; its connections are closed at the end.
 
         Raises:
-            RegistryRefused: no client can be made with the settings.
+            RegistryRefused: the client refuses the settings.
         """
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
@@ -77,9 +77,9 @@ class SchemaRegistry:
             client = SchemaRegistryClient.new_client(dict(self.settings))
         except (ValueError, TypeError, OSError) as error:
             raise RegistryRefused(
-                # What the client says may hold the URL with its password.
-                f"No client can be made for the Schema Registry at {self.url} ({type(error).__name__}): correct URL "
-                "and settings of its Airflow connection."
+                # The client's text may contain the URL with its password.
+                f"The client refuses the settings of the Schema Registry at {self.url} ({type(error).__name__}): "
+                "correct URL and settings of its Airflow connection."
             ) from error
         with client:
             yield Schemas(self.url, client)
@@ -97,15 +97,15 @@ def registry_at(
     """The registry that an Airflow connection describes.
 
     Args:
-        host: its URL, or its host alone, which `scheme` (`http` by default) and `port` make one.
-        extra: other settings of confluent_kafka's client, by their names there.
+        host: the URL, or only the host, to be completed by `scheme` (`http` by default) and `port`.
+        extra: other settings, by the names of confluent_kafka's client.
 
     Raises:
-        RegistryRefused: it says no host.
+        RegistryRefused: there is no host.
     """
     if not host:
         raise RegistryRefused("The Airflow connection of the Schema Registry has no host: give it the registry's URL.")
-    url, user_info = _taken_apart(host if "://" in host else f"{scheme or 'http'}://{host}")
+    url, user_info = _without_credentials(host if "://" in host else f"{scheme or 'http'}://{host}")
     settings: dict[str, Any] = {"timeout": TIMEOUT_S, **(extra or {}), "url": f"{url}:{port}" if port else url}
     if login:
         user_info = f"{login}:{password or ''}"
@@ -114,23 +114,23 @@ def registry_at(
     return SchemaRegistry(settings)
 
 
-def _taken_apart(url: str) -> tuple[str, str]:
-    """A URL, or several, without credentials, for the HTTP library logs it; and the first ones, as `user:password`."""
-    told: list[str] = []
+def _without_credentials(url: str) -> tuple[str, str]:
+    """A URL, or several, without credentials, because the HTTP library logs it; and the first `user:password`."""
+    user_infos: list[str] = []
     urls: list[str] = []
     for one in url.split(","):
         scheme, separator, rest = one.partition("://")
         authority, slash, path = rest.partition("/")
-        credentials, _, place = authority.rpartition("@")
-        urls.append(f"{scheme}{separator}{place}{slash}{path}")
+        credentials, _, host = authority.rpartition("@")
+        urls.append(f"{scheme}{separator}{host}{slash}{path}")
         if credentials:
             user, _, password = credentials.partition(":")
-            told.append(f"{unquote(user)}:{unquote(password)}")
-    return ",".join(urls), next(iter(told), "")
+            user_infos.append(f"{unquote(user)}:{unquote(password)}")
+    return ",".join(urls), next(iter(user_infos), "")
 
 
 class Schemas:
-    """A registry's schemas by their ids; `client` keeps those that it has fetched."""
+    """A registry's schemas by their ids; `client` caches the fetched ones."""
 
     def __init__(self, url: str, client: SchemaRegistryClient) -> None:
         self.url = url
@@ -138,7 +138,7 @@ class Schemas:
         self._unknown: set[int | str] = set()
 
     def find(self, schema_id: int | str) -> Schema | None:
-        """The schema; None where the registry says that there is none of this id or GUID.
+        """The schema; None where the registry has no schema with this id or GUID.
 
         Raises:
             RegistryAway, RegistryRefused: see `explain`.
@@ -161,20 +161,20 @@ class Schemas:
         return None
 
     def caused(self, error: Exception) -> bool:
-        """Whether it was asking the registry that failed; its client lets the HTTP library's errors through."""
+        """Whether a request to the registry failed; its client also raises errors of the HTTP library."""
         from confluent_kafka.schema_registry.error import OAuthTokenError, SchemaRegistryError
 
-        asked = isinstance(error, SchemaRegistryError | OAuthTokenError | OSError)
-        return asked or type(error).__module__.partition(".")[0] in HTTP_LIBRARIES
+        failed = isinstance(error, SchemaRegistryError | OAuthTokenError | OSError)
+        return failed or type(error).__module__.partition(".")[0] in HTTP_LIBRARIES
 
     def explain(self, error: Exception, schema_id: int | str) -> MillraceError:
-        """What failed in asking for a schema, as a sentence of ours."""
+        """Turn an error of a request for a schema into a Millrace error."""
         if getattr(error, "http_status_code", None) in DENIED:
             return RegistryRefused(
-                f"The Schema Registry at {self.url} refuses to give schema {schema_id} ({one_line(error)}): correct "
+                f"The Schema Registry at {self.url} refuses access to schema {schema_id} ({one_line(error)}): correct "
                 "login and password of its Airflow connection, or the rights granted to them."
             )
         return RegistryAway(
-            f"The Schema Registry at {self.url} gave no schema {schema_id} ({one_line(error)}): start it, or "
-            "correct its Airflow connection; nothing of these records was used."
+            f"The Schema Registry at {self.url} did not return schema {schema_id} ({one_line(error)}): start it, or "
+            "correct its Airflow connection; none of these records was used."
         )

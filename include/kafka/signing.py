@@ -1,21 +1,20 @@
-"""Signed records: a header that proves that the holder of a key made the record, and that it is as it was made.
+"""Signed records: a header that proves that the holder of a key wrote the record, and that it is unchanged.
 
-The header `signature` is `<key id>:<HMAC-SHA256 in small hexadecimal digits>`. What is signed are these bytes, and any
-language can put them together:
+The header `signature` is `<key id>:<HMAC-SHA256 in lower-case hexadecimal digits>`. The signed bytes are these
+fields, one after the other, which every language can build:
 
-    "millrace-signature/1"   20 bytes of ASCII, so that the key's other uses can't be taken for this one
-    schema, label, group     the contents of the headers of these names, the last one where a name comes twice
+    "millrace-signature/1"   20 bytes of ASCII, so that a signature for another purpose is not valid here
+    schema, label, group     the contents of the headers with these names, the last one where a name occurs twice
     id                       the record's key
     value                    the record's value
+    split                    the content of the header with this name, only if the record has one
 
-    split                    the content of the header of this name, only where there is one
+Each but the first is its length in bytes, an unsigned 64-bit number in big-endian order, then its bytes. An absent
+field is eight bytes 0xFF. Because of the lengths, no byte can move from one field into the next. The HMAC's key is the
+secret's text in UTF-8, at least 32 bytes.
 
-each of them as its length in bytes, an unsigned number of 64 bits, most significant byte first, and then its bytes;
-of one that is absent, eight bytes 0xFF alone. With the lengths nothing can be moved from one field into the next. The
-HMAC's key is the secret's text in UTF-8, at least 32 bytes of it.
-
-Topic, partition, timestamp and other headers are not signed: whoever may write to the topic can send a signed record
-again, as it is.
+Topic, partition, timestamp and other headers are not signed: a client with write access to the topic can send a signed
+record again, unchanged.
 """
 
 from __future__ import annotations
@@ -45,19 +44,19 @@ MALFORMED = Refusal("wrong-signature", f"The header {SIGNATURE} is not <key id>:
 
 
 class InvalidSigningKeys(PermanentError):
-    """Keys that can't be signed or verified with, or none where records have to be signed."""
+    """Invalid keys, or no keys although records must be signed."""
 
 
 @dataclass(frozen=True, repr=False)
 class SigningKeys:
-    """The key that signs, and all those that verify, retired ones among them.
+    """The key that signs, and all keys that verify, including retired ones.
 
     Args:
         current: id of the key that signs.
         secrets: the secrets by key id.
 
     Raises:
-        InvalidSigningKeys: an id or a secret is not as it has to be.
+        InvalidSigningKeys: an id or a secret is invalid.
     """
 
     current: str
@@ -80,16 +79,16 @@ class SigningKeys:
         return f"SigningKeys(current={self.current!r}, known={sorted(self.secrets)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """With the secrets, for a pipe to another process and nothing else."""
+        """With the secrets: only for a pipe to another process."""
         return {"current": self.current, "secrets": dict(self.secrets)}
 
     def sign(self, key: bytes | None, value: bytes | None, headers: Headers) -> tuple[str, bytes]:
-        """The header for a record that has these."""
+        """The signature header for a record with this key, value and headers."""
         key_id = self.current.encode()
         return SIGNATURE, key_id + b":" + _digest(self._secrets[key_id], key, value, headers)
 
     def verify(self, message: Message, headers: Headers) -> tuple[Headers, Refusal | None]:
-        """The headers without the signature, of which a topic has few distinct sets, and what is wrong with it.
+        """The headers without the signature, of which a topic has few distinct sets, and why the signature is refused.
 
         The reason is `unsigned`, `wrong-signature` or `unknown-key`.
 
@@ -105,7 +104,7 @@ class SigningKeys:
         secret = self._secrets.get(key_id)
         if secret is None:
             known = ", ".join(sorted(self.secrets))
-            return rest, Refusal("unknown-key", f"The signing key is {key_id[:64]!r} and known are {known}.")
+            return rest, Refusal("unknown-key", f"The signing key is {key_id[:64]!r} and the known keys are {known}.")
         if not hmac.compare_digest(_digest(secret, message.key(), message.value(), rest), digest):
             error = f"The signature is not that of key {key_id.decode()} over this id, value, schema, label and group."
             return rest, Refusal("wrong-signature", error)

@@ -1,4 +1,4 @@
-"""Topics: what a pipeline needs of them, creating them, and the ids that tell a recreated one apart."""
+"""Topics: their settings, their creation, and the ids by which a recreated topic is detected."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 
-# What Kafka takes as a topic's name, `.` and `..` excepted.
+# The topic names that Kafka accepts, except for `.` and `..`.
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """A topic as a pipeline wants it.
+    """A topic as a pipeline needs it.
 
     Args:
         name: the topic's name.
         partitions: how many partitions.
-        replication: copies of each partition; -1 takes the broker's default.
+        replication: copies of each partition; -1 for the broker's default.
         config: topic settings by their Kafka names.
     """
 
@@ -42,7 +42,7 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicInfo:
-    """A topic as the cluster has it: `topic_id` changes when a topic is deleted and made again."""
+    """A topic as the cluster has it: `topic_id` changes when a topic is deleted and recreated."""
 
     name: str
     topic_id: str
@@ -53,8 +53,8 @@ def describe_topics(connection: KafkaConnection, names: Iterable[str]) -> dict[s
     """The existing ones among `names`.
 
     Raises:
-        BrokerUnavailable: nobody answered in time.
-        AccessDenied: a topic may not be described with these credentials.
+        BrokerUnavailable: no broker answered in time.
+        AccessDenied: the credentials lack the right to describe a topic.
     """
     from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
@@ -89,7 +89,7 @@ def describe_topic(connection: KafkaConnection, name: str) -> TopicInfo:
 
 
 def refuse_missing(connection: KafkaConnection, names: Iterable[str]) -> None:
-    """Refuse topics that are not there and that nobody but their owner may create.
+    """Refuse missing topics that only their owner may create.
 
     Raises:
         TopicMissing: naming those that don't exist.
@@ -99,12 +99,13 @@ def refuse_missing(connection: KafkaConnection, names: Iterable[str]) -> None:
     if missing := [name for name in names if name not in found]:
         raise TopicMissing(
             f"Topic {', '.join(missing)} does not exist at {connection.bootstrap_servers}, and the pipeline file says "
-            "that others fill it: have them create it, or correct its name under [topics] or [labels]."
+            "that another application fills it: have its owner create it, or correct its name under [topics] or "
+            "[labels]."
         )
 
 
 def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str:
-    """A topic's setting as it is in force, by its Kafka name.
+    """A topic's effective setting, by its Kafka name.
 
     Raises:
         BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
@@ -122,10 +123,10 @@ def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str:
 
 
 def refuse_compacted(connection: KafkaConnection, topic: str) -> None:
-    """Refuse a topic that Kafka may remove records from in the middle of a frozen range.
+    """Refuse a topic from which Kafka may remove records in the middle of a frozen range.
 
     Raises:
-        TopicCompacted: its cleanup.policy has `compact` in it.
+        TopicCompacted: its cleanup.policy includes `compact`.
     """
     policy = topic_setting(connection, topic, "cleanup.policy")
     if "compact" in policy:
@@ -137,11 +138,11 @@ def refuse_compacted(connection: KafkaConnection, topic: str) -> None:
 
 
 def ensure_topics(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> dict[str, str]:
-    """Create the topics that are missing and leave the others as they are.
+    """Create the missing topics and leave the others unchanged.
 
     Returns:
-        `created` or `exists` by topic name. A topic with another number of partitions than wanted is left alone with
-        a warning: adding partitions is a person's decision.
+        `created` or `exists` by topic name. A topic with another number of partitions than `specs` has is unchanged,
+        with a warning: adding partitions is a person's decision.
 
     Raises:
         BrokerUnavailable, AccessDenied: see `describe_topics`.
@@ -152,7 +153,7 @@ def ensure_topics(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> di
     for name, info in existing.items():
         if len(info.partitions) != wanted[name].partitions:
             log.warning(
-                "Topic %s has %d partitions and the pipeline names %d: it is left as it is.",
+                "Topic %s has %d partitions and the pipeline names %d: it is unchanged.",
                 name,
                 len(info.partitions),
                 wanted[name].partitions,
@@ -181,13 +182,13 @@ def _create_topics(connection: KafkaConnection, specs: list[TopicSpec]) -> None:
             try:
                 future.result(timeout=timeout_s + 5)
             except KafkaException as error:
-                # Another task may have made it in between; that is what was wanted.
+                # Another task may have created it in between.
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise connection.explain(error, f"creating topic {name}", topic=name) from error
 
 
 def _wait_until_described(connection: KafkaConnection, names: list[str]) -> None:
-    """A broker may answer metadata requests before it has heard of a topic that the controller just made."""
+    """A broker may answer metadata requests before it knows a topic that the controller just created."""
     deadline = time.monotonic() + connection.timeout_s
     while True:
         unseen = set(names) - set(describe_topics(connection, names))
@@ -196,6 +197,6 @@ def _wait_until_described(connection: KafkaConnection, names: list[str]) -> None
         if time.monotonic() > deadline:
             raise BrokerUnavailable(
                 f"Topics {', '.join(sorted(unseen))} were created but not described within {connection.timeout_s:g} s: "
-                "look at the broker's log and try again."
+                "read the broker's log and try again."
             )
         time.sleep(POLL_S)

@@ -1,1 +1,1 @@
-"""What records say of their samples: content, id, group and label, wherever those stand."""
+"""Records -> content, id, group and label of their samples."""

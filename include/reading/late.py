@@ -1,4 +1,4 @@
-"""Late labels: what a topic of labels says of each sample's id, as far as frozen ranges go."""
+"""Late labels: the labels in a topic of their own, by sample id, within frozen ranges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Samples may be large, and are read for their ids alone.
+# Few at a time: samples may be large, and only their ids are needed.
 READ_RECORDS = 100
 
 
@@ -43,7 +43,7 @@ class LateLabels:
     labels: dict[bytes, _Label] = field(default_factory=dict)
 
     def of(self, sample_id: bytes) -> str | None:
-        """The sample's label; None where there is none, or it was taken back."""
+        """The sample's label; None where there is none, or it was withdrawn."""
         label = self.labels.get(sample_id)
         return None if label is None else label.text
 
@@ -51,13 +51,13 @@ class LateLabels:
         return self.of(sample_id) is not None
 
     def is_new(self, sample_id: bytes) -> bool:
-        """Whether the sample's label is one of those that are new; see `read_labels`."""
+        """Whether the sample's label is new; see `read_labels`."""
         label = self.labels.get(sample_id)
         return label is not None and label.new and label.text is not None
 
     @property
     def some_new(self) -> bool:
-        """Whether there is a new label at all."""
+        """Whether any label is new."""
         return any(label.new for label in self.labels.values())
 
 
@@ -71,12 +71,12 @@ def read_labels(
 ) -> LateLabels:
     """The newest label of each id in the ranges.
 
-    In a partition the last one is the newest. An id whose labels lie in several, since its writers divide keys in
-    different ways, has the one that was written last by its timestamp.
+    In a partition the last one is the newest. Of an id with labels in several partitions, because its writers partition
+    keys differently, the label with the latest timestamp counts.
 
     Args:
         ranges: of the labels topic, frozen.
-        reached: offsets by partition; labels at or behind them are new.
+        reached: offsets by partition; labels at or after them are new.
 
     Raises:
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
@@ -101,7 +101,7 @@ def _partitions(
     reached: Mapping[int, int],
     texts: dict[str, str],
 ) -> Iterator[dict[bytes, _Label]]:
-    """The newest labels of each partition; what is no label is counted and told."""
+    """The newest labels of each partition; invalid records are counted and logged."""
     invalid = 0
     example = ""
     for item in ranges:
@@ -119,11 +119,11 @@ def _partitions(
                 newest[message.key() or b""] = _Label(message.timestamp()[1], text, offset_of(message) >= begin)
         yield newest
     if invalid:
-        log.warning("%d records of %s are no labels and are left out, the last one %s", invalid, labels.topic, example)
+        log.warning("%d records of %s are no labels and are skipped, the last one %s", invalid, labels.topic, example)
 
 
 def _text(message: Message, labels: TopicLabels) -> str | None:
-    """The label; None where it is taken back.
+    """The label; None where the record withdraws it.
 
     Raises:
         InvalidRecord: the record is no label.
@@ -135,12 +135,12 @@ def _text(message: Message, labels: TopicLabels) -> str | None:
         return None
     if labels.field is not None:
         text = text_field(read_json(value), labels.field)
-        if text is None:  # of a record about something else, which takes no label back
-            raise InvalidRecord("missing-field", f"Field {labels.field!r} is not there or null.")
+        if text is None:  # a record about something else does not withdraw a label
+            raise InvalidRecord("missing-field", f"Field {labels.field!r} is missing or null.")
         return text
     if len(value) > LONGEST_FIELD_BYTES:
         raise InvalidRecord(
-            "field-too-long", f"The label has {len(value)} bytes, {LONGEST_FIELD_BYTES} at most are read."
+            "field-too-long", f"The label has {len(value)} bytes and the limit is {LONGEST_FIELD_BYTES}."
         )
     try:
         return value.decode()
@@ -158,18 +158,18 @@ def count_labelled(
     *,
     enough: int,
 ) -> int:
-    """How many samples with a label are new, themselves or by their label, counted until there are `enough`.
+    """How many labelled samples are new, or have a new label, counted up to `enough` or somewhat more.
 
-    New samples are read first; the others only where labels are new.
+    New samples are read first; older ones only if labels are new.
 
     Args:
         ranges: of the samples topic, from its first record on.
-        reached: offsets by partition; samples at or behind them are new.
+        reached: offsets by partition; samples at or after them are new.
     """
-    behind = [replace(item, start=reached[item.partition]) for item in ranges]
+    added = [replace(item, start=reached[item.partition]) for item in ranges]
     before = [replace(item, end=reached[item.partition]) for item in ranges] if late.some_new else []
     count = 0
-    for parts, counts in ((behind, late.is_labelled), (before, late.is_new)):
+    for parts, counts in ((added, late.is_labelled), (before, late.is_new)):
         for _, messages in read_ranges(connection, group, parts, batch_size=READ_RECORDS):
             records = reader.read(messages)
             count += sum(

@@ -1,4 +1,4 @@
-"""How the records of a topic are read: their envelope, and where the labels stand."""
+"""How the records of a topic are read: their envelope, and where the labels are."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class FieldLabels(Config):
 class TopicLabels(Config):
     """Late labels: records of another topic, with the sample's id as key and the label as value.
 
-    Of an id the newest label counts; a record without a value takes it back.
+    The newest label of an id counts; a record without a value withdraws it.
 
     Args:
         topic: the topic's name.
-        field: the value is a JSON object and this field of it the label; without it the whole value is.
+        field: the label is this field of the value, a JSON object; without it, the label is the whole value.
     """
 
     kind: Literal["topic"] = "topic"

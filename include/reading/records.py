@@ -1,4 +1,4 @@
-"""Records -> what they say of their samples; the one way that training, prediction and `peek` read them."""
+"""Read records: the content, id, group and label of each, for training, prediction and `peek` alike."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ NO_LABEL = Refusal("no-label", "The record has no label.")
 
 @dataclass
 class Records:
-    """What some records say, in lists side by side.
+    """Some records, as parallel lists.
 
     Attributes:
         labels: the sample's label, or why the record is no sample.
-        ids: the sample's name: a field's, the record's key, or its address.
-        groups: what must stay on one side of a held-out split; the id where nothing else says so.
-        contents: what the format's codec decodes; None where there is none, or the record is refused.
-        changes: where the topic holds versions of rows, what each record changes; None where it is refused and its row
-            is not known. Empty otherwise.
+        ids: a field's content, or the record's key, or its address.
+        groups: samples of one group stay on one side of the held-out split; by default the id.
+        contents: the codec's input; None where the record has no value or is refused.
+        changes: in a topic of versions of rows, the change by each record, None where it is refused and its row is
+            unknown; otherwise empty.
         splits: the side of a given split, None where the record is refused. Empty where none is given.
     """
 
@@ -63,11 +63,11 @@ class Records:
 
 
 class RowChange(NamedTuple):
-    """What a record changes where a topic holds versions of rows.
+    """The change by a record, in a topic of versions of rows.
 
     Attributes:
-        row: the row's id or key; None for a deletion that names its row by `key` alone.
-        key: the record's key where rows are named by an id, None where there is none.
+        row: the row's id or key; None for a deletion that has only `key`.
+        key: the record's key, None if it has none.
         deleted: the row was deleted.
     """
 
@@ -86,43 +86,44 @@ class _ParsedHeaders(NamedTuple):
 @contextmanager
 def record_reader(
     connection: KafkaConnection,
-    reading: RecordLayout,
+    layout: RecordLayout,
     schema: str,
     *,
     keys: SigningKeys | None = None,
     labelled: bool = True,
     split: bool = False,
 ) -> Iterator[RecordReader]:
-    """A reader, and its connections to a Schema Registry where it needs one; these are closed at the end.
+    """A reader, with a client of the Schema Registry if the envelope needs one; the client is closed at the end.
 
     Raises:
-        NoRegistry: it needs one and the connection has none.
+        NoRegistry: the envelope needs a registry and the connection has none.
         RegistryAway, RegistryRefused, NoSuchSchema: see include.kafka.schema_registry and include.envelopes.avro.
     """
-    if not reading.envelope.needs_registry:
-        yield RecordReader(reading, schema, keys=keys, labelled=labelled, split=split)
+    if not layout.envelope.needs_registry:
+        yield RecordReader(layout, schema, keys=keys, labelled=labelled, split=split)
         return
     with connection.schema_registry().client() as schemas:
-        yield RecordReader(reading, schema, keys=keys, schemas=schemas, labelled=labelled, split=split)
+        yield RecordReader(layout, schema, keys=keys, schemas=schemas, labelled=labelled, split=split)
 
 
 class RecordReader(dict[Headers, _ParsedHeaders]):
-    """Reads records, and remembers what their headers say.
+    """Reads records. It is a cache of parsed headers, by the headers.
 
-    A topic has few distinct sets of headers, and a lookup costs a tenth of reading them. Where `group` makes each set
-    different, or somebody's header is a megabyte, the bounds keep the memory flat.
+    A topic has few distinct sets of headers, and a lookup costs a tenth of parsing them. Bounds on number and size keep
+    the memory flat where `group` makes each set different, or a header of another application has a megabyte.
 
     Args:
-        schema: what the header `schema` of Millrace's own records has to be.
-        keys: where records are signed, the keys that a signature must be of.
-        schemas: where the envelope is read with a Schema Registry.
-        labelled: False where nobody asks for labels: what is wrong with one in a record of others is no fault then.
-        split: True where the header `split` says on which side of a given split a sample is; one without is refused.
+        schema: the value that the header `schema` of Millrace's own records must have.
+        keys: the keys that signatures are verified with, if records are signed.
+        schemas: given if the envelope needs a Schema Registry.
+        labelled: False if labels are not needed: then an invalid label is no reason to refuse another application's
+            record.
+        split: True if the header `split` names the side of a given split; a record without it is refused.
     """
 
     def __init__(
         self,
-        reading: RecordLayout,
+        layout: RecordLayout,
         schema: str,
         *,
         keys: SigningKeys | None = None,
@@ -131,12 +132,12 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         split: bool = False,
     ) -> None:
         super().__init__()
-        envelope = reading.envelope
-        labels = reading.labels if labelled or envelope.own_headers else None
+        envelope = layout.envelope
+        labels = layout.labels if labelled or envelope.own_headers else None
         self._schema = schema if envelope.own_headers else None
         self._label = labels.name if isinstance(labels, HeaderLabels) else None
         self._key_labels = labels if isinstance(labels, KeyLabels) else None
-        self._key_is_label = isinstance(reading.labels, KeyLabels)
+        self._key_is_label = isinstance(layout.labels, KeyLabels)
         self._quoted = isinstance(labels, HeaderLabels | KeyLabels) and labels.quoted
         self._keys = keys
         self._split = split
@@ -145,41 +146,41 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
 
     def __missing__(self, headers: Headers) -> _ParsedHeaders:
-        head = self._read(headers)
+        parsed = self._parse(headers)
         if headers_size(headers) <= KNOWN_HEADERS_SIZE:
             if len(self) >= KNOWN_HEADERS:
                 self.clear()
-            self[headers] = head
-        return head
+            self[headers] = parsed
+        return parsed
 
     def read(self, messages: Sequence[Message]) -> Records:
-        """What the messages say, in order.
+        """Read the messages, in order.
 
         Raises:
-            MillraceError: what a record needs to be read with can't be reached; nothing is known of the record then.
+            MillraceError: the Schema Registry cannot be reached, so that a record could neither be read nor refused.
         """
-        heads = self._heads(messages)
+        parsed = self._parsed_headers(messages)
         ids = [self._key_of(message) or str(address_of(message)).encode() for message in messages]
-        splits = [head.split for head in heads] if self._split else []
+        splits = [headers.split for headers in parsed] if self._split else []
         if self._open is None:
             return Records(
-                labels=[head.label for head in heads],
+                labels=[headers.label for headers in parsed],
                 ids=ids,
-                groups=[head.group or key for head, key in zip(heads, ids, strict=True)],
+                groups=[headers.group or key for headers, key in zip(parsed, ids, strict=True)],
                 contents=[message.value() for message in messages],
                 splits=splits,
             )
         records = Records(splits=splits)
-        for message, head, key in zip(messages, heads, ids, strict=True):
-            self._add_opened(records, message, head, key)
+        for message, headers, key in zip(messages, parsed, ids, strict=True):
+            self._add_opened(records, message, headers, key)
         return records
 
-    def _add_opened(self, records: Records, message: Message, head: _ParsedHeaders, key: bytes) -> None:
-        label, sample_id, group, content = head.label, key, head.group, None
+    def _add_opened(self, records: Records, message: Message, headers: _ParsedHeaders, key: bytes) -> None:
+        label, sample_id, group, content = headers.label, key, headers.group, None
         change: RowChange | None = None
         if self._open is not None and not isinstance(label, Refusal):
             try:
-                opened = self._open(self._value_of(message, head))
+                opened = self._open(self._value_of(message, headers))
                 if self._row_name is not None:
                     change = _row_change(self._row_name, message.key(), opened)
             except InvalidRecord as error:
@@ -192,21 +193,21 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
                     label = opened.label
                 label = opened.refusal or label
         if self._row_name is not None:
-            records.changes.append(change or self._unread_change(message, head))
+            records.changes.append(change or self._unread_change(message, headers))
         records.labels.append(label)
         records.ids.append(sample_id)
         records.groups.append(group or sample_id)
         records.contents.append(content)
 
-    def _value_of(self, message: Message, head: _ParsedHeaders) -> bytes | None:
+    def _value_of(self, message: Message, headers: _ParsedHeaders) -> bytes | None:
         value = message.value()
-        if head.schema_id is None or not value:
+        if headers.schema_id is None or not value:
             return value
-        return self._envelope.with_schema_id(head.schema_id, value)
+        return self._envelope.with_schema_id(headers.schema_id, value)
 
-    def _unread_change(self, message: Message, head: _ParsedHeaders) -> RowChange | None:
-        """The change of a record that is refused: its key names the row all the same, but not without a signature."""
-        unsigned = self._keys is not None and isinstance(head.label, Refusal)
+    def _unread_change(self, message: Message, headers: _ParsedHeaders) -> RowChange | None:
+        """The change by a refused record: its key still names the row, unless the signature is refused."""
+        unsigned = self._keys is not None and isinstance(headers.label, Refusal)
         if self._row_name == "id" or unsigned or not (key := message.key()):
             return None
         return RowChange(key, None, message.value() is None)
@@ -220,16 +221,18 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         """The key, where it is the sample's id."""
         return None if self._key_is_label else message.key()
 
-    def _heads(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
-        heads = self._parsed_headers(messages)
+    def _parsed_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
+        verified = self._verified_headers(messages)
         if self._key_labels is None:
-            return heads
+            return verified
         return [
-            head if isinstance(head.label, Refusal) else head._replace(label=_key_label(message.key(), self._quoted))
-            for head, message in zip(heads, messages, strict=True)
+            headers
+            if isinstance(headers.label, Refusal)
+            else headers._replace(label=_key_label(message.key(), self._quoted))
+            for headers, message in zip(verified, messages, strict=True)
         ]
 
-    def _parsed_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
+    def _verified_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
         found = headers_of(messages)
         if self._keys is None:
             return [self[headers] for headers in found]
@@ -238,7 +241,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
             for headers, refusal in map(self._keys.verify, messages, found)
         ]
 
-    def _read(self, headers: Headers) -> _ParsedHeaders:
+    def _parse(self, headers: Headers) -> _ParsedHeaders:
         found = read_headers(headers, label=self._label, own=self._schema is not None, split=self._split)
         refusal = found.refusal if self._schema is None else found.refusal_for(self._schema)
         side = side_of(found.split or "")
@@ -257,7 +260,9 @@ def _key_label(key: bytes | None, quoted: bool) -> LabelOrRefusal:
     if not key:
         return None
     if len(key) > LONGEST_FIELD_BYTES:
-        return Refusal("field-too-long", f"The key has {len(key)} bytes, {LONGEST_FIELD_BYTES} at most are a label.")
+        return Refusal(
+            "field-too-long", f"The key has {len(key)} bytes and the limit of a label is {LONGEST_FIELD_BYTES}."
+        )
     try:
         label = key.decode()
     except UnicodeDecodeError as error:
@@ -266,25 +271,25 @@ def _key_label(key: bytes | None, quoted: bool) -> LabelOrRefusal:
 
 
 def _unquoted(label: str) -> LabelOrRefusal:
-    """What a JSON string holds; a label that is not in double quotes stands for itself."""
+    """The content of a label that is a JSON string; a label without double quotes is unchanged."""
     if not label.startswith('"'):
         return label
     try:
         return str(parse(label.encode()))
     except ValueError as error:
-        return Refusal("invalid-json", f"The label {label!r:.200} begins as a JSON string and is none: {error}.")
+        return Refusal("invalid-json", f"The label {label!r:.200} begins like a JSON string and is invalid: {error}.")
 
 
 def _row_change(row_name: RowName, key: bytes | None, opened: EnvelopeContent) -> RowChange | None:
-    """Which row a record changes; None where it is refused and its id is not known.
+    """The row that a record changes; None where the record is refused and its id is unknown.
 
     Raises:
-        InvalidRecord: it doesn't say.
+        InvalidRecord: the record names no row.
     """
     if row_name == "id" and opened.id:
         return RowChange(opened.id, key, opened.deleted)
     if row_name == "id" and opened.refusal is not None:
         return None
     if not key:
-        raise InvalidRecord("no-key", "The record has no key, which would name its row.")
+        raise InvalidRecord("no-key", "The record has no key, which must name its row.")
     return RowChange(None if row_name == "id" else key, key, opened.deleted)

@@ -1,4 +1,4 @@
-"""What a task has to say for itself, from the text of a label to the answer in a prediction."""
+"""What a task defines: how a label is parsed, the loss, the metrics, and the answer in a prediction."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "multi-label", "regression"]
 
-# Of more labels a message has these many at most.
+# A message names at most this many labels.
 LISTED = 100
 
-# What a prediction record says of a sample: JSON by field.
+# The fields that a prediction has by its task, as JSON.
 Answer = dict[str, Any]
 
 
 class Tally(Protocol):
-    """Adds up batches of an evaluation on the device that they are on; nothing is fetched from it before the end."""
+    """Sums over the batches of an evaluation, on their device; nothing is copied from the device before the end."""
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """Outputs of the network (n, outputs) and the targets that belong to them."""
+        """Add outputs of the network (n, outputs) and their targets."""
 
     def metrics(self) -> dict[str, float]:
-        """By name; the target's own `metric` is among them, and all are finite where there were no samples too."""
+        """Metrics by name, including the target's `metric`; all are finite, also for no samples."""
 
     def confusion(self) -> np.ndarray[Any, Any] | None:
-        """int64 (classes, classes), counts by true and predicted label; None where a sample has not exactly one."""
+        """int64 (classes, classes), counts by true and predicted label; None where a sample may have several labels."""
 
 
 class Target(ABC):
@@ -43,9 +43,9 @@ class Target(ABC):
 
     Attributes:
         task: as `[training] task` has it.
-        metric: the one number that decides a promotion; higher is better and 1 is perfect.
+        metric: the number that decides a promotion; higher is better and 1 is perfect.
         dtype, shape: of a target, in NumPy's notation.
-        unknown: stands in for a target that could not be read.
+        unknown: the placeholder for a target that could not be parsed.
         labels: names, one for each output of the network.
     """
 
@@ -63,17 +63,17 @@ class Target(ABC):
             self._places.setdefault(_compared(label), place)
 
     def place_of(self, name: str) -> int | None:
-        """Where a label is in `labels`, None where it is not; `3.0` and `3` are one class, as `True` and `true` are.
+        """The index of a label in `labels`, None if it is missing; `3.0` equals `3`, and `True` equals `true`.
 
-        A column of integers becomes one of floats with its first missing cell, and each program writes a truth value
-        in its own way. Names are compared in Unicode's NFC, for macOS writes those of folders in NFD.
+        A missing cell turns a column of integers into floats, and programs write booleans in different ways. Names are
+        compared in Unicode's NFC, because macOS writes folders' names in NFD.
         """
         place = self._places.get(name)
         return self._places.get(_compared(name)) if place is None else place
 
     @abstractmethod
     def read(self, text: str) -> Any | Refusal:
-        """The target that a label's text stands for, as NumPy takes it; or why it stands for none."""
+        """Parse a label's text: a target that NumPy converts to `dtype` and `shape`, or why it is refused."""
 
     def unknown_label(self, name: str) -> Refusal:
         """Why a name that is not in `labels` is refused."""
@@ -81,7 +81,7 @@ class Target(ABC):
 
     @abstractmethod
     def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Booleans (n,): False where a target is the unknown one."""
+        """Booleans (n,): False where a target is `unknown`."""
 
     @abstractmethod
     def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -96,7 +96,7 @@ class Target(ABC):
         """
 
     def prepared(self, targets: torch.Tensor) -> torch.Tensor:
-        """The targets as the loss takes them."""
+        """The targets in the units of the loss."""
         return targets
 
     def restored(self, outputs: torch.Tensor) -> torch.Tensor:
@@ -109,11 +109,11 @@ class Target(ABC):
 
     @abstractmethod
     def tally(self, device: torch.device) -> Tally:
-        """An evaluation that has seen nothing yet."""
+        """An empty evaluation."""
 
     @abstractmethod
     def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
-        """What each row (outputs,) of a batch says; None where it is not finite."""
+        """The answer for each row (outputs,) of a batch; None where it is not finite."""
 
 
 def plain_label(name: str) -> str:
@@ -127,7 +127,7 @@ def _compared(name: str) -> str:
 
 
 def read_json(text: str) -> Any:
-    """What the JSON holds, None for null and for what is none by RFC 8259."""
+    """Parse JSON; None for null and for what is invalid by RFC 8259."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -135,4 +135,4 @@ def read_json(text: str) -> Any:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is none of its numbers")
+    raise ValueError(f"{name} is no JSON number")

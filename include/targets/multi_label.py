@@ -1,4 +1,4 @@
-"""Any number of several labels, none too."""
+"""Any subset of the labels, also the empty one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class _Matches:
     def __init__(self, device: torch.device) -> None:
         import torch
 
-        # Labels that are predicted and true, predicted, true; samples that are right, samples.
+        # [true positives, predicted, actual, exact matches, samples]
         self._counts = torch.zeros(5, dtype=torch.int64, device=device)
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:

@@ -19,10 +19,10 @@ RegressionLoss = Literal["mse", "huber"]
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of each number over the training samples; the network learns what is left of them.
+    """Mean and standard deviation of each number over the training samples; the network learns normalised numbers.
 
-    Without it a network would spend its first epochs on finding the size of what it is asked for, and of several
-    numbers would learn the largest.
+    Without it, a network would need its first epochs to find the numbers' magnitude, and of several numbers would learn
+    mainly the largest.
     """
 
     mean: tuple[float, ...]
@@ -53,8 +53,8 @@ class Regression(Target):
     def read(self, text: str) -> list[float] | Refusal:
         import numpy as np
 
-        told = read_json(text)
-        values = told if isinstance(told, list) else [told]
+        parsed = read_json(text)
+        values = parsed if isinstance(parsed, list) else [parsed]
         if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in values):
             return Refusal("not-a-number", f"The label {text!r:.200} is neither a JSON number nor a list of numbers.")
         if len(values) != len(self.labels):
@@ -113,7 +113,7 @@ class Regression(Target):
         values = self.restored(outputs)
         finite = values.isfinite().all(dim=1).tolist()
         return [
-            # Seven digits are all that a float32 label has.
+            # A float32 label has seven digits.
             {"values": {name: float(f"{value:.7g}") for name, value in zip(self.labels, row, strict=True)}}
             if good
             else None
@@ -126,7 +126,7 @@ class _Errors:
         import torch
 
         self._target = target
-        # Of each number, in float64: itself, its square, the error, the squared error.
+        # For each number in float64, the sums of: deviation, squared deviation, absolute error, squared error.
         self._sums = torch.zeros(4, len(target.labels), dtype=torch.float64, device=device)
         self._samples = 0
         self._first: torch.Tensor | None = None
@@ -136,7 +136,7 @@ class _Errors:
 
         true = targets.double()
         if self._first is None:
-            # Counted from the first one on, or the squares of large numbers would hide how much they vary.
+            # Deviations from the first target: squares of large numbers would lose their variance to rounding.
             self._first = true[0]
         centred, errors = true - self._first, self._target.restored(outputs) - true
         parts = (centred, centred.square(), errors.abs(), errors.square())
@@ -157,14 +157,14 @@ class _Errors:
 
 
 def _r2(variation: float, error: float) -> float:
-    """As scikit-learn's `r2_score`: of numbers that don't vary, 1 for those that are met and 0 for the others."""
+    """As scikit-learn's `r2_score`: for constant numbers, 1 where all predictions are exact and else 0."""
     if variation <= 0:
         return float(error == 0)
     return 1 - error / variation
 
 
 class ScaleFinder:
-    """Finds the scale from batches of targets, in the order in which they come, so that it is the same to the bit."""
+    """Computes the scale from batches of targets; in the same order, the result is the same to the bit."""
 
     def __init__(self) -> None:
         self._samples = 0
@@ -172,7 +172,7 @@ class ScaleFinder:
         self._squares: np.ndarray[Any, Any] | None = None
 
     def add(self, targets: np.ndarray[Any, Any]) -> None:
-        """Take in targets (n, numbers), by the update of Chan, Golub and LeVeque (COMPSTAT 1982)."""
+        """Add targets (n, numbers), by the update of Chan, Golub and LeVeque (COMPSTAT 1982)."""
         import numpy as np
 
         count = len(targets)
@@ -191,12 +191,12 @@ class ScaleFinder:
         self._samples = both
 
     def scale(self) -> Scale | None:
-        """None where there were no targets; a number that does not vary is divided by 1."""
+        """The scale; None without targets. A constant number has deviation 1."""
         import numpy as np
 
         if self._mean is None or self._squares is None:
             return None
         deviation = np.sqrt(self._squares / self._samples)
-        # What rounding leaves of a constant is no variation.
+        # A constant has a small deviation from rounding.
         deviation[deviation <= np.abs(self._mean) * 1e-7] = 1.0
         return Scale(tuple(self._mean.tolist()), tuple(deviation.tolist()))

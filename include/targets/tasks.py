@@ -1,4 +1,4 @@
-"""The target of a task, by the name that `[training] task` gives it."""
+"""The target of a task, by its name in `[training] task`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def target_of(
     loss: RegressionLoss = "mse",
     scale: Scale | None = None,
 ) -> Target:
-    """What the task makes of these labels.
+    """The target of the task over these labels.
 
     Args:
         separator: between the names of a multi-label text that is no JSON list.

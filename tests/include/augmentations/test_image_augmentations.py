@@ -1,4 +1,4 @@
-"""What each augmentation of images does, to each sample by itself, and that all of it comes from torch's generator."""
+"""What each augmentation of images does to each sample, and that all draws come from torch's generator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ every_kind = pytest.mark.parametrize("augmentation", ALL, ids=lambda item: item.
 
 @pytest.fixture(autouse=True)
 def _deterministic():
-    """As in training, where torch refuses an operation that has no deterministic form."""
+    """As in training, where torch refuses an operation without a deterministic implementation."""
     before = torch.is_deterministic_algorithms_warn_only_enabled(), torch.are_deterministic_algorithms_enabled()
     torch.manual_seed(1)
     torch.use_deterministic_algorithms(True)
@@ -24,18 +24,18 @@ def _deterministic():
 
 
 def ramp(samples=64, channels=3, height=12, width=10):
-    """Brighter from left to right, in all samples alike, and in each channel from another number on."""
+    """Brightness rises from left to right, equally in all samples, from a different start in each channel."""
     image = torch.linspace(0, 1, width).expand(channels, height, width) + torch.arange(channels).view(-1, 1, 1)
     return image.expand(samples, -1, -1, -1).contiguous()
 
 
-def test_every_kind_of_images_is_tested():
+def test_every_kind_for_images_is_tested():
     assert {item.kind for item in ALL} == {kind for kind in KINDS["augment"] if kind.startswith("image.")}
 
 
 @every_kind
 @pytest.mark.parametrize("channels", [1, 3])
-def test_samples_change_each_in_its_own_way_and_keep_their_shape(augmentation, channels):
+def test_each_sample_changes_separately_and_keeps_its_shape(augmentation, channels):
     inputs = ramp(channels=channels)
     before = inputs.clone()
 
@@ -44,7 +44,7 @@ def test_samples_change_each_in_its_own_way_and_keep_their_shape(augmentation, c
     assert (changed.shape, changed.dtype) == (inputs.shape, torch.float32)
     assert torch.isfinite(changed).all()
     assert len(changed.flatten(1).unique(dim=0)) > 1
-    assert torch.equal(inputs, before), "whoever holds them still has them"
+    assert torch.equal(inputs, before), "the given inputs are unchanged"
 
 
 @every_kind
@@ -59,7 +59,7 @@ def test_the_same_state_of_the_generator_gives_the_same_samples(augmentation):
 
 
 @every_kind
-def test_only_images_are_taken(augmentation):
+def test_only_images_are_accepted(augmentation):
     augmentation.check((3, 12, 10))
     with pytest.raises(ValueError, match=rf"{augmentation.kind} changes images .* shape \(80,\): remove it"):
         augmentation.check((80,))
@@ -91,8 +91,8 @@ def test_a_flip_changes_left_and_right_in_its_share_of_the_images():
 
 
 @pytest.mark.parametrize(("height", "width"), [(31, 31), (21, 41)])
-def test_a_turn_keeps_angles_in_images_that_are_no_squares(height, width):
-    """A dot beside the middle stays at its distance from it, at any angle."""
+def test_a_turn_keeps_angles_in_images_that_are_not_square(height, width):
+    """A dot beside the centre keeps its distance from it, at any angle."""
     inputs = torch.zeros(200, 1, height, width)
     inputs[:, :, height // 2, width // 2 + 8] = 1
 
@@ -113,7 +113,7 @@ def test_light_changes_brightness_and_contrast_within_their_limits():
     assert (0.5 <= contrast.min() < 0.52, 1.48 < contrast.max() < 1.501) == (True, True)
 
 
-def test_noise_has_the_deviation_that_was_asked_for():
+def test_noise_has_the_configured_deviation():
     noise = Noise(std=0.3).apply(ramp(500)) - ramp(500)
 
     assert (noise.mean().item(), noise.std().item()) == pytest.approx((0, 0.3), abs=0.01)
@@ -132,7 +132,7 @@ def test_a_rectangle_of_limited_area_becomes_the_mean():
         assert picture.sum() == rows * columns
 
 
-def test_several_follow_each_other():
+def test_augmentations_are_applied_in_order():
     torch.manual_seed(2)
     expected = Flip().apply(Shift(pixels=1).apply(ramp()))
     torch.manual_seed(2)

@@ -1,4 +1,4 @@
-"""Arrays from base64 text: the one text that stands for them, and no other."""
+"""Arrays from base64 text: only the canonical text is accepted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_the_standard_text_is_written_and_read(size):
     assert codec.decode([value]).samples.tolist() == [sample.tolist()]
 
 
-def test_bytes_have_one_text_only():
-    """Python's own decoder takes all 4096 pairs of characters for one byte."""
+def test_only_canonical_text_is_accepted():
+    """Python's own decoder accepts all 4096 pairs of characters for one byte."""
     codec = Base64Codec(shape=(1,))
     alphabet = string.ascii_letters + string.digits + "+/"
     texts = [f"{first}{second}==".encode() for first in alphabet for second in alphabet]
@@ -34,7 +34,7 @@ def test_bytes_have_one_text_only():
     assert {refusal.reason for refusal in decoded.refusals.values()} == {"invalid-base64"}
 
 
-def test_text_of_another_size_is_told_with_both():
+def test_text_of_another_size_is_refused_with_both_sizes():
     (refusal,) = Base64Codec(shape=(6,)).decode([b"AAAA"]).refusals.values()
 
     assert refusal.error == "4 characters of base64 are not the text of an array: uint8 of shape (6,) takes 6."

@@ -1,4 +1,4 @@
-"""Images as people have them, turned, of any size and colours, become samples of a format that asks for it."""
+"""Images of any orientation, size and colours are converted to a format that allows it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def refusal_of(codec, value):
 
 
 def corners(sample):
-    """Red, green and blue at the four corners, from the upper left in the sense of reading."""
+    """Red, green and blue at the four corners, row by row from the upper left."""
     return [sample[:, row, column].tolist() for row in (0, -1) for column in (0, -1)]
 
 
 def picture(width, height):
-    """Smooth, with every corner of its own colour, so that no turn and no part of it looks like another."""
+    """Smooth, with a different colour in each corner, so that every rotation and every part is unique."""
     four = Image.fromarray(np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8))
     return four.resize((width, height), Image.Resampling.BILINEAR)
 
@@ -50,8 +50,8 @@ def turned(orientation):
 
 @every_format
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_comes_out_the_right_way_up(name, orientation):
-    """The format's size is the one of the turned picture."""
+def test_a_picture_is_rotated_upright(name, orientation):
+    """The format's size is that of the rotated picture."""
     value = saved(picture(24, 16), name, exif=turned(orientation), **({"lossless": True} if name == "WEBP" else {}))
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(value)))
     codec = CODECS[name](width=expected.width, height=expected.height, channels=3)
@@ -59,7 +59,7 @@ def test_a_picture_comes_out_the_right_way_up(name, orientation):
     np.testing.assert_array_equal(sample_of(codec, value).transpose(1, 2, 0), np.asarray(expected.convert("RGB")))
 
 
-def test_a_picture_that_has_the_formats_size_only_on_its_side_is_refused():
+def test_a_picture_with_the_format_s_size_before_rotation_is_refused():
     value = saved(picture(24, 16), "JPEG", exif=turned(6))
 
     assert refusal_of(JpegCodec(width=24, height=16, channels=3), value).error == (
@@ -81,7 +81,7 @@ def test_a_picture_that_has_the_formats_size_only_on_its_side_is_refused():
     ],
     ids=["nothing", "no directory", "directory far away", "cut", "no value", "orientation 9", "a long", "two values"],
 )
-def test_an_orientation_that_is_none_turns_nothing(exif):
+def test_an_invalid_orientation_is_ignored(exif):
     assert orientation_of(exif) == 1
 
 
@@ -101,7 +101,7 @@ def test_the_orientation_is_read(prefix, exif):
 @every_format
 @pytest.mark.parametrize("way", ["stretch", "crop", "pad"])
 @pytest.mark.parametrize(("width", "height"), [(16, 12), (40, 7), (3, 300), (1, 1), (2000, 1500)])
-def test_any_size_becomes_the_formats(name, way, width, height):
+def test_any_size_is_resized_to_the_format_s(name, way, width, height):
     codec = CODECS[name](width=16, height=12, channels=3, resize=way)
 
     assert sample_of(codec, saved(picture(width, height), name)).shape == (3, 12, 16)
@@ -125,7 +125,7 @@ def test_cropping_keeps_the_middle():
     assert sample[0, :, 2:-2].max() < 20
 
 
-def test_padding_keeps_all_of_it_between_black():
+def test_padding_keeps_the_whole_image_and_adds_black():
     sample = sample_of(
         PngCodec(width=12, height=12, channels=3, resize="pad"), saved(Image.new("RGB", (30, 10), "red"), "PNG")
     )
@@ -134,7 +134,7 @@ def test_padding_keeps_all_of_it_between_black():
     assert sample[:, :4].max() == sample[:, 8:].max() == 0
 
 
-def test_a_turned_picture_is_turned_before_it_is_resized():
+def test_a_picture_is_rotated_before_it_is_resized():
     value = saved(picture(64, 16), "JPEG", exif=turned(6), quality=95)
 
     sample = sample_of(JpegCodec(width=8, height=32, channels=3, resize="stretch"), value)
@@ -145,8 +145,8 @@ def test_a_turned_picture_is_turned_before_it_is_resized():
     assert np.abs(sample.transpose(1, 2, 0).astype(int) - expected).mean() < 6
 
 
-def test_a_large_photograph_is_resized_as_well_in_a_fraction_of_its_size():
-    """The decoder leaves out frequencies that the filter would remove."""
+def test_a_large_photograph_decoded_at_a_fraction_of_its_size_is_resized_equally_well():
+    """The decoder omits frequencies that the filter would remove."""
     noise = Image.effect_noise((64, 48), 60).resize((2048, 1536), Image.Resampling.BICUBIC)
     value = saved(noise, "JPEG", quality=95)
 
@@ -180,8 +180,8 @@ MODES = {
 
 @pytest.mark.parametrize(("name", "mode"), [(name, mode) for name, modes in MODES.items() for mode in modes])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_any_colours_become_the_formats(name, mode, channels):
-    """A middle gray stays one in whatever way it is stored."""
+def test_any_colours_are_converted_to_the_format_s(name, mode, channels):
+    """A middle gray keeps its value in every mode."""
     gray = Image.new("L", (8, 8), 120 if mode != "1" else 255)
     image = Image.fromarray(np.full((8, 8), 120 * 257, np.uint16)) if mode == "I;16" else gray.convert(mode)
     codec = CODECS[name](width=8, height=8, channels=channels, colours="convert")
@@ -193,7 +193,7 @@ def test_any_colours_become_the_formats(name, mode, channels):
 
 
 @pytest.mark.parametrize("name", ["PNG", "WEBP"])
-def test_what_is_transparent_is_on_white(name):
+def test_transparent_pixels_become_white(name):
     value = saved(see_through(64, 64), name, **({"lossless": True, "exact": True} if name == "WEBP" else {}))
 
     sample = sample_of(CODECS[name](width=64, height=64, channels=3, colours="convert"), value)
@@ -204,7 +204,7 @@ def test_what_is_transparent_is_on_white(name):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
-def test_a_colour_that_stands_for_transparent_is_white(mode):
+def test_the_transparent_colour_becomes_white(mode):
     black = Image.new(mode, (8, 8), 0)
     value = saved(black, "PNG", transparency=(0, 0, 0) if mode == "RGB" else 0)
 
@@ -243,7 +243,7 @@ def test_inputs_are_the_same_for_small_and_large_images(side, settings):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"mean": [0.5], "std": [0.5]}, "1 numbers for 3 channels: give one for each"),
         ({"mean": [0.5] * 3, "std": [0.5]}, "1 numbers for 3 channels"),
@@ -256,6 +256,6 @@ def test_inputs_are_the_same_for_small_and_large_images(side, settings):
         ({"colours": "any"}, "'convert'"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings, told):
-    with pytest.raises(ValidationError, match=told):
+def test_invalid_settings_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
         PngCodec(height=8, width=8, channels=3, **settings)

@@ -1,4 +1,4 @@
-"""What all codecs owe: a sample or a typed refusal for any bytes, and samples that stay with their records."""
+"""The contract of every codec: any bytes become a sample or a refusal, and samples keep their positions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ any_values = settings(samples, max_examples=2 * samples.max_examples)
 
 
 def samples_of(codec):
-    """Samples that the format describes."""
+    """Samples of the format's shape and dtype."""
     size = int(np.prod(codec.sample_shape))
     if codec.kind.startswith("text."):
         texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=size // 4)
@@ -101,7 +101,7 @@ LOSSY = {"image.jpeg", "audio.ogg", "audio.mp3"}
 
 @st.composite
 def mutated(draw, whole):
-    """A value with bits flipped, ends cut, and parts put in, taken out or said twice."""
+    """A value with flipped bits, cut ends, and parts inserted, removed or repeated."""
     value = bytearray(draw(st.sampled_from(whole)))
     for _ in range(draw(st.integers(1, 3))):
         start, end = sorted(draw(st.tuples(*[st.integers(0, len(value))] * 2)))
@@ -139,7 +139,7 @@ JSON_CONTENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "more"]), inner),
 )
-# Damage that comes through the first check: right checksums, headers of the right length, JSON that can be parsed.
+# Damage that passes the first check: correct checksums, headers of the right length, valid JSON.
 DEEPER = {
     "image.png": st.builds(
         lambda header, chunks, pixels: png_of(header, *chunks, pixels, (b"IEND", b"")),
@@ -169,7 +169,7 @@ DEEPER = {
 
 
 def values_of(codec):
-    """None, any bytes, and everything that is nearly a value of the format."""
+    """None, any bytes, and damaged values of the format."""
     near = mutated(WHOLE[codec.kind]) | st.sampled_from(WHOLE[codec.kind])
     return st.lists(st.none() | st.binary() | near | DEEPER.get(codec.kind, near), max_size=8)
 
@@ -206,8 +206,8 @@ def test_any_bytes_give_a_sample_or_a_refusal(codec, data):
 )
 @samples
 @given(data=st.data())
-def test_a_sample_comes_out_as_it_went_in(codec, data):
-    """Of the formats that lose nothing."""
+def test_a_sample_is_decoded_as_it_was_encoded(codec, data):
+    """For the lossless formats."""
     sample = data.draw(samples_of(codec))
 
     decoded = codec.decode([codec.encode(sample)])
@@ -232,7 +232,7 @@ def test_samples_stay_with_their_records(codec):
 
 
 @every_codec
-def test_nothing_decodes_to_nothing(codec):
+def test_no_values_are_decoded_to_no_samples(codec):
     decoded = codec.decode([])
 
     assert decoded.samples.shape == (0, *codec.sample_shape)
@@ -241,7 +241,7 @@ def test_nothing_decodes_to_nothing(codec):
 
 @every_codec
 @pytest.mark.parametrize("other", ["shape", "dtype", "dimensions"])
-def test_a_sample_that_the_format_does_not_describe_is_not_encoded(codec, other):
+def test_a_sample_of_another_shape_or_dtype_is_not_encoded(codec, other):
     shape, dtype = codec.sample_shape, codec.decode([]).samples.dtype
     sample = {
         "shape": np.zeros((*shape[:-1], shape[-1] + 1), dtype),

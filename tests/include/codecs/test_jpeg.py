@@ -1,4 +1,4 @@
-"""JPEG images come out nearly as they went in; files that are cut short or not JPEG do not come out."""
+"""JPEG images are decoded nearly as they were encoded; files that are cut short or not JPEG are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOUR = JpegCodec(height=16, width=24, channels=3)
 
 
 @pytest.mark.parametrize(("codec", "mode"), [(GRAY, "L"), (COLOUR, "RGB")], ids=["gray", "colour"])
-def test_an_image_comes_out_nearly_as_it_went_in(codec, mode):
+def test_an_image_is_decoded_nearly_as_it_was_encoded(codec, mode):
     pixels = np.asarray(slope(mode, 24, 16)).reshape(16, 24, -1).transpose(2, 0, 1)
 
     decoded = codec.decode([codec.encode(pixels)])
@@ -38,8 +38,8 @@ def test_an_image_comes_out_nearly_as_it_went_in(codec, mode):
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_pixels_are_the_same_in_whatever_file(settings):
-    """In other scans, with marks to start again at, and beside metadata that Pillow stumbles over."""
+def test_pixels_are_the_same_in_any_valid_file(settings):
+    """With other scans, restart markers, and metadata at which Pillow fails."""
     value = saved(slope("RGB", 24, 16), "JPEG", **settings)
 
     decoded = COLOUR.decode([value, WHOLE_JPEG])
@@ -48,14 +48,14 @@ def test_pixels_are_the_same_in_whatever_file(settings):
     np.testing.assert_array_equal(*decoded.samples)
 
 
-def test_padding_before_markers_and_bytes_behind_the_end_are_taken():
+def test_padding_before_markers_and_bytes_after_the_end_are_accepted():
     value = WHOLE_JPEG.replace(b"\xff\xda", b"\xff\xff\xff\xda") + b"\r\n"
 
     assert COLOUR.decode([value]).refusals == {}
 
 
-def test_a_rare_ratio_of_colour_to_brightness_is_taken():
-    """4:1:0, which the fast decoder does not know; a gray image is the same in every ratio."""
+def test_a_rare_chroma_subsampling_is_decoded():
+    """4:1:0, which the fast decoder does not support; a gray image is the same in every subsampling."""
     gray = Image.new("RGB", (24, 16), (128, 128, 128))
     value = saved(gray, "JPEG", optimize=True, subsampling="4:2:0")
     ratio = value.index(b"\xff\xc0") + 11
@@ -80,9 +80,9 @@ SCAN_LENGTH = int.from_bytes(WHOLE_JPEG[SCAN + 2 : SCAN + 4], "big")
         replaced(WHOLE_JPEG, WHOLE_JPEG.index(b"JFIF") + 5, 3),
         replaced(WHOLE_JPEG, SCAN + SCAN_LENGTH, 0),
     ],
-    ids=["a revision of JFIF that nobody knows", "the frequencies of a scan told wrongly"],
+    ids=["an unknown revision of JFIF", "wrong frequencies of a scan"],
 )
-def test_strange_headers_of_whole_pixels_are_taken(value):
+def test_unusual_headers_of_complete_pixels_are_accepted(value):
     decoded = COLOUR.decode([value, WHOLE_JPEG])
 
     assert decoded.refusals == {}
@@ -90,7 +90,7 @@ def test_strange_headers_of_whole_pixels_are_taken(value):
 
 
 def test_pixels_are_those_of_pillow():
-    """Which is the reference that most data sets were looked at with."""
+    """Pillow is the reference decoder of most data sets."""
     pixels = np.random.default_rng(0).integers(0, 256, COLOUR.sample_shape, np.uint8)
     value = saved(Image.fromarray(pixels.transpose(1, 2, 0)), "JPEG", quality=80)
 
@@ -99,8 +99,8 @@ def test_pixels_are_those_of_pillow():
     np.testing.assert_array_equal(sample.transpose(1, 2, 0), np.asarray(Image.open(io.BytesIO(value))))
 
 
-def test_damage_that_a_decoder_only_warns_of_is_refused():
-    """Bytes among the pixels that belong to none: Pillow passes over them."""
+def test_damage_that_causes_only_a_decoder_s_warning_is_refused():
+    """Stray bytes between the pixels, which Pillow skips."""
     value = WHOLE_JPEG[:-2] + b"\x55" * 9 + WHOLE_JPEG[-2:]
 
     (refusal,) = COLOUR.decode([value]).refusals.values()
@@ -117,8 +117,8 @@ def test_an_image_that_is_cut_short_anywhere_is_refused(settings):
     assert reasons == {"undecodable"}
 
 
-def test_a_flipped_bit_in_the_structure_never_goes_unnoticed():
-    """JPEG has no checksums: a flip among tables and pixels may decode, to other pixels."""
+def test_a_flipped_bit_in_the_structure_is_always_detected():
+    """JPEG has no checksums: with a flipped bit in tables or pixels, other pixels may be decoded."""
     structure = [byte for byte in range(len(WHOLE_JPEG) - 1) if WHOLE_JPEG[byte] == 0xFF and WHOLE_JPEG[byte + 1]]
 
     for byte in structure:

@@ -1,4 +1,4 @@
-"""No value takes much more memory than its own bytes, whatever it claims and however far it would inflate."""
+"""No value takes much more memory than its own bytes, whatever it claims or inflates to."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def large_values() -> dict[str, tuple[dict[str, Any], bytes]]:
 
 
 def resized_values() -> dict[str, tuple[dict[str, Any], bytes]]:
-    """As many pixels as are decoded at most, in the shapes that cost most."""
+    """The largest number of pixels that is decoded, in the shapes that need most memory."""
     return {
         f"PNG of {width}x{height} pixels, {way}": ({**ANY_PNG, "resize": way}, png_bomb(width, height))
         for width, height in ((65_535, 244), (244, 65_535), (4000, 4000))
@@ -98,7 +98,7 @@ def resized_values() -> dict[str, tuple[dict[str, Any], bytes]]:
 @pytest.mark.slow  # makes and decodes values of hundreds of megabytes
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux resets a process's peak of memory")
 def test_memory_stays_flat():
-    """Numbers that were allowed for: a JSON array of 3 bytes is a Python list of 64."""
+    """The allowance covers Python's objects: a JSON array of 3 bytes is a list of 64."""
     resized = resized_values()
     values = {bad.name: (bad.format, bad.value) for bad in BAD_VALUES if bad.value} | large_values() | resized
     lines = "".join(f"{json.dumps([table, base64.b64encode(value).decode()])}\n" for table, value in values.values())

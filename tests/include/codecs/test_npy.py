@@ -1,4 +1,4 @@
-"""Arrays from .npy files, as NumPy and others write them."""
+"""Arrays from .npy files, as NumPy and other programs write them."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def test_an_array_in_fortran_order_is_the_same_array():
 
 
 @pytest.mark.parametrize("keys", [*permutations(["'descr':'<f4'", '"fortran_order" : False', "'shape':( 2,3, )"])])
-def test_keys_come_in_any_order(keys):
+def test_keys_may_have_any_order(keys):
     value = npy_with("{ " + " , ".join(keys) + "}")
 
     np.testing.assert_array_equal(FLOATS.decode([value]).samples, [NUMBERS])
 
 
 @pytest.mark.parametrize("order", ["|", "<"])
-def test_single_bytes_have_no_order(order):
+def test_single_bytes_have_no_byte_order(order):
     value = npy_with(f"{{'descr': '{order}u1', 'fortran_order': False, 'shape': (3,)}}", b"\1\2\3")
 
     assert NpyCodec(shape=(3,)).decode([value]).samples.tolist() == [[1, 2, 3]]
 
 
-def test_a_refusal_tells_what_the_header_says():
+def test_a_refusal_names_the_header_s_shape_and_dtype():
     errors = [
         refusal.error
         for refusal in FLOATS.decode([npy(NUMBERS.T.copy()), npy(NUMBERS.astype("<f8"))]).refusals.values()

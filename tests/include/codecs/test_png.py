@@ -1,4 +1,4 @@
-"""PNG images come out as they went in or not at all, whatever else the file carries."""
+"""PNG images are decoded as they were encoded or refused, whatever else the file contains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METADATA = {
     "fcTL of another size": bytes(4) + (5).to_bytes(4, "big") * 2 + bytes(14),
     "tRNS that Pillow fails at": b"\0",
     "eXIf": b"no EXIF at all",
-    "prIv": b"a chunk that nobody else knows",
+    "prIv": b"a private chunk",
 }
 
 
@@ -33,7 +33,7 @@ def refusal_of(codec, value):
 
 
 @pytest.mark.parametrize("codec", [GRAY, COLOUR], ids=["gray", "colour"])
-def test_an_image_comes_out_as_it_went_in(codec):
+def test_an_image_is_decoded_as_it_was_encoded(codec):
     sample = np.random.default_rng(0).integers(0, 256, codec.sample_shape, np.uint8)
 
     np.testing.assert_array_equal(codec.decode([codec.encode(sample)]).samples, [sample])
@@ -48,8 +48,8 @@ def test_pixels_become_numbers_from_0_to_1():
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", METADATA)
-def test_metadata_is_not_looked_into(name):
-    """Before the pixels and behind them: Pillow reads both."""
+def test_metadata_is_not_parsed(name):
+    """Before the pixels and after them: Pillow reads both."""
     metadata = chunk(name[:4].encode(), METADATA[name])
     header_end, pixels_end = len(SIGNATURE) + 25, len(WHOLE_PNG) - 12
     value = WHOLE_PNG[:header_end] + metadata + WHOLE_PNG[header_end:pixels_end] + metadata + WHOLE_PNG[pixels_end:]
@@ -60,12 +60,12 @@ def test_metadata_is_not_looked_into(name):
     np.testing.assert_array_equal(*decoded.samples)
 
 
-def test_what_follows_the_end_is_not_looked_at():
+def test_bytes_after_the_end_are_ignored():
     assert GRAY.decode([WHOLE_PNG + b"\r\n"]).refusals == {}
 
 
-def test_a_chunk_that_no_reader_may_pass_over_is_refused():
-    """Such as the one of the iPhone's own PNGs, whose pixels are stored otherwise."""
+def test_a_chunk_that_no_reader_may_skip_is_refused():
+    """Such as the one in the iPhone's own PNGs, which store pixels differently."""
     refusal = refusal_of(GRAY, png_of(png_header(6, 8), (b"CgBI", bytes(4)), (b"IEND", b"")))
 
     assert (refusal.reason, "b'CgBI'" in refusal.error) == ("undecodable", True)
@@ -81,7 +81,7 @@ def test_an_image_that_is_cut_short_anywhere_is_refused(codec):
 
 
 def test_a_flipped_bit_anywhere_is_refused():
-    """A smooth image: there zlib alone lets most flips of the pixels' own bytes pass, and Pillow checks no more."""
+    """A smooth image: most flips in its pixels pass zlib, and Pillow has no further check."""
     codec = PngCodec(height=28, width=28)
     whole = saved(slope("L", 28, 28), "PNG")
 
@@ -94,7 +94,7 @@ def test_a_flipped_bit_anywhere_is_refused():
     assert reasons == {"undecodable"}
 
 
-def test_an_image_of_another_size_is_told_with_both():
+def test_an_image_of_another_size_is_refused_with_both_sizes():
     assert refusal_of(GRAY, saved(slope("L", 8, 6), "PNG")).error == "The image has 8x6 pixels, the format 6x8."
 
 

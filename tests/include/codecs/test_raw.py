@@ -1,4 +1,4 @@
-"""Raw arrays come out as they went in, whatever their dtype, and as numbers that a network can take."""
+"""Raw arrays of every dtype are decoded as they were encoded, and their inputs are finite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def refusal_of(codec, value):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_array_comes_out_as_it_went_in(dtype):
+def test_an_array_is_decoded_as_it_was_encoded(dtype):
     codec = RawCodec(shape=(2, 3), dtype=dtype)
     samples = np.random.default_rng(0).integers(0, 100, (4, 2, 3)).astype(dtype)
 
@@ -36,13 +36,13 @@ def test_bytes_are_little_endian_and_in_c_order():
     assert codec.encode(np.array([[1, 2], [3, 256]], np.int16).T.copy().T) == b"\1\0\2\0\3\0\0\1"
 
 
-def test_a_value_of_another_size_is_told_with_both():
+def test_a_value_of_another_size_is_refused_with_both_sizes():
     assert refusal_of(FLOATS, bytes(23)).error == "The record has 23 bytes and float32 of shape (2, 3) takes 24."
 
 
 @pytest.mark.parametrize(("dtype", "scale", "number"), [("float64", 1.0, 1e300), ("float32", 1e20, 1e20)])
-def test_a_number_that_inputs_cannot_hold_is_refused(dtype, scale, number):
-    """It would become an infinity in the batch, and a NaN in every weight."""
+def test_a_number_beyond_float32_inputs_is_refused(dtype, scale, number):
+    """It would become infinity in the batch and NaN in every weight."""
     codec = RawCodec(shape=(1,), dtype=dtype, scale=scale)
 
     assert refusal_of(codec, codec.encode(np.array([number], dtype))).reason == "not-finite"
@@ -89,6 +89,6 @@ def test_any_bytes_become_finite_inputs_or_a_refusal(dtype, seed):
     ],
     ids=str,
 )
-def test_settings_that_make_no_sense_are_refused(kind, settings):
+def test_invalid_settings_are_refused(kind, settings):
     with pytest.raises(ValidationError):
         KINDS["format"][kind].model_validate(settings)

@@ -1,4 +1,4 @@
-"""Sounds come out whole, at the format's rate, mixed to one channel, and cut or padded to its length."""
+"""Sounds are decoded at the format's rate, mixed to one channel, and cut or padded to its length."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def as_int16(wave):
 
 
 def loudest(wave, rate):
-    """The frequency in Hz that a waveform has most of."""
+    """The strongest frequency of a waveform in Hz."""
     return np.abs(np.fft.rfft(wave)).argmax() * rate / len(wave)
 
 
@@ -51,7 +51,7 @@ def loudest(wave, rate):
     [codec(sample_rate=RATE, seconds=1) for codec in (WavCodec, FlacCodec, OggCodec, Mp3Codec, PcmCodec)],
     ids=lambda codec: codec.kind,
 )
-def test_a_sound_comes_out_nearly_as_it_went_in(codec):
+def test_a_sound_is_decoded_nearly_as_it_was_encoded(codec):
     wave = as_int16(tone(440, seconds=1))
 
     found = decoded_by(codec, codec.encode(wave[None]))
@@ -74,8 +74,8 @@ def test_another_rate_is_resampled(rate):
     assert np.abs(found.astype(int) - as_int16(tone(440, seconds=1)))[200:-200].max() <= 30
 
 
-def test_what_the_lower_rate_has_no_room_for_is_filtered_out():
-    """And not folded down to 1 kHz, as it were if every sixth number was taken."""
+def test_frequencies_above_the_lower_rate_s_limit_are_filtered_out():
+    """Without the filter, taking every sixth number would alias it to 1 kHz."""
     found = decoded_by(SECOND, sound_file(tone(7000, seconds=1, rate=48_000), "WAV", rate=48_000))
 
     assert np.abs(found[200:-200].astype(int)).max() <= 10
@@ -109,7 +109,7 @@ def test_a_sound_is_cut_or_padded(align, length, expected):
     assert decoded_by(WavCodec(**settings), sound_file(COUNTED, "WAV")).tolist() == expected
 
 
-def test_the_middle_of_a_long_file_is_found_without_the_rest():
+def test_the_middle_of_a_long_file_is_decoded_without_the_rest():
     parts = [tone(frequency, seconds=60) for frequency in (300, 600, 900)]
     codec = FlacCodec(sample_rate=RATE, seconds=1)
 
@@ -164,7 +164,7 @@ def test_eight_channels_are_mixed_and_nine_are_not():
     assert refusal_of(codec, sound_file(np.zeros((10, MAX_CHANNELS + 1)), "WAV")).reason == "too-many-channels"
 
 
-def test_a_format_may_take_more_frames_than_the_limit():
+def test_a_format_may_have_more_frames_than_the_limit():
     codec = PcmCodec(sample_rate=1000, samples=MAX_FRAMES + 1)
 
     assert codec.window(1000, 1, MAX_FRAMES + 1) == (0, MAX_FRAMES + 1)
@@ -176,7 +176,7 @@ def test_a_format_may_take_more_frames_than_the_limit():
     ids=["flac", "vorbis", "opus"],
 )
 def test_a_flipped_bit_in_the_sound_is_refused(settings, whole):
-    """By the checksums; WAV and MP3 have none."""
+    """By its checksums; WAV and MP3 have none."""
     codec = KINDS["format"][settings["kind"]].model_validate(settings)
     random = np.random.default_rng(seed := 1)
     places = random.integers(len(whole) // 2, len(whole), 200)
@@ -218,7 +218,7 @@ def _last_frame_bytes(mp3):
     ],
     ids=["ID3v2 before", "two before", "ID3v1 behind", "two behind", "zeros and a tag", "ID3v2 behind", "zeros behind"],
 )
-def test_tags_of_an_mp3_are_passed_over(value):
+def test_tags_of_an_mp3_are_skipped(value):
     codec = Mp3Codec(sample_rate=RATE, seconds=0.05)
 
     np.testing.assert_array_equal(decoded_by(codec, value), decoded_by(codec, WHOLE_MP3))
@@ -232,7 +232,7 @@ def test_every_rate_and_mode_of_mp3_is_read(rate, mode):
     assert loudest(decoded_by(Mp3Codec(sample_rate=RATE, seconds=1), value), RATE) == 440
 
 
-def test_a_rate_that_mp3_does_not_have_is_told_when_a_sound_is_written():
+def test_encoding_at_a_rate_that_mp3_does_not_have_is_refused():
     codec = Mp3Codec(sample_rate=96_000, samples=400, spectrogram={"n_fft": 2048})
 
     with pytest.raises(ValueError, match="96000") as refusal:
@@ -252,13 +252,13 @@ def test_a_rate_that_mp3_does_not_have_is_told_when_a_sound_is_written():
         ({"seconds": 1, "sample_rate": 1}, "greater than or equal to 1000"),
         ({"seconds": 1, "spectrogram": {"fmax": 5000}}, "half the rate"),
         ({"seconds": 1, "spectrogram": {"fmin": 4000}}, "no range below 4000"),
-        ({"seconds": 1, "spectrogram": {"n_mels": 200}}, "name fewer, or a larger n_fft"),
+        ({"seconds": 1, "spectrogram": {"n_mels": 200}}, "set a smaller n_mels or a larger n_fft"),
         ({"seconds": 1, "spectrogram": {"hop": 513}}, "leaves out samples"),
         ({"samples": 2**26, "spectrogram": {"hop": 1}}, "has more than"),
         ({"seconds": 1, "spectrogram": {"mels": 40}}, "mels"),
     ],
     ids=str,
 )
-def test_settings_that_make_no_sense_are_refused(kind, settings, named):
+def test_invalid_settings_are_refused(kind, settings, named):
     with pytest.raises(ValidationError, match=named):
         KINDS["format"][kind].model_validate({"kind": kind, "sample_rate": RATE, **settings})

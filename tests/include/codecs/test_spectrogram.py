@@ -1,4 +1,4 @@
-"""Spectrograms show a sound where it is, as loud as it is, and as the same numbers that others reckon."""
+"""Spectrograms show a sound at its time, frequency and level, with the same numbers as librosa."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def spectrogram(settings, wave, rate=RATE):
 
 
 def middles(settings, rate=RATE):
-    """The frequency in the middle of each band, in Hz."""
+    """The centre frequency of each band in Hz."""
     return settings.filters(rate).argmax(axis=0) * rate / settings.n_fft
 
 
-# The first numbers of two bands as librosa 0.11.0 gives them:
+# The first numbers of two bands, computed with librosa 0.11.0:
 # filters.mel(sr=16000, n_fft=128, n_mels=6, fmin=100, fmax=7000, htk=True, norm=None).
 LIBROSA = {
     0: [0, 0.081821, 0.490929, 0.900036, 0.776296, 0.480256, 0.184215, 0, 0, 0, 0, 0],
@@ -36,7 +36,7 @@ def test_the_filters_are_those_of_librosa():
         assert filters[: len(expected), band] == pytest.approx(expected, abs=1e-6)
 
 
-def test_neighbouring_bands_share_all_that_is_between_their_middles():
+def test_neighbouring_bands_add_up_to_one_between_their_centres():
     settings = LogMel(n_fft=1024, hop=256, n_mels=20)
     frequencies = np.linspace(0, RATE / 2, 513)
     between = (frequencies > middles(settings)[0] + 16) & (frequencies < middles(settings)[-1] - 16)

@@ -1,4 +1,4 @@
-"""Text comes out as the bytes of its UTF-8, whether it is the whole value or a field of a JSON object."""
+"""Text is decoded to its UTF-8 bytes, whether it is the whole value or a field of a JSON object."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def test_a_character_may_be_two_escapes():
     assert FIELD.decode([b'{"body": "\\ud83d\\ude42"}']).samples.tolist() == [padded("🙂").tolist()]
 
 
-def test_json_is_written_as_others_read_it():
+def test_json_is_written_for_other_readers():
     assert json.loads(FIELD.encode(padded('"ü"'))) == {"body": '"ü"'}
 
 
 @pytest.mark.parametrize("codec", [PLAIN, FIELD], ids=["plain", "field"])
 @pytest.mark.parametrize("sample", [b"a\0b\0\0\0\0\0", b"\xff\0\0\0\0\0\0\0"], ids=["zero inside", "not UTF-8"])
-def test_what_is_no_text_is_not_encoded(codec, sample):
+def test_invalid_text_is_not_encoded(codec, sample):
     with pytest.raises(ValueError, match=r"zero before|can't decode"):
         codec.encode(np.frombuffer(sample, np.uint8))
 
 
-def test_a_missing_field_is_told_by_its_name():
+def test_a_missing_field_is_named():
     (refusal,) = FIELD.decode([b'{"text": "left"}']).refusals.values()
 
     assert refusal.error == "The JSON object has no field 'body'."

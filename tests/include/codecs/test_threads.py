@@ -1,4 +1,4 @@
-"""Decoding in threads: the order of values, whatever their sizes, and no thread left for a fork to lose."""
+"""Decoding in threads: values keep their order, and no thread exists when the process forks."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _as_before(monkeypatch):
 
 
 def pictures(count):
-    """JPEGs, each brighter than the one before it, with noise enough for threads to be worth it."""
+    """JPEGs, each brighter than the one before it, with enough noise to be decoded in threads."""
     noise = np.random.default_rng(1).integers(-20, 20, COLOUR.sample_shape)
     return [COLOUR.encode((noise + 40 + 2 * number).astype(np.uint8)) for number in range(count)]
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
-def test_samples_come_in_the_order_of_values_with_any_number_of_threads(number):
+def test_samples_keep_the_order_of_values_with_any_number_of_threads(number):
     values = pictures(40)
     values[3:3] = [None, values[7][:-50]]
     allow_threads(1)
@@ -51,7 +51,7 @@ def test_samples_come_in_the_order_of_values_with_any_number_of_threads(number):
     assert (np.diff(brightness) > 0).all(), "each image is brighter than the one before it"
 
 
-def test_it_decodes_in_as_many_threads_as_are_allowed_and_leaves_none():
+def test_decoding_uses_the_allowed_threads_and_leaves_none():
     allow_threads(3)
     begun, waiting = set(), threading.Barrier(3, timeout=30)
 
@@ -66,7 +66,7 @@ def test_it_decodes_in_as_many_threads_as_are_allowed_and_leaves_none():
     assert begun.isdisjoint(thread.name for thread in threading.enumerate())
 
 
-def test_what_fails_in_a_thread_is_raised():
+def test_an_exception_in_a_thread_is_raised():
     def work(position):
         if position == 5:
             raise MemoryError("no room")
@@ -77,7 +77,7 @@ def test_what_fails_in_a_thread_is_raised():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only processes that can fork")
 def test_a_child_of_a_fork_decodes():
-    """As Airflow's tasks are; a pool that lived on would have no thread there, and the child would wait for ever."""
+    """As Airflow's tasks are forked. A pool that lived on would have no threads there, and the child would hang."""
     values = pictures(20)
     COLOUR.decode(values)
     child = os.fork()
@@ -95,7 +95,7 @@ def test_without_a_setting_there_is_a_thread_for_each_processor():
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
-def test_the_first_images_of_a_process_come_out_of_several_threads(name):
+def test_the_first_images_of_a_process_are_decoded_in_several_threads(name):
     """A decoder is imported before threads use it."""
     program = f"""
 from include.codecs._threads import allow_threads

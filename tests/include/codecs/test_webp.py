@@ -1,4 +1,4 @@
-"""WebP images, lossy and lossless, come out as they went in, whatever else the file carries; animations do not."""
+"""WebP images, lossy and lossless, are decoded whatever else the file contains; animations are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_lossy_image_is_decoded_as_pillow_does():
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", METADATA)
-def test_metadata_is_not_looked_into(name):
+def test_metadata_is_not_parsed(name):
     flags, chunk = METADATA[name]
     value = riff(webp_header(6, 8, flags), chunk, LOSSY_FRAME, chunk)
 
@@ -40,7 +40,7 @@ def test_metadata_is_not_looked_into(name):
     np.testing.assert_array_equal(*decoded.samples)
 
 
-def test_what_follows_the_end_is_not_looked_at():
+def test_bytes_after_the_end_are_ignored():
     assert COLOUR.decode([WHOLE_WEBP + b"\r\n"]).refusals == {}
 
 
@@ -58,7 +58,7 @@ def test_a_gray_format_has_to_convert():
         WebpCodec(height=8, width=6, channels=1)
 
 
-def test_gray_comes_out_as_it_went_in():
+def test_gray_is_decoded_as_it_was_encoded():
     codec = WebpCodec(height=8, width=6, channels=1, colours="convert")
     sample = np.random.default_rng(0).integers(0, 256, codec.sample_shape, np.uint8)
 

@@ -145,7 +145,7 @@ def test_every_bundled_file_is_valid(path):
         (
             "epochs = 3",
             "[[training.augment]]\nkind = 'image.shift'\npixels = 28",
-            ["training.augment.0: ", "image.shift by 28 pixels", "(28, 28)", "out of sight"],
+            ["training.augment.0: ", "image.shift by 28 pixels", "(28, 28)", "out of the frame"],
         ),
         ("height = 28", "height = 28\nmean = [0.5]", ["format: ", "mean and std belong together"]),
         ("height = 28", "height = 28\nmean = [1, 1]\nstd = [1]", ["format.mean = [1, 1]", "2 numbers for 1 channels"]),

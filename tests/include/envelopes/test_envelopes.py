@@ -1,4 +1,4 @@
-"""An envelope gives what it holds, or says in one sentence and with a reason code why it holds nothing."""
+"""An envelope is opened, or refused with a reason code and one sentence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_fields_are_found_by_their_names():
     assert opened() == EnvelopeContent(b"\xff\x00pixels", b"17", b"c1", "cat")
 
 
-def test_text_is_its_own_content():
+def test_text_content_is_its_utf8():
     envelope = JsonEnvelope(content="text")
 
     assert envelope.open_with(None, None)('{"text": "schön", "more": [1e400]}'.encode()) == EnvelopeContent(
@@ -40,11 +40,11 @@ def test_text_is_its_own_content():
 @pytest.mark.parametrize(
     ("label", "text"), [(7, "7"), (1.50, "1.5"), (True, "true"), ("", ""), (None, None), ("left out", None)]
 )
-def test_a_label_is_the_text_that_json_has_for_it(label, text):
+def test_a_label_is_its_json_text(label, text):
     assert opened(label=label).label == text
 
 
-def test_a_number_keeps_the_digits_that_it_was_written_with():
+def test_a_number_keeps_its_digits():
     digits = "1" * 1000
 
     assert OPEN(json.dumps(GOOD).replace("17", digits).encode()).id == digits.encode()
@@ -105,7 +105,7 @@ def test_a_typed_label_is_the_same_text_as_in_a_table(label, text):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_no_such_object_is_refused_with_its_reason(value, reason):
+def test_an_invalid_object_is_refused_with_its_reason(value, reason):
     with pytest.raises(InvalidRecord) as refused:
         opened(**value) if isinstance(value, dict) else OPEN(value)
 

@@ -61,7 +61,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def registry(server):
-    """The test's own server, or the real one that the environment names."""
+    """The test's own server, or the real one named by the environment."""
     if url := os.environ.get("MILLRACE_TEST_REGISTRY"):
         return registry_at(url)
     user, _, password = USER.partition(":")
@@ -76,7 +76,7 @@ def write(registry):
     def write(fields, schema):
         avro = json.loads(schema)["type"] == "record"
         serializer = AvroSerializer(client, schema) if avro else JSONSerializer(schema, client)
-        # A registry keeps one type of schema for a topic.
+        # A registry has one type of schema for a topic.
         topic = f"pictures-{'avro' if avro else 'json'}"
         return serializer(fields, SerializationContext(topic, MessageField.VALUE))
 
@@ -85,7 +85,7 @@ def write(registry):
 
 @pytest.fixture
 def opening(registry):
-    """Makes what opens values, as long as the test runs."""
+    """Makes an opener of values; its client is closed after the test."""
     with registry.client() as schemas:
         yield lambda envelope, label="label": envelope.open_with(schemas, label)
 
@@ -102,13 +102,13 @@ def id_of(value):
     return int.from_bytes(value[1:5], "big")
 
 
-def test_avro_gives_what_its_fields_hold(write, opening):
+def test_avro_fields_are_read(write, opening):
     value = write({"image": PIXELS, "id": 7, "label": "cat"}, avro_schema(IMAGE, ID, LABEL))
 
     assert opening(AVRO)(value) == EnvelopeContent(PIXELS, b"7", None, "cat")
 
 
-def test_json_gives_what_its_fields_hold(write, opening):
+def test_json_fields_are_read(write, opening):
     value = write({"image": "/wBwaXhlbHM=", "id": 7, "label": "cat"}, JSON_SCHEMA)
 
     assert opening(JSON)(value) == EnvelopeContent(PIXELS, b"7", None, "cat")
@@ -125,7 +125,7 @@ def test_a_field_that_is_added_changes_nothing(write, opening):
     assert before == after
 
 
-def test_a_field_with_a_default_that_is_removed_is_missed_without_a_reader_s_schema(write, opening):
+def test_a_removed_field_is_missing_without_a_reader_s_schema(write, opening):
     opened = opening(AVRO.model_copy(update={"group": "camera"}))
     with_field = write({"image": PIXELS, "id": 7, "camera": "c1"}, avro_schema(IMAGE, ID, CAMERA))
     without = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
@@ -136,7 +136,7 @@ def test_a_field_with_a_default_that_is_removed_is_missed_without_a_reader_s_sch
     assert refused.value.refusal.reason == "missing-field"
 
 
-def test_a_field_with_a_default_that_is_removed_has_it_by_a_reader_s_schema(write, opening):
+def test_a_removed_field_has_its_default_with_a_reader_s_schema(write, opening):
     with_field = write({"image": PIXELS, "id": 7, "camera": "c1"}, avro_schema(IMAGE, ID, CAMERA))
     without = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
     opened = opening(AVRO.model_copy(update={"group": "camera", "reader_schema": id_of(with_field)}))
@@ -145,7 +145,7 @@ def test_a_field_with_a_default_that_is_removed_has_it_by_a_reader_s_schema(writ
     assert opened(without).group == b"unknown"
 
 
-def test_a_reader_s_schema_that_a_value_does_not_resolve_to_refuses_the_value(write, opening):
+def test_a_value_that_does_not_resolve_to_the_reader_s_schema_is_refused(write, opening):
     reader = write({"image": PIXELS, "id": 7, "size": 3}, avro_schema(IMAGE, ID, {"name": "size", "type": "int"}))
     opened = opening(AVRO.model_copy(update={"reader_schema": id_of(reader)}))
 
@@ -154,7 +154,7 @@ def test_a_reader_s_schema_that_a_value_does_not_resolve_to_refuses_the_value(wr
     assert refused.value.refusal.reason == "not-its-schema"
 
 
-def test_a_reader_s_schema_that_there_is_not_is_refused_at_once(opening):
+def test_a_missing_reader_s_schema_is_refused_at_once(opening):
     with pytest.raises(NoSuchSchema) as refused:
         opening(AVRO.model_copy(update={"reader_schema": 2_000_000}))
     assert_readable(refused.value, 2_000_000)
@@ -174,7 +174,7 @@ BAD = {
 
 @pytest.mark.parametrize(("change", "reason"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("kind", ["avro", "json-schema"])
-def test_what_is_not_in_its_format_is_refused_with_its_reason(write, opening, kind, change, reason):
+def test_a_value_in_another_format_is_refused_with_its_reason(write, opening, kind, change, reason):
     if kind == "avro":
         opened, value = opening(AVRO), write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
     else:
@@ -187,7 +187,7 @@ def test_what_is_not_in_its_format_is_refused_with_its_reason(write, opening, ki
     assert_readable(refused.value)
 
 
-def test_a_value_that_is_deeper_than_the_stack_ends_no_process(write, opening):
+def test_a_value_deeper_than_the_stack_does_not_end_the_process(write, opening):
     tree = {
         "name": "tree",
         "type": {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]},
@@ -209,7 +209,7 @@ def test_a_schema_of_another_type_is_refused(write, opening):
 
 
 @pytest.mark.parametrize("content", [b'{"id": 7}', b'{"image": 7, "id": 7}', b"[" * 100_000, b"\xff", b"{}{}"])
-def test_json_that_its_schema_does_not_describe_is_refused(write, opening, content):
+def test_json_that_is_invalid_by_its_schema_is_refused(write, opening, content):
     prefix = write({"image": "AAAA", "id": 7}, JSON_SCHEMA)[:5]
 
     with pytest.raises(InvalidRecord) as refused:
@@ -219,7 +219,7 @@ def test_json_that_its_schema_does_not_describe_is_refused(write, opening, conte
 
 @given(st.binary(), st.booleans())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_behind_a_known_id_are_opened_or_refused(write, opening, content, is_avro):
+def test_any_bytes_after_a_known_id_are_opened_or_refused(write, opening, content, is_avro):
     value = (
         write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID, LABEL))
         if is_avro
@@ -238,28 +238,28 @@ def failing(server, status):
         server.status = 200
 
 
-@pytest.mark.skipif("MILLRACE_TEST_REGISTRY" in os.environ, reason="a real registry does not fail when it is told to")
+@pytest.mark.skipif("MILLRACE_TEST_REGISTRY" in os.environ, reason="a real registry does not fail on request")
 class TestFailures:
-    """A registry that can't be asked says nothing of a record: it must not become a dead letter."""
+    """A failure of the registry is no refusal of a record, which must not become a dead letter."""
 
     @pytest.mark.parametrize(
         ("status", "error"), [(503, RegistryAway), (500, RegistryAway), (404, RegistryAway), (403, RegistryRefused)]
     )
-    def test_an_answer_that_is_none_is_no_fault_of_the_record(self, server, registry, write, status, error):
+    def test_an_invalid_answer_is_no_refusal_of_the_record(self, server, registry, write, status, error):
         value = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
         once = SchemaRegistry({**registry.settings, "max.retries": 0})
         with failing(server, status), once.client() as schemas, pytest.raises(error) as failed:
             AVRO.open_with(schemas, None)(value)
         assert_readable(failed.value, registry.url, id_of(value))
 
-    def test_nobody_at_its_address_is_no_fault_of_the_record(self, registry, no_broker):
+    def test_an_unreachable_registry_is_no_refusal_of_the_record(self, registry, no_broker):
         port = no_broker.bootstrap_servers.rpartition(":")[2]
         away = SchemaRegistry({**registry.settings, "url": f"http://127.0.0.1:{port}", "max.retries": 0})
         with away.client() as schemas, pytest.raises(RegistryAway) as failed:
             AVRO.open_with(schemas, None)(b"\0\0\0\0\1abc")
         assert_readable(failed.value, port)
 
-    def test_a_wrong_password_is_told_and_not_shown(self, server):
+    def test_a_wrong_password_is_reported_and_not_shown(self, server):
         registry = registry_at(server.url, login="millrace", password="not-the-password")  # noqa: S106 - nobody's
         with registry.client() as schemas, pytest.raises(RegistryRefused) as refused:
             AVRO.open_with(schemas, None)(b"\0\0\0\0\1abc")
@@ -275,7 +275,7 @@ class TestFailures:
         assert "a-registry-s-password" not in caplog.text
         assert "a-registry-s-password" in registry.secrets
 
-    def test_an_id_that_is_unknown_is_asked_for_once(self, server, opening):
+    def test_an_unknown_id_is_requested_once(self, server, opening):
         opened = opening(AVRO)
         before = len(server.asked)
         for _ in range(5):
@@ -285,7 +285,7 @@ class TestFailures:
 
 
 @pytest.mark.parametrize(
-    ("told", "url"),
+    ("settings", "url"),
     [
         ({"host": "https://registry:8081"}, "https://registry:8081"),
         ({"host": "registry", "port": 8081}, "http://registry:8081"),
@@ -293,8 +293,8 @@ class TestFailures:
         ({"host": "http://user:secret@registry"}, "http://registry"),
     ],
 )
-def test_a_connection_says_where_it_is(told, url):
-    assert registry_at(told.pop("host"), **told).url == url
+def test_a_connection_has_the_registry_s_url(settings, url):
+    assert registry_at(settings.pop("host"), **settings).url == url
 
 
 def test_a_connection_without_a_host_is_refused():

@@ -1,4 +1,4 @@
-"""How clients are made, and what a person reads when Kafka says no."""
+"""Clients of a connection, and the sentences for Kafka's errors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_client_error_becomes_one_sentence(codes, kind):
         assert_readable(explained, "somewhere:9092", "looking at it")
 
 
-def test_an_error_of_another_kind_is_told_in_the_brokers_words(kafka):
+def test_an_error_of_another_kind_has_the_broker_s_text(kafka):
     explained = kafka.explain(KafkaException(KafkaError(KafkaError.INVALID_REPLICATION_FACTOR)), "creating it")
 
     assert isinstance(explained, KafkaRefused)

@@ -58,7 +58,7 @@ def test_a_long_error_is_cut_at_a_whole_character():
     assert error.decode() == "ä" * (ERROR_TEXT_BYTES // 2)
 
 
-def test_an_error_that_is_no_whole_text_is_told_all_the_same():
+def test_an_error_with_invalid_text_is_escaped():
     letter = letter_of(message(), Refusal("undecodable", "\udcff"))
 
     assert dict(letter.headers)["dead-letter-error"] == b"\\udcff"
@@ -90,7 +90,7 @@ def test_a_dead_letter_that_is_too_large_is_cut_until_it_fits(original, kept):
     assert letter.size_bound <= 6000
 
 
-def test_a_dead_letter_is_larger_than_its_original_by_the_room_its_topic_has():
+def test_a_dead_letter_fits_into_the_extra_bytes_of_its_topic():
     original = message(key=b"k" * 200, value=b"v" * 1000, headers=[("schema", b"image.png/1")])
     before = OutgoingRecord("shoes.requests", b"k" * 200, b"v" * 1000, [("schema", b"image.png/1")]).size_bound
 

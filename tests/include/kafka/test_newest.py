@@ -1,4 +1,4 @@
-"""The newest records are found behind markers and aborted records, however many, and within the limits."""
+"""The newest records are found before any number of markers and aborted records, within the limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_newest_come_first_from_one_partition(kafka, new_topic, number):
     assert newest(kafka, topic, number) == (list(range(19, -1, -1))[:number], True)
 
 
-def test_partitions_are_put_together_by_time(kafka, new_topic):
+def test_partitions_are_merged_by_time(kafka, new_topic):
     topic = new_topic(3)
     for partition in (0, 1):
         numbers = range(partition, 9, 2)
@@ -32,7 +32,7 @@ def test_partitions_are_put_together_by_time(kafka, new_topic):
     assert newest(kafka, topic, 5) == ([8, 7, 6, 5, 4], True)
 
 
-def test_aborted_records_and_what_is_open_are_looked_past(kafka, new_topic):
+def test_aborted_records_and_open_transactions_are_skipped(kafka, new_topic):
     topic = new_topic()
     commit(kafka, topic, numbered(1, 2))
     abort(kafka, topic, numbered(*range(100, 160)))
@@ -51,21 +51,21 @@ def test_an_empty_topic_and_one_that_retention_has_cut(kafka, new_topic):
     assert newest(kafka, topic, 5) == ([3], True)
 
 
-def test_the_limit_of_offsets_ends_the_way_back_and_is_told(kafka, new_topic):
+def test_the_limit_of_offsets_ends_the_search_and_is_reported(kafka, new_topic):
     topic = new_topic()
     commit(kafka, topic, numbered(1))
     abort(kafka, topic, numbered(*range(100, 160)))
     assert newest(kafka, topic, 1, limits=Limits(offsets=20, size=10**6)) == ([], False)
 
 
-def test_the_limit_of_bytes_leaves_what_is_newest(kafka, new_topic):
+def test_the_limit_of_bytes_keeps_the_newest(kafka, new_topic):
     topic = new_topic()
     values = [*("0" * 4000 + str(number) for number in range(1, 9)), "9"]
     produce(kafka, topic, [Record(value=value.encode()) for value in values])
     assert newest(kafka, topic, 9, limits=Limits(offsets=100, size=12_000)) == ([9, 8], False)
 
 
-def test_only_what_is_wanted_counts(kafka, new_topic):
+def test_only_wanted_records_count(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(40)))
     assert newest(kafka, topic, 3, wanted=lambda message: int(message.value()) < 10) == ([9, 8, 7], True)

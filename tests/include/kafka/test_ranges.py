@@ -1,4 +1,4 @@
-"""Ranges are frozen where everything is decided, and refused once they cannot be read whole."""
+"""Ranges are frozen at the last stable offset, and refused once they cannot be read completely."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_an_open_transaction_holds_the_end_back(kafka, new_topic):
         assert available_offsets(kafka, topic, [0], committed=False) == {0: (0, 8)}
 
 
-def test_a_freeze_waits_for_what_is_being_decided(kafka, new_topic):
-    """A commit is answered before its markers are written: right behind it the topic still seems undecided."""
+def test_a_freeze_waits_for_a_transaction_that_is_being_committed(kafka, new_topic):
+    """A commit returns before its markers are written: right after it, the transaction still seems open."""
     topic = new_topic(partitions=2)
 
     with ThreadPoolExecutor(1) as thread, open_transaction(kafka, topic) as producer:
@@ -64,7 +64,7 @@ def test_ranges_of_a_missing_topic_are_refused(kafka, new_name):
         freeze_ranges(kafka, topic)
 
 
-def test_ranges_that_are_whole_pass(kafka, new_topic):
+def test_complete_ranges_pass(kafka, new_topic):
     topic = new_topic(partitions=2)
     produce(kafka, topic, [Record()] * 5)
     ranges = freeze_ranges(kafka, topic)
@@ -89,7 +89,7 @@ def test_a_range_that_retention_has_cut_is_refused(kafka, new_topic):
     assert_readable(refusal.value, topic, "partition 0", "[0, 5) are wanted", "[1, 5) are available", "retention.ms")
 
 
-def test_a_log_that_is_shorter_than_it_was_is_refused(kafka, new_topic):
+def test_a_log_that_became_shorter_is_refused(kafka, new_topic):
     topic = new_topic()
     commit(kafka, topic, [Record()] * 2)
     item = freeze_ranges(kafka, topic)[0]
@@ -100,8 +100,8 @@ def test_a_log_that_is_shorter_than_it_was_is_refused(kafka, new_topic):
     assert_readable(refusal.value, topic, "partition 0", "offset 4", "[0, 3) are available", "unclean")
 
 
-def test_an_answer_without_an_offset_is_asked_for_again(kafka, new_topic, monkeypatch):
-    """Taken as it is, -1001 would be a log that has lost its tail."""
+def test_a_request_that_returns_no_offset_is_retried(kafka, new_topic, monkeypatch):
+    """Unchecked, the offset -1001 would look like a log that has lost its tail."""
     topic = new_topic()
     commit(kafka, topic, [Record(value=b"x")])
     asked = []
@@ -135,7 +135,7 @@ def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):
     assert_readable(refusal.value, topic, ranges[0].topic_id, describe_topic(kafka, topic).topic_id)
 
 
-def test_a_range_survives_its_way_through_json(kafka, new_topic):
+def test_a_range_survives_json(kafka, new_topic):
     item = freeze_ranges(kafka, new_topic())[0]
 
     assert OffsetRange.from_dict(item.to_dict()) == item

@@ -1,4 +1,4 @@
-"""A range is read to its very end, whatever lies there, and a stall is not taken for an end."""
+"""A range is read to its end, whatever is there, and a stall is not mistaken for the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(kafka, wanted, **arguments):
 
 
 def whole(kafka, topic):
-    """The range of a topic's only partition, frozen when its last transaction is decided."""
+    """The range of a topic's only partition, frozen after its last transaction has ended."""
     committed_records(kafka, topic)
     return freeze_ranges(kafka, topic)[0]
 
@@ -42,7 +42,7 @@ def test_records_come_in_order(kafka, new_topic):
     assert read(kafka, whole(kafka, topic)) == list(range(2500))
 
 
-def test_batches_are_as_long_as_asked_for_at_most(kafka, new_topic):
+def test_batches_are_not_longer_than_requested(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(25)))
 
@@ -63,7 +63,7 @@ def test_a_range_that_ends_in_aborted_records_ends(kafka, new_topic):
     assert read(kafka, item) == [1, 2]
 
 
-def test_a_range_of_markers_and_aborted_records_alone_is_empty(kafka, new_topic):
+def test_a_range_of_only_markers_and_aborted_records_is_empty(kafka, new_topic):
     topic = new_topic()
     commit(kafka, topic, numbered(1, 2))
     abort(kafka, topic, numbered(100))
@@ -72,7 +72,7 @@ def test_a_range_of_markers_and_aborted_records_alone_is_empty(kafka, new_topic)
     assert read(kafka, cut(item, 2, item.end)) == []
 
 
-def test_aborted_records_in_the_middle_are_passed_over(kafka, new_topic):
+def test_aborted_records_in_the_middle_are_skipped(kafka, new_topic):
     topic = new_topic()
     commit(kafka, topic, numbered(1))
     abort(kafka, topic, numbered(100, 101))
@@ -82,7 +82,7 @@ def test_aborted_records_in_the_middle_are_passed_over(kafka, new_topic):
     assert read(kafka, whole(kafka, topic)) == [1, 2]
 
 
-def test_records_beyond_the_end_are_not_given(kafka, new_topic):
+def test_records_beyond_the_end_are_not_returned(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(10)))
     item = whole(kafka, topic)
@@ -92,7 +92,7 @@ def test_records_beyond_the_end_are_not_given(kafka, new_topic):
     assert read(kafka, cut(item, 3, 7)) == [3, 4, 5, 6]
 
 
-def test_an_empty_range_asks_for_nothing(kafka, no_broker, new_topic):
+def test_an_empty_range_sends_no_request(kafka, no_broker, new_topic):
     item = freeze_ranges(kafka, new_topic())[0]
 
     assert read(no_broker, item) == []
@@ -108,7 +108,7 @@ def compacted(kafka, broker, new_topic):
     topic = new_topic(cleanup_policy="compact", min_cleanable_dirty_ratio="0.0", segment_ms=1)
     kept = [Record(str(number).encode(), str(number % 3).encode(), timestamp_ms=NOW_MS) for number in range(30)]
     produce(kafka, topic, kept)
-    # A segment is rolled by its records' timestamps, and two calls can fall into one millisecond.
+    # Records' timestamps roll a segment, and two calls may be in the same millisecond.
     produce(kafka, topic, [Record(b"30", b"roll", timestamp_ms=NOW_MS + 1000)])
     deadline = time.monotonic() + 30
     pause = threading.Event()
@@ -119,7 +119,7 @@ def compacted(kafka, broker, new_topic):
     return whole(kafka, topic)
 
 
-def test_compacted_gaps_are_passed_over(kafka, compacted):
+def test_compacted_gaps_are_skipped(kafka, compacted):
     assert read(kafka, compacted) == [27, 28, 29, 30]
     assert read(kafka, cut(compacted, 10, 29)) == [27, 28]
 
@@ -164,7 +164,7 @@ def test_a_start_that_retention_removed_is_refused(kafka, new_topic):
     assert_readable(refusal.value, topic, "partition 0", "offset 0 of [0, 10)", "retention.ms")
 
 
-def test_reading_stops_when_asked_to(kafka, new_topic):
+def test_reading_stops_on_request(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(100)))
     taken = []
@@ -177,7 +177,7 @@ def test_reading_stops_when_asked_to(kafka, new_topic):
 
 
 def test_one_consumer_reads_range_after_range(kafka, new_topic):
-    """What one partition leaves behind, its end-of-partition event above all, must not end the next one's range."""
+    """Events of one partition, above all its end-of-partition event, must not end the next one's range."""
     topic = new_topic(partitions=2)
     produce(kafka, topic, numbered(*range(300)), partition=0)
     produce(kafka, topic, numbered(*range(1000, 1100)), partition=1)
@@ -207,7 +207,7 @@ def test_several_ranges_are_read_one_after_the_other(kafka, new_topic):
     ]
 
 
-def test_reading_several_ranges_stops_when_asked_to(kafka, new_topic):
+def test_reading_several_ranges_stops_on_request(kafka, new_topic):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(100)))
     item = whole(kafka, topic)
@@ -220,7 +220,7 @@ def test_reading_several_ranges_stops_when_asked_to(kafka, new_topic):
 
 
 class Scripted:
-    """A consumer that gives what it was told to; each `consume` takes a second of a clock that only it moves."""
+    """A consumer with scripted results; each `consume` takes a second of a clock that only it moves."""
 
     def __init__(self, monkeypatch, *answers):
         self.now = 0.0
@@ -258,7 +258,7 @@ def test_a_lost_broker_may_come_back(kafka, monkeypatch, code):
     assert [message.offset() for batch in batches for message in batch] == [0, 1, 2]
 
 
-def test_errors_that_go_on_and_on_are_a_stall(kafka, monkeypatch):
+def test_errors_that_continue_are_a_stall(kafka, monkeypatch):
     consumer = Scripted(monkeypatch, [failure(KafkaError._TRANSPORT)])
 
     with pytest.raises(ReaderStalled):
@@ -267,7 +267,7 @@ def test_errors_that_go_on_and_on_are_a_stall(kafka, monkeypatch):
     assert consumer.now == pytest.approx(kafka.timeout_s, abs=2)
 
 
-def test_a_caller_that_takes_its_time_is_no_stall(kafka, monkeypatch):
+def test_a_slow_caller_is_no_stall(kafka, monkeypatch):
     consumer = Scripted(monkeypatch, [record(0)], [], [record(1), record(2)])
 
     taken = []

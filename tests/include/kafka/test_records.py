@@ -16,6 +16,6 @@ def test_an_address_names_topic_partition_and_offset():
     assert address.to_dict() == {"topic": "shoes.requests", "partition": 2, "offset": 17}
 
 
-def test_a_record_that_was_never_sent_has_no_address():
-    with pytest.raises(ValueError, match="never sent"):
+def test_a_record_that_was_not_consumed_has_no_address():
+    with pytest.raises(ValueError, match="not consumed"):
         address_of(Message(value=b"value"))

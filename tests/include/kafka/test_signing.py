@@ -1,4 +1,4 @@
-"""A signature holds for the record that it was made for, by a known key, and for no other."""
+"""A signature is valid for its own record and a known key only."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def verify(plain, keys=KEYS):
 
 
 @pytest.mark.parametrize("plain", [SAMPLE, REQUEST, BARE], ids=["sample", "request", "bare"])
-def test_what_is_signed_is_as_documented(plain):
+def test_the_signed_bytes_are_the_documented_ones(plain):
     assert sign(plain) == ("signature", signature(plain))
     assert verify(signed(plain)) is None
 
 
 def test_the_documentation_has_not_changed():
-    """Other applications sign by it; made with `openssl dgst -sha256 -hmac` over the bytes as they are described."""
+    """Other applications sign by it. Computed with `openssl dgst -sha256 -hmac` over the documented bytes."""
     assert sign(SAMPLE) == ("signature", KNOWN)
 
 
@@ -46,7 +46,7 @@ KNOWN = b"2026:56fd28e68e3c4740dd9dff826a36297c3d9a548772f97b32055a2c3c6b15217e"
 
 
 @pytest.mark.parametrize(("change", "reason"), TAMPERED.values(), ids=TAMPERED)
-def test_what_was_tampered_with_is_refused(change, reason):
+def test_a_changed_record_is_refused(change, reason):
     assert verify(change(signed(SAMPLE))) == reason
 
 
@@ -61,12 +61,12 @@ def test_what_was_tampered_with_is_refused(change, reason):
     ],
     ids=["id to value", "value to id", "label to schema", "label for group", "group to id"],
 )
-def test_nothing_can_be_moved_from_field_to_field(moved):
+def test_no_byte_can_move_between_fields(moved):
     assert verify(replace(moved, headers=[*moved.headers, ("signature", signature(SAMPLE))])) == "wrong-signature"
 
 
 @pytest.mark.parametrize("absent", [{"key": None}, {"value": None}], ids=str)
-def test_what_is_absent_is_not_what_is_empty(absent):
+def test_an_absent_field_differs_from_an_empty_one(absent):
     empty = replace(SAMPLE, **dict.fromkeys(absent, b""))
 
     assert sign(empty) != sign(replace(SAMPLE, **absent))
@@ -78,8 +78,8 @@ def test_other_headers_may_be_added_on_the_way():
     assert verify(replace(plain, headers=[("trace", b"1"), *plain.headers, ("replays", b"1")])) is None
 
 
-def test_the_headers_come_back_without_the_signature():
-    """Or each record's would be a set of its own, and nothing about them could be kept."""
+def test_verified_headers_are_without_the_signature():
+    """Otherwise each record would have a distinct set of headers, and the cache would be useless."""
     for plain in (signed(SAMPLE), SAMPLE):
         assert KEYS.verify(message(plain), tuple(plain.headers))[0] == tuple(SAMPLE.headers)
 
@@ -92,8 +92,8 @@ def test_a_retired_key_verifies_until_it_is_removed():
     assert sign(SAMPLE)[1].startswith(b"2026:")
 
 
-def test_a_refusal_tells_no_signature():
-    """Who could read the right one in a dead letter could sign."""
+def test_a_refusal_does_not_contain_the_signature():
+    """With the correct signature from a dead letter, a reader could forge a signed record."""
     tampered = replace(signed(SAMPLE), value=b"other")
 
     error = KEYS.verify(message(tampered), tuple(tampered.headers))[1].error
@@ -101,7 +101,7 @@ def test_a_refusal_tells_no_signature():
     assert signature(tampered).partition(b":")[2].decode() not in error
 
 
-def test_a_key_that_signs_nothing_else_is_printed_without_its_secret():
+def test_keys_are_printed_without_their_secrets():
     connection = KafkaConnection({"bootstrap.servers": "somewhere:9092"}, signing=KEYS)
 
     shown = f"{KEYS} {KEYS!r} {connection} {connection!r}"
@@ -123,7 +123,7 @@ def test_a_key_that_signs_nothing_else_is_printed_without_its_secret():
         ("k" * 65, SECRET, "k" * 65),
     ],
 )
-def test_keys_that_can_not_be_used_are_refused_and_not_told(key_id, secret, named):
+def test_invalid_keys_are_refused_and_not_shown(key_id, secret, named):
     with pytest.raises(InvalidSigningKeys) as refusal:
         SigningKeys(key_id, {key_id: secret})
 
@@ -131,7 +131,7 @@ def test_keys_that_can_not_be_used_are_refused_and_not_told(key_id, secret, name
     assert not secret or secret not in str(refusal.value)
 
 
-def test_where_records_are_signed_keys_have_to_be_there():
+def test_signed_records_need_keys():
     without = KafkaConnection({})
     having = replace(without, signing=KEYS)
 

@@ -1,4 +1,4 @@
-"""Topics are created once, left alone afterwards, and told apart by their ids."""
+"""Topics are created once, never changed afterwards, and distinguished by their ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def settings_of(kafka, topic):
     return {name: entry.value for name, entry in found.items()}
 
 
-def test_a_missing_topic_is_created_as_wanted(kafka, new_name):
+def test_a_missing_topic_is_created_by_its_spec(kafka, new_name):
     spec = TopicSpec(new_name(), partitions=3, config={"max.message.bytes": "123456"})
 
     assert ensure_topics(kafka, [spec]) == {spec.name: "created"}
@@ -32,7 +32,7 @@ def test_a_missing_topic_is_created_as_wanted(kafka, new_name):
     assert settings_of(kafka, spec.name)["max.message.bytes"] == "123456"
 
 
-def test_a_topic_that_exists_is_left_as_it_is(kafka, new_name):
+def test_an_existing_topic_is_unchanged(kafka, new_name):
     spec = TopicSpec(new_name(), config={"max.message.bytes": "123456"})
     ensure_topics(kafka, [spec])
     before = describe_topic(kafka, spec.name)
@@ -50,7 +50,7 @@ def test_only_the_missing_topics_are_created(kafka, new_name):
     assert ensure_topics(kafka, [old, new]) == {old.name: "exists", new.name: "created"}
 
 
-def test_another_number_of_partitions_is_told_and_left(kafka, new_name, caplog):
+def test_another_number_of_partitions_is_logged_and_unchanged(kafka, new_name, caplog):
     name = new_name()
     ensure_topics(kafka, [TopicSpec(name, partitions=1)])
 
@@ -109,7 +109,7 @@ def test_the_ledger_is_compacted_and_never_expires(kafka):
 
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])
-def test_a_compacted_topic_is_told(kafka, new_topic, policy):
+def test_a_compacted_topic_is_refused(kafka, new_topic, policy):
     topic = new_topic(cleanup_policy=policy)
 
     with pytest.raises(TopicCompacted) as refusal:
@@ -118,7 +118,7 @@ def test_a_compacted_topic_is_told(kafka, new_topic, policy):
     assert_readable(refusal.value, topic, f"cleanup.policy={policy}")
 
 
-def test_a_topic_that_retention_alone_empties_passes(kafka, new_topic):
+def test_a_topic_with_retention_only_passes(kafka, new_topic):
     refuse_compacted(kafka, new_topic(cleanup_policy="delete"))
 
 

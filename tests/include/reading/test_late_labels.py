@@ -1,4 +1,4 @@
-"""Labels that come later, from a topic of their own: the newest of a frozen range counts, and the same one for ever."""
+"""Late labels, from a topic of their own: the newest label of a frozen range counts, now and in every repetition."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def label(sample_id, text, **more):
 
 @pytest.fixture
 def theirs(new_topic, new_name):
-    """A pipeline over two topics of others, both empty."""
+    """A pipeline over two external topics, both empty."""
     samples, labels = new_topic(), new_topic(partitions=2)
     return external_pipeline(
         new_name(),
@@ -39,7 +39,7 @@ def theirs(new_topic, new_name):
 
 @pytest.fixture
 def freeze(kafka, theirs):
-    """The manifest of what lies in both topics."""
+    """The manifest of all records in both topics."""
 
     def freeze():
         ranges = [*freeze_ranges(kafka, theirs.samples_topic), *freeze_ranges(kafka, theirs.labels_topic)]
@@ -67,7 +67,7 @@ def test_a_sample_without_a_key_is_labelled_by_its_address(kafka, theirs, freeze
     assert (report.unlabelled, report.refused) == (2, {})
 
 
-def test_the_newest_label_counts_and_can_be_taken_back(kafka, theirs, freeze):
+def test_the_newest_label_counts_and_can_be_withdrawn(kafka, theirs, freeze):
     produce(kafka, theirs.samples_topic, [sample(number, f"s{number}".encode()) for number in range(3)])
     labels = [label("s0", "a"), label("s1", "a"), label("s2", "a"), label("s1", "c"), label("s2", None)]
     produce(kafka, theirs.labels_topic, labels)
@@ -88,7 +88,7 @@ def test_of_labels_in_two_partitions_the_later_one_counts(kafka, theirs, freeze)
     assert served(kafka, freeze())[0] == {0: "b", 1: "b"}
 
 
-def test_labels_that_come_after_the_freeze_change_nothing_of_it(kafka, theirs, freeze):
+def test_labels_after_the_freeze_do_not_change_it(kafka, theirs, freeze):
     produce(kafka, theirs.samples_topic, [sample(number, f"s{number}".encode()) for number in range(2)])
     produce(kafka, theirs.labels_topic, [label("s0", "a")])
     manifest = freeze()
@@ -99,7 +99,7 @@ def test_labels_that_come_after_the_freeze_change_nothing_of_it(kafka, theirs, f
     assert freeze().digest != manifest.digest
 
 
-def test_what_is_no_label_is_left_out_and_told(kafka, theirs, freeze, caplog):
+def test_an_invalid_label_is_skipped_and_logged(kafka, theirs, freeze, caplog):
     produce(kafka, theirs.samples_topic, [sample(0, b"s0"), sample(1, b"s1")])
     good, bad = label("s0", "a"), [Record(b"a", None), Record(b"\xff", b"s1"), Record(b"a" * 1025, b"s1")]
     produce(kafka, theirs.labels_topic, [*bad, good])
@@ -118,7 +118,7 @@ def test_a_label_that_the_pipeline_does_not_have_is_a_refusal(kafka, theirs, fre
     assert served(kafka, freeze())[1].refused == {"unknown-label": 1}
 
 
-def test_a_label_may_be_a_field_of_json_and_a_record_without_it_takes_none_back(kafka, theirs, caplog):
+def test_a_label_may_be_a_json_field_and_a_record_without_it_withdraws_none(kafka, theirs, caplog):
     late = {"kind": "topic", "topic": theirs.labels_topic, "field": "answer.class"}
     pipeline = theirs.model_copy(update={"labels": type(theirs.labels).model_validate(late)})
     produce(kafka, pipeline.samples_topic, [sample(0, b"s0")])

@@ -1,4 +1,4 @@
-"""What the reader of records keeps of their headers, whatever they are."""
+"""What the reader parses of headers, and what it caches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reader(**reading):
     return RecordReader(RecordLayout.model_validate(reading), "tensor.raw/1")
 
 
-def test_headers_tell_label_and_group():
+def test_headers_have_label_and_group():
     assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)][:2] == ("b", b"writer-3")
 
 
@@ -27,11 +27,11 @@ def test_another_header_may_have_the_label():
 
 
 @pytest.mark.parametrize("headers", [OWN, (("label", b"b"), ("group", b"1"), ("group", b"2"))], ids=["own", "not ours"])
-def test_of_bare_records_the_label_s_header_alone_is_looked_at(headers):
+def test_only_the_label_s_header_of_a_bare_record_is_parsed(headers):
     assert reader(envelope={"kind": "bare"})[headers][:2] == ("b", None)
 
 
-def test_where_no_header_is_wanted_none_has_to_be_readable():
+def test_unreadable_headers_are_no_fault_where_none_is_needed():
     labels = {"kind": "topic", "topic": "labels"}
 
     assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),][:2] == (None, None)
@@ -46,7 +46,7 @@ def test_where_no_header_is_wanted_none_has_to_be_readable():
     ],
     ids=["twice", "too long", "unreadable"],
 )
-def test_headers_that_can_t_be_relied_on_give_no_label_and_no_group(headers, reason):
+def test_ambiguous_or_unreadable_headers_give_no_label_and_no_group(headers, reason):
     refusal, group = reader()[headers][:2]
 
     assert (refusal.reason, group) == (reason, None)

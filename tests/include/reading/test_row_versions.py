@@ -293,7 +293,7 @@ def test_a_deletion_is_shown_as_one(kafka, table):
         ('kind = "bare"\nnewest_of = "key"', ["training.incremental = True", "envelope.newest_of"]),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(tmp_path, envelope, expected):
+def test_invalid_settings_are_refused(tmp_path, envelope, expected):
     text = ARTICLE.replace('kind = "bare"', envelope).replace('[labels]\nkind = "topic"\ntopic = "image_labels"\n', "")
     more = 'start_from = "champion"\nincremental = true\nlabels = ["dark"' if "incremental" in expected[0] else None
     (tmp_path / "theirs.toml").write_text(text.replace('labels = ["dark"', more) if more else text)

@@ -1,4 +1,4 @@
-"""What a label's text means, how well it is met, and what is answered, for each task."""
+"""For each task: parsing of labels, metrics, and answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NUMBERS = Regression(("width", "height"))
         (NUMBERS, "[1e3, 2]", [1000.0, 2.0]),
     ],
 )
-def test_a_text_is_read(target: Target, text: str, value: Any) -> None:
+def test_a_label_is_parsed(target: Target, text: str, value: Any) -> None:
     assert target.read(text) == value
 
 
@@ -82,7 +82,7 @@ def test_names_are_compared_as_people_read_them() -> None:
         (NUMBERS, "1", "wrong-count"),
     ],
 )
-def test_a_text_that_means_nothing_is_refused_with_a_reason(target: Target, text: str, reason: str) -> None:
+def test_an_invalid_label_is_refused_with_a_reason(target: Target, text: str, reason: str) -> None:
     found = target.read(text)
     assert isinstance(found, Refusal)
     assert found.reason == reason
@@ -90,7 +90,7 @@ def test_a_text_that_means_nothing_is_refused_with_a_reason(target: Target, text
 
 
 @pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBERS], ids=lambda target: target.task)
-def test_an_unknown_target_is_told_from_those_that_were_read(target: Target) -> None:
+def test_an_unknown_target_differs_from_parsed_ones(target: Target) -> None:
     text = {"classification": "cat", "multi-label": "", "regression": "[0, -1]"}[target.task]
     rows = np.array([target.read(text), target.unknown], target.dtype)
     assert target.known(rows).tolist() == [True, False]
@@ -156,13 +156,13 @@ def test_r2_and_mae_are_those_of_scikit_learn(offset: float, scale: Scale | None
 
 
 @pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBER], ids=lambda target: target.task)
-def test_no_samples_at_all_have_finite_metrics(target: Target) -> None:
+def test_metrics_of_no_samples_are_finite(target: Target) -> None:
     metrics = target.tally(CPU).metrics()
     assert metrics[target.metric] == 0
     assert all(math.isfinite(value) for value in metrics.values())
 
 
-def test_the_scale_is_mean_and_deviation_however_the_batches_fall() -> None:
+def test_the_scale_is_mean_and_deviation_for_any_batches() -> None:
     values = np.random.default_rng(SEED).normal(1e6, 3.0, (500, 2)).astype(np.float32)
     finder = ScaleFinder()
     for rows in (slice(0, 1), slice(1, 1), slice(1, 300), slice(300, None)):
@@ -173,7 +173,7 @@ def test_the_scale_is_mean_and_deviation_however_the_batches_fall() -> None:
     assert scale.deviation == pytest.approx(values.astype(np.float64).std(axis=0))
 
 
-def test_a_number_that_does_not_vary_is_not_divided_by_nothing() -> None:
+def test_a_constant_number_is_not_divided_by_zero() -> None:
     finder = ScaleFinder()
     finder.add(np.full((5, 1), 0.1, np.float32))
     assert finder.scale() == Scale((pytest.approx(0.1),), (1.0,))  # type: ignore[arg-type]
@@ -195,6 +195,6 @@ def test_an_answer_is_plain_json(target: Target, outputs: list[float], answer: d
 
 
 @pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBER], ids=lambda target: target.task)
-def test_what_is_not_finite_is_no_answer(target: Target) -> None:
+def test_an_output_that_is_not_finite_has_no_answer(target: Target) -> None:
     bad = torch.full((1, len(target.labels)), float("nan"))
     assert target.answers(torch.cat([torch.zeros(1, len(target.labels)), bad]))[1] is None

@@ -98,7 +98,7 @@ def test_a_registry_that_is_away_fails_the_attempt_and_a_retry_may_help(
 ) -> None:
     server.status = 503
 
-    with pytest.raises(MillraceError, match=f"Schema Registry at {server.url} gave no schema 1") as failed:
+    with pytest.raises(MillraceError, match=f"Schema Registry at {server.url} did not return schema 1") as failed:
         run_training(job, replace(kafka, registry=registry), tmp_path, run="run")
 
     assert not isinstance(failed.value, PermanentError)
