@@ -2,5 +2,6 @@
 
 from include.sources._files import FileSource
 from include.sources._listing import File
+from include.sources._sent_files import Step
 
-__all__ = ["File", "FileSource"]
+__all__ = ["File", "FileSource", "Step"]

@@ -8,8 +8,7 @@ from include.exactly_once.attempt import Attempt
 from include.ingest import chunk
 from include.ingest.batch import BatchRefused, ingest_batch
 from include.ingest.plan import SourceExhausted
-from include.sources import File
-from include.sources._sent_files import Step
+from include.sources import File, Step
 from include.sources.base import SourceChanged, SourceRefused
 from tests.support.assertions import assert_readable
 from tests.support.attempts import ingest_job, kill_at

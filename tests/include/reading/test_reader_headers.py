@@ -14,27 +14,31 @@ from include.reading.records import RecordReader
 OWN = (("schema", b"tensor.raw/1"), ("label", b"b"))
 
 
-def reader(**reading):
-    return RecordReader(RecordLayout.model_validate(reading), "tensor.raw/1")
+def reader(**layout):
+    return RecordReader(RecordLayout.model_validate(layout), "tensor.raw/1")
+
+
+def label_and_group(headers, **layout):
+    return reader(**layout)[headers][:2]
 
 
 def test_headers_have_label_and_group():
-    assert reader()[*OWN, ("group", b"writer-3"), ("trace", None)][:2] == ("b", b"writer-3")
+    assert label_and_group((*OWN, ("group", b"writer-3"), ("trace", None))) == ("b", b"writer-3")
 
 
 def test_another_header_may_have_the_label():
-    assert reader(labels=HeaderLabels(name="class"))[*OWN, ("class", b"a")][:2] == ("a", None)
+    assert label_and_group((*OWN, ("class", b"a")), labels=HeaderLabels(name="class")) == ("a", None)
 
 
 @pytest.mark.parametrize("headers", [OWN, (("label", b"b"), ("group", b"1"), ("group", b"2"))], ids=["own", "not ours"])
 def test_only_the_label_s_header_of_a_bare_record_is_parsed(headers):
-    assert reader(envelope={"kind": "bare"})[headers][:2] == ("b", None)
+    assert label_and_group(headers, envelope={"kind": "bare"}) == ("b", None)
 
 
 def test_unreadable_headers_are_no_fault_where_none_is_needed():
     labels = {"kind": "topic", "topic": "labels"}
 
-    assert reader(envelope={"kind": "bare"}, labels=labels)[(UNREADABLE, b""),][:2] == (None, None)
+    assert label_and_group(((UNREADABLE, b""),), envelope={"kind": "bare"}, labels=labels) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_unreadable_headers_are_no_fault_where_none_is_needed():
     ids=["twice", "too long", "unreadable"],
 )
 def test_ambiguous_or_unreadable_headers_give_no_label_and_no_group(headers, reason):
-    refusal, group = reader()[headers][:2]
+    refusal, group = label_and_group(headers)
 
     assert (refusal.reason, group) == (reason, None)
 
