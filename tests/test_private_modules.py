@@ -26,7 +26,9 @@ def imported_modules(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield node.module
+            if (PROJECT_ROOT / node.module.replace(".", "/")).is_dir():  # the names may be modules
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def foreign_private_imports(file: Path, importer: str) -> list[str]:
