@@ -38,7 +38,10 @@ def own_topics(kafka: KafkaConnection, placeholders: Placeholders) -> str:
         lines = []
         for name in names:
             topic = described[name].result(TIMEOUT_S)
-            placeholders.add(f"id of {name}", str(topic.topic_id))
+            topic_id = str(topic.topic_id)
+            placeholders.add(f"id of {name}", topic_id)
+            # The form of file names.
+            placeholders.add(f"id of {name}", topic_id.replace("/", "_").replace("+", "-"))
             lines.append(f"{name}: {len(topic.partitions)} partitions")
             lines += [
                 f"  {key} = {entry.value}"

@@ -58,7 +58,8 @@ def test_what_was_tampered_with_is_refused_with_its_reason(feed_of, monkeypatch)
     assert numbers_of(feed) == list(range(20))
     reasons = [reason for _, reason in TAMPERED.values()]
     assert feed.report.refused == Counter(reasons)
-    reported = {int(example.split("/")[2]): example.split(": ")[1] for example in feed.report.examples}
+    parts = [example.split(": ") for example in feed.report.examples]
+    reported = {int(address.split("/")[2]): reason for address, reason, *_ in parts}
     assert reported == {len(good) + number: reason for number, reason in enumerate(reasons)}
 
 
