@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Step = Literal["ingest", "ingest-plan", "train", "predict", "replay", "export"]
 
-# Opening a writer is a wait of some 0.3 s for the transaction coordinator, so several are opened at once. Each open one
-# costs 4 threads, 8 file descriptors and 0.3 MB, so not all of a topic with hundreds of partitions.
-WRITERS_AT_ONCE = 32
+# Opening a writer waits for the transaction coordinator, so several are opened at once, and the ledger is read once for
+# them. Each has a thread and a connection per broker and two more, so a topic's hundreds of partitions take turns.
+WRITERS_AT_ONCE = 16
 
 
 def scoped_id(connection: KafkaConnection, *parts: object) -> str:
