@@ -110,7 +110,7 @@ class _TomlTables:
 def _suited_to(found: Survey) -> _TomlTables:
     codec = found.codec
     if isinstance(codec, ImageCodec):
-        return _TomlTables(_image_format(codec), _image_model(codec), 0.001, IMAGE_TRAINING)
+        return _TomlTables(_image_format(codec), _image_model(codec), 0.003, IMAGE_TRAINING)
     if isinstance(codec, TextCodec):
         return _TomlTables(_text_format(codec, found.largest), TEXT_MODEL, 0.01)
     if isinstance(codec, AudioCodec):

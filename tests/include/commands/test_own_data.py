@@ -92,8 +92,8 @@ def write_texts(place: LocalFolder) -> None:
 @pytest.mark.parametrize(
     ("modality", "write", "epochs", "shown"),
     [
-        pytest.param("image", write_pictures, 1, "image of 16x16 pixels, gray", id="pictures that are all alike"),
-        pytest.param("image", write_any_pictures, 1, "pixels, RGB", id="pictures of any size and colours"),
+        pytest.param("image", write_pictures, 3, "image of 16x16 pixels, gray", id="pictures that are all alike"),
+        pytest.param("image", write_any_pictures, 3, "pixels, RGB", id="pictures of any size and colours"),
         pytest.param("text", write_texts, None, "content the ", id="texts"),
     ],
 )
