@@ -37,7 +37,7 @@ NewPipeline = Callable[..., Pipeline]
 @pytest.fixture
 def pipeline(kafka: KafkaConnection, new_pipeline: NewPipeline) -> Pipeline:
     """A pipeline with topics, and a registry that is ready."""
-    pipeline = new_pipeline(epochs="3", min_new_samples="100")
+    pipeline = new_pipeline(epochs="10", min_new_samples="100")
     migrate()
     EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
     return pipeline
@@ -189,7 +189,7 @@ def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeli
 def requests(pipeline: Pipeline) -> list[dict[str, Any]]:
     """The ranges of some requests, for which there is a champion."""
     ingest(pipeline, "a", 600)
-    promote(pipeline, train(pipeline, "r", epochs=1)["version"], floor=0.0)
+    promote(pipeline, train(pipeline, "r")["version"], floor=0.0)
     ranges: list[dict[str, Any]] = freeze(pipeline, "predict")["ranges"]
     return ranges
 
@@ -241,9 +241,9 @@ def test_a_limit_fails_without_a_retry_until_a_run_acknowledges_it(
 
 
 def test_without_a_broker_no_step_succeeds(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    ingest(pipeline, "a", 200)
+    ingest(pipeline, "a", 600)
     ranges, requests = freeze(pipeline, "train")["ranges"], freeze(pipeline, "predict")["ranges"]
-    promote(pipeline, train(pipeline, "r", epochs=1)["version"], floor=0.0)
+    promote(pipeline, train(pipeline, "r")["version"], floor=0.0)
     nowhere = {"conn_type": "kafka", "extra": {"bootstrap.servers": "127.0.0.1:1"}}
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps(nowhere))
 
