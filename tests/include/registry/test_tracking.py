@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
@@ -56,7 +57,7 @@ def test_a_second_migration_keeps_what_is_there_and_a_copy_of_it(registry: Regis
 
 def test_the_command_migrates_although_an_earlier_one_was_killed(state: Path) -> None:
     (state / "mlflow").mkdir(parents=True)
-    leftover = state / "mlflow" / f"{ASIDE}mlflow.db-4711"
+    leftover = state / "mlflow" / f"{ASIDE}mlflow.db-{uuid4().hex}"
     leftover.write_bytes(b"half a database")
     ran = CliRunner().invoke(app, ["migrate"])
     assert ran.exit_code == 0, ran.output
