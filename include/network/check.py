@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError, one_line
+from include.network.build import build_network
 from include.network.keras import seeded_as_torch
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
+
+    from include.models.base import ModelDefinition
+    from include.targets.base import Target
 
 # Batches of a training (True) and of prediction and evaluation (False). Batch normalisation cannot learn from one
 # sample, and no training batch has only one.
@@ -21,43 +23,28 @@ class UntrainableNetwork(PermanentError):
     """The network can be called once, but not trained, used with every batch or saved."""
 
 
-def check_trainable(network: nn.Module, input_shape: tuple[int, ...], outputs: int, *, kind: str) -> None:
-    """Call the network in training and evaluation mode with zeros of 1 to 3 samples, then save and load its state.
+def check_trainable(model: ModelDefinition, input_shape: tuple[int, ...], target: Target, *, file: str) -> None:
+    """Call a network in training and evaluation mode with zeros of 1 to 3 samples, save it, and load it into another.
 
-    Its parameters, buffers and mode and all random generators are afterwards as they were.
+    Both networks are built for this and thrown away, since a call may change any part of one: buffers, moving averages
+    that are parameters, attributes. All random generators are afterwards as they were.
 
     Args:
-        kind: what to call it in an error.
+        file: name of the pipeline's file, for errors.
 
     Raises:
+        WrongNetwork: see `build_network`.
         UntrainableNetwork: it fails, returns no tensor of shape (samples, outputs), or has state that can't be saved.
     """
     import torch
 
-    modes = [(module, module.training) for module in network.modules()]
-    # A call may change parameters, too: the moving averages of Keras' normalisation are such.
-    before = {name: value.detach().clone() for name, value in _state(network)}
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), seeded_as_torch():
-            for training, samples in BATCHES:
-                network.train(training)
-                _check_batch(network, (samples, *input_shape), (samples, outputs), training=training, kind=kind)
-                _check_shapes(network, before, samples, kind)
-    finally:
-        with torch.no_grad():
-            for name, value in _state(network):
-                if name in before and value.shape == before[name].shape:
-                    value.copy_(before[name])
-                elif name in before:  # a buffer that is not saved may have the shape of the last batch
-                    value.data = before[name]
-        for module, mode in modes:
-            module.training = mode
-    _check_saving(network, kind)
-
-
-def _state(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from network.named_parameters()
-    yield from network.named_buffers()
+    kind, outputs = f"In {file} [model] kind = {model.kind!r}", len(target.labels)
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), seeded_as_torch():
+        network, another = (build_network(model, input_shape, target, file=file) for _ in range(2))
+        for training, samples in BATCHES:
+            network.train(training)
+            _check_batch(network, (samples, *input_shape), (samples, outputs), training=training, kind=kind)
+        _check_saving(network, another, kind)
 
 
 def _check_batch(
@@ -82,19 +69,7 @@ def _check_batch(
         )
 
 
-def _check_shapes(network: nn.Module, before: Mapping[str, torch.Tensor], samples: int, kind: str) -> None:
-    import torch
-
-    for name, value in network.state_dict().items():
-        if name in before and isinstance(value, torch.Tensor) and value.shape != before[name].shape:
-            raise UntrainableNetwork(
-                f"{kind} has the state {name!r} of shape {tuple(before[name].shape)}, which is {tuple(value.shape)} "
-                f"for a batch of {samples}, so that what is saved would not fit a new network: keep its shape, or "
-                "register the buffer with persistent=False."
-            )
-
-
-def _check_saving(network: nn.Module, kind: str) -> None:
+def _check_saving(network: nn.Module, another: nn.Module, kind: str) -> None:
     import torch
     from safetensors.torch import load, save
 
@@ -107,9 +82,9 @@ def _check_saving(network: nn.Module, kind: str) -> None:
             )
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     try:
-        network.load_state_dict(load(save(tensors)))
+        another.load_state_dict(load(save(tensors)))
     except Exception as error:
         raise UntrainableNetwork(
-            f"{kind} cannot be saved and loaded ({one_line(error)}): let load_state_dict() take what state_dict() "
-            "returns."
+            f"{kind} cannot be saved and loaded into a new network ({one_line(error)}): keep the shape of each saved "
+            "tensor, or register a buffer with persistent=False."
         ) from error

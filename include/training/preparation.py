@@ -28,9 +28,8 @@ def prepare_network(job: TrainingJob, device: torch.device) -> nn.Module:
         UntrainableNetwork: see `check_trainable`.
     """
     file, target = f"{job.pipeline}.toml", job.target()
+    check_trainable(job.model, job.format.input_shape, target, file=file)
     network = build_network(job.model, job.format.input_shape, target, file=file)
-    kind = f"In {file} [model] kind = {job.model.kind!r}"
-    check_trainable(network, job.format.input_shape, len(target.labels), kind=kind)
     network.to(device).train()
     freeze_layers(network, job.freeze or ())
     return network

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from include.models.base import ModelDefinition
 from include.network.check import UntrainableNetwork, check_trainable
+from include.targets.classification import Classification
 from tests.support.assertions import assert_readable
 
 SHAPE, OUTPUTS = (1, 8, 8), 3
-KIND = "In mine.toml [model] kind = 'nets:Net'"
+FILE = "mine.toml"
 
 
-def check(network: nn.Module) -> None:
-    check_trainable(network, SHAPE, OUTPUTS, kind=KIND)
+class Model(ModelDefinition):
+    """A pipeline's own network, by the function that makes it."""
+
+    kind: str = "nets:Net"
+    make: Callable[[], nn.Module]
+
+    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:  # noqa: ARG002 - the definition says so
+        return self.make()
+
+
+def check(make: Callable[[], nn.Module]) -> None:
+    check_trainable(Model(make=make), SHAPE, Classification(["a", "b", "c"]), file=FILE)
 
 
 class Auxiliary(nn.Module):
@@ -71,75 +84,46 @@ class Remembering(nn.Module):
         return self.seen
 
 
-LAYERS = (nn.Flatten(), nn.Linear(64, OUTPUTS))
+def layers() -> tuple[nn.Module, ...]:
+    return nn.Flatten(), nn.Linear(64, OUTPUTS)
 
 
 @pytest.mark.parametrize(
-    ("network", "words"),
+    ("make", "words"),
     [
-        (Auxiliary(), ("returns a tuple for a batch of 2 in training mode", "logits")),
-        (Squeezing(), ("shape (3,) for a batch of 1 in evaluation mode", "(1, 3)", "flatten(1)")),
-        (FailingInTraining(*LAYERS), ("fails for a batch of 2 in training mode", "no gradient for that")),
-        (Remembering(persistent=True), ("'seen' of shape (2, 3)", "(1, 3) for a batch of 1", "persistent=False")),
-        (Counting(*LAYERS), ("'_extra_state' of type dict", "buffer")),
+        (Auxiliary, ("returns a tuple for a batch of 2 in training mode", "logits")),
+        (Squeezing, ("shape (3,) for a batch of 1 in evaluation mode", "(1, 3)", "flatten(1)")),
+        (lambda: FailingInTraining(*layers()), ("fails for a batch of 2 in training mode", "no gradient for that")),
+        (lambda: Remembering(persistent=True), ("size mismatch for seen", "persistent=False")),
+        (lambda: Counting(*layers()), ("'_extra_state' of type dict", "buffer")),
     ],
 )
-def test_a_network_that_would_fail_later_is_refused_before_the_training(network, words):
+def test_a_network_that_would_fail_later_is_refused_before_the_training(make, words):
     with pytest.raises(UntrainableNetwork) as refused:
-        check(network)
+        check(make)
 
-    assert_readable(refused.value, KIND, *words)
-
-
-def test_the_check_leaves_buffers_modes_and_generators_as_they_were():
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, OUTPUTS))
-    network.eval()
-    network[3].train()
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    draws = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-
-    check(network)
-
-    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-    assert [module.training for module in network] == [False, False, False, True, False]
-    assert random.getstate() == draws[0]
-    assert np.random.get_state()[1].tolist() == draws[1]
-    assert torch.equal(torch.get_rng_state(), draws[2])
-
-
-class Averaging(nn.Sequential):
-    """As Keras layers, whose moving averages and seeds are parameters here."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        self.average = nn.Parameter(torch.ones(OUTPUTS), requires_grad=False)
-
-    def forward(self, inputs):
-        for layer in LAYERS:
-            inputs = layer(inputs)
-        if self.training:
-            self.average.copy_(0.9 * self.average + 0.1 * inputs.mean(0))
-        return inputs - self.average
-
-
-def test_the_check_leaves_parameters_that_a_call_changes_as_they_were():
-    network = Averaging(*LAYERS)
-
-    check(network)
-
-    assert network.average.tolist() == [1.0] * OUTPUTS
+    assert_readable(refused.value, f"In {FILE} [model] kind = 'nets:Net'", *words)
 
 
 def test_a_buffer_that_is_not_saved_may_have_the_shape_of_a_batch():
-    network = Remembering(persistent=False)
-
-    check(network)
-
-    assert network.seen.shape == (2, OUTPUTS)
+    check(lambda: Remembering(persistent=False))
 
 
 def test_tied_weights_can_be_saved():
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, OUTPUTS))
-    network[2].weight = network[1].weight
+    def tied() -> nn.Module:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, OUTPUTS))
+        network[2].weight = network[1].weight
+        return network
 
-    check(network)
+    check(tied)
+
+
+def test_the_check_leaves_the_generators_as_they_were():
+    """The network that is trained begins with the weights that it would have without the check."""
+    draws = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+
+    check(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, OUTPUTS)))
+
+    assert random.getstate() == draws[0]
+    assert np.random.get_state()[1].tolist() == draws[1]
+    assert torch.equal(torch.get_rng_state(), draws[2])
