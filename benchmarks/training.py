@@ -122,7 +122,7 @@ def _hold(connection: KafkaConnection, job: TrainingJob, side: Side) -> tuple[Ba
 
 def _epoch(connection: KafkaConnection, job: TrainingJob) -> float:
     """Samples a second by the loop's own clock, which leaves the evaluation out."""
-    told: list[Mapping[str, Any]] = []
+    events: list[Mapping[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
-        train(job, connection, Path(directory), on_progress=told.append)
-    return float(next(event["samples_per_second"] for event in told if event["event"] == "epoch"))
+        train(job, connection, Path(directory), on_progress=events.append)
+    return float(next(event["samples_per_second"] for event in events if event["event"] == "epoch"))

@@ -86,7 +86,7 @@ def status(data: Data = None) -> None:
 
 @app.command()
 def lock() -> None:
-    """Resolve the jars anew and write their lock file, to be read before it is committed."""
+    """Resolve the jars again and write their lock file, to be read before it is committed."""
     with exit_on_error():
         count = write_lock()
     say(f"{LOCK} now lists {count} jars with their SHA-256s: read the difference before you commit it.")

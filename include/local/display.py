@@ -72,12 +72,12 @@ def _began_by(run: Run) -> str:
 
 def _lines(console: Console) -> Callable[[list[Run]], None]:
     began = time.monotonic()
-    told: set[tuple[str, str, str]] = set()
+    printed: set[tuple[str, str, str]] = set()
 
     def report(run: Run, sentence: str, seconds: float | None) -> None:
         key = run.dag_id, run.id, sentence
-        if key not in told:
-            told.add(key)
+        if key not in printed:
+            printed.add(key)
             took = "" if seconds is None else f" ({seconds:.1f} s)"
             at = f"{time.monotonic() - began:6.1f} s"
             console.print(f"{at}  {run.dag_id}  {sentence}{took}", markup=False, highlight=False)

@@ -238,14 +238,14 @@ def _wait_until_ready(
     layout: Layout, child: subprocess.Popen[bytes], on_step: Callable[[str], None], timeout_s: float
 ) -> StackRecord:
     deadline = time.monotonic() + timeout_s
-    told: list[str] = []
+    reported: list[str] = []
     while True:
         ended = child.poll() is not None  # before the record is read, as its last entry is written before the end
         record = StackRecord.load(layout.record_file)
         if record is not None and record.supervisor.pid == child.pid:
             for sentence in (*record.notes, record.step):
-                if sentence and sentence not in told:
-                    told.append(sentence)
+                if sentence and sentence not in reported:
+                    reported.append(sentence)
                     on_step(sentence)
             if record.status == "ready":
                 return record
@@ -265,7 +265,7 @@ def _wait_until_ready(
 def _wait_for_the_last(layout: Layout, on_step: Callable[[str], None]) -> None:
     """Raise if a stack is in use; wait for one whose owner was killed, as it is about to end."""
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    told = False
+    reported = False
     while is_locked(layout.lock_file):
         record = StackRecord.load(layout.record_file)
         if record is not None and record.status in ("starting", "ready"):
@@ -283,8 +283,8 @@ def _wait_for_the_last(layout: Layout, on_step: Callable[[str], None]) -> None:
             raise StackError(
                 f"The last stack on {layout.state} has not ended in {STOP_TIMEOUT_S:g} s: end it with `make down`."
             )
-        if not told:
-            told = True
+        if not reported:
+            reported = True
             on_step("Waiting for the last stack to end")
         time.sleep(_POLL_S)
 

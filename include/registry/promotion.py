@@ -196,7 +196,7 @@ def _check_comparable(candidate: LoadedModel, rival: LoadedModel, challenger: Ve
 def _remedy(name: str) -> str:
     return (
         f"restore the pipeline's [training] and [format], or remove the alias {CHAMPION} of model {name} in MLflow to "
-        "begin anew"
+        "begin again"
     )
 
 

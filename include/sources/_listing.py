@@ -55,15 +55,15 @@ def files_below(filesystem: AbstractFileSystem, root: str, folder: str) -> Itera
 
 
 def _changed(filesystem: AbstractFileSystem, info: dict[str, Any]) -> float:
-    told = next((info[key] for key in TIMES if info.get(key) is not None), None)
-    if told is None:
+    changed = next((info[key] for key in TIMES if info.get(key) is not None), None)
+    if changed is None:
         try:
-            told = filesystem.modified(info["name"])
+            changed = filesystem.modified(info["name"])
         except NotImplementedError as error:
             raise SourceRefused(
                 f"The filesystem of {info['name']!r} has no modification times, which show new files: copy the "
                 "files to one that does."
             ) from error
-    if isinstance(told, str):
-        told = datetime.fromisoformat(told)
-    return float(told.timestamp()) if isinstance(told, datetime) else float(told)
+    if isinstance(changed, str):
+        changed = datetime.fromisoformat(changed)
+    return float(changed.timestamp()) if isinstance(changed, datetime) else float(changed)

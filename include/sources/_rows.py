@@ -335,7 +335,7 @@ def _damaged(name: str, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:
         return error
     reason = str(error).partition("\n")[0].rstrip(".")
-    return SourceRefused(f"Table {name} is no whole Parquet file ({reason}): write it anew.")
+    return SourceRefused(f"Table {name} is no whole Parquet file ({reason}): write it again.")
 
 
 def _partition_for(name: str, columns: Sequence[str], found: Sequence[str]) -> dict[str, str]:

@@ -64,7 +64,7 @@ class LanguagesSource(Source):
             raise SourceChanged(
                 f"The first {position} texts of {PACKAGE} {found['version']} are not those that were sent from its "
                 f"version {prefix['version']}: install that one, or give the pipeline's file a new name, which begins "
-                "anew."
+                "again."
             )
 
 
@@ -85,9 +85,7 @@ def _samples(folder: Path, version: str) -> list[SourceSample]:  # noqa: ARG001 
     try:
         messages = own_texts(list(_messages(folder)))
     except (OSError, ValueError) as error:
-        raise SourceRefused(
-            f"Folder {folder} has no readable translations ({error}): install {PACKAGE} anew."
-        ) from error
+        raise SourceRefused(f"Folder {folder} has no readable translations ({error}): reinstall {PACKAGE}.") from error
     if not messages:
         raise SourceRefused(f"Folder {folder} has no translations: install the {PACKAGE} that requirements.txt names.")
     samples = [

@@ -101,10 +101,10 @@ def speak(utterances: Sequence[Utterance]) -> list[bytes]:
     try:
         done = subprocess.run(command, input=lines.encode(), capture_output=True, check=True, timeout=PATIENCE_S)
     except (OSError, subprocess.SubprocessError) as error:
-        told = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip().splitlines()
+        output = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip().splitlines()
         raise SourceRefused(
-            f"The speech synthesiser espeak-ng failed ({told[-1] if told else error}): run `make install`, or choose "
-            "another [source]."
+            f"The speech synthesiser espeak-ng failed ({output[-1] if output else error}): run `make install`, or "
+            "choose another [source]."
         ) from error
     return _wav_files(done.stdout)
 

@@ -1,4 +1,4 @@
-"""The lease on a run's directory: whoever holds it is the only one that writes there."""
+"""The lease on a run's directory: its holder is the only process that writes there."""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ from tests.golden.placeholders import Placeholders, json_file
 from tests.support.mlflow_database import put_database
 from tests.support.producers import Record, produce
 from tests.support.signed_records import KEYS, RETIRED, SECRET, signed
+from tests.support.torch_settings import restored_torch_settings
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
@@ -73,7 +74,7 @@ def record_flow(broker: Cluster, folder: Path) -> dict[str, str]:
         _set_environment(patch, folder, settings)
         put_database(folder / "state")
         _ingest(kafka)
-        with _torch_settings():
+        with restored_torch_settings():
             trained = {name: _train(kafka, name) for name in (MAIN, LABELS, NUMBERS)}
         _register_and_predict(kafka)
         for name in (TOPIC, LABELS, NUMBERS):
@@ -361,19 +362,6 @@ def _publish_with_known_model(kafka: KafkaConnection, name: str) -> None:
         layer.bias.zero_()
     predictor = Predictor(torch.nn.Sequential(torch.nn.Flatten(), layer), pipeline.training.target(), IDENTITY)
     publish_predictions(Attempt(kafka, name, "predict", f"{name}.predict/first"), pipeline, ranges, predictor)
-
-
-@contextmanager
-def _torch_settings() -> Iterator[None]:
-    """A training in this process changes torch's settings for good."""
-    import torch
-
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_deterministic_debug_mode(mode)
 
 
 def _jobs() -> dict[str, str]:

@@ -116,7 +116,7 @@ def _compare(jar: Jar, path: Path, lock: Path) -> None:
     if found != jar.sha256:
         raise BrokerError(
             f"The jar {path} has the SHA-256 {found}, but {lock.name} says {jar.sha256}: delete the jar so that the "
-            "next start fetches it anew, and if it is refused again, restore the lock file or distrust its source."
+            "next start fetches it again, and if it is refused again, restore the lock file or distrust its source."
         )
 
 
@@ -159,7 +159,7 @@ def _fetch(jars: list[Jar], directory: Path) -> None:
 
 
 def write_lock(lock: Path = LOCK) -> int:
-    """Resolve `COORDINATES` anew and write the lock file with the hashes found; returns the number of jars.
+    """Resolve `COORDINATES` again and write the lock file with the hashes found; returns the number of jars.
 
     For a change of the Kafka version; read the result before committing it.
     """

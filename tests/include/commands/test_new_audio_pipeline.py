@@ -41,8 +41,8 @@ def test_a_folder_of_sounds_becomes_a_valid_pipeline(pipelines, place, ending):
     samples = pipeline.source.open().read(0, 100)
     assert len(samples) == 20
     assert not pipeline.format.decode([sample.content for sample in samples]).refusals
-    for told in ("20 sounds of 2 classes", "0.50 to 0.50 s long, 20 of 8,000 Hz", "1 .txt"):
-        assert told in said
+    for expected in ("20 sounds of 2 classes", "0.50 to 0.50 s long, 20 of 8,000 Hz", "1 .txt"):
+        assert expected in said
 
 
 @pytest.mark.parametrize("rate", [1000, 8000, 16_000, 22_050, 44_100, 96_000])

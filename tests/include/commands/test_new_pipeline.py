@@ -48,8 +48,8 @@ def test_a_folder_becomes_a_valid_pipeline(pipelines, place):
     }
     assert pipeline.training.labels == ("rose", "tulip")
     assert pipeline.source.open().count() == 40
-    for told in ("40 images of 2 classes", "16x12", "1 .txt", "flowers.ingest", "peek flowers"):
-        assert told in said
+    for expected in ("40 images of 2 classes", "16x12", "1 .txt", "flowers.ingest", "peek flowers"):
+        assert expected in said
 
 
 def test_a_path_is_told_from_where_the_command_runs(pipelines, place, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_given_split_is_used_and_its_folders_are_no_classes(pipelines, place, 
 
 
 def test_one_side_alone_is_no_split_and_files_without_a_class_are_counted(pipelines, place):
-    """As competitions publish them: the classes of the test images are not told."""
+    """As competitions publish them: the classes of the test images are not published."""
     for label in ("cat", "dog"):
         place.write(f"train/{label}/1.png", png())
     for number in range(3):
@@ -332,7 +332,7 @@ def test_large_images_of_one_size_are_resized_too(pipelines, place):
 
 
 @pytest.mark.parametrize(
-    ("modes", "channels", "told"),
+    ("modes", "channels", "expected"),
     [
         (("RGB", "L"), 3, "20 of RGB, 20 of L: the file says to convert them to RGB"),
         (("RGBA", "RGBA"), 3, "40 of RGBA"),
@@ -340,12 +340,12 @@ def test_large_images_of_one_size_are_resized_too(pipelines, place):
         (("L", "LA"), 1, "20 of L, 20 of LA: the file says to convert them to gray"),
     ],
 )
-def test_images_of_several_modes_are_converted(pipelines, place, modes, channels, told):
+def test_images_of_several_modes_are_converted(pipelines, place, modes, channels, expected):
     for label, mode in zip(("rose", "tulip"), modes, strict=True):
         fill(place, (label,), content=png(mode))
     pipeline, said = written_pipeline(pipelines, "--path", place.path)
     assert (pipeline.format.channels, pipeline.format.colours, pipeline.format.resize) == (channels, "convert", None)
-    assert told in said
+    assert expected in said
     takes_all(pipeline)
 
 

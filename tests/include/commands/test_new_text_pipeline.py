@@ -39,8 +39,8 @@ def test_a_folder_of_text_files_becomes_a_valid_pipeline(pipelines, place):
     assert not pipeline.format.decode([sample.content for sample in samples]).refusals
     network = pipeline.model.build(pipeline.format.input_shape, 2)
     assert network(torch.zeros(1, *pipeline.format.input_shape)).shape == (1, 2)
-    for told in ("40 texts of 2 classes", "text.utf8", "1 .png"):
-        assert told in said
+    for expected in ("40 texts of 2 classes", "text.utf8", "1 .png"):
+        assert expected in said
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

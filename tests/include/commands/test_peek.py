@@ -81,8 +81,8 @@ def test_the_newest_records_are_shown_with_all_that_they_have(kafka, new_file, p
     commit(kafka, pipeline.samples_topic, samples)
     abort(kafka, pipeline.samples_topic, [sample(PNG, key=b"never")] * 10)
     said = shown(peek(pipeline, "--number", "2"))
-    for told in (f"{pipeline.samples_topic}/0/6", "rose/6.png", "rose/5.png", "schema = image.png/1", "label = a"):
-        assert told in said
+    for expected in (f"{pipeline.samples_topic}/0/6", "rose/6.png", "rose/5.png", "schema = image.png/1", "label = a"):
+        assert expected in said
     assert "image of 16x12 pixels, RGB" in said
     assert "wrong" not in said
     assert "rose/4.png" not in said
@@ -110,7 +110,7 @@ def test_an_image_is_saved_as_it_was(kafka, new_file, peek, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format_name", "value", "told"),
+    ("format_name", "value", "expected"),
     [
         ("array", np.array([1, -2, 0.5, 8], "<f4").tobytes(), "array of shape (4,), float32, -2 to 8"),
         ("sound", LONG, "sound of 2.50 s, of which 1.00 s are taken: peak -6.0 dBFS, RMS -9.0 dBFS"),
@@ -119,16 +119,16 @@ def test_an_image_is_saved_as_it_was(kafka, new_file, peek, tmp_path):
         ("text", "Where is the naïve 花?".encode(), "Where is the naïve 花?"),
     ],
 )
-def test_arrays_are_reckoned_and_text_is_read(kafka, new_file, peek, format_name, value, told):
+def test_arrays_are_reckoned_and_text_is_read(kafka, new_file, peek, format_name, value, expected):
     pipeline = new_file(format_name)
     produce(kafka, pipeline.samples_topic, [sample(value, schema=pipeline.format.schema_name.encode())])
     said = shown(peek(pipeline))
-    assert told in said
+    assert expected in said
     assert "wrong" not in said
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "expected"),
     [
         (sample(PNG[:-20]), "undecodable: "),
         (sample(saved(slope("RGB", 8, 8), "PNG")), "wrong-size: The image has 8x8 pixels, the format 16x12."),
@@ -140,10 +140,10 @@ def test_arrays_are_reckoned_and_text_is_read(kafka, new_file, peek, format_name
         (sample(PNG, label=b"x" * 2000), "header-too-long: "),
     ],
 )
-def test_what_is_wrong_with_a_sample_is_told(kafka, new_file, peek, record, told):
+def test_what_is_wrong_with_a_sample_is_told(kafka, new_file, peek, record, expected):
     pipeline = new_file("image")
     produce(kafka, pipeline.samples_topic, [record])
-    assert told in shown(peek(pipeline))
+    assert expected in shown(peek(pipeline))
 
 
 def test_headers_that_cannot_be_read_end_nothing(kafka, new_file, peek):
@@ -172,8 +172,8 @@ def test_predictions_and_dead_letters(kafka, new_file, peek):
     assert '"id": "number-0001"' in said
     assert "model = tiny/7" in said
     said = shown(peek(pipeline, "--topic", "dead-letters"))
-    for told in ("reason wrong-size", f"came from {pipeline.requests_topic}/0/1", "run run-1", "number-0002"):
-        assert told in said
+    for expected in ("reason wrong-size", f"came from {pipeline.requests_topic}/0/1", "run run-1", "number-0002"):
+        assert expected in said
     assert "because The record has 3 bytes" in said
 
 
@@ -262,10 +262,10 @@ NESTED = json.dumps({"conn_type": "kafka", "extra": json.dumps({"bootstrap.serve
 IN_QUERY = "kafka://?__extra__=%7B%22bootstrap.servers%22%3A+%22b%3A9092%22%7D"
 
 
-@pytest.mark.parametrize("told", [URI, JSON, NESTED, IN_QUERY])
-def test_kafka_is_found_by_the_variable_of_the_connection(new_file, monkeypatch, tmp_path, told):
+@pytest.mark.parametrize("variable", [URI, JSON, NESTED, IN_QUERY])
+def test_kafka_is_found_by_the_variable_of_the_connection(new_file, monkeypatch, tmp_path, variable):
     monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "no-stack"))
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER_KAFKA", told)
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER_KAFKA", variable)
     found = find_kafka(new_file("array", 'connection = "other_kafka"'), None)
     assert found.bootstrap_servers == "b:9092"
 
@@ -279,9 +279,11 @@ def test_a_setting_that_kafka_does_not_know_is_refused(new_file, monkeypatch, tm
     assert_readable(ValueError(ran.stderr.strip()), "no.such.setting")
 
 
-@pytest.mark.parametrize(("milliseconds", "told"), [(-1, "none"), (0, "1970-01-01 00:00:00.000"), (2**63 - 1, "ms")])
-def test_any_time_is_told(milliseconds, told):
-    assert told in record_view._time(milliseconds)
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"), [(-1, "none"), (0, "1970-01-01 00:00:00.000"), (2**63 - 1, "ms")]
+)
+def test_any_time_is_told(milliseconds, expected):
+    assert expected in record_view._time(milliseconds)
 
 
 def test_kafka_is_found_where_the_local_broker_runs(new_file, broker, monkeypatch):
@@ -290,10 +292,12 @@ def test_kafka_is_found_where_the_local_broker_runs(new_file, broker, monkeypatc
     assert find_kafka(new_file("array"), None).bootstrap_servers == broker.bootstrap_servers
 
 
-@pytest.mark.parametrize("told", ["", "{", '{"extra": {}}', '{"extra": "["}', "kafka://host:9092", '{"extra": [1]}'])
-def test_where_kafka_is_has_to_be_told(new_file, monkeypatch, tmp_path, told):
+@pytest.mark.parametrize(
+    "variable", ["", "{", '{"extra": {}}', '{"extra": "["}', "kafka://host:9092", '{"extra": [1]}']
+)
+def test_where_kafka_is_has_to_be_told(new_file, monkeypatch, tmp_path, variable):
     monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "no-stack"))
-    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", told)
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", variable)
     with pytest.raises(NoKafka) as refused:
         find_kafka(new_file("array"), None)
     assert_readable(refused.value, "AIRFLOW_CONN_KAFKA_DEFAULT", "--bootstrap-servers")
@@ -315,8 +319,8 @@ def test_a_schema_registry_is_found_by_its_variable(kafka, new_topic, new_name, 
     login, _, password = USER.partition(":")
     schema = '{"type": "record", "name": "Saying", "fields": [{"name": "says", "type": "string"}]}'
     with running_registry() as server:
-        told = {"conn_type": "http", "host": server.url, "login": login, "password": password}
-        monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", json.dumps(told))
+        variable = {"conn_type": "http", "host": server.url, "login": login, "password": password}
+        monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", json.dumps(variable))
         registry = SchemaRegistryClient(dict(find_registry("schemas").settings))
         value = AvroSerializer(registry, schema)({"says": "hello"}, SerializationContext(topic, MessageField.VALUE))
         produce(kafka, topic, [Record(value, None), Record(b"no wire", None)])
@@ -328,10 +332,10 @@ def test_a_schema_registry_is_found_by_its_variable(kafka, new_topic, new_name, 
     assert password not in said
 
 
-@pytest.mark.parametrize("told", [None, "{no json"])
-def test_without_a_variable_that_can_be_read_no_registry_is_found(monkeypatch, told):
-    if told:
-        monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", told)
+@pytest.mark.parametrize("variable", [None, "{no json"])
+def test_without_a_variable_that_can_be_read_no_registry_is_found(monkeypatch, variable):
+    if variable:
+        monkeypatch.setenv("AIRFLOW_CONN_SCHEMAS", variable)
     with pytest.raises(NoKafka) as refusal:
         find_registry("schemas")
     assert_readable(refusal.value, "AIRFLOW_CONN_SCHEMAS")
@@ -353,6 +357,6 @@ def test_records_of_others_are_shown_as_the_pipeline_reads_them(
 
     said = shown(peek(load_pipeline(name)))
 
-    for told in (f"{topic}/0/0", "id 17", "label b", "good evening", "wrong missing-field: Field 'says'"):
-        assert told in said
+    for expected in (f"{topic}/0/0", "id 17", "label b", "good evening", "wrong missing-field: Field 'says'"):
+        assert expected in said
     assert said.count("wrong") == 1

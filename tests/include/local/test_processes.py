@@ -116,7 +116,7 @@ def test_what_cannot_be_ended_is_named():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a parent of choice")
 def test_an_orphan_of_another_session_stays_in_sight():
-    told = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", ORPHAN], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=30, check=True
     )
-    assert told.stdout.splitlines() == ["1 True", "0"], told.stderr
+    assert ran.stdout.splitlines() == ["1 True", "0"], ran.stderr

@@ -62,7 +62,7 @@ def test_numbers_of_json_lists_are_learnt_and_answered(kafka, pipeline_of):
 
     assert found == [(numbers(n).tolist(), letter(numbers(n))) for n in range(9)]
     assert (report.refused, published.predictions) == ({}, 9)
-    assert {told["id"]: told["label"] for told in predictions(kafka, pipeline)} == {
+    assert {answer["id"]: answer["label"] for answer in predictions(kafka, pipeline)} == {
         str(n): letter(numbers(n)) for n in range(9)
     }
 
@@ -79,19 +79,19 @@ def test_the_key_is_the_label_and_no_id(kafka, pipeline_of):
 
     assert [label for _, label in found] == list("abababab")
     assert report.refused == {"no-label": 1, "invalid-utf8": 1, "field-too-long": 1}
-    ids = {told["id"] for told in predictions(kafka, pipeline)}
+    ids = {answer["id"] for answer in predictions(kafka, pipeline)}
     assert ids == {f"{pipeline.requests_topic}/0/{n}" for n in range(11)}
 
 
 @pytest.mark.parametrize("kind", ["header", "key"])
 def test_quotes_around_a_label_are_taken_off_where_the_pipeline_says_so(kafka, pipeline_of, kind):
-    told = [b'"a"', b"b", b'"\\u0063"', b'"a', b'"a" "b"']
+    labels = [b'"a"', b"b", b'"\\u0063"', b'"a', b'"a" "b"']
     quoted = pipeline_of(format=NUMBERS, labels={"kind": kind, "quoted": True})
     plain = pipeline_of(format=NUMBERS, labels={"kind": kind})
     for pipeline in (quoted, plain):
         records = [
             Record(b"1,2,3,4", label if kind == "key" else None, [("label", label)] if kind == "header" else [])
-            for label in told
+            for label in labels
         ]
         produce(kafka, pipeline.samples_topic, records)
 
@@ -105,10 +105,10 @@ def test_quotes_around_a_label_are_taken_off_where_the_pipeline_says_so(kafka, p
 def test_a_layout_that_sets_none_of_these_keeps_its_json():
     layout = RecordLayout(envelope=JsonEnvelope(content="x"))
 
-    told = layout.model_dump(mode="json")
+    tables = layout.model_dump(mode="json")
 
-    assert set(told["envelope"]) == {"kind", "content", "content_is", "id", "group"}
-    assert set(told["labels"]) == {"kind", "name"}
+    assert set(tables["envelope"]) == {"kind", "content", "content_is", "id", "group"}
+    assert set(tables["labels"]) == {"kind", "name"}
     assert "lenient" not in Base64Codec(shape=(4,)).model_dump()
 
 

@@ -103,7 +103,7 @@ def test_samples_come_at_the_rate_that_was_asked_for(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({}, "total"),
         ({"per_hour": 10}, "since"),
@@ -114,6 +114,6 @@ def test_samples_come_at_the_rate_that_was_asked_for(monkeypatch):
         ({"total": 1, "dtype": "object"}, "float64"),
     ],
 )
-def test_what_makes_no_sense_is_refused_when_the_file_is_parsed(settings, told):
-    with pytest.raises(ValidationError, match=told):
+def test_what_makes_no_sense_is_refused_when_the_file_is_parsed(settings, expected):
+    with pytest.raises(ValidationError, match=expected):
         RandomSource(**settings)

@@ -282,7 +282,7 @@ def test_a_file_larger_than_any_topic_takes_is_left_out(place, write, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("content_is", "cell", "told"),
+    ("content_is", "cell", "expected"),
     [
         ("text", 7, "type int"),
         ("text", None, "nothing"),
@@ -306,14 +306,14 @@ def test_a_file_larger_than_any_topic_takes_is_left_out(place, write, monkeypatc
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_cell_that_holds_something_else_is_left_out_and_told(place, content_is, cell, told):
+def test_a_cell_that_holds_something_else_is_left_out_and_told(place, content_is, cell, expected):
     place.write("t.jsonl", table("jsonl", [{"text": cell, "language": "a"}, {"text": "", "language": "b"}]))
     settings = {"shape": (4,), "dtype": "uint8"} if content_is == "numbers" else {}
 
     sample = source(f"{place.path}/t.jsonl", content_is=content_is, **settings).read(0, 1)[0]
 
     assert (sample.id, sample.content, sample.label) == ("t.jsonl:1", b"", "a")
-    assert_readable(ValueError(sample.fault), told)
+    assert_readable(ValueError(sample.fault), expected)
 
 
 def test_an_empty_label_is_none(write):
@@ -373,7 +373,7 @@ def test_a_row_without_its_id_is_refused(write):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "expected"),
     [
         ("t.csv", b"text,language\nx,a\ny\n", ["Line 3", "1 cells", "t.csv"]),
         ("t.csv", b"text,language\nx,a,b\n", ["Line 2", "3 cells", "t.csv"]),
@@ -389,13 +389,13 @@ def test_a_row_without_its_id_is_refused(write):
         ("t.parquet", table("parquet", SENTENCES)[:-20], ["t.parquet", "Parquet"]),
     ],
 )
-def test_a_file_that_is_not_what_its_name_says_is_refused(place, name, content, told):
+def test_a_file_that_is_not_what_its_name_says_is_refused(place, name, content, expected):
     place.write(name, content)
 
     with pytest.raises(SourceRefused) as refusal:
         source(place.path).read(0, 10)
 
-    assert_readable(refusal.value, *told)
+    assert_readable(refusal.value, *expected)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -435,7 +435,7 @@ def test_dialects(place, name, content, settings):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"content_is": "numbers"}, "shape"),
         ({"shape": (4,)}, "numbers"),
@@ -444,8 +444,8 @@ def test_dialects(place, name, content, settings):
         ({"content": None}, "valid string"),
     ],
 )
-def test_what_makes_no_sense_is_refused_when_the_file_is_parsed(settings, told):
-    with pytest.raises(ValidationError, match=told):
+def test_what_makes_no_sense_is_refused_when_the_file_is_parsed(settings, expected):
+    with pytest.raises(ValidationError, match=expected):
         source("x", **settings)
 
 

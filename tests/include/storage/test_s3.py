@@ -93,7 +93,7 @@ def test_a_bucket_or_folder_that_is_not_there_is_refused(bucket, path):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "told"),
+    ("status", "code", "expected"),
     [
         ("403 Forbidden", "AccessDenied", "ACCESS_DENIED"),
         ("403 Forbidden", "InvalidAccessKeyId", "INVALID_ACCESS_KEY_ID"),
@@ -102,11 +102,11 @@ def test_a_bucket_or_folder_that_is_not_there_is_refused(bucket, path):
         ("301 Moved Permanently", "PermanentRedirect", "region"),
     ],
 )
-def test_what_no_retry_mends_is_refused_for_good(bucket, status, code, told):
+def test_what_no_retry_mends_is_refused_for_good(bucket, status, code, expected):
     with answering(status, code) as endpoint, pytest.raises(SourceRefused) as refusal:
         folder(bucket, endpoint_override=endpoint).count()
 
-    assert_readable(refusal.value, "pets", told, "connection of [source]")
+    assert_readable(refusal.value, "pets", expected, "connection of [source]")
 
 
 @pytest.mark.parametrize(("status", "code"), [("503 Slow Down", "SlowDown"), ("500 Server Error", "InternalError")])

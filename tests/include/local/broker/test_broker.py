@@ -292,7 +292,7 @@ def test_a_failed_start_shows_the_logs_end_and_leaves_nothing_running(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         pytest.param({"nodes": 2}, "A cluster of 2 nodes is not supported", id="a size that is not supported"),
         pytest.param({"nodes": 3}, r"those of 1 node\(s\), not 3", id="another size than the data's"),
@@ -300,10 +300,10 @@ def test_a_failed_start_shows_the_logs_end_and_leaves_nothing_running(tmp_path, 
         pytest.param({"properties": {"log.dirs": "else"}}, "log.dirs=else cannot be set", id="a property of our own"),
     ],
 )
-def test_what_cannot_be_had_is_refused(tmp_path, arguments, told):
+def test_what_cannot_be_had_is_refused(tmp_path, arguments, expected):
     node = NodeRecord(id=1, port=20_000, controller_port=20_001)
     ClusterRecord(cluster_id="A" * 22, nodes=[node]).save(tmp_path)
-    with pytest.raises((BrokerError, PortUnavailable), match=told), running_cluster(tmp_path, **arguments):
+    with pytest.raises((BrokerError, PortUnavailable), match=expected), running_cluster(tmp_path, **arguments):
         pass
 
 
@@ -360,8 +360,8 @@ def test_a_jar_with_another_hash_is_refused_before_java_runs(tmp_path, broker):
     jars = read_lock()
     wrong = ("0" if jars[0].sha256[0] != "0" else "1") + jars[0].sha256[1:]
     lock = write_lock(tmp_path / "lock.toml", [(jar, wrong if jar is jars[0] else jar.sha256) for jar in jars])
-    told = f"{jars[0].filename} has the SHA-256 {jars[0].sha256}, but lock.toml says {wrong}: delete the jar"
-    with pytest.raises(BrokerError, match=re.escape(told)), running_cluster(tmp_path / "data", lock=lock):
+    expected = f"{jars[0].filename} has the SHA-256 {jars[0].sha256}, but lock.toml says {wrong}: delete the jar"
+    with pytest.raises(BrokerError, match=re.escape(expected)), running_cluster(tmp_path / "data", lock=lock):
         pass
     assert not (tmp_path / "data" / "node-1").exists()
 
