@@ -160,7 +160,7 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
             MillraceError: the Schema Registry cannot be reached, so that a record could neither be read nor refused.
         """
         parsed = self._parsed_headers(messages)
-        ids = [self._key_of(message) or str(address_of(message)).encode() for message in messages]
+        ids = self._sample_ids(messages)
         splits = [headers.split for headers in parsed] if self._split else []
         if self._open is None:
             return Records(
@@ -217,9 +217,11 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         """Whether the topic holds versions of rows."""
         return self._row_name is not None
 
-    def _key_of(self, message: Message) -> bytes | None:
-        """The key, where it is the sample's id."""
-        return None if self._key_is_label else message.key()
+    def _sample_ids(self, messages: Sequence[Message]) -> list[bytes]:
+        """The keys; the addresses of records without a key, or whose key is the label."""
+        if self._key_is_label:
+            return [str(address_of(message)).encode() for message in messages]
+        return [message.key() or str(address_of(message)).encode() for message in messages]
 
     def _parsed_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
         verified = self._verified_headers(messages)
