@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import yaml
 
 from include.storage.state import PROJECT_ROOT
+from tests.support.json_schemas import assert_follows
 
 GITHUB = PROJECT_ROOT / ".github"
-WORKFLOW: dict[str, Any] = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text(encoding="utf-8"))
-STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
+WORKFLOWS: list[dict[str, Any]] = [
+    yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((GITHUB / "workflows").iterdir())
+]
+STEPS = [step for workflow in WORKFLOWS for job in workflow["jobs"].values() for step in job["steps"]]
 SCHEMAS = {
+    "workflows/advisories.yml": "vendor.github-workflows",
     "workflows/ci.yml": "vendor.github-workflows",
     "dependabot.yml": "vendor.dependabot",
     "ISSUE_TEMPLATE/config.yml": "vendor.github-issue-config",
@@ -26,9 +28,7 @@ SCHEMAS = {
 
 @pytest.mark.parametrize(("file", "schema"), SCHEMAS.items())
 def test_a_file_follows_its_schema(file: str, schema: str) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(GITHUB / file)]
-    checked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert_follows(schema, GITHUB / file)
 
 
 def test_actions_are_pinned_to_commits() -> None:
@@ -38,9 +38,17 @@ def test_actions_are_pinned_to_commits() -> None:
     assert [action for action in actions if not re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action)] == []
 
 
-def test_the_workflow_may_only_read_and_ends_in_time() -> None:
-    assert WORKFLOW["permissions"] == {"contents": "read"}
-    assert all("permissions" not in job and job["timeout-minutes"] <= 60 for job in WORKFLOW["jobs"].values())
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow["name"])
+def test_a_workflow_may_only_read_and_ends_in_time(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert all("permissions" not in job and job["timeout-minutes"] <= 60 for job in workflow["jobs"].values())
+
+
+def test_the_workflows_run_targets_of_the_makefile() -> None:
+    makefile = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [step["run"].removeprefix("make ") for step in STEPS if step.get("run", "").startswith("make ")]
+    assert len(targets) >= 4
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
 
 
 def test_the_hooks_run_programs_that_are_pinned() -> None:

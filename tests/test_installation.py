@@ -60,7 +60,7 @@ def run(folders: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow  # imports Airflow in another process
+@pytest.mark.long  # imports Airflow in another process
 def test_airflow_loads_every_dag_from_the_folders_alone(folders: Path) -> None:
     found = json.loads(run(folders, "-c", LOAD).splitlines()[-1])
 
