@@ -1,7 +1,5 @@
 """`millrace broker`: the embedded Kafka broker in the background."""
 
-from __future__ import annotations
-
 import datetime as dt
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from include.commands.console import exit_on_error, say, show_steps
+from include.definition.files import load_pipelines
 from include.local.broker import Cluster, Node, default_data_dir, start_in_background
 from include.local.broker.cluster import START_TIMEOUT_S, STOP_TIMEOUT_S
 from include.local.broker.jars import LOCK, write_lock
 from include.local.broker.readiness import why_not_ready
+from include.local.rights import grant_steps
 
 NOT_READY = 1
 NOT_RUNNING = 3
@@ -43,12 +43,26 @@ def start(
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for all nodes to become ready.")] = START_TIMEOUT_S,
+    secure: Annotated[
+        bool,
+        typer.Option("--secure", help="With TLS, a login for each step of a pipeline, and ACLs; only for new data."),
+    ] = False,
 ) -> None:
     """Start the broker, wait until it answers, and print its bootstrap servers."""
     with exit_on_error(), show_steps("Starting the broker") as on_step:
-        cluster, started = start_in_background(data, nodes=nodes, port=port, timeout_s=timeout, on_step=on_step)
+        cluster, started = start_in_background(
+            data, nodes=nodes, port=port, secure=secure or None, timeout_s=timeout, on_step=on_step
+        )
+        if cluster.security is not None:
+            grant_steps(cluster, load_pipelines()[0])
     count = "1 node" if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} nodes"
     say(f"The broker {'is ready' if started else 'runs already'}: {count}, data in {cluster.data_dir}.")
+    if cluster.security is not None:
+        say(
+            "Each step of a pipeline has a user with its rights. Their Airflow connections are set by "
+            f"`. {cluster.security.connections_file}`, and Kafka's own tools log in as the administrator with "
+            f"--command-config {cluster.security.admin_file}."
+        )
     typer.echo(cluster.bootstrap_servers)
 
 
@@ -93,7 +107,7 @@ def lock() -> None:
 
 
 def _add_row(table: Table, node: Node, *, registered: set[int]) -> bool:
-    """Add one node's row and tell whether it is ready."""
+    """Add one node's row; return whether it is ready."""
     process = node.process()
     if process is None:
         table.add_row(str(node.id), node.address, "", Text("stopped", style="red"), "", "")

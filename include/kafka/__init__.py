@@ -1,1 +1,1 @@
-"""Everything that speaks to Kafka: connections, topics, ranges, readers, transactions and the embedded broker."""
+"""The Kafka client: connections, topics, ranges, readers, headers, signing, the Schema Registry and dead letters."""

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from include.kafka.environment import current_environment
 from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
+from include.kafka.rights import Resource, Right, grant_command
 from include.kafka.schema_registry import NoRegistry, SchemaRegistry
+from include.kafka.settings import (
+    NESTED_SETTINGS,
+    invalid_settings,
+    is_secret,
+    refuse_code,
+    refuse_missing_files,
+    refuse_unprotected,
+)
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 
 if TYPE_CHECKING:
@@ -20,14 +31,18 @@ log = logging.getLogger(__name__)
 # Without a logger, librdkafka writes to stderr, past every handler.
 client_log = logging.getLogger("librdkafka")
 
+Client = TypeVar("Client")
+
 ADMIN_REFRESH_MS = 1000
-SECRET_SETTINGS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
 
 # librdkafka 2.16 searches for a new group coordinator only when one of its connections opens or closes, and
 # `send_offsets_to_transaction` waits for that without limit (librdkafka issue 5511). When tried, a restart of the
 # only broker hung it forever, because re-bootstrapping had removed the coordinator silently. With three brokers, one
 # pause in eight hung it, until idle connections were closed.
 COORDINATOR_SETTINGS = {"metadata.recovery.strategy": "none", "connections.max.idle.ms": 5000}
+
+# By default librdkafka tries a refused login again after 0.1 s, and a directory locks an account after a few of them.
+LOGIN_SETTINGS = {"reconnect.backoff.ms": 1000, "reconnect.backoff.max.ms": 10_000}
 
 
 @dataclass(frozen=True)
@@ -38,20 +53,20 @@ class KafkaConnection:
         settings: librdkafka settings, `bootstrap.servers` among them.
         timeout_s: limit for any single request, in seconds. The default is longer than the measured gaps of a broker's
             restart (1 to 33 s).
-        environment: distinguishes two installations on one cluster.
+        environment: separates installations on one cluster; see `include.kafka.environment`.
         signing: the keys of a pipeline whose records are signed.
         registry: the Schema Registry of a pipeline whose records are read with one.
     """
 
     settings: Mapping[str, Any]
     timeout_s: float = 60.0
-    environment: str = "local"
+    environment: str = field(default_factory=current_environment)
     signing: SigningKeys | None = None
     registry: SchemaRegistry | None = None
 
     def __repr__(self) -> str:
         shown = {
-            name: "***" if any(secret in name for secret in SECRET_SETTINGS) else value
+            name: "***" if is_secret(name) or name in NESTED_SETTINGS or isinstance(value, Mapping) else value
             for name, value in self.settings.items()
         }
         return f"KafkaConnection({shown}, timeout_s={self.timeout_s}, environment={self.environment!r})"
@@ -59,6 +74,12 @@ class KafkaConnection:
     @property
     def bootstrap_servers(self) -> str:
         return str(self.settings.get("bootstrap.servers", ""))
+
+    @property
+    def principal(self) -> str | None:
+        """The principal of a login by name, `User:ingest`; None where a certificate or a token has it."""
+        name = self.settings.get("sasl.username")
+        return f"User:{name}" if name else None
 
     def signing_keys(self, *, signed: bool) -> SigningKeys | None:
         """The keys where records are signed, and None where they are not.
@@ -87,13 +108,33 @@ class KafkaConnection:
         return self.registry
 
     def _client_settings(self) -> dict[str, Any]:
+        refuse_code(self.settings)
+        refuse_unprotected(self.settings)
+        refuse_missing_files(self.settings)
         milliseconds = int(self.timeout_s * 1000)
+        logs_in = str(self.settings.get("security.protocol", "")).lower().startswith("sasl")
         return {
             "error_cb": log_client_error,
             "socket.timeout.ms": min(milliseconds, 60_000),
             "socket.connection.setup.timeout.ms": min(milliseconds, 30_000),
+            **(LOGIN_SETTINGS if logs_in else {}),
             **self.settings,
         }
+
+    def _client(self, make: Callable[..., Client], settings: Mapping[str, Any]) -> Client:
+        """Make a client.
+
+        Raises:
+            InvalidSettings: librdkafka refuses a setting, or a file or key that one names.
+        """
+        from confluent_kafka import KafkaException
+
+        try:
+            return make(dict(settings), logger=client_log)
+        except KafkaException as error:
+            raise invalid_settings(error, error.args[0].str(), self.settings) from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise invalid_settings(error, str(error), self.settings) from error
 
     @contextmanager
     def admin(self) -> Iterator[AdminClient]:
@@ -103,7 +144,7 @@ class KafkaConnection:
         # For seconds after a node's death, the cluster still names it as the controller. With the default refresh after
         # minutes, a client would wait for that node until its timeout.
         settings = {**self._client_settings(), "topic.metadata.refresh.interval.ms": ADMIN_REFRESH_MS}
-        with AdminClient(settings, logger=client_log) as admin:
+        with self._client(AdminClient, settings) as admin:
             yield admin
 
     @contextmanager
@@ -114,7 +155,8 @@ class KafkaConnection:
         """
         from confluent_kafka import Consumer
 
-        consumer = Consumer(
+        consumer = self._client(
+            _with_group(Consumer),
             {
                 **self._client_settings(),
                 "group.id": group,
@@ -124,6 +166,9 @@ class KafkaConnection:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "check.crcs": True,
+                # librdkafka does not count headers in the bytes that it fetches ahead, and by default fetches a hundred
+                # thousand records, which may have a megabyte of headers each.
+                "queued.min.messages": 250,
                 # At the end of a log the broker holds a fetch for this long. A reader of ranges fetches existing
                 # records, so it waits for this once per partition.
                 "fetch.wait.max.ms": 10,
@@ -132,7 +177,6 @@ class KafkaConnection:
                 "fetch.queue.backoff.ms": 5,
                 **overrides,
             },
-            logger=client_log,
         )
         try:
             yield consumer
@@ -143,15 +187,9 @@ class KafkaConnection:
         """An idempotent producer with `acks=all`; the caller flushes it."""
         from confluent_kafka import Producer
 
-        return Producer(
-            {
-                **COORDINATOR_SETTINGS,
-                **self._client_settings(),
-                "enable.idempotence": True,
-                "acks": "all",
-                **overrides,
-            },
-            logger=client_log,
+        return self._client(
+            Producer,
+            {**COORDINATOR_SETTINGS, **self._client_settings(), "enable.idempotence": True, "acks": "all", **overrides},
         )
 
     def partitions(self, consumer: Consumer | AdminClient | Producer, topic: str) -> list[int]:
@@ -164,56 +202,102 @@ class KafkaConnection:
         """
         from confluent_kafka import KafkaException
 
-        try:
+        with self.explained(f"listing topic {topic}", topic=topic, rights=[Right("Topic", topic, "Describe")]):
             metadata = consumer.list_topics(topic, timeout=self.timeout_s).topics[topic]
-        except KafkaException as error:
-            raise self.explain(error, f"listing topic {topic}") from error
-        if metadata.error is not None:
-            raise self.explain(KafkaException(metadata.error), f"listing topic {topic}", topic=topic)
+            if metadata.error is not None:
+                raise KafkaException(metadata.error)
         return sorted(metadata.partitions)
 
-    def explain(self, error: KafkaException, action: str, *, topic: str | None = None) -> Exception:
-        """Turn a librdkafka exception into a Millrace error; see `explain`."""
-        return explain(error.args[0], action, servers=self.bootstrap_servers, timeout_s=self.timeout_s, topic=topic)
+    @contextmanager
+    def explained(self, action: str, *, topic: str | None = None, rights: Iterable[Right] = ()) -> Iterator[None]:
+        """Raise a librdkafka exception of the block as the Millrace error of `explain`."""
+        from confluent_kafka import KafkaException
 
+        try:
+            yield
+        except KafkaException as error:
+            raise self.explain(error, action, topic=topic, rights=rights) from error
 
-def explain(error: KafkaError, action: str, *, servers: str, timeout_s: float, topic: str | None = None) -> Exception:
-    """Turn a librdkafka error into a Millrace error that names the action, the servers and the next step."""
-    from confluent_kafka import KafkaError
+    def explain(
+        self, error: KafkaException, action: str, *, topic: str | None = None, rights: Iterable[Right] = ()
+    ) -> Exception:
+        """Turn a librdkafka exception into a Millrace error that names the action, the servers and the next step.
 
-    code = error.code()
-    if code in (
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError._RESOLVE,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TIMED_OUT_QUEUE,
-    ):
-        return BrokerUnavailable(
-            f"No Kafka broker at {servers} answered within {timeout_s:g} s while {action} ({error.str()}): "
-            "start the broker or correct bootstrap.servers in the Airflow connection."
+        Args:
+            rights: those that the action needs; the one that the error is about is named.
+        """
+        from confluent_kafka import KafkaError
+
+        cause, servers = error.args[0], self.bootstrap_servers
+        code = cause.code()
+        if code in (
+            KafkaError._TRANSPORT,
+            KafkaError._ALL_BROKERS_DOWN,
+            KafkaError._TIMED_OUT,
+            KafkaError._RESOLVE,
+            KafkaError.REQUEST_TIMED_OUT,
+            KafkaError._TIMED_OUT_QUEUE,
+        ):
+            return BrokerUnavailable(
+                f"No Kafka broker at {servers} answered within {self.timeout_s:g} s while {action} ({cause.str()}): "
+                "start the broker or correct bootstrap.servers in the Airflow connection."
+            )
+        if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
+            return AccessDenied(
+                f"Kafka at {servers} refused the login of {self.principal or 'the connection'} while {action} "
+                f"({cause.str()}): correct the credentials in the Airflow connection."
+            )
+        resources: dict[int, Resource] = {
+            KafkaError.TOPIC_AUTHORIZATION_FAILED: "Topic",
+            KafkaError.GROUP_AUTHORIZATION_FAILED: "Group",
+            KafkaError.CLUSTER_AUTHORIZATION_FAILED: "Cluster",
+            KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "TransactionalId",
+        }
+        if (resource := resources.get(code)) is not None:
+            return self.denied_error(
+                next((right for right in rights if right.resource == resource), None), action, cause
+            )
+        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+            return TopicMissing(
+                f"Topic {topic or '(see the action)'} does not exist at {servers} while {action}: run the pipeline's "
+                "ingest DAG, which creates its topics, or correct the topic's name in the pipeline file."
+            )
+        return KafkaRefused(
+            f"Kafka at {servers} refused {action} ({cause.str()}): correct what it names, or read the broker's log."
         )
-    if code in (
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    ):
+
+    def denied_error(self, right: Right | None, action: str, cause: KafkaError) -> AccessDenied:
+        """The error for a right that this connection's principal lacks, with the command that grants it.
+
+        Args:
+            right: None where it is not known.
+        """
+        principal = self.principal
+        if right is None:
+            grant = "grant what `millrace acls` prints for the step"
+        else:
+            command = grant_command(principal or "User:NAME", [right], "--bootstrap-server", self.bootstrap_servers)
+            grant = f"grant it by `{command}`; `millrace acls` prints all rights of a step"
         return AccessDenied(
-            f"Kafka at {servers} denied access while {action} ({error.str()}): "
-            "check the connection's credentials and the rights granted to them."
+            f"Kafka at {self.bootstrap_servers} denied {principal or 'the principal of the connection'} "
+            f"{'access' if right is None else right} while {action} ({cause.str()}): {grant}."
         )
-    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
-        return TopicMissing(
-            f"Topic {topic or '(see the action)'} does not exist at {servers} while {action}: "
-            "run the pipeline's ingest DAG, which creates its topics, or correct the topic's name in the pipeline file."
-        )
-    return KafkaRefused(
-        f"Kafka at {servers} refused {action} ({error.str()}): correct what it names, or read the broker's log."
-    )
+
+
+def group_of(consumer: Consumer) -> str:
+    return str(getattr(consumer, "group", ""))
+
+
+@cache
+def _with_group(client: type[Consumer]) -> type[Consumer]:
+    class GroupConsumer(client):  # type: ignore[misc, valid-type]
+        """A consumer that knows its group: an error about a group's rights does not name it."""
+
+        def __init__(self, settings: dict[str, Any], **arguments: Any) -> None:
+            super().__init__(settings, **arguments)
+            self.group = settings["group.id"]
+
+    return GroupConsumer
 
 
 def log_client_error(error: KafkaError) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from include.kafka.headers import headers_of
+from include.kafka.headers import Headers, headers_of
 from include.kafka.records import OutgoingRecord, address_of
 from include.refusal import Refusal
 
@@ -20,12 +21,20 @@ ERROR = "dead-letter-error"
 ADDRESS = "dead-letter-address"
 RUN = "dead-letter-run"
 TIMESTAMP = "dead-letter-timestamp"
+EXPLAINING = frozenset({REASON, ERROR, ADDRESS, RUN, TIMESTAMP})
+
+# The original's own headers with such names are kept under another name, so that only ours explain a dead letter.
+KEPT = "original-"
+FOREIGN = re.compile(rf"(?:{KEPT})*dead-letter-.*", re.DOTALL)
+KEPT_FOREIGN = re.compile(rf"(?:{KEPT})+dead-letter-.*", re.DOTALL)
 
 
 def dead_letter(
     topic: str, message: Message, refusal: Refusal, run: str, *, largest: int
 ) -> tuple[OutgoingRecord, Refusal]:
     """The original key, value and headers with explaining headers, and the refusal in them.
+
+    A header of the original whose name begins with `dead-letter-` is kept as `original-dead-letter-`....
 
     A dead letter that is too large loses its value, then its headers, then its key, and its refusal becomes `oversize`:
     a record that cannot be published would block all others, and the address finds the original.
@@ -36,7 +45,9 @@ def dead_letter(
     Args:
         largest: the largest record that the topic accepts, in bytes.
     """
-    headers = headers_of([message])[0]
+    headers = [
+        (f"{KEPT}{name}" if FOREIGN.fullmatch(name) else name, content) for name, content in headers_of([message])[0]
+    ]
     letter = OutgoingRecord(topic, message.key(), message.value(), [*headers, *_explanation(message, refusal, run)])
     if letter.size_bound <= largest:
         return letter, refusal
@@ -51,6 +62,14 @@ def dead_letter(
     if letter.size_bound > largest:
         letter = letter._replace(key=None)
     return letter, refusal
+
+
+def original_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
+    return [
+        (name.removeprefix(KEPT) if KEPT_FOREIGN.fullmatch(name) else name, content)
+        for name, content in headers
+        if name not in EXPLAINING
+    ]
 
 
 def _explanation(message: Message, refusal: Refusal, run: str) -> list[tuple[str, bytes | None]]:

@@ -1,7 +1,5 @@
 """Errors between Millrace and Kafka."""
 
-from __future__ import annotations
-
 from include.errors import MillraceError, PermanentError
 
 
@@ -22,7 +20,11 @@ class TopicMissing(PermanentError):
 
 
 class TopicRecreated(PermanentError):
-    """A topic's id differs from the one in the ranges or in the ledger."""
+    """A topic's id differs from the one in frozen ranges or in the ledger: its offsets belong to other records now.
+
+    Reading frozen ranges (`include.kafka.ranges`) and every step with a position (`include.exactly_once.progress`) end
+    with it. A training takes all records of such a topic as new (`include.exactly_once.backlog`).
+    """
 
 
 class RangeUnavailable(PermanentError):
@@ -39,6 +41,14 @@ class TopicCompacted(PermanentError):
 
 class LedgerLost(PermanentError):
     """The ledger has no entry of a pipeline whose output topics hold records."""
+
+
+class LedgerDamaged(PermanentError):
+    """The newest entry of a key is not one that a step has written, or contradicts what was written with it."""
+
+
+class Undecompressible(PermanentError):
+    """A range has records that no client can decompress, and that were damaged or made so."""
 
 
 class ReaderStalled(MillraceError):

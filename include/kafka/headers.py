@@ -22,7 +22,7 @@ UNREADABLE = "unreadable-headers"
 UNREADABLE_HEADERS = Refusal(UNREADABLE, "A header's name is not UTF-8: no header can be read.")
 
 OWN_HEADERS = (SCHEMA, GROUP)
-LONGEST_HEADER_BYTES = 1024
+MAX_HEADER_BYTES = 1024
 # Approximate size of a pair, a name and a content as Python objects: a megabyte of headers may be many tiny ones.
 HEADER_OVERHEAD_BYTES = 128
 
@@ -100,8 +100,8 @@ def read_headers(
             return RecordHeaders(refusal=UNREADABLE_HEADERS)
         if name not in names:
             continue
-        if len(content or b"") > LONGEST_HEADER_BYTES:
-            error = f"The header {name} has {len(content or b'')} bytes and the limit is {LONGEST_HEADER_BYTES}."
+        if len(content or b"") > MAX_HEADER_BYTES:
+            error = f"The header {name} has {len(content or b'')} bytes and the limit is {MAX_HEADER_BYTES}."
             return RecordHeaders(refusal=Refusal("header-too-long", error))
         if found.setdefault(name, content) != content:
             error = f"The header {name} is there twice, with {found[name]!r:.200} and with {content!r:.200}."

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from include.kafka.connection import KafkaConnection
 from include.kafka.headers import headers_of, headers_size
+from include.kafka.ranges import OffsetRange
 from include.kafka.reader import read_range
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
 
 # A record and the marker of its transaction.
 FIRST_WINDOW = 2
@@ -26,8 +27,8 @@ READ_AHEAD = {"queued.min.messages": 100, "queued.max.messages.kbytes": 4 * 1024
 class Limits:
     """How far back to read: offsets of each partition, and bytes of all together."""
 
-    offsets: int
-    size: int
+    offsets: float = math.inf
+    size: float = math.inf
 
 
 @dataclass
@@ -50,7 +51,7 @@ def newest_records(
     ranges: Sequence[OffsetRange],
     number: int,
     *,
-    limits: Limits | None = None,
+    limits: Limits = Limits(),
     wanted: Callable[[Message], bool] = lambda _: True,
 ) -> tuple[list[Message], bool]:
     """The last committed records of the ranges, at most `number`, the newest by their timestamps first.
@@ -75,10 +76,9 @@ def newest_records(
         try:
             while left:
                 for tail in left:
-                    size_left = None if limits is None else limits.size - size
-                    size += _read_window(connection, consumer, tail, number, size_left, wanted)
+                    size += _read_window(connection, consumer, tail, number, limits.size - size, wanted)
                 short = [tail for tail in left if len(tail.found) < number and tail.start > tail.whole.start]
-                left = [tail for tail in short if limits is None or tail.whole.end - tail.start < limits.offsets]
+                left = [tail for tail in short if tail.whole.end - tail.start < limits.offsets]
                 reached = reached or len(left) < len(short)
         except _TooMuch:
             reached = True
@@ -92,7 +92,7 @@ def _read_window(
     consumer: Consumer,
     tail: _PartitionTail,
     number: int,
-    size_left: int | None,
+    size_left: float,
     wanted: Callable[[Message], bool],
 ) -> int:
     """Read one window further tail, prepend its wanted records, and return its size in bytes.
@@ -106,7 +106,7 @@ def _read_window(
     for messages in read_range(connection, consumer, window, batch_size=READ_AHEAD["queued.min.messages"]):
         for message, headers in zip(messages, headers_of(messages), strict=True):
             size += len(message) + len(message.key() or b"") + headers_size(headers)
-            if size_left is not None and size > size_left:
+            if size > size_left:
                 raise _TooMuch
             if wanted(message):
                 kept.append(message)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from include.kafka.connection import KafkaConnection
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
-from include.kafka.topics import POLL_S, describe_topic
+from include.kafka.retry import retried
+from include.kafka.rights import Right
+from include.kafka.topics import POLL_S, describe_topic, describe_topics
 
 if TYPE_CHECKING:
     from confluent_kafka import IsolationLevel, TopicPartition
     from confluent_kafka.admin import AdminClient, OffsetSpec
 
-    from include.kafka.connection import KafkaConnection
 
 SETTLE_S = 5.0
 
@@ -40,16 +45,6 @@ class OffsetRange:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> OffsetRange:
-        return cls(
-            topic=str(values["topic"]),
-            topic_id=str(values["topic_id"]),
-            partition=int(values["partition"]),
-            start=int(values["start"]),
-            end=int(values["end"]),
-        )
-
 
 @dataclass(frozen=True)
 class TopicState:
@@ -67,25 +62,144 @@ def available_offsets(
     Args:
         committed: True for the last stable offset, beyond which transactions are open; False for the high watermark.
     """
-    from confluent_kafka import IsolationLevel, TopicPartition
     from confluent_kafka.admin import OffsetSpec
 
+    with _offset_requests(connection, {topic: numbers}, committed=committed) as offsets:
+        first, end = offsets(OffsetSpec.earliest()), offsets(OffsetSpec.latest())
+    return {number: (first[topic, number], end[topic, number]) for number in numbers}
+
+
+def log_ends(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, tuple[str, Mapping[int, int]]]:
+    """The id and the last stable offset by partition of each of the topics that exist, in two requests for all.
+
+    Raises:
+        BrokerUnavailable, AccessDenied: see `describe_topics`.
+    """
+    from confluent_kafka.admin import OffsetSpec
+
+    found = describe_topics(connection, topics)
+    if not any(info.partitions for info in found.values()):
+        return {}
+    with _offset_requests(connection, {name: info.partitions for name, info in found.items()}) as offsets:
+        ends = offsets(OffsetSpec.latest())
+    return {
+        name: (info.topic_id, {number: ends[name, number] for number in info.partitions})
+        for name, info in found.items()
+    }
+
+
+@dataclass(frozen=True)
+class LogHistory:
+    """A topic's log at one moment, and where it was at earlier times.
+
+    Attributes:
+        topic_id: of this incarnation of the topic.
+        ranges: from the first to the last stable offset of each partition, in their order.
+        since: for each time that was asked for, how many offsets were written then or later: at least as many as
+            records, since transaction markers and aborted records take offsets too.
+    """
+
+    topic_id: str
+    ranges: tuple[OffsetRange, ...]
+    since: tuple[int, ...]
+
+    @property
+    def offsets(self) -> int:
+        return sum(item.offsets for item in self.ranges)
+
+
+def log_histories(
+    connection: KafkaConnection, topics: Iterable[str], times_ms: Sequence[int] = ()
+) -> dict[str, LogHistory]:
+    """The history of each of the topics that exist, in a handful of requests for all of them; no record is read.
+
+    Args:
+        times_ms: in milliseconds since 1970, UTC, by the timestamps of the records.
+
+    Raises:
+        BrokerUnavailable, AccessDenied: see `describe_topics`.
+    """
+    from confluent_kafka.admin import OffsetSpec
+
+    found = describe_topics(connection, topics)
+    if not any(info.partitions for info in found.values()):
+        return {}
+    partitions = {name: info.partitions for name, info in found.items()}
+    with _offset_requests(connection, partitions, one_listing=True) as offsets:
+        first, end = offsets(OffsetSpec.earliest()), offsets(OffsetSpec.latest())
+        earlier = [offsets(OffsetSpec.for_timestamp(time_ms), timed=True) for time_ms in times_ms]
+    histories = {}
+    for name, info in found.items():
+        ranges = tuple(
+            OffsetRange(name, info.topic_id, number, first[name, number], max(first[name, number], end[name, number]))
+            for number in info.partitions
+        )
+        # No offset means that all records are older.
+        since = tuple(
+            sum(max(item.end - at[name, item.partition], 0) for item in ranges if at[name, item.partition] >= 0)
+            for at in earlier
+        )
+        histories[name] = LogHistory(info.topic_id, ranges, since)
+    return histories
+
+
+@contextmanager
+def repeated_log_ends(
+    connection: KafkaConnection, topic: str, numbers: Collection[int]
+) -> Iterator[Callable[[], dict[int, int]]]:
+    """A call that returns the last stable offset by partition, in one request each time."""
+    from confluent_kafka.admin import OffsetSpec
+
+    with _offset_requests(connection, {topic: numbers}) as offsets:
+        yield lambda: {number: end for (_, number), end in offsets(OffsetSpec.latest()).items()}
+
+
+@contextmanager
+def _offset_requests(
+    connection: KafkaConnection,
+    partitions: Mapping[str, Collection[int]],
+    *,
+    committed: bool = True,
+    one_listing: bool = False,
+) -> Iterator[Callable[..., dict[tuple[str, int], int]]]:
+    """A call that takes an `OffsetSpec` and returns an offset of each partition, see `_list_offsets`.
+
+    All calls use one client, since each client has to connect and log in.
+
+    Args:
+        partitions: by topic.
+        committed: see `available_offsets`.
+        one_listing: list all topics of the cluster at once, for many topics, and not each by itself.
+    """
+    from confluent_kafka import IsolationLevel, TopicPartition
+
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    partitions = [TopicPartition(topic, number) for number in numbers]
+    places = [TopicPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
     with connection.admin() as admin:
         # Without the leaders in its metadata, a client stalls for seconds in some list_offsets calls.
-        connection.partitions(admin, topic)
-        first, end = (
-            _list_offsets(connection, admin, dict.fromkeys(partitions, spec), level)
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        )
-    return {number: (first[number], end[number]) for number in numbers}
+        if one_listing:
+            with connection.explained("listing the topics"):
+                admin.list_topics(timeout=connection.timeout_s)
+        else:
+            for topic in partitions:
+                connection.partitions(admin, topic)
+        yield partial(_list_offsets, connection, admin, places, level)
 
 
 def _list_offsets(
-    connection: KafkaConnection, admin: AdminClient, asked: dict[TopicPartition, OffsetSpec], level: IsolationLevel
-) -> dict[int, int]:
-    """Offsets by partition, retried while a partition elects its leader."""
+    connection: KafkaConnection,
+    admin: AdminClient,
+    partitions: Sequence[TopicPartition],
+    level: IsolationLevel,
+    spec: OffsetSpec,
+    *,
+    timed: bool = False,
+) -> dict[tuple[str, int], int]:
+    """Offsets by topic and partition, retried while a partition elects its leader.
+
+    Args:
+        timed: the spec is a time, and -1 says that no record has this time or a later one.
+    """
     from confluent_kafka import KafkaError, KafkaException
 
     moving = (
@@ -97,32 +211,26 @@ def _list_offsets(
         # A new leader does not know its last stable offset yet, which is no sign of a lost tail.
         KafkaError.OFFSET_NOT_AVAILABLE,
     )
-    deadline = time.monotonic() + connection.timeout_s
-    while True:
+
+    def request() -> dict[tuple[str, int], int]:
+        asked = dict.fromkeys(partitions, spec)
         futures = admin.list_offsets(asked, isolation_level=level, request_timeout=connection.timeout_s)
-        try:
-            offsets = {
-                partition.partition: future.result(timeout=connection.timeout_s + 5).offset
-                for partition, future in futures.items()
-            }
-            if min(offsets.values(), default=0) < 0:
-                # Under load librdkafka returns offset -1 without an error.
-                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))  # noqa: TRY301 - as if it had
-        except KafkaException as error:
-            topic = next(iter(asked)).topic
-            if error.args[0].code() not in moving or time.monotonic() > deadline:
-                raise connection.explain(error, f"listing offsets of {topic}", topic=topic) from error
-            time.sleep(POLL_S)
-        else:
-            return offsets
+        offsets = {
+            (partition.topic, partition.partition): future.result(timeout=connection.timeout_s + 5).offset
+            for partition, future in futures.items()
+        }
+        if not timed and min(offsets.values(), default=0) < 0:
+            # Under load librdkafka returns offset -1 without an error.
+            raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+        return offsets
+
+    topic = next((partition.topic for partition in partitions), "")
+    rights = [Right("Topic", topic, "Describe")]
+    with connection.explained(f"listing offsets of {topic}", topic=topic, rights=rights):
+        return retried(connection, request, moving)
 
 
-def freeze_ranges(
-    connection: KafkaConnection,
-    topic: str,
-    *,
-    settle_s: float = SETTLE_S,
-) -> list[OffsetRange]:
+def freeze_ranges(connection: KafkaConnection, topic: str, *, settle_s: float = SETTLE_S) -> list[OffsetRange]:
     """Freeze every partition of a topic at its last stable offset.
 
     A commit returns before its markers are in every partition. So a freeze waits a moment until all that is written by
@@ -138,20 +246,65 @@ def freeze_ranges(
         TopicMissing: the topic does not exist.
     """
     info = describe_topic(connection, topic)
-    settled = _settled_offsets(connection, topic, info.partitions, settle_s)
-    return [OffsetRange(topic, info.topic_id, partition, first, end) for partition, (first, end) in settled.items()]
-
-
-def _settled_offsets(
-    connection: KafkaConnection, topic: str, numbers: Collection[int], settle_s: float
-) -> dict[int, tuple[int, int]]:
-    written = available_offsets(connection, topic, numbers, committed=False)
+    written = available_offsets(connection, topic, info.partitions, committed=False)
     deadline = time.monotonic() + settle_s
     while True:
-        decided = available_offsets(connection, topic, numbers)
-        if all(decided[number][1] >= written[number][1] for number in numbers) or time.monotonic() > deadline:
-            return decided
+        decided = available_offsets(connection, topic, info.partitions)
+        if all(decided[number][1] >= end for number, (_, end) in written.items()) or time.monotonic() > deadline:
+            return [OffsetRange(topic, info.topic_id, number, first, end) for number, (first, end) in decided.items()]
         time.sleep(POLL_S)
+
+
+def starting_at(
+    connection: KafkaConnection, group: str, ranges: Sequence[OffsetRange], milliseconds: int
+) -> list[OffsetRange]:
+    """The ranges, each from its first record with this timestamp or a later one; records behind it may be older.
+
+    Args:
+        ranges: of one topic.
+        milliseconds: since 1970, UTC.
+    """
+    from confluent_kafka import KafkaException, TopicPartition
+
+    asked = [TopicPartition(item.topic, item.partition, max(0, milliseconds)) for item in ranges]
+    with connection.consumer(group) as consumer:
+        try:
+            places = consumer.offsets_for_times(asked, timeout=connection.timeout_s)
+        except KafkaException as error:
+            raise connection.explain(
+                error,
+                f"looking for a time in {ranges[0].topic}",
+                topic=ranges[0].topic,
+                rights=[Right("Topic", ranges[0].topic, "Describe")],
+            ) from error
+    offsets: dict[int, int] = {}
+    for place in places:
+        if place.error is not None:
+            raise connection.explain(KafkaException(place.error), f"looking for a time in {place.topic}")
+        # A negative offset means that all records are older.
+        offsets[place.partition] = place.offset if place.offset >= 0 else sys.maxsize
+    return [replace(item, start=min(item.end, max(item.start, offsets[item.partition]))) for item in ranges]
+
+
+def written_between(
+    connection: KafkaConnection, group: str, ranges: Sequence[OffsetRange], since: int | None, until: int | None
+) -> list[OffsetRange]:
+    """The part of each range from its first record of `since` or later to its first of `until` or later.
+
+    So each record lies in one of several periods that follow each other. A late record, which has an earlier timestamp
+    than one before it, lies in the period in which it was written. Where a topic has `message.timestamp.type =
+    LogAppendTime` the times are the broker's and no record is late; else they are the producers'.
+
+    Args:
+        ranges: of one topic.
+        since, until: in milliseconds since 1970, UTC; None for no limit.
+    """
+    begins = ranges if since is None else starting_at(connection, group, ranges, since)
+    ends = None if until is None else [item.start for item in starting_at(connection, group, ranges, until)]
+    return [
+        replace(item, start=begin.start, end=max(begin.start, item.end if ends is None else ends[number]))
+        for number, (item, begin) in enumerate(zip(ranges, begins, strict=True))
+    ]
 
 
 def check_ranges(connection: KafkaConnection, ranges: Iterable[OffsetRange]) -> None:
@@ -196,15 +349,20 @@ def check_range(item: OffsetRange, state: TopicState) -> None:
         return
     first, end = state.bounds[item.partition]
     if item.end > end:
-        raise truncated(item, item.end, first, end)
+        raise truncated_error(item, item.end, first, end)
     if item.start < first:
-        raise RangeUnavailable(
-            f"Topic {item.topic} partition {item.partition}: offsets [{item.start}, {item.end}) are wanted and "
-            f"[{first}, {end}) are available; retention removed the others, so raise retention.ms or freeze new ranges."
-        )
+        raise removed_error(item, first, end)
 
 
-def truncated(item: OffsetRange, wanted: int, first: int, end: int) -> LogTruncated:
+def removed_error(item: OffsetRange, first: int, end: int) -> RangeUnavailable:
+    """The error for a range of which the log, which now holds `[first, end)`, lacks the beginning."""
+    return RangeUnavailable(
+        f"Topic {item.topic} partition {item.partition}: offsets [{item.start}, {item.end}) are wanted and "
+        f"[{first}, {end}) are available; retention removed the others, so raise retention.ms or freeze new ranges."
+    )
+
+
+def truncated_error(item: OffsetRange, wanted: int, first: int, end: int) -> LogTruncated:
     """The error for a log that has reached offset `wanted` before and now holds `[first, end)`."""
     return LogTruncated(
         f"Topic {item.topic} partition {item.partition}: its log has reached offset {wanted} before and now "

@@ -1,21 +1,22 @@
-"""Read a frozen offset range to its end, telling the end of the range from a stalled broker."""
+"""Read a frozen offset range to its end, and distinguish that end from a stalled broker."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from include.kafka.errors import RangeUnavailable, ReaderStalled
+from include.kafka.connection import KafkaConnection, group_of
+from include.kafka.errors import ReaderStalled, Undecompressible
 from include.kafka.position import UNKNOWN_EPOCH, offset_of
-from include.kafka.ranges import available_offsets, truncated
+from include.kafka.ranges import OffsetRange, available_offsets, removed_error, truncated_error
+from include.kafka.rights import Right
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
 
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
 
 # How long one `consume()` waits to fill its batch; within a log the batch is full long before.
 FILL_S = 0.05
@@ -26,8 +27,7 @@ FILL_END_S = 0.005
 # librdkafka discards what it fetched beyond the end of a range, so with several ranges it prefetches only this much,
 # enough for about ten milliseconds.
 READ_AHEAD = {"queued.max.messages.kbytes": 4 * 1024}
-# For requests and dead letters. Few records: librdkafka does not count headers in the bytes that it prefetches, and by
-# default would prefetch a hundred thousand records with a megabyte of headers each.
+# For requests and dead letters, whose headers are kept for a chunk: see `KafkaConnection.consumer`.
 FEW_RECORDS_AHEAD = {"queued.min.messages": 100}
 FEW_RECORDS = 50
 
@@ -55,6 +55,7 @@ def read_range(
     Raises:
         RangeUnavailable: the start was removed by retention while reading.
         LogTruncated: the log lost its tail while reading.
+        Undecompressible: the next records are larger than any client decompresses, or damaged.
         ReaderStalled: the position did not move for `connection.timeout_s` seconds.
     """
     if wanted.offsets:
@@ -124,7 +125,7 @@ def _read(
             if error.code() == KafkaError._PARTITION_EOF:
                 position = max(position, offset_of(event))
             else:
-                _raise_unless_temporary(connection, error, wanted, position)
+                _raise_unless_temporary(connection, consumer, error, wanted, position)
         if position == before and time.monotonic() > deadline:
             raise ReaderStalled(
                 f"Topic {wanted.topic} partition {wanted.partition} gave nothing for {connection.timeout_s:g} s at "
@@ -138,22 +139,29 @@ def _read(
             deadline = time.monotonic() + connection.timeout_s
 
 
-def _raise_unless_temporary(connection: KafkaConnection, error: KafkaError, wanted: OffsetRange, position: int) -> None:
+def _raise_unless_temporary(
+    connection: KafkaConnection, consumer: Consumer, error: KafkaError, wanted: OffsetRange, position: int
+) -> None:
     """Raise a final error; lost brokers and moved leaders are temporary, and the stall limit bounds them."""
     from confluent_kafka import KafkaError, KafkaException
 
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
         first, end = available_offsets(connection, wanted.topic, [wanted.partition])[wanted.partition]
         if position < first:
-            raise RangeUnavailable(
-                f"Topic {wanted.topic} partition {wanted.partition}: offset {position} of [{wanted.start}, "
-                f"{wanted.end}) is wanted and [{first}, {end}) are available; retention removed it while it was read, "
-                "so raise retention.ms or freeze new ranges."
-            )
-        raise truncated(wanted, position, first, end)
+            raise removed_error(replace(wanted, start=position), first, end)
+        raise truncated_error(wanted, position, first, end)
+    if error.code() == KafkaError._BAD_COMPRESSION:
+        raise Undecompressible(
+            f"Topic {wanted.topic} partition {wanted.partition} has records from offset {position} on that can't be "
+            f"decompressed ({error.str()}): delete what is up to them with `kafka-delete-records`, run the step with "
+            "accept_lost, and give the topic compression.type=lz4, by which Kafka refuses such records."
+        )
     temporary = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
     if error.retriable() or error.code() in temporary:
         return
     raise connection.explain(
-        KafkaException(error), f"reading {wanted.topic} partition {wanted.partition}", topic=wanted.topic
+        KafkaException(error),
+        f"reading {wanted.topic} partition {wanted.partition}",
+        topic=wanted.topic,
+        rights=[Right("Topic", wanted.topic, "Read"), Right("Group", group_of(consumer), "Describe")],
     )

@@ -60,10 +60,6 @@ class SchemaRegistry:
         values = [str(value) for name, value in self.settings.items() if any(word in name for word in SECRET_WORDS)]
         return [*values, str(self.settings.get("basic.auth.user.info", "")).partition(":")[2]]
 
-    def to_dict(self) -> dict[str, Any]:
-        """With the secrets: only for a pipe to another process."""
-        return {"settings": dict(self.settings)}
-
     @contextmanager
     def client(self) -> Iterator[Schemas]:
         """The registry's schemas; its connections are closed at the end.
@@ -137,25 +133,25 @@ class Schemas:
         self.client = client
         self._unknown: set[int | str] = set()
 
-    def find(self, schema_id: int | str) -> Schema | None:
+    def find(self, schema_id: int | str, *, serialized: bool = False) -> Schema | None:
         """The schema; None where the registry has no schema with this id or GUID.
+
+        Args:
+            serialized: whether a schema of Protobuf is its descriptor in base64, and not its text.
 
         Raises:
             RegistryAway, RegistryRefused: see `explain`.
         """
-        from confluent_kafka.schema_registry.error import SchemaRegistryError
-
         if schema_id in self._unknown:
             return None
+        fmt = "serialized" if serialized else None
         try:
             if isinstance(schema_id, str):
-                return self.client.get_schema_by_guid(schema_id)
-            return self.client.get_schema(schema_id)
-        except SchemaRegistryError as error:
-            if error.error_code != SCHEMA_NOT_FOUND:
-                raise self.explain(error, schema_id) from error
+                return self.client.get_schema_by_guid(schema_id, fmt)
+            return self.client.get_schema(schema_id, fmt=fmt)
         except Exception as error:
-            raise self.explain(error, schema_id) from error
+            if getattr(error, "error_code", None) != SCHEMA_NOT_FOUND:
+                raise self.explain(error, schema_id) from error
         if len(self._unknown) < UNKNOWN_KEPT:
             self._unknown.add(schema_id)
         return None

@@ -13,18 +13,25 @@ Each but the first is its length in bytes, an unsigned 64-bit number in big-endi
 field is eight bytes 0xFF. Because of the lengths, no byte can move from one field into the next. The HMAC's key is the
 secret's text in UTF-8, at least 32 bytes.
 
-Topic, partition, timestamp and other headers are not signed: a client with write access to the topic can send a signed
-record again, unchanged.
+Where a pipeline has an audience, the signed bytes begin with "millrace-signature/2" and the audience, its text in UTF-8
+as a field like the others, and go on with the same fields. A record that was signed for another audience, or for none,
+is not valid then, so that pipelines with one key don't take each other's records.
+
+An entry of the ledger is signed in the same way over "millrace-ledger/1", its key and its value: its key names
+environment, pipeline, step and scope.
+
+Topic, partition, timestamp and other headers are not signed: a client with write access to a topic of the audience can
+send a signed record again, unchanged.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.errors import PermanentError
 from include.kafka.headers import GROUP, LABEL, SCHEMA, SPLIT, Headers
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 
 SIGNATURE = "signature"
 PREAMBLE = b"millrace-signature/1"
+AUDIENCE_PREAMBLE = b"millrace-signature/2"
+ENTRY_PREAMBLE = b"millrace-ledger/1"
 ABSENT = b"\xff" * 8
 MIN_SECRET_BYTES = 32
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -54,6 +63,7 @@ class SigningKeys:
     Args:
         current: id of the key that signs.
         secrets: the secrets by key id.
+        audience: whom records are signed for; None for anybody with the key.
 
     Raises:
         InvalidSigningKeys: an id or a secret is invalid.
@@ -61,6 +71,7 @@ class SigningKeys:
 
     current: str
     secrets: Mapping[str, str]
+    audience: str | None = None
 
     def __post_init__(self) -> None:
         for key_id, secret in self.secrets.items():
@@ -78,14 +89,9 @@ class SigningKeys:
     def __repr__(self) -> str:
         return f"SigningKeys(current={self.current!r}, known={sorted(self.secrets)})"
 
-    def to_dict(self) -> dict[str, Any]:
-        """With the secrets: only for a pipe to another process."""
-        return {"current": self.current, "secrets": dict(self.secrets)}
-
     def sign(self, key: bytes | None, value: bytes | None, headers: Headers) -> tuple[str, bytes]:
-        """The signature header for a record with this key, value and headers."""
-        key_id = self.current.encode()
-        return SIGNATURE, key_id + b":" + _digest(self._secrets[key_id], key, value, headers)
+        preamble, audience = self._audience
+        return self._sign(preamble, (*audience, *_record_fields(key, value, headers)))
 
     def verify(self, message: Message, headers: Headers) -> tuple[Headers, Refusal | None]:
         """The headers without the signature, of which a topic has few distinct sets, and why the signature is refused.
@@ -96,30 +102,62 @@ class SigningKeys:
             headers: the message's, from `headers_of`.
         """
         rest = tuple(header for header in headers if header[0] != SIGNATURE)
-        if len(rest) == len(headers):
-            return rest, UNSIGNED
-        key_id, colon, digest = (dict(headers)[SIGNATURE] or b"").partition(b":")
+        preamble, audience = self._audience
+        fields = (*audience, *_record_fields(message.key(), message.value(), rest))
+        named = "id, value, schema, label and group"
+        if audience:
+            named += f" for the audience {self.audience}"
+        return rest, self._refusal(headers, preamble, fields, named)
+
+    def sign_entry(self, key: bytes, value: bytes | None) -> tuple[str, bytes]:
+        return self._sign(ENTRY_PREAMBLE, (key, value))
+
+    def verify_entry(self, key: bytes, value: bytes | None, headers: Headers) -> Refusal | None:
+        """Why the signature of an entry of the ledger is refused."""
+        return self._refusal(headers, ENTRY_PREAMBLE, (key, value), "key and value")
+
+    def is_current(self, headers: Headers) -> bool:
+        """Whether the signature is of the key that signs, and not of a retired one."""
+        return (dict(headers).get(SIGNATURE) or b"").startswith(self.current.encode() + b":")
+
+    def _sign(self, preamble: bytes, fields: Iterable[bytes | None]) -> tuple[str, bytes]:
+        key_id = self.current.encode()
+        return SIGNATURE, key_id + b":" + _digest(self._secrets[key_id], preamble, fields)
+
+    def _refusal(self, headers: Headers, preamble: bytes, fields: Iterable[bytes | None], names: str) -> Refusal | None:
+        signatures = [content for name, content in headers if name == SIGNATURE]
+        if not signatures:
+            return UNSIGNED
+        key_id, colon, digest = (signatures[-1] or b"").partition(b":")
         if not colon:
-            return rest, MALFORMED
+            return MALFORMED
         secret = self._secrets.get(key_id)
         if secret is None:
             known = ", ".join(sorted(self.secrets))
-            return rest, Refusal("unknown-key", f"The signing key is {key_id[:64]!r} and the known keys are {known}.")
-        if not hmac.compare_digest(_digest(secret, message.key(), message.value(), rest), digest):
-            error = f"The signature is not that of key {key_id.decode()} over this id, value, schema, label and group."
-            return rest, Refusal("wrong-signature", error)
-        return rest, None
+            return Refusal("unknown-key", f"The signing key is {key_id[:64]!r} and the known keys are {known}.")
+        if not hmac.compare_digest(_digest(secret, preamble, fields), digest):
+            return Refusal("wrong-signature", f"The signature is not that of key {key_id.decode()} over this {names}.")
+        return None
+
+    @cached_property
+    def _audience(self) -> tuple[bytes, tuple[bytes, ...]]:
+        """The preamble of records, and the fields before their own."""
+        return (PREAMBLE, ()) if self.audience is None else (AUDIENCE_PREAMBLE, (self.audience.encode(),))
 
     @cached_property
     def _secrets(self) -> dict[bytes, bytes]:
         return {key_id.encode(): secret.encode() for key_id, secret in self.secrets.items()}
 
 
-def _digest(secret: bytes, key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
+def _record_fields(key: bytes | None, value: bytes | None, headers: Headers) -> tuple[bytes | None, ...]:
     own = dict(headers)
-    signed = bytearray(PREAMBLE)
-    split = [own[SPLIT]] if SPLIT in own else []
-    for content in (own.get(SCHEMA), own.get(LABEL), own.get(GROUP), key, value, *split):
+    split = (own[SPLIT],) if SPLIT in own else ()
+    return (own.get(SCHEMA), own.get(LABEL), own.get(GROUP), key, value, *split)
+
+
+def _digest(secret: bytes, preamble: bytes, fields: Iterable[bytes | None]) -> bytes:
+    signed = bytearray(preamble)
+    for content in fields:
         if content is None:
             signed += ABSENT
         else:

@@ -1,23 +1,28 @@
-"""Topics: their settings, their creation, and the ids by which a recreated topic is detected."""
+"""Topics: their settings, their creation and their ids.
 
-from __future__ import annotations
+A recreated topic has another id: `include.kafka.ranges.check_range` and `include.exactly_once.progress.position_in`
+refuse what belongs to an earlier one.
+"""
 
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from include.kafka.errors import BrokerUnavailable, TopicCompacted, TopicMissing
-
-if TYPE_CHECKING:
-    from include.kafka.connection import KafkaConnection
+from include.kafka.connection import KafkaConnection
+from include.kafka.errors import AccessDenied, BrokerUnavailable, TopicCompacted, TopicMissing
+from include.kafka.rights import Right
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
+
+# As a number of copies: the broker's `default.replication.factor`.
+BROKER_DEFAULT = -1
 
 # The topic names that Kafka accepts, except for `.` and `..`.
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -28,25 +33,28 @@ class TopicSpec:
     """A topic as a pipeline needs it.
 
     Args:
-        name: the topic's name.
-        partitions: how many partitions.
-        replication: copies of each partition; -1 for the broker's default.
+        replication: copies of each partition.
         config: topic settings by their Kafka names.
     """
 
     name: str
     partitions: int = 1
-    replication: int = 1
+    replication: int = BROKER_DEFAULT
     config: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TopicInfo:
-    """A topic as the cluster has it: `topic_id` changes when a topic is deleted and recreated."""
+    """A topic as the cluster has it: `topic_id` changes when a topic is deleted and recreated.
+
+    Attributes:
+        replication: copies of its first partition.
+    """
 
     name: str
     topic_id: str
     partitions: tuple[int, ...]
+    replication: int
 
 
 def describe_topics(connection: KafkaConnection, names: Iterable[str]) -> dict[str, TopicInfo]:
@@ -56,20 +64,18 @@ def describe_topics(connection: KafkaConnection, names: Iterable[str]) -> dict[s
         BrokerUnavailable: no broker answered in time.
         AccessDenied: the credentials lack the right to describe a topic.
     """
-    from confluent_kafka import KafkaError, KafkaException, TopicCollection
+    from confluent_kafka import TopicCollection
 
     found: dict[str, TopicInfo] = {}
     with connection.admin() as admin:
         futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=connection.timeout_s)
         for name, future in futures.items():
-            try:
+            rights = [Right("Topic", name, "Describe")]
+            with suppress(TopicMissing), connection.explained(f"describing topic {name}", topic=name, rights=rights):
                 description = future.result(timeout=connection.timeout_s + 5)
-            except KafkaException as error:
-                if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-                    continue
-                raise connection.explain(error, f"describing topic {name}", topic=name) from error
-            partitions = tuple(sorted(partition.id for partition in description.partitions))
-            found[name] = TopicInfo(name, str(description.topic_id), partitions)
+                partitions = tuple(sorted(partition.id for partition in description.partitions))
+                replication = len(description.partitions[0].replicas)
+                found[name] = TopicInfo(name, str(description.topic_id), partitions, replication)
     return found
 
 
@@ -110,16 +116,43 @@ def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str:
     Raises:
         BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
     """
-    from confluent_kafka import KafkaException
+    return topic_settings(connection, topic)[name]
+
+
+def topic_settings(connection: KafkaConnection, topic: str) -> dict[str, str]:
+    """All effective settings of a topic, by their Kafka names.
+
+    Raises:
+        BrokerUnavailable, AccessDenied, TopicMissing: see `KafkaConnection.explain`.
+    """
     from confluent_kafka.admin import ConfigResource
 
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    with connection.admin() as admin:
+    action, rights = f"reading the settings of {topic}", [Right("Topic", topic, "DescribeConfigs")]
+    with connection.admin() as admin, connection.explained(action, topic=topic, rights=rights):
         future = admin.describe_configs([resource], request_timeout=connection.timeout_s)[resource]
-        try:
-            return str(future.result(timeout=connection.timeout_s + 5)[name].value)
-        except KafkaException as error:
-            raise connection.explain(error, f"reading {name} of {topic}", topic=topic) from error
+        return {name: str(entry.value) for name, entry in future.result(timeout=connection.timeout_s + 5).items()}
+
+
+def may_write(connection: KafkaConnection, topic: str) -> bool:
+    """Whether the connection's principal may write to a topic; False also where it can't be seen.
+
+    Raises:
+        BrokerUnavailable, TopicMissing: see `KafkaConnection.explain`.
+    """
+    from confluent_kafka import TopicCollection
+    from confluent_kafka.admin import AclOperation
+
+    with (
+        suppress(AccessDenied),
+        connection.admin() as admin,
+        connection.explained(f"describing topic {topic}", topic=topic),
+    ):
+        future = admin.describe_topics(
+            TopicCollection([topic]), include_authorized_operations=True, request_timeout=connection.timeout_s
+        )[topic]
+        return AclOperation.WRITE in (future.result(timeout=connection.timeout_s + 5).authorized_operations or ())
+    return False
 
 
 def refuse_compacted(connection: KafkaConnection, topic: str) -> None:
@@ -152,12 +185,8 @@ def ensure_topics(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> di
     existing = describe_topics(connection, wanted)
     for name, info in existing.items():
         if len(info.partitions) != wanted[name].partitions:
-            log.warning(
-                "Topic %s has %d partitions and the pipeline names %d: it is unchanged.",
-                name,
-                len(info.partitions),
-                wanted[name].partitions,
-            )
+            counts = f"{len(info.partitions)} partitions and the pipeline names {wanted[name].partitions}"
+            log.warning("Topic %s has %s: it is unchanged.", name, counts)
     missing = [spec for name, spec in wanted.items() if name not in existing]
     if missing:
         _create_topics(connection, missing)
@@ -184,7 +213,9 @@ def _create_topics(connection: KafkaConnection, specs: list[TopicSpec]) -> None:
             except KafkaException as error:
                 # Another task may have created it in between.
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise connection.explain(error, f"creating topic {name}", topic=name) from error
+                    raise connection.explain(
+                        error, f"creating topic {name}", topic=name, rights=[Right("Topic", name, "Create")]
+                    ) from error
 
 
 def _wait_until_described(connection: KafkaConnection, names: list[str]) -> None:

@@ -18,10 +18,11 @@ KEYS = SigningKeys("2026", {"2026": SECRET, "2025": RETIRED})
 Change = Callable[[Record], Record]
 
 
-def signature(plain: Record, key_id: str = "2026", secret: str = SECRET) -> bytes:
+def signature(plain: Record, key_id: str = "2026", secret: str = SECRET, audience: str | None = None) -> bytes:
     headers = dict(plain.headers)
-    signed = b"millrace-signature/1"
-    for field in (headers.get("schema"), headers.get("label"), headers.get("group"), plain.key, plain.value):
+    signed = b"millrace-signature/1" if audience is None else b"millrace-signature/2"
+    fields = (headers.get("schema"), headers.get("label"), headers.get("group"), plain.key, plain.value)
+    for field in fields if audience is None else (audience.encode(), *fields):
         signed += b"\xff" * 8 if field is None else struct.pack(">Q", len(field)) + field
     return f"{key_id}:{hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}".encode()
 

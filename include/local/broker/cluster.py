@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from include.local.broker.cluster_file import ClusterRecord
-from include.local.broker.errors import BrokerError
 from include.local.broker.jars import LOCK, verified_classpath
 from include.local.broker.java import find_java
 from include.local.broker.node import Node, Runtime
 from include.local.broker.properties import node_properties
 from include.local.broker.readiness import wait_until_ready
+from include.local.broker.security import ADMIN, Security, secure_properties
+from include.local.errors import BrokerError
 from include.storage.locks import locked
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 LOCK_FILE = ".lock"
+SECURITY_FOLDER = "security"
 LOCK_TIMEOUT_S = 180.0
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Cluster:
     data_dir: Path
     record: ClusterRecord
     nodes: tuple[Node, ...]
+    security: Security | None = None
     _starter_thread: ThreadPoolExecutor | None = field(default=None, repr=False)
 
     @classmethod
@@ -53,12 +56,19 @@ class Cluster:
     @classmethod
     def of(cls, data_dir: Path, record: ClusterRecord) -> Cluster:
         """The cluster of a record and its data folder (absolute)."""
-        return cls(data_dir, record, tuple(Node(node, data_dir / f"node-{node.id}") for node in record.nodes))
+        security = Security(data_dir / SECURITY_FOLDER) if record.secure else None
+        nodes = tuple(Node(node, data_dir / f"node-{node.id}", security) for node in record.nodes)
+        return cls(data_dir, record, nodes, security)
 
     @property
     def bootstrap_servers(self) -> str:
         """`host:port` of all nodes, joined by commas."""
         return ",".join(node.address for node in self.nodes)
+
+    def client_settings(self, user: str = ADMIN) -> dict[str, str]:
+        """librdkafka's settings for a client: the address, and in a secured cluster the login of a user."""
+        login = self.security.client(user) if self.security else {}
+        return {"bootstrap.servers": self.bootstrap_servers, **login}
 
     def running(self) -> list[Node]:
         """The nodes that have a process."""
@@ -82,7 +92,6 @@ class Cluster:
             self._starter_thread = None
 
     def kill(self) -> None:
-        """SIGKILL all nodes."""
         for node in self.nodes:
             node.kill()
 
@@ -99,17 +108,18 @@ class Cluster:
 
         Args:
             tie: whether the nodes die with this process.
-            properties: broker properties that override the defaults.
-            timeout_s: for the nodes to become ready, in seconds.
-            lock: the jars' lock file.
-            on_step: called with a few words when a slow step begins.
 
         Raises:
             BrokerError: a jar is not the locked one, or a node does not start; no process started here is left.
         """
         absent = [node for node in self.nodes if node.process() is None]
+        if self.security is not None:
+            self.data_dir.chmod(0o700)
+            self.security.create()
+            self.security.write_client_files(self.bootstrap_servers)
+        properties = {**secure_properties(self.security), **properties}
         settings = {node.id: node_properties(self.record, node.record, properties) for node in absent}
-        runtime = Runtime(find_java().executable, os.pathsep.join(map(str, verified_classpath(lock, on_step=on_step))))
+        runtime = Runtime(find_java(), os.pathsep.join(map(str, verified_classpath(lock, on_step=on_step))))
         if tie:
             # The kernel kills a tied broker with the *thread* that started it, so that thread must stay alive.
             self._starter_thread = ThreadPoolExecutor(1, thread_name_prefix="broker-starter")
@@ -121,7 +131,7 @@ class Cluster:
                 node.spawn(runtime, tie=False)
             self.record.save(self.data_dir)
 
-        def start_again(node: Node) -> None:
+        def start_again(node: Node, wait: bool) -> None:
             if node.process() is not None:
                 raise BrokerError(
                     f"Node {node.id} (pid {node.pid}) runs already: stop or kill it before it is started."
@@ -129,7 +139,8 @@ class Cluster:
             if tie and self._starter_thread is None:
                 raise BrokerError(f"Node {node.id} cannot be started: the cluster of {self.data_dir} has been stopped.")
             spawn(node)
-            wait_until_ready([node], registered={node.id}, timeout_s=timeout_s)
+            if wait:
+                wait_until_ready([node], registered={node.id}, timeout_s=timeout_s)
 
         for node in self.nodes:
             node.starter = start_again

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from include.local.broker.errors import BrokerError
+from include.local.errors import BrokerError
 from include.storage.atomic import whole_file
 
 if TYPE_CHECKING:
@@ -18,15 +18,12 @@ FILENAME = "cluster.json"
 
 
 class NodeRecord(BaseModel):
-    """One node: id from 1, its ports, and its last process (a pid is unique only with its creation time)."""
-
-    model_config = ConfigDict(extra="forbid")
+    """One node: id from 1, its ports, and its last process."""
 
     id: int = Field(ge=1)
     port: int
     controller_port: int
     pid: int | None = None
-    created: float | None = Field(default=None, description="seconds since the epoch, from psutil")
 
 
 class ClusterRecord(BaseModel):
@@ -35,6 +32,7 @@ class ClusterRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     cluster_id: str
+    secure: bool = Field(default=False, description="whether clients have to log in, see security.py")
     nodes: list[NodeRecord] = Field(min_length=1)
 
     @classmethod

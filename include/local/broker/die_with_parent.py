@@ -4,8 +4,6 @@ Run as a script (`python -I -S die_with_parent.py PARENT_PID PROGRAM ARGUMENT...
 and exec of a process with threads. Linux only; elsewhere the program starts without this tie.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

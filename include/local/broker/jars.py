@@ -1,24 +1,20 @@
 """The broker's jars: fetched by jgo from a lock file, and hashed before every use."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os
 import tempfile
 import tomllib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from include.local.broker.errors import BrokerError
+from include.local.errors import BrokerError
 from include.storage.atomic import ASIDE, remove_leftovers
 from include.storage.locks import locked
 from include.storage.state import state_dir
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 
@@ -81,7 +77,6 @@ def verified_classpath(
     Every jar is hashed at every start: 43 MB take under 0.1 s, so remembering verified jars is not worth it.
 
     Args:
-        lock: the lock file.
         directory: the jars' folder, `jars_dir()` by default.
         on_step: called with a few words when a slow step begins.
 

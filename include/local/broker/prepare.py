@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from include.local.broker.cluster import Cluster
 from include.local.broker.cluster_file import ClusterRecord, NodeRecord, new_cluster_id
-from include.local.broker.errors import BrokerError
+from include.local.errors import BrokerError
 from include.local.ports import broker_ports, is_free, require_free
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ SIZES = (1, 3)
 log = logging.getLogger(__name__)
 
 
-def open_cluster(data_dir: Path, *, nodes: int | None, port: int | None) -> Cluster:
+def open_cluster(data_dir: Path, *, nodes: int | None, port: int | None, secure: bool | None = None) -> Cluster:
     """The cluster of a data folder, created if there is none, with ports that it can start on.
 
     A running cluster keeps its ports. Otherwise a given `port` is used or refused, and by default the ports of the last
@@ -28,9 +28,10 @@ def open_cluster(data_dir: Path, *, nodes: int | None, port: int | None) -> Clus
         data_dir: absolute, existing.
         nodes: 1 or 3, or None for the number of the existing data (1 for a new folder).
         port: of the first node; the others follow.
+        secure: whether clients have to log in, or None for what the existing data have (False for a new folder).
 
     Raises:
-        BrokerError: the data have another number of nodes.
+        BrokerError: the data have another number of nodes, or are of a cluster with or without login.
         PortUnavailable: a port is not free.
     """
     if nodes is not None and nodes not in SIZES:
@@ -38,11 +39,16 @@ def open_cluster(data_dir: Path, *, nodes: int | None, port: int | None) -> Clus
     record = ClusterRecord.load(data_dir)
     if record is None:
         fresh = [NodeRecord(id=number, port=0, controller_port=0) for number in range(1, (nodes or 1) + 1)]
-        record = ClusterRecord(cluster_id=new_cluster_id(), nodes=fresh)
+        record = ClusterRecord(cluster_id=new_cluster_id(), secure=bool(secure), nodes=fresh)
     elif nodes not in (None, len(record.nodes)):
         raise BrokerError(
             f"The data in {data_dir} are those of {len(record.nodes)} node(s), not {nodes}: choose "
             f"{len(record.nodes)}, use another data folder, or stop the broker and delete this one."
+        )
+    if secure not in (None, record.secure):
+        raise BrokerError(
+            f"The data in {data_dir} are those of a cluster {'with' if record.secure else 'without'} login, which "
+            "can't be changed: use another data folder, or stop the broker and delete this one."
         )
     cluster = Cluster.of(data_dir, record)
     if cluster.running():

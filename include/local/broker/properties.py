@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from include.local.broker.errors import BrokerError
+from include.local.broker.cluster_file import ClusterRecord, NodeRecord
+from include.local.broker.security import write_secret
+from include.local.errors import BrokerError
 from include.local.ports import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-
-    from include.local.broker.cluster_file import ClusterRecord, NodeRecord
-
-# Callers cannot set these, because the cluster's own record depends on them.
-OWN = frozenset(
-    {
-        "process.roles",
-        "node.id",
-        "controller.quorum.voters",
-        "controller.listener.names",
-        "listeners",
-        "advertised.listeners",
-        "listener.security.protocol.map",
-        "inter.broker.listener.name",
-        "log.dirs",
-    }
-)
 
 
 def node_properties(cluster: ClusterRecord, node: NodeRecord, extra: Mapping[str, str | int | bool]) -> dict[str, str]:
     """The properties of one node (all but `log.dirs`); `extra` overrides the defaults.
 
     Raises:
-        BrokerError: `extra` names one of `OWN`.
+        BrokerError: `extra` names a property that the cluster's own record depends on.
     """
-    if refused := sorted(OWN & extra.keys()):
-        raise BrokerError(
-            f"The property {refused[0]}={extra[refused[0]]} cannot be set, because the embedded broker sets it itself: "
-            "leave it out; number of nodes, port and data folder have arguments of their own."
-        )
     copies = min(3, len(cluster.nodes))
     in_sync = min(2, copies)
     voters = ",".join(f"{voter.id}@{LOOPBACK}:{voter.controller_port}" for voter in cluster.nodes)
@@ -66,23 +46,28 @@ def node_properties(cluster: ClusterRecord, node: NodeRecord, extra: Mapping[str
         "num.network.threads": 2,
         "num.io.threads": 4,
     }
+    protocol, controllers = ("SASL_SSL", "SSL") if cluster.secure else ("PLAINTEXT", "PLAINTEXT")
     own: dict[str, str | int | bool] = {
         "process.roles": "broker,controller",
         "node.id": node.id,
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
+        "listeners": f"{protocol}://{LOOPBACK}:{node.port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        "advertised.listeners": f"{protocol}://{LOOPBACK}:{node.port}",
+        "listener.security.protocol.map": f"{protocol}:{protocol},CONTROLLER:{controllers}",
+        "inter.broker.listener.name": protocol,
     }
+    if refused := sorted({*own, "log.dirs"} & extra.keys()):
+        raise BrokerError(
+            f"The property {refused[0]}={extra[refused[0]]} cannot be set, because the embedded broker sets it itself: "
+            "leave it out; number of nodes, port and data folder have arguments of their own."
+        )
     return {key: _text(value) for key, value in {**defaults, **extra, **own}.items()}
 
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    """Write a Java properties file."""
-    lines = (f"{key}={_escaped(value)}\n" for key, value in properties.items())
-    path.write_text("".join(lines), encoding="ascii")
+    """Write a Java properties file, which may contain passwords."""
+    write_secret(path, "".join(f"{key}={_escaped(value)}\n" for key, value in properties.items()))
 
 
 def _text(value: str | int | bool) -> str:

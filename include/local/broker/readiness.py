@@ -1,18 +1,13 @@
 """Readiness of a node: it answers metadata and admin requests, which takes longer than opening its port."""
 
-from __future__ import annotations
-
 import socket
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from include.local.broker.errors import BrokerError
+from include.local.broker.node import Node
+from include.local.broker.security import ADMIN
+from include.local.errors import BrokerError
 from include.local.ports import LOOPBACK
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from include.local.broker.node import Node
 
 _POLL_S = 0.05
 _REQUEST_S = 2.0
@@ -20,11 +15,6 @@ _REQUEST_S = 2.0
 
 def wait_until_ready(nodes: Sequence[Node], *, registered: set[int], timeout_s: float) -> None:
     """Return when each of `nodes` answers for itself and sees all `registered` nodes and a controller.
-
-    Args:
-        nodes: the nodes to query.
-        registered: ids that each of them must list.
-        timeout_s: seconds for all together.
 
     Raises:
         BrokerError: a node ended, or time is up; with the end of the node's log.
@@ -59,6 +49,7 @@ def why_not_ready(node: Node, *, registered: set[int]) -> str | None:
 
     # Emergencies only: a broker that is still starting is no error.
     settings: dict[str, str | int | float | bool] = {
+        **(node.security.client(ADMIN) if node.security else {}),
         "bootstrap.servers": node.address,
         "log_level": 0,
         "socket.timeout.ms": int(_REQUEST_S * 1000),

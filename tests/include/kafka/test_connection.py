@@ -13,6 +13,7 @@ from include.exactly_once.snapshot import snapshot_ledger
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import AccessDenied, BrokerUnavailable, KafkaRefused, TopicMissing
+from include.kafka.login import log_in
 from include.kafka.ranges import available_offsets, freeze_ranges
 from include.kafka.topics import TopicSpec, describe_topics, ensure_topics
 from tests.support.assertions import assert_readable
@@ -94,7 +95,7 @@ def list_partitions(connection):
 
 
 def read_ledger(connection):
-    snapshot_ledger(connection, [LedgerKey("test", "shoes", "step", "scope")])
+    snapshot_ledger(connection, [LedgerKey("local", "shoes", "step", "scope")])
 
 
 def take_over(connection):
@@ -136,6 +137,18 @@ def test_partitions_of_a_missing_topic_are_refused(kafka, new_name):
         kafka.partitions(consumer, topic)
 
     assert_readable(refusal.value, topic, kafka.bootstrap_servers)
+
+
+def test_a_login_by_tls_to_a_broker_without_it_is_refused(kafka):
+    """The other cases are in tests/secured/test_login.py."""
+    settings = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "a", "sasl.password": "b"}
+    began = time.monotonic()
+
+    with pytest.raises(AccessDenied) as refusal:
+        log_in(KafkaConnection({**kafka.settings, **settings}, timeout_s=20))
+
+    assert time.monotonic() - began < 5
+    assert_readable(refusal.value, "speaks PLAINTEXT", "the connection speaks SASL_SSL", "set security.protocol to")
 
 
 def test_a_lost_broker_is_logged(no_broker, caplog):

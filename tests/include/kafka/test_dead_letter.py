@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Message
 
-from include.kafka.dead_letters import ERROR_TEXT_BYTES, EXTRA_BYTES, dead_letter
+from include.kafka.dead_letters import ERROR_TEXT_BYTES, EXTRA_BYTES, dead_letter, original_headers
 from include.kafka.records import OutgoingRecord
 from include.refusal import Refusal
 
@@ -43,6 +43,31 @@ def test_a_dead_letter_is_the_original_with_its_reason():
             ("dead-letter-timestamp", b"1234"),
         ],
     )
+
+
+def test_headers_of_the_original_never_explain_the_dead_letter():
+    forged = [
+        ("dead-letter-reason", b"oversize"),
+        ("dead-letter-note", b"a producer's own"),
+        ("original-dead-letter-run", b"another"),
+    ]
+    letter = letter_of(message(headers=forged, timestamp=(1, 1234)), Refusal("wrong-schema", "It is a GIF."))
+
+    names = [name for name, _ in letter.headers]
+    assert names == [
+        "original-dead-letter-reason",
+        "original-dead-letter-note",
+        "original-original-dead-letter-run",
+        *EXPLANATION,
+    ]
+    assert dict(letter.headers)["dead-letter-reason"] == b"wrong-schema"
+    assert original_headers(tuple(letter.headers)) == forged
+
+
+def test_a_sentence_has_nothing_that_acts_on_a_terminal():
+    letter = letter_of(message(), Refusal("wrong-schema", "The schema is a\nb\x1b[31mc\u202ed."))
+
+    assert dict(letter.headers)["dead-letter-error"] == b"The schema is a\\nb\\x1b[31mc\\u202ed."
 
 
 def test_a_dead_letter_of_a_record_without_anything():

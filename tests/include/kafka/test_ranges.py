@@ -138,4 +138,4 @@ def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):
 def test_a_range_survives_json(kafka, new_topic):
     item = freeze_ranges(kafka, new_topic())[0]
 
-    assert OffsetRange.from_dict(item.to_dict()) == item
+    assert OffsetRange(**item.to_dict()) == item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 
@@ -9,12 +10,14 @@ import pytest
 from confluent_kafka import KafkaError, Message
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from include.kafka.errors import RangeUnavailable, ReaderStalled
+from include.errors import PermanentError
+from include.kafka.errors import RangeUnavailable, ReaderStalled, Undecompressible
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range, read_ranges
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
+from tests.support.memory import peak_memory
 from tests.support.producers import NOW_MS, Record, abort, commit, numbered, open_transaction, produce, produce_in
 
 
@@ -51,6 +54,40 @@ def test_batches_are_not_longer_than_requested(kafka, new_topic):
 
     assert sum(lengths) == 25
     assert max(lengths) <= 10
+
+
+def test_records_that_no_client_decompresses_need_a_person(kafka, new_topic):
+    """Ten kilobytes of Zstandard stopped the readers of a topic for good, as an error that is tried again."""
+    topic = new_topic()
+    produce(kafka, topic, numbered(1))
+    produce(kafka, topic, [Record(bytes(120_000_000))], compression="zstd")
+    produce(kafka, topic, numbered(3))
+    item = freeze_ranges(kafka, topic)[0]
+
+    with pytest.raises(Undecompressible) as refusal:
+        read(kafka, item)
+    assert_readable(refusal.value, topic, "partition 0", "from offset 1 on", "kafka-delete-records", "accept_lost")
+    assert isinstance(refusal.value, PermanentError)
+
+    delete_records(kafka, topic, 2)
+    assert read(kafka, cut(item, 2, 3)) == [3]
+
+
+def test_headers_that_are_fetched_ahead_are_bounded(kafka, new_topic):
+    """720 megabytes of them, in three on the wire, was in memory before the first was used."""
+    topic = new_topic(max_message_bytes=2**20)
+    for _ in range(4):
+        produce(kafka, topic, [Record(headers=[("trace", bytes(900_000))])] * 200, compression="lz4", together=True)
+    item = freeze_ranges(kafka, topic)[0]
+
+    with peak_memory() as peak, kafka.consumer("test-reader") as consumer:
+        read = 0
+        for messages in read_range(kafka, consumer, item, batch_size=10):
+            # Slower than the client's own thread fetches.
+            read += sum(bool(hashlib.blake2b(message.headers()[0][1]).digest()) for message in messages)
+
+    assert read == 800
+    assert peak.mebibytes < 600
 
 
 def test_a_range_that_ends_in_aborted_records_ends(kafka, new_topic):
@@ -161,7 +198,9 @@ def test_a_start_that_retention_removed_is_refused(kafka, new_topic):
     with pytest.raises(RangeUnavailable) as refusal:
         read(kafka, item)
 
-    assert_readable(refusal.value, topic, "partition 0", "offset 0 of [0, 10)", "retention.ms")
+    assert_readable(
+        refusal.value, topic, "partition 0", "offsets [0, 10) are wanted and [4, 10) are available", "retention.ms"
+    )
 
 
 def test_reading_stops_on_request(kafka, new_topic):
@@ -281,5 +320,5 @@ def test_a_slow_caller_is_no_stall(kafka, monkeypatch):
 def test_a_denied_topic_ends_the_reading(kafka, monkeypatch):
     consumer = Scripted(monkeypatch, [failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
 
-    with pytest.raises(Exception, match="denied access while reading t partition 0"):
+    with pytest.raises(Exception, match="Read on Topic t while reading t partition 0"):
         list(read_range(kafka, consumer, RANGE))

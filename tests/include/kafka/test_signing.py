@@ -11,7 +11,7 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.signing import InvalidSigningKeys, SigningKeys
 from tests.support.assertions import assert_readable
 from tests.support.producers import Record
-from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signature, signed
+from tests.support.signed_records import KEYS, RETIRED, SECRET, TAMPERED, signature, signed, with_header
 
 SAMPLE = Record(b"value", b"id-1", [("schema", b"tensor.raw/1"), ("label", b"a"), ("group", b"voice-1")])
 REQUEST = Record(b"value", b"id-1", [("schema", b"tensor.raw/1")])
@@ -43,6 +43,20 @@ def test_the_documentation_has_not_changed():
 
 
 KNOWN = b"2026:56fd28e68e3c4740dd9dff826a36297c3d9a548772f97b32055a2c3c6b15217e"
+
+
+@pytest.mark.parametrize("plain", [SAMPLE, REQUEST, BARE], ids=["sample", "request", "bare"])
+def test_a_record_is_valid_for_its_audience_only(plain):
+    """Two pipelines with one key took each other's records."""
+    shoes, hats = replace(KEYS, audience="shoes"), replace(KEYS, audience="hats")
+    for_shoes = with_header(plain, "signature", signature(plain, audience="shoes"))
+
+    assert sign(plain, shoes) == ("signature", signature(plain, audience="shoes"))
+    assert verify(for_shoes, shoes) is None
+    assert verify(for_shoes, hats) == verify(for_shoes) == verify(signed(plain), shoes) == "wrong-signature"
+    assert "audience hats" in hats.verify(message(for_shoes), tuple(for_shoes.headers))[1].error
+    # Of the ledger's entries the key names the pipeline.
+    assert shoes.sign_entry(b"key", b"value") == KEYS.sign_entry(b"key", b"value")
 
 
 @pytest.mark.parametrize(("change", "reason"), TAMPERED.values(), ids=TAMPERED)
