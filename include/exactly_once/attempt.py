@@ -12,29 +12,32 @@ from include.errors import Stopped
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.progress import progress_entry, progress_scope
 from include.exactly_once.transaction import TransactionalWriter, record_limits
-from include.metrics import Metrics, NoMetrics
+from include.kafka.connection import KafkaConnection
+from include.kafka.ranges import OffsetRange
+from include.metrics import Metrics
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
 
 Item = TypeVar("Item")
-Step = Literal["ingest", "ingest-plan", "train", "predict", "replay", "export"]
+# The steps that write to Kafka: docs/contracts/transactions.md has their transactional ids. A promotion and a rollback
+# write as `train` does, see `include.registry.record.model_writer`.
+Step = Literal["ingest", "ingest-plan", "train", "predict", "repredict", "replay", "export", "repair"]
 
 # Opening a writer waits for the transaction coordinator, so several are opened at once, and the ledger is read once for
 # them. Each has a thread and a connection per broker and two more, so a topic's hundreds of partitions take turns.
 WRITERS_AT_ONCE = 16
 
 
-def scoped_id(connection: KafkaConnection, *parts: object) -> str:
-    """A transactional id or a consumer group: the environment and the parts, joined by dots."""
-    return ".".join((connection.environment, *map(str, parts)))
+def transactional_id(environment: str, pipeline: str, step: Step, *scope: object) -> str:
+    """The id of the producer that writes a scope, a batch or a partition for instance; it fences earlier owners."""
+    return ".".join((environment, pipeline, step, *map(str, scope)))
 
 
-def _never() -> bool:
-    return False
+def consumer_group(environment: str, pipeline: str, *purpose: str) -> str:
+    """The group of the consumers that read for a step, or for a part of one; its name fences nobody."""
+    return ".".join((environment, pipeline, *purpose))
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,19 @@ class Attempt:
     pipeline: str
     step: Step
     run: str
-    stopped: Callable[[], bool] = _never
-    metrics: Metrics = field(default_factory=NoMetrics)
+    stopped: Callable[[], bool] = lambda: False
+    metrics: Metrics = field(default_factory=Metrics)
     accept_lost: bool = False
 
-    def id(self, *scope: object) -> str:
-        """The transactional id of a scope (a batch, or a topic and a partition), or the consumer group of the step."""
-        return scoped_id(self.connection, self.pipeline, self.step, *scope)
+    def transactional_id(self, *scope: object) -> str:
+        """The id that the step writes a scope under; docs/contracts/transactions.md has those of every step."""
+        return transactional_id(self.connection.environment, self.pipeline, self.step, *scope)
+
+    def group(self, *purpose: str) -> str:
+        """The consumer group of the step, or of a part of it."""
+        return consumer_group(self.connection.environment, self.pipeline, self.step, *purpose)
 
     def key(self, scope: str) -> LedgerKey:
-        """The key of the step's ledger entry for a scope."""
         return LedgerKey(self.connection.environment, self.pipeline, self.step, scope)
 
     def require(self, pipeline: str, step: Step) -> None:
@@ -94,18 +100,16 @@ class Attempt:
 
     def consumer(self, **settings: Any) -> AbstractContextManager[Consumer]:
         """A consumer in the step's group; see `KafkaConnection.consumer`."""
-        return self.connection.consumer(self.id(), **settings)
+        return self.connection.consumer(self.group(), **settings)
 
-    @contextmanager
-    def writer(self, *scope: object, topics: Iterable[str] = ()) -> Iterator[TransactionalWriter]:
-        """The writer of one scope. When the block begins, every earlier owner of the scope is fenced.
+    def writer(self, *scope: object, topics: Iterable[str] = ()) -> TransactionalWriter:
+        """The writer of one scope. When a block with it begins, every earlier owner of the scope is fenced.
 
         Args:
             topics: see `TransactionalWriter`.
         """
-        writer = TransactionalWriter(self.connection, self.id(*scope), topics=topics, stopped=self.stopped)
-        with writer:
-            yield writer
+        name = self.transactional_id(*scope)
+        return TransactionalWriter(self.connection, name, topics=topics, stopped=self.stopped)
 
     @contextmanager
     def writers(
@@ -119,8 +123,8 @@ class Attempt:
         """
         limits = record_limits(self.connection, topics)
         writers = [
-            TransactionalWriter(self.connection, self.id(*scope), topics=topics, limits=limits, stopped=self.stopped)
-            for scope in scopes
+            TransactionalWriter(self.connection, name, topics=topics, limits=limits, stopped=self.stopped)
+            for name in (self.transactional_id(*scope) for scope in scopes)
         ]
         with ExitStack() as stack:
             with ThreadPoolExecutor(WRITERS_AT_ONCE, thread_name_prefix="writer") as pool:

@@ -1,19 +1,19 @@
-"""The backlog: what a step has not processed of a topic, from the topic's end offsets and the ledger."""
+"""The backlog of any step: what it has not processed of a topic, from the topic's end offsets and the ledger.
 
-from __future__ import annotations
+`include.training.backlog` and `include.prediction.backlog` say what is new to their steps, and when it is enough for a
+run; `include.backlogs` asks them for all pipelines.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from include.exactly_once.progress import position_in, refuse_truncated
 from include.exactly_once.snapshot import snapshot_progress
+from include.kafka.connection import KafkaConnection
 from include.kafka.errors import LogTruncated, TopicRecreated
-
-if TYPE_CHECKING:
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
+from include.kafka.ranges import OffsetRange
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ class Backlog:
 
     @property
     def offsets(self) -> int:
-        """How many offsets are unprocessed."""
         return sum(item.offsets for item in self.unprocessed)
 
     @property
@@ -69,6 +68,20 @@ def read_backlog(
         TopicRecreated, LogTruncated: the offsets stand for other records, unless `accept_other_records`.
     """
     entries = snapshot_progress(connection, pipeline, step, ranges)
+    return backlog_after(
+        connection, ranges, entries, accept_lost=accept_lost, accept_other_records=accept_other_records
+    )
+
+
+def backlog_after(
+    connection: KafkaConnection,
+    ranges: Sequence[OffsetRange],
+    entries: Mapping[int, Mapping[str, Any]],
+    *,
+    accept_lost: bool = False,
+    accept_other_records: bool = False,
+) -> Backlog:
+    """The backlog behind the positions that the ledger has by partition; see `read_backlog`."""
     unprocessed: list[OffsetRange] = []
     lost: dict[int, int] = {}
     for item in ranges:

@@ -1,19 +1,15 @@
 """Distinguish a new pipeline, whose ledger is empty, from one that has published and whose ledger is lost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from include.exactly_once.attempt import scoped_id
-from include.exactly_once.ledger import LEDGER_TOPIC
+from include.exactly_once.attempt import consumer_group
+from include.exactly_once.ledger import ledger_name
 from include.exactly_once.progress import count_records
+from include.kafka.connection import KafkaConnection
+from include.kafka.environment import in_environment
 from include.kafka.errors import LedgerLost
-from include.kafka.ranges import freeze_ranges
+from include.kafka.ranges import freeze_ranges, log_ends
 from include.kafka.topics import describe_topics
-
-if TYPE_CHECKING:
-    from include.kafka.connection import KafkaConnection
 
 
 def refuse_new_ledger(connection: KafkaConnection, outputs: Iterable[str]) -> None:
@@ -25,7 +21,8 @@ def refuse_new_ledger(connection: KafkaConnection, outputs: Iterable[str]) -> No
     Raises:
         LedgerLost: there is no ledger, and one of the outputs holds records.
     """
-    if LEDGER_TOPIC not in describe_topics(connection, [LEDGER_TOPIC]):
+    ledger = ledger_name(connection.environment)
+    if ledger not in describe_topics(connection, [ledger]):
         _refuse_outputs(connection, outputs, "does not exist")
 
 
@@ -43,12 +40,17 @@ def refuse_lost_ledger(connection: KafkaConnection, topic: str, outputs: Iterabl
 
 
 def _refuse_outputs(connection: KafkaConnection, outputs: Iterable[str], fault: str) -> None:
-    for output in describe_topics(connection, outputs):
-        group = scoped_id(connection, output, "count")
+    ledger = ledger_name(connection.environment)
+    for output, (_, ends) in log_ends(connection, outputs).items():
+        if not any(ends.values()):
+            continue
+        # A topic's name has the environment already.
+        name = output.removeprefix(in_environment(connection.environment, ""))
+        group = consumer_group(connection.environment, name, "count")
         # Offsets prove nothing: a killed attempt leaves aborted records and no entry.
         if count_records(connection, group, freeze_ranges(connection, output), enough=1):
             raise LedgerLost(
-                f"The ledger topic {LEDGER_TOPIC} {fault} at {connection.bootstrap_servers}, but {output} holds "
+                f"The ledger topic {ledger} {fault} at {connection.bootstrap_servers}, but {output} holds "
                 "records that were published under an earlier ledger, and an empty one would publish them again: "
                 f"restore the ledger, delete {output} to start over, or give the pipeline a new name."
             )

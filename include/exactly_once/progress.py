@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from include.kafka.errors import RangeUnavailable, TopicRecreated
+from include.kafka.connection import KafkaConnection, group_of
+from include.kafka.errors import LedgerDamaged, RangeUnavailable, TopicRecreated
 from include.kafka.position import UNKNOWN_EPOCH
-from include.kafka.ranges import available_offsets, truncated
+from include.kafka.ranges import OffsetRange, available_offsets, truncated_error
 from include.kafka.reader import read_range
+from include.kafka.retry import retried
+from include.kafka.rights import Right
 
 if TYPE_CHECKING:
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
+    from confluent_kafka import Consumer, TopicPartition
+
+T = TypeVar("T")
+
+# The metadata of a group's offset that no step has reached.
+NOT_BEGUN = "nothing is processed yet"
 
 
 def progress_scope(item: OffsetRange) -> str:
@@ -60,14 +68,116 @@ def refuse_truncated(connection: KafkaConnection, item: OffsetRange, entry: Mapp
     """Refuse a log that ends before the position: its next records would be taken for processed ones.
 
     Raises:
-        LogTruncated: see `include.kafka.ranges.truncated`.
+        LogTruncated: see `include.kafka.ranges.truncated_error`.
     """
     position = int(entry["position"])
     if position > item.end:
         # Another run may have come further since the range was frozen, so ask for the end of the log itself.
         first, end = available_offsets(connection, item.topic, [item.partition])[item.partition]
         if position > end:
-            raise truncated(item, position, first, end)
+            raise truncated_error(item, position, first, end)
+
+
+def remaining(
+    connection: KafkaConnection, item: OffsetRange, entry: Mapping[str, Any], *, accept_lost: bool
+) -> tuple[OffsetRange, int]:
+    """The part of a range that is not done, and the leader epoch of the record before it, where that is known.
+
+    Args:
+        entry: the partition's; empty where it has none.
+
+    Raises:
+        TopicRecreated, RangeUnavailable, LogTruncated: see `position_in` and `refuse_truncated`.
+    """
+    if not entry:
+        return item, UNKNOWN_EPOCH
+    rest = replace(item, start=position_in(item, entry, accept_lost=accept_lost))
+    refuse_truncated(connection, item, entry)
+    # The epoch is only valid if we resume exactly at the ledger's position.
+    return rest, entry.get("leader_epoch", UNKNOWN_EPOCH) if rest.start == entry["position"] else UNKNOWN_EPOCH
+
+
+def group_offsets(connection: KafkaConnection, consumer: Consumer, ranges: Sequence[OffsetRange]) -> dict[int, int]:
+    """The group's committed offsets by partition of one topic, for the partitions that have one of a step.
+
+    Raises:
+        BrokerUnavailable, AccessDenied, KafkaRefused: see `KafkaConnection.explain`.
+    """
+    found = _committed(connection, consumer, ranges)
+    return {item.partition: item.offset for item in found if item.metadata != NOT_BEGUN}
+
+
+def show_lag(connection: KafkaConnection, group: str, ranges: Sequence[OffsetRange]) -> None:
+    """Commit where a step will begin as the group's offsets, so that Kafka's own tools show what waits for it.
+
+    The tools show no lag for a group without offsets. These offsets carry a mark, and `group_offsets` leaves them out.
+    So nobody has to be fenced: an attempt whose offset one of these replaces has its position in the ledger.
+
+    Args:
+        ranges: of one topic, which the step has not begun.
+
+    Raises:
+        BrokerUnavailable, AccessDenied, KafkaRefused: see `KafkaConnection.explain`.
+    """
+    from confluent_kafka import TopicPartition
+
+    with connection.consumer(group) as consumer:
+        known = {item.partition for item in _committed(connection, consumer, ranges)}
+        starts = [
+            TopicPartition(item.topic, item.partition, item.start, NOT_BEGUN)
+            for item in ranges
+            if item.partition not in known
+        ]
+        if not starts:
+            return
+        rights = [Right("Group", group, "Read"), Right("Topic", ranges[0].topic, "Read")]
+        with connection.explained(f"committing the first offsets of {group}", rights=rights):
+            _when_coordinated(connection, lambda: consumer.commit(offsets=starts, asynchronous=False))
+
+
+def _committed(connection: KafkaConnection, consumer: Consumer, ranges: Sequence[OffsetRange]) -> list[TopicPartition]:
+    from confluent_kafka import TopicPartition
+
+    partitions = [TopicPartition(item.topic, item.partition) for item in ranges]
+    rights = [Right("Group", group_of(consumer), "Read"), Right("Topic", ranges[0].topic, "Read")]
+    with connection.explained(f"reading the group's offsets of {ranges[0].topic}", rights=rights):
+        found = _when_coordinated(connection, lambda: consumer.committed(partitions, timeout=connection.timeout_s))
+    # -1001 is no offset.
+    return [item for item in found if item.error is None and item.offset >= 0]
+
+
+def _when_coordinated(connection: KafkaConnection, request: Callable[[], T]) -> T:
+    """Make a request of a group, again while its coordinator is elected or loads the groups, as in a new cluster."""
+    from confluent_kafka import KafkaError
+
+    moving = (
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    )
+    return retried(connection, request, moving)
+
+
+def refuse_other_position(item: OffsetRange, entry: Mapping[str, Any], committed: int | None, group: str) -> None:
+    """Refuse a position that is not the group's offset, which every transaction of the step writes with it.
+
+    One that lies behind would publish results again, and one that lies ahead would skip records.
+
+    Args:
+        entry: the partition's; empty where it has none.
+        committed: the group's offset; None where there is none, as it has expired.
+
+    Raises:
+        LedgerDamaged: they differ.
+    """
+    position = entry.get("position")
+    if committed is not None and committed != position:
+        raise LedgerDamaged(
+            f"The ledger has {'no position' if position is None else f'position {position}'} for partition "
+            f"{item.partition} of {item.topic} and group {group} has {committed}, though one transaction writes both: "
+            "the ledger was changed or restored, or the group's offset was reset, so nothing was done; correct the "
+            "entry with `millrace ledger repair`, or delete the group's offset if the ledger is right."
+        )
 
 
 def count_records(connection: KafkaConnection, group: str, ranges: Iterable[OffsetRange], *, enough: int) -> int:

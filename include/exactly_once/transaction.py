@@ -9,21 +9,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from include.errors import Stopped
+from include.errors import MillraceError, Stopped
 from include.exactly_once import snapshot
-from include.exactly_once.ledger import LedgerKey, ledger_record
-from include.kafka.errors import BrokerUnavailable, Fenced, KafkaRefused, RecordTooLarge, TransactionFailed
-from include.kafka.topics import topic_setting
+from include.exactly_once.ledger import LedgerKey, ledger_name, ledger_record
+from include.kafka.connection import KafkaConnection, group_of
+from include.kafka.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    Fenced,
+    KafkaRefused,
+    RecordTooLarge,
+    TransactionFailed,
+)
+from include.kafka.records import OutgoingRecord
+from include.kafka.rights import Right
+from include.kafka.topics import may_write, topic_setting
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.records import OutgoingRecord
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +73,11 @@ class TransactionalWriter:
         self._transaction_timeout_s = transaction_timeout_s
         self._stopped = stopped
         self._limits = dict(limits or {})
-        self._failed: str | None = None
+        # The topic and error of the first record that was not delivered.
+        self._failed: tuple[str, KafkaError] | None = None
+        self._written: set[str] = set()
 
     def __enter__(self) -> TransactionalWriter:
-        from confluent_kafka import KafkaException
-
         limits = [BATCH_BYTES, *(self.record_limit(topic) for topic in self._topics)]
         milliseconds = int(self._transaction_timeout_s * 1000)
         self._producer: Producer = self.connection.producer(
@@ -90,10 +97,8 @@ class TransactionalWriter:
                 "on_delivery": self._on_delivery,
             }
         )
-        try:
+        with self._explained("taking over", Right("TransactionalId", self.transactional_id, "Write")):
             self._producer.init_transactions(self.connection.timeout_s)
-        except KafkaException as error:
-            raise self._explain(error, "taking over") from error
         return self
 
     def __exit__(
@@ -106,12 +111,8 @@ class TransactionalWriter:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what the block produces, or abort all of it when the block raises."""
-        from confluent_kafka import KafkaException
-
-        try:
+        with self._explained("beginning a transaction"):
             self._producer.begin_transaction()
-        except KafkaException as error:
-            raise self._explain(error, "beginning a transaction") from error
         try:
             yield
             self._settle()
@@ -123,6 +124,7 @@ class TransactionalWriter:
     def produce(self, record: OutgoingRecord) -> None:
         """Queue one record in the open transaction; it blocks while librdkafka's queue is full."""
         topic, key, value, headers, timestamp_ms, partition = record
+        self._written.add(topic)
         deadline = 0.0
         while True:
             try:
@@ -134,12 +136,28 @@ class TransactionalWriter:
                         f"The queue of {self.transactional_id} did not drain within {self.connection.timeout_s:g} s: "
                         "the broker takes records too slowly; check it and try again."
                     ) from error
-                self._producer.poll(0.05)
+                self._serve_reports(0.05)
             # Imported only when something was raised: an import would cost time for every record.
             except _kafka_exception() as error:
-                raise self._explain(error, f"producing to {topic}") from error
+                raise self._explain(error, f"producing to {topic}", Right("Topic", topic, "Write")) from error
             else:
                 return
+
+    def require_ledger(self) -> None:
+        """Refuse, before work that ends with an entry in the ledger, a principal that may not write one.
+
+        Raises:
+            AccessDenied: with the right to grant.
+            TopicMissing: there is no ledger.
+        """
+        from confluent_kafka import KafkaError
+
+        topic = ledger_name(self.connection.environment)
+        if not may_write(self.connection, topic):
+            cause = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+            raise self.connection.denied_error(
+                Right("Topic", topic, "Write"), f"opening {self.transactional_id}", cause
+            )
 
     def read_ledger(self, keys: Iterable[LedgerKey]) -> dict[LedgerKey, dict[str, Any]]:
         """The last committed entry of each key that has one; an owner decides by these what to write.
@@ -153,23 +171,20 @@ class TransactionalWriter:
         """The committed entries of all scopes below one; see `include.exactly_once.snapshot.snapshot_ledger_below`."""
         return snapshot.snapshot_ledger_below(self.connection, below)
 
-    def write_ledger(self, key: LedgerKey, entry: Mapping[str, Any]) -> None:
-        """Add an entry to the open transaction."""
-        self.produce(ledger_record(key, entry))
+    def write_ledger(self, key: LedgerKey, entry: Mapping[str, Any] | None) -> None:
+        """Add an entry to the open transaction; None deletes the key's."""
+        self.produce(ledger_record(key, entry, self.connection.signing))
 
     def send_offsets(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
         """Commit group offsets with the transaction, so that Kafka's own tools show the lag."""
-        from confluent_kafka import KafkaException
-
         timeout_s = self.connection.timeout_s
         send = partial(
             self._producer.send_offsets_to_transaction, offsets, consumer.consumer_group_metadata(), timeout_s
         )
         try:
-            # While a group has no coordinator, the client ignores its timeout (librdkafka issue 5456).
-            _in_time(send, timeout_s + GRACE_S)
-        except KafkaException as error:
-            raise self._explain(error, "sending offsets") from error
+            with self._explained("sending offsets", Right("Group", group_of(consumer), "Read")):
+                # While a group has no coordinator, the client ignores its timeout (librdkafka issue 5456).
+                _in_time(send, timeout_s + GRACE_S)
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"No Kafka broker at {self.connection.bootstrap_servers} took the group offsets of "
@@ -178,7 +193,7 @@ class TransactionalWriter:
             ) from error
 
     def record_limit(self, topic: str) -> int:
-        """The largest record that a topic takes, in bytes (its `max.message.bytes`)."""
+        """See `record_limits`; a topic is asked once."""
         if topic not in self._limits:
             self._limits |= record_limits(self.connection, [topic])
         return self._limits[topic]
@@ -189,7 +204,7 @@ class TransactionalWriter:
         Raises:
             RecordTooLarge: with the size, the limit and the setting to raise.
         """
-        limit = self._limits.get(record.topic) or self.record_limit(record.topic)
+        limit = self.record_limit(record.topic)
         if record.size_bound > limit:
             key = (record.key or b"")[:100]
             raise RecordTooLarge(
@@ -202,12 +217,7 @@ class TransactionalWriter:
 
         A record that is not delivered in time makes the commit fail.
         """
-        from confluent_kafka import KafkaException
-
-        # A fatal error (this producer was fenced, say) is raised by whichever call serves the callbacks, and by the
-        # bindings as a SystemError where several callbacks are due. The commit raises it again with its cause.
-        with suppress(KafkaException, SystemError):
-            self._producer.flush(self._transaction_timeout_s)
+        self._serve_reports(self._transaction_timeout_s, until_delivered=True)
         if self._stopped():
             raise Stopped(
                 f"Stopped before the commit of a transaction of {self.transactional_id}, which is aborted; the next "
@@ -233,14 +243,39 @@ class TransactionalWriter:
             # The next owner's init_transactions aborts it, at the latest the broker's timeout does.
             log.warning("Aborting a transaction of %s failed: %s", self.transactional_id, error.args[0].str())
 
+    def _serve_reports(self, seconds: float, *, until_delivered: bool = False) -> None:
+        """Serve the reports of deliveries.
+
+        A fatal error (this producer was fenced, say) is raised by whichever call serves them, and by the bindings as a
+        SystemError where several are due. The next call of the transaction raises it again.
+        """
+        from confluent_kafka import KafkaException
+
+        with suppress(KafkaException, SystemError):
+            (self._producer.flush if until_delivered else self._producer.poll)(seconds)
+
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._failed is None:
-            self._failed = f"{message.topic()}: {error.str()}"
+            self._failed = message.topic() or "", error
 
-    def _explain(self, error: KafkaException, action: str) -> Exception:
+    @contextmanager
+    def _explained(self, action: str, *rights: Right) -> Iterator[None]:
+        from confluent_kafka import KafkaException
+
+        try:
+            yield
+        except KafkaException as error:
+            raise self._explain(error, action, *rights) from error
+
+    def _explain(self, error: KafkaException, action: str, *rights: Right) -> Exception:
+        """Turn an error into one of Millrace.
+
+        Args:
+            rights: those that the action needs.
+        """
         from confluent_kafka import KafkaError
 
-        cause = error.args[0]
+        cause = self._cause(error)
         if cause.code() in (
             KafkaError._FENCED,
             KafkaError.PRODUCER_FENCED,
@@ -252,14 +287,51 @@ class TransactionalWriter:
                 f"Another run has taken over {self.transactional_id} while this one was {action}, so this one stops "
                 "and its open transaction is aborted: look for a second run of the same step."
             )
-        explained = self.connection.explain(error, f"{action} for {self.transactional_id}")
-        if not isinstance(explained, KafkaRefused) and not cause.fatal():
+        if (denied := self._denied_write(cause)) is not None:
+            return denied
+        explained = self.connection.explain(error, f"{action} for {self.transactional_id}", rights=rights)
+        # To librdkafka a missing right on a transactional id is fatal, like much that the next attempt corrects.
+        if isinstance(explained, AccessDenied) or not (isinstance(explained, KafkaRefused) or cause.fatal()):
             return explained
-        first_failure = f"; first failed delivery: {self._failed}" if self._failed else ""
+        first_failure = ""
+        if self._failed is not None:
+            first_failure = f"; first failed delivery: {self._failed[0]}: {self._failed[1].str()}"
         return TransactionFailed(
             f"A transaction of {self.transactional_id} failed while {action} ({cause.str()}{first_failure}): the next "
             "attempt reads the ledger and goes on from what was committed."
         )
+
+    def _cause(self, error: KafkaException) -> KafkaError:
+        """The error of the transaction, where a call failed only because the transaction has failed before."""
+        from confluent_kafka import KafkaError, KafkaException
+
+        cause: KafkaError = error.args[0]
+        if cause.code() in (KafkaError._FATAL, KafkaError._STATE):
+            try:
+                # A failed transaction refuses every call with its own error, and `produce` alone without it.
+                self._producer.begin_transaction()
+            except KafkaException as known:
+                cause = known.args[0]
+        return cause
+
+    def _denied_write(self, cause: KafkaError) -> AccessDenied | None:
+        """The error for a topic that this principal may not write to, if that may be the cause.
+
+        The coordinator's refusal names no topic, and after it a call only fails because the transaction has failed.
+        """
+        from confluent_kafka import KafkaError
+
+        self._serve_reports(0)
+        if self._failed is not None and self._failed[1].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            cause = self._failed[1]
+        elif cause.code() not in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._STATE):
+            return None
+        with suppress(MillraceError):
+            for topic in sorted(self._written):
+                if not may_write(self.connection, topic):
+                    right = Right("Topic", topic, "Write")
+                    return self.connection.denied_error(right, f"producing for {self.transactional_id}", cause)
+        return None
 
 
 def record_limits(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, int]:

@@ -30,7 +30,7 @@ def attempt(kafka, new_name):
 def test_an_id_is_the_environment_the_pipeline_the_step_and_the_scope(scope, expected):
     connection = KafkaConnection({}, environment="test")
 
-    assert Attempt(connection, "shoes", "predict", "run-1").id(*scope) == expected
+    assert Attempt(connection, "shoes", "predict", "run-1").transactional_id(*scope) == expected
 
 
 def test_a_ledger_key_has_the_same_parts():
@@ -75,7 +75,7 @@ def test_the_writers_of_several_scopes_fence_each_its_earlier_owner(attempt, new
             write(writer)
 
     written = sorted(record.value().decode() for record in committed_records(attempt.connection, topic))
-    assert written == [attempt.id(topic, number) for number in range(3)]
+    assert written == [attempt.transactional_id(topic, number) for number in range(3)]
 
 
 def test_fencing_reaches_more_scopes_than_writers_are_open_at_once(attempt, new_topic):
@@ -91,13 +91,14 @@ def test_fencing_reaches_more_scopes_than_writers_are_open_at_once(attempt, new_
 
 def test_a_ledger_entry_is_read_by_the_next_owner(attempt):
     key = attempt.key("scope")
+    entry = {"topic_id": "id", "position": 1, "run": "run"}
 
     with attempt.writer("scope") as writer:
         assert writer.read_ledger([key]) == {}
         with writer.transaction():
-            writer.write_ledger(key, {"position": 1})
+            writer.write_ledger(key, entry)
     with attempt.writer("scope") as writer:
-        assert writer.read_ledger([key]) == {key: {"position": 1}}
+        assert writer.read_ledger([key]) == {key: entry}
 
 
 def test_writers_that_reach_no_broker_are_refused(no_broker):

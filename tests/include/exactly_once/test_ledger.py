@@ -13,23 +13,12 @@ from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.snapshot import snapshot_ledger, snapshot_ledger_below
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import ReaderStalled, TopicMissing
-from include.kafka.topics import TopicSpec, ensure_topics
 from tests.support.assertions import assert_readable
 from tests.support.producers import Record, abort, commit, open_transaction, produce, produce_in
 
 
-@pytest.fixture
-def own_ledger(kafka, new_name, monkeypatch):
-    """A ledger topic of the test's own."""
-    name = new_name()
-    monkeypatch.setattr(ledger, "LEDGER_TOPIC", name)
-    spec = ledger.ledger_topic()
-    ensure_topics(kafka, [TopicSpec(name, spec.partitions, config=spec.config)])
-    return name
-
-
 def key_of(scope):
-    return LedgerKey("test", "shoes", "step", scope)
+    return LedgerKey("local", "shoes", "step", scope)
 
 
 def neighbour(key):
@@ -75,10 +64,9 @@ def test_a_key_without_an_entry_is_left_out(kafka, own_ledger):
 @pytest.mark.parametrize(
     "other",
     [
-        LedgerKey("production", "shoes", "step", "batch"),
-        LedgerKey("test", "hats", "step", "batch"),
-        LedgerKey("test", "shoes", "other step", "batch"),
-        LedgerKey("test", "shoes", "step", "other batch"),
+        LedgerKey("local", "hats", "step", "batch"),
+        LedgerKey("local", "shoes", "other step", "batch"),
+        LedgerKey("local", "shoes", "step", "other batch"),
     ],
 )
 def test_keys_that_differ_in_any_part_have_separate_entries(kafka, own_ledger, other):
@@ -117,7 +105,7 @@ def test_aborted_entries_are_never_seen(kafka, own_ledger):
 
 def test_exactly_the_entries_below_a_scope_are_read(kafka, own_ledger):
     below = [key_of(f"topic-1/0/{offset}") for offset in range(20)]
-    beside = [key_of("topic-1"), key_of("topic-10/0/1"), LedgerKey("test", "shoes", "other", "topic-1/0/1")]
+    beside = [key_of("topic-1"), key_of("topic-10/0/1"), LedgerKey("local", "shoes", "other", "topic-1/0/1")]
     with TransactionalWriter(kafka, own_ledger) as writer, writer.transaction():
         for number, key in enumerate([*below, *beside]):
             writer.write_ledger(key, {"number": number})

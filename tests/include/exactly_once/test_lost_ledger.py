@@ -19,7 +19,7 @@ def test_published_records_without_an_entry_are_a_lost_ledger(kafka, new_topic):
     with pytest.raises(LedgerLost) as refusal:
         refuse_lost_ledger(kafka, "asked", [empty, published])
 
-    assert_readable(refusal.value, LEDGER_TOPIC, "asked", published, "environment test")
+    assert_readable(refusal.value, LEDGER_TOPIC, "asked", published, "environment local")
 
 
 def test_a_pipeline_that_has_published_nothing_is_new(kafka, new_topic, new_name):

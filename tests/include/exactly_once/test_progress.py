@@ -95,6 +95,7 @@ def test_another_step_or_environment_has_its_own_progress(kafka, new_name, range
     pipeline = new_name()
     Attempt(kafka, pipeline, "train", "run 1").record_progress(ranges)
     production = KafkaConnection(kafka.settings, timeout_s=10, environment="production")
+    ensure_topics(production, [ledger_topic(environment="production")])
 
     assert snapshot_progress(kafka, pipeline, "predict", ranges) == {}
     assert snapshot_progress(production, pipeline, "train", ranges) == {}
