@@ -1,7 +1,5 @@
 """Base64 as programs write it: the standard's one text, or any of its dialects where a pipeline allows them."""
 
-from __future__ import annotations
-
 import binascii
 import re
 

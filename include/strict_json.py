@@ -1,9 +1,9 @@
 """A strict JSON parser (RFC 8259) for untrusted text; Python's own accepts more."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
+
+from include.refusal import InvalidRecord
 
 
 class Number(str):
@@ -21,11 +21,43 @@ def parse(value: bytes) -> Any:
     """
     # Given bytes, the parser would guess an encoding.
     return json.loads(
-        value.decode(), object_pairs_hook=_object, parse_constant=_no_constant, parse_int=Number, parse_float=Number
+        value.decode(),
+        object_pairs_hook=each_key_once,
+        parse_constant=_no_constant,
+        parse_int=Number,
+        parse_float=Number,
     )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def read_json(value: bytes) -> Any:
+    """Parse the JSON of a record, see `parse`.
+
+    Raises:
+        InvalidRecord: the value is not JSON.
+    """
+    try:
+        return parse(value)
+    except UnicodeDecodeError as error:
+        fault = f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}."
+        raise InvalidRecord("invalid-utf8", fault) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRecord("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error
+
+
+def json_or_none(text: str) -> Any:
+    """Parse the JSON that a label may be, with Python's numbers; None for null and for what is no JSON."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of a parser's pairs.
+
+    Raises:
+        ValueError: it has a key twice, of which Python's parser silently takes the last.
+    """
     content = dict(pairs)
     if len(content) < len(pairs):
         raise ValueError("an object has a key twice")

@@ -1,29 +1,29 @@
 """Base of the envelopes with fields: content, id, group and label are fields of one object, by their names."""
 
-from __future__ import annotations
-
 import binascii
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from include.base64_text import lenient_base64
-from include.envelopes.base import LONGEST_FIELD_BYTES, Envelope, EnvelopeContent, Open, RowName, unset
+from include.envelopes.base import MAX_FIELD_BYTES, Envelope, EnvelopeContent, Open, RowName, unset
 from include.field_text import NoSingleText, field_text
 from include.kinds import Config
 from include.refusal import InvalidRecord
+from include.row_json import row_json
 from include.strict_json import Number
 
 # An array has no more dimensions.
-MOST_LEVELS = 32
+MAX_LEVELS = 32
 
 FieldName = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=1000)]
 
 
-class Deleted(Config):
+class Deletion(Config):
     """A record deletes its row if `field` has this value, as text; see `include.field_text`.
 
     Args:
@@ -48,24 +48,36 @@ class FieldEnvelope(Envelope):
     """An object of fields; `a.b` is field `b` of the object in field `a`.
 
     Args:
-        content: the field that holds what the format's codec decodes.
+        content: the field that holds what the format's codec decodes; of a row, the object with its columns, which
+            without `content` is the record itself.
         content_is: whether a text content is the sample's UTF-8, or base64 of its bytes; `numbers` for a list of
-            numbers, or their text, which the format `tensor.text` reads.
+            numbers, or their text, which the format `tensor.text` reads; `row` for the columns of the format `row`.
         lenient: also accept the dialects of base64 in `include.base64_text.lenient_base64`.
         id: the field with the sample's id; without it, the id is the record's key, or its address.
         group: the field whose equal values stay on one side of the held-out split; without it, the id.
+        columns: of a row; a manifest has those of the pipeline's format.
         newest_of: the records are versions of rows, as from change data capture. Records with the same id, or with the
             same key, are one row, and the last one is its state. A record without a value deletes the row of its key.
         deleted: which other records delete a row. They need only the row's id or key.
     """
 
-    content: FieldName
-    content_is: Literal["text", "base64", "numbers"] = "text"
+    has_fields: ClassVar[bool] = True
+
+    content: FieldName | None = unset()
+    content_is: Literal["text", "base64", "numbers", "row"] = Field("text", validate_default=True)
     lenient: bool = unset(False)
     id: FieldName | None = None
     group: FieldName | None = None
     newest_of: RowName | None = unset()
-    deleted: Deleted | None = unset()
+    deleted: Deletion | None = unset()
+    columns: SkipJsonSchema[tuple[str, ...]] = unset(())
+
+    @field_validator("content_is")
+    @classmethod
+    def _in_a_field(cls, value: str, info: ValidationInfo) -> str:
+        if value != "row" and info.data.get("content", ...) is None:
+            raise ValueError("content is required, the field that holds the sample")
+        return value
 
     @field_validator("lenient")
     @classmethod
@@ -83,7 +95,7 @@ class FieldEnvelope(Envelope):
 
     @field_validator("deleted")
     @classmethod
-    def _of_versions(cls, value: Deleted | None, info: ValidationInfo) -> Deleted | None:
+    def _of_versions(cls, value: Deletion | None, info: ValidationInfo) -> Deletion | None:
         if value is not None and info.data.get("newest_of") is None:
             raise ValueError('only versions of rows are deleted; set newest_of = "id" or "key"')
         return value
@@ -91,10 +103,6 @@ class FieldEnvelope(Envelope):
     @property
     def row_name(self) -> RowName | None:
         return self.newest_of
-
-    @property
-    def has_fields(self) -> bool:
-        return True
 
     def field_opener(self, parse: Callable[[bytes], Any], label: str | None) -> Open:
         """An `Open` for values that `parse` turns into an object; see `Envelope.open_with`."""
@@ -109,7 +117,7 @@ class FieldEnvelope(Envelope):
 
         def sample(fields: Any) -> EnvelopeContent:
             return EnvelopeContent(
-                content=self._content(_at(fields, self.content)),
+                content=self._content(fields if self.content is None else _at(fields, self.content)),
                 id=None if self.id is None else _required(fields, self.id),
                 group=None if self.group is None else _required(fields, self.group),
                 label=None if label is None else text_field(fields, label),
@@ -125,7 +133,12 @@ class FieldEnvelope(Envelope):
 
         return open_value
 
+    def with_columns(self, columns: tuple[str, ...]) -> Envelope:
+        return self.model_copy(update={"columns": columns}) if self.content_is == "row" else self
+
     def _content(self, content: Any) -> bytes:
+        if self.content is None or self.content_is == "row":
+            return _row(self.content, content, self.columns)
         if content is None:
             raise _missing(self.content)
         if self.content_is == "numbers" and not isinstance(content, bytes):
@@ -166,10 +179,8 @@ def text_field(fields: Any, path: str) -> str | None:
             return None
         text = converted
     size = len(_encoded(path, text))
-    if size > LONGEST_FIELD_BYTES:
-        raise InvalidRecord(
-            "field-too-long", f"Field {path!r} has {size} bytes and the limit is {LONGEST_FIELD_BYTES}."
-        )
+    if size > MAX_FIELD_BYTES:
+        raise InvalidRecord("field-too-long", f"Field {path!r} has {size} bytes and the limit is {MAX_FIELD_BYTES}.")
     return str(text)
 
 
@@ -191,9 +202,33 @@ def _required(fields: Any, path: str) -> bytes:
     return text.encode()
 
 
+def _row(path: str | None, content: Any, columns: tuple[str, ...]) -> bytes:
+    """The JSON of a row's columns; `a.b` is field `b` of the object in field `a` unless a field has that very name."""
+    if not isinstance(content, dict):
+        where = "The record" if path is None else f"Field {path!r}"
+        raise InvalidRecord(
+            "wrong-type", f"{where} is a {type(content).__name__}, and an object of columns was expected."
+        )
+    cells = [(column, content[column] if column in content else _at(content, column)) for column in columns]
+    try:
+        return row_json(cells).encode()
+    except (NoSingleText, UnicodeEncodeError) as error:
+        raise InvalidRecord("wrong-type", f"{_unusable(cells)}: {error}") from error
+
+
+def _unusable(cells: list[tuple[str, Any]]) -> str:
+    """Which column has no JSON."""
+    for cell in cells:
+        try:
+            row_json([cell]).encode()
+        except (NoSingleText, UnicodeEncodeError):
+            return f"Column {cell[0]!r} is no number and no category"
+    raise ValueError("Every column has its JSON.")
+
+
 def _numbers(path: str, content: Any, levels: int = 0) -> str:
     """The JSON of a number, or of a list of these."""
-    if isinstance(content, list | tuple) and levels < MOST_LEVELS:
+    if isinstance(content, list | tuple) and levels < MAX_LEVELS:
         return f"[{','.join(_numbers(path, item, levels + 1) for item in content)}]"
     if isinstance(content, Number):
         return content

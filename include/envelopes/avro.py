@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from include.envelopes._registered import RegisteredEnvelope, schema_id_of
+from include.envelopes._bounded_avro import AvroBounds, bound_decimals
+from include.envelopes._registered import RegisteredEnvelope, with_file
 from include.envelopes.base import Open, unset
 from include.errors import PermanentError, one_line
+from include.kafka.schema_registry import Schemas
 from include.refusal import InvalidRecord
-from include.storage.state import PROJECT_ROOT
 
 if TYPE_CHECKING:
-    from include.kafka.schema_registry import Schemas
+    from confluent_kafka.schema_registry import Schema
 
 
 # Avro's single-object encoding: these bytes, and the fingerprint of the schema, before the binary encoding.
@@ -47,13 +48,7 @@ class AvroEnvelope(RegisteredEnvelope):
     @model_validator(mode="before")
     @classmethod
     def _read_file(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not isinstance(values.get("schema_file"), str) or "avro_schema" in values:
-            return values
-        try:
-            text = (PROJECT_ROOT / values["schema_file"]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"schema_file = {values['schema_file']!r} can't be read: {error}") from error
-        return {**values, "avro_schema": text}
+        return with_file(values, "schema_file", "avro_schema", bytes.decode)
 
     @field_validator("avro_schema")
     @classmethod
@@ -63,7 +58,7 @@ class AvroEnvelope(RegisteredEnvelope):
         if info.data.get("reader_schema") is not None or info.data.get("id_header") is not None:
             raise ValueError("reader_schema and id_header are of a Schema Registry; remove them, or the schema")
         try:
-            _parsed(value)
+            AvroBounds(_parsed(value))
         except Exception as error:  # the parser raises whatever the text leads it to
             raise ValueError(f"it is no Avro schema: {one_line(error)}") from error
         return value
@@ -74,35 +69,27 @@ class AvroEnvelope(RegisteredEnvelope):
 
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open:
         from confluent_kafka.schema_registry.avro import AvroDeserializer
-        from fastavro._read_py import schemaless_reader
 
         if self.avro_schema is not None:
-            return self.field_opener(_reading(_parsed(self.avro_schema)), label)
+            return self.field_opener(_reading_whole(_parsed(self.avro_schema)), label)
         if schemas is None:
             raise ValueError("Avro needs a Schema Registry, and schemas is None.")
-        reader = None if self.reader_schema is None else schemas.find(self.reader_schema)
-        if reader is None and self.reader_schema is not None:
-            raise NoSuchSchema(
-                f"The Schema Registry at {schemas.url} has no schema {self.reader_schema}, which "
-                "envelope.reader_schema names: correct it."
-            )
-        deserializer = AvroDeserializer(schemas.client, reader)
-        recursive: dict[int | str, Any] = {}
+        deserializer = AvroDeserializer(schemas.client)
+        target: Any = None
+        if self.reader_schema is not None:
+            reader_schema = schemas.find(self.reader_schema)
+            if reader_schema is None:
+                raise NoSuchSchema(
+                    f"The Schema Registry at {schemas.url} has no schema {self.reader_schema}, which "
+                    "envelope.reader_schema names: correct it."
+                )
+            target = deserializer._get_parsed_schema(reader_schema)
 
-        def deserialize(value: bytes) -> Any:
-            schema_id, start = schema_id_of(value)
-            if schema_id not in recursive:
-                schema = schemas.find(schema_id)
-                if schema is None:
-                    raise ValueError(f"the registry has no schema {schema_id}")
-                parsed = deserializer._get_parsed_schema(schema)
-                recursive[schema_id] = parsed if _holds_itself(parsed) else None
-            if (parsed := recursive[schema_id]) is not None:
-                # At deep nesting the compiled reader overflows its stack and ends the process; this one raises.
-                schemaless_reader(io.BytesIO(value[start:]), parsed)
-            return deserializer(value)
+        def reading(schema: Schema) -> Callable[[bytes], Any]:
+            read = _reading(deserializer._get_parsed_schema(schema), target)
+            return lambda content: read(io.BytesIO(content))
 
-        return self.registered_opener(schemas, "AVRO", deserialize, label)
+        return self.registered_opener(schemas, "AVRO", reading, label)
 
 
 def _parsed(text: str) -> Any:
@@ -111,21 +98,42 @@ def _parsed(text: str) -> Any:
     return parse_schema(json.loads(text))
 
 
-def _reading(schema: Any) -> Callable[[bytes], Any]:
-    """What reads values that were written with the schema."""
+def _reading(schema: Any, target: Any = None) -> Callable[[io.BytesIO], Any]:
+    """What reads values that were written with the schema.
+
+    Args:
+        target: the schema that they are converted to.
+
+    Raises:
+        InvalidRecord: the schema is unsafe, see `include.envelopes._bounded_avro`.
+    """
     from fastavro import schemaless_reader
     from fastavro._read_py import schemaless_reader as raising_reader
+
+    bound_decimals()
+    bounds = AvroBounds(schema)
+    # The compiled reader ends the process where a value goes deeper than its stack.
+    reader = raising_reader if bounds.recursive else schemaless_reader
+
+    def read(content: io.BytesIO) -> Any:
+        bounds.refuse_large(content.getvalue())
+        return reader(content, schema, target)
+
+    return read
+
+
+def _reading_whole(schema: Any) -> Callable[[bytes], Any]:
+    """What reads values of the pipeline's own schema."""
     from fastavro.schema import fingerprint, to_parsing_canonical_form
 
     single_object = SINGLE_OBJECT + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
-    # The compiled reader ends the process where a value goes deeper than its stack.
-    reader = raising_reader if _holds_itself(schema) else schemaless_reader
+    read_one = _reading(schema)
 
     def read(value: bytes) -> Any:
         content = io.BytesIO(value.removeprefix(single_object))
         try:
-            found = reader(content, schema, None)
-        except MemoryError:
+            found = read_one(content)
+        except (MemoryError, InvalidRecord):
             raise
         except Exception as error:
             # The parsers raise whatever the bytes lead them to.
@@ -140,20 +148,3 @@ def _reading(schema: Any) -> Callable[[bytes], Any]:
         return found
 
     return read
-
-
-def _holds_itself(schema: Any, within: frozenset[str] = frozenset()) -> bool:
-    """Whether a parsed schema has a type that contains itself, as a linked list or a tree does."""
-    if isinstance(schema, str):
-        return schema in within
-    if isinstance(schema, list):
-        return any(_holds_itself(part, within) for part in schema)
-    if "name" in schema:
-        within |= {schema["name"]}
-    parts = [
-        schema.get("type"),
-        schema.get("items"),
-        schema.get("values"),
-        *(f["type"] for f in schema.get("fields", [])),
-    ]
-    return any(_holds_itself(part, within) for part in parts if part is not None)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from include.kafka.schema_registry import Schemas
 from include.kinds import Config
 from include.refusal import Refusal
 
-if TYPE_CHECKING:
-    from include.kafka.schema_registry import Schemas
-
-LONGEST_FIELD_BYTES = 1024
+MAX_FIELD_BYTES = 1024
 
 
 RowName = Literal["id", "key"]
@@ -45,19 +43,17 @@ Open = Callable[[bytes | None], EnvelopeContent]
 
 
 class Envelope(Config):
-    """Settings of an `[envelope]` table."""
+    """Settings of an `[envelope]` table.
+
+    Attributes:
+        own_headers: whether records have Millrace's headers `schema` and `group`.
+        has_fields: whether a label can be one of its fields.
+    """
+
+    own_headers: ClassVar[bool] = False
+    has_fields: ClassVar[bool] = False
 
     kind: str
-
-    @property
-    def own_headers(self) -> bool:
-        """Whether records have Millrace's headers `schema` and `group`."""
-        return False
-
-    @property
-    def has_fields(self) -> bool:
-        """Whether a label can be one of its fields."""
-        return False
 
     @property
     def row_name(self) -> RowName | None:
@@ -81,6 +77,10 @@ class Envelope(Config):
             InvalidRecord: the header has no schema's id.
         """
         return value
+
+    def with_columns(self, columns: tuple[str, ...]) -> Envelope:  # noqa: ARG002
+        """The envelope of rows with these columns."""
+        return self
 
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open | None:  # noqa: ARG002
         """A function that opens a record's value; None where the value is the content itself.

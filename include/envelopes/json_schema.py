@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
+from include.envelopes._bounded_json_schema import JsonSchemaCheck
 from include.envelopes._registered import RegisteredEnvelope
 from include.envelopes.base import Open
+from include.kafka.schema_registry import Schemas
 
 if TYPE_CHECKING:
-    from include.kafka.schema_registry import Schemas
+    from confluent_kafka.schema_registry import Schema
 
 
 class JsonSchemaEnvelope(RegisteredEnvelope):
@@ -17,10 +20,25 @@ class JsonSchemaEnvelope(RegisteredEnvelope):
     kind: Literal["json-schema"] = "json-schema"
 
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open:
-        from confluent_kafka.schema_registry.json_schema import JSONDeserializer
+        from confluent_kafka.schema_registry._sync.json_schema import _resolve_named_schema
+        from confluent_kafka.schema_registry.common.json_schema import _json_loads
+        from referencing import Registry
 
         if schemas is None:
             raise ValueError("JSON Schema needs a Schema Registry, and schemas is None.")
-        # The id in a value is enough; by default the client also resolves the subject, and needs the topic for it.
-        settings = {"subject.name.strategy": lambda *_: None}
-        return self.registered_opener(schemas, "JSON", JSONDeserializer(None, None, schemas.client, settings), label)
+        client = schemas.client
+
+        def reading(schema: Schema) -> Callable[[bytes], Any]:
+            # With a registry of our own, since the client's fetches references from any server that they name.
+            references: Registry[Any] = _resolve_named_schema(schema, client, Registry())
+            parsed = _json_loads(schema.schema_str or "")
+            check = JsonSchemaCheck(parsed, references, trusted=self.schema_ids is not None)
+
+            def read(content: bytes) -> Any:
+                fields = _json_loads(content)
+                check.require(fields)
+                return fields
+
+            return read
+
+        return self.registered_opener(schemas, "JSON", reading, label)

@@ -1,23 +1,17 @@
 """Records whose value is the content itself."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
 from include.envelopes.base import Envelope, EnvelopeContent, Open, RowName, unset
-
-if TYPE_CHECKING:
-    from include.kafka.schema_registry import Schemas
+from include.kafka.schema_registry import Schemas
 
 
 class OwnEnvelope(Envelope):
     """Millrace's own record: headers `schema` and `group`, and the id as key."""
 
-    kind: Literal["millrace"] = "millrace"
+    own_headers: ClassVar[bool] = True
 
-    @property
-    def own_headers(self) -> bool:
-        return True
+    kind: Literal["millrace"] = "millrace"
 
 
 class BareEnvelope(Envelope):

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.envelopes import text_field
-from include.envelopes.base import LONGEST_FIELD_BYTES
-from include.envelopes.json_object import read_json
+from include.envelopes.base import MAX_FIELD_BYTES
+from include.kafka.connection import KafkaConnection
 from include.kafka.position import offset_of
-from include.kafka.ranges import check_ranges
+from include.kafka.ranges import OffsetRange, check_ranges
 from include.kafka.reader import read_ranges
 from include.kafka.records import address_of
+from include.reading.layout import TopicLabels
+from include.reading.records import RecordReader
 from include.refusal import InvalidRecord, Refusal
+from include.strict_json import read_json
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
-    from include.reading.layout import TopicLabels
-    from include.reading.records import RecordReader
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,6 @@ class LateLabels:
         label = self.labels.get(sample_id)
         return label is not None and label.new and label.text is not None
 
-    @property
-    def some_new(self) -> bool:
-        """Whether any label is new."""
-        return any(label.new for label in self.labels.values())
-
 
 def read_labels(
     connection: KafkaConnection,
@@ -82,44 +77,27 @@ def read_labels(
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
     """
     check_ranges(connection, ranges)
-    reached = reached or {}
     whole = LateLabels()
     texts: dict[str, str] = {}
-    for part in _partitions(connection, group, labels, ranges, reached, texts):
-        for sample_id, label in part.items():
+    invalid, example = 0, ""
+    for item in ranges:
+        newest: dict[bytes, _Label] = {}
+        begin = (reached or {}).get(item.partition, item.start)
+        for message in chain.from_iterable(messages for _, messages in read_ranges(connection, group, [item])):
+            try:
+                text = _text(message, labels)
+            except InvalidRecord as error:
+                invalid, example = invalid + 1, f"{address_of(message)}: {error.refusal}"
+                continue
+            text = None if text is None else texts.setdefault(text, text)
+            newest[message.key() or b""] = _Label(message.timestamp()[1], text, offset_of(message) >= begin)
+        for sample_id, label in newest.items():
             known = whole.labels.get(sample_id)
             if known is None or known.timestamp_ms <= label.timestamp_ms:
                 whole.labels[sample_id] = label
-    return whole
-
-
-def _partitions(
-    connection: KafkaConnection,
-    group: str,
-    labels: TopicLabels,
-    ranges: Sequence[OffsetRange],
-    reached: Mapping[int, int],
-    texts: dict[str, str],
-) -> Iterator[dict[bytes, _Label]]:
-    """The newest labels of each partition; invalid records are counted and logged."""
-    invalid = 0
-    example = ""
-    for item in ranges:
-        newest: dict[bytes, _Label] = {}
-        begin = reached.get(item.partition, item.start)
-        for _, messages in read_ranges(connection, group, [item]):
-            for message in messages:
-                try:
-                    text = _text(message, labels)
-                except InvalidRecord as error:
-                    invalid += 1
-                    example = f"{address_of(message)}: {error.refusal}"
-                    continue
-                text = None if text is None else texts.setdefault(text, text)
-                newest[message.key() or b""] = _Label(message.timestamp()[1], text, offset_of(message) >= begin)
-        yield newest
     if invalid:
         log.warning("%d records of %s are no labels and are skipped, the last one %s", invalid, labels.topic, example)
+    return whole
 
 
 def _text(message: Message, labels: TopicLabels) -> str | None:
@@ -138,10 +116,8 @@ def _text(message: Message, labels: TopicLabels) -> str | None:
         if text is None:  # a record about something else does not withdraw a label
             raise InvalidRecord("missing-field", f"Field {labels.field!r} is missing or null.")
         return text
-    if len(value) > LONGEST_FIELD_BYTES:
-        raise InvalidRecord(
-            "field-too-long", f"The label has {len(value)} bytes and the limit is {LONGEST_FIELD_BYTES}."
-        )
+    if len(value) > MAX_FIELD_BYTES:
+        raise InvalidRecord("field-too-long", f"The label has {len(value)} bytes and the limit is {MAX_FIELD_BYTES}.")
     try:
         return value.decode()
     except UnicodeDecodeError as error:
@@ -167,7 +143,8 @@ def count_labelled(
         reached: offsets by partition; samples at or after them are new.
     """
     added = [replace(item, start=reached[item.partition]) for item in ranges]
-    before = [replace(item, end=reached[item.partition]) for item in ranges] if late.some_new else []
+    some_new = any(label.new for label in late.labels.values())
+    before = [replace(item, end=reached[item.partition]) for item in ranges] if some_new else []
     count = 0
     for parts, counts in ((added, late.is_labelled), (before, late.is_new)):
         for _, messages in read_ranges(connection, group, parts, batch_size=READ_RECORDS):

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from include.envelopes.base import LONGEST_FIELD_BYTES
+from include.envelopes.base import MAX_FIELD_BYTES, EnvelopeContent, RowName
 from include.given_split import GivenSide, side_of
+from include.kafka.connection import KafkaConnection
 from include.kafka.headers import Headers, headers_of, headers_size, read_headers
 from include.kafka.records import address_of
-from include.reading.layout import FieldLabels, HeaderLabels, KeyLabels
+from include.kafka.schema_registry import Schemas
+from include.kafka.signing import SigningKeys
+from include.reading.layout import FieldLabels, HeaderLabels, KeyLabels, RecordLayout
 from include.refusal import InvalidRecord, Refusal
 from include.strict_json import parse
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from include.envelopes.base import EnvelopeContent, RowName
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.schema_registry import Schemas
-    from include.kafka.signing import SigningKeys
-    from include.reading.layout import RecordLayout
 
 KNOWN_HEADERS = 8192
 KNOWN_HEADERS_SIZE = 4096
@@ -99,18 +97,12 @@ def record_reader(
         NoRegistry: the envelope needs a registry and the connection has none.
         RegistryAway, RegistryRefused, NoSuchSchema: see include.kafka.schema_registry and include.envelopes.avro.
     """
-    if not layout.envelope.needs_registry:
-        yield RecordReader(layout, schema, keys=keys, labelled=labelled, split=split)
-        return
-    with connection.schema_registry().client() as schemas:
+    with connection.schema_registry().client() if layout.envelope.needs_registry else nullcontext() as schemas:
         yield RecordReader(layout, schema, keys=keys, schemas=schemas, labelled=labelled, split=split)
 
 
-class RecordReader(dict[Headers, _ParsedHeaders]):
-    """Reads records. It is a cache of parsed headers, by the headers.
-
-    A topic has few distinct sets of headers, and a lookup costs a tenth of parsing them. Bounds on number and size keep
-    the memory flat where `group` makes each set different, or a header of another application has a megabyte.
+class RecordReader:
+    """Reads records.
 
     Args:
         schema: the value that the header `schema` of Millrace's own records must have.
@@ -131,12 +123,13 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         labelled: bool = True,
         split: bool = False,
     ) -> None:
-        super().__init__()
+        # A topic has few distinct sets of headers, and a lookup costs a tenth of parsing them.
+        self._known: dict[Headers, _ParsedHeaders] = {}
         envelope = layout.envelope
         labels = layout.labels if labelled or envelope.own_headers else None
         self._schema = schema if envelope.own_headers else None
         self._label = labels.name if isinstance(labels, HeaderLabels) else None
-        self._key_labels = labels if isinstance(labels, KeyLabels) else None
+        self._key_labels = isinstance(labels, KeyLabels)
         self._key_is_label = isinstance(layout.labels, KeyLabels)
         self._quoted = isinstance(labels, HeaderLabels | KeyLabels) and labels.quoted
         self._keys = keys
@@ -144,14 +137,6 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         self._row_name = envelope.row_name
         self._envelope = envelope
         self._open = envelope.open_with(schemas, labels.name if isinstance(labels, FieldLabels) else None)
-
-    def __missing__(self, headers: Headers) -> _ParsedHeaders:
-        parsed = self._parse(headers)
-        if headers_size(headers) <= KNOWN_HEADERS_SIZE:
-            if len(self) >= KNOWN_HEADERS:
-                self.clear()
-            self[headers] = parsed
-        return parsed
 
     def read(self, messages: Sequence[Message]) -> Records:
         """Read the messages, in order.
@@ -180,7 +165,10 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         change: RowChange | None = None
         if self._open is not None and not isinstance(label, Refusal):
             try:
-                opened = self._open(self._value_of(message, headers))
+                value = message.value()
+                if headers.schema_id is not None and value:
+                    value = self._envelope.with_schema_id(headers.schema_id, value)
+                opened = self._open(value)
                 if self._row_name is not None:
                     change = _row_change(self._row_name, message.key(), opened)
             except InvalidRecord as error:
@@ -198,12 +186,6 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         records.ids.append(sample_id)
         records.groups.append(group or sample_id)
         records.contents.append(content)
-
-    def _value_of(self, message: Message, headers: _ParsedHeaders) -> bytes | None:
-        value = message.value()
-        if headers.schema_id is None or not value:
-            return value
-        return self._envelope.with_schema_id(headers.schema_id, value)
 
     def _unread_change(self, message: Message, headers: _ParsedHeaders) -> RowChange | None:
         """The change by a refused record: its key still names the row, unless the signature is refused."""
@@ -224,24 +206,26 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
         return [message.key() or str(address_of(message)).encode() for message in messages]
 
     def _parsed_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
-        verified = self._verified_headers(messages)
-        if self._key_labels is None:
-            return verified
+        known, found = self._known, headers_of(messages)
+        if self._keys is None:
+            parsed = [known.get(headers) or self._parse(headers) for headers in found]
+        else:
+            parsed = []
+            for headers, refusal in map(self._keys.verify, messages, found):
+                one = self.parse_headers(headers)
+                parsed.append(one if refusal is None else _ParsedHeaders(refusal, one.group))
+        if not self._key_labels:
+            return parsed
         return [
             headers
             if isinstance(headers.label, Refusal)
             else headers._replace(label=_key_label(message.key(), self._quoted))
-            for headers, message in zip(verified, messages, strict=True)
+            for headers, message in zip(parsed, messages, strict=True)
         ]
 
-    def _verified_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
-        found = headers_of(messages)
-        if self._keys is None:
-            return [self[headers] for headers in found]
-        return [
-            self[headers] if refusal is None else _ParsedHeaders(refusal, self[headers].group)
-            for headers, refusal in map(self._keys.verify, messages, found)
-        ]
+    def parse_headers(self, headers: Headers) -> _ParsedHeaders:
+        """What the headers of a record say, by themselves."""
+        return self._known.get(headers) or self._parse(headers)
 
     def _parse(self, headers: Headers) -> _ParsedHeaders:
         found = read_headers(headers, label=self._label, own=self._schema is not None, split=self._split)
@@ -255,16 +239,21 @@ class RecordReader(dict[Headers, _ParsedHeaders]):
             label = _unquoted(found.label)
         name = self._envelope.schema_header
         schema_id = None if name is None else dict(headers).get(name)
-        return _ParsedHeaders(refusal or label, found.group, schema_id, side)
+        parsed = _ParsedHeaders(refusal or label, found.group, schema_id, side)
+        # The bounds keep the memory flat where `group` makes each set different, or a header of another application has
+        # a megabyte.
+        if headers_size(headers) <= KNOWN_HEADERS_SIZE:
+            if len(self._known) >= KNOWN_HEADERS:
+                self._known.clear()
+            self._known[headers] = parsed
+        return parsed
 
 
 def _key_label(key: bytes | None, quoted: bool) -> LabelOrRefusal:
     if not key:
         return None
-    if len(key) > LONGEST_FIELD_BYTES:
-        return Refusal(
-            "field-too-long", f"The key has {len(key)} bytes and the limit of a label is {LONGEST_FIELD_BYTES}."
-        )
+    if len(key) > MAX_FIELD_BYTES:
+        return Refusal("field-too-long", f"The key has {len(key)} bytes and the limit of a label is {MAX_FIELD_BYTES}.")
     try:
         label = key.decode()
     except UnicodeDecodeError as error:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from include.kafka.connection import KafkaConnection
 from include.kafka.position import offset_of
+from include.kafka.ranges import OffsetRange
 from include.kafka.reader import read_ranges
+from include.reading.records import RecordReader, RowChange
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
-    from include.reading.records import RecordReader, RowChange
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,10 @@ class RowVersions:
         return self._first[message.partition() or 0]
 
     def place_of(self, message: Message) -> int:
-        """Where the record's state is."""
         partition = message.partition() or 0
         return self._first[partition] + offset_of(message) - self._start[partition]
 
     def of(self, message: Message) -> State:
-        """The record's state."""
         return State(self._states[self.place_of(message)])
 
     def set(self, place: int, state: State) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.envelopes.base import LONGEST_FIELD_BYTES, EnvelopeContent
+from include.envelopes.base import MAX_FIELD_BYTES, EnvelopeContent
 from include.envelopes.json_object import JsonEnvelope
 from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
@@ -93,7 +93,7 @@ def test_a_typed_label_is_the_same_text_as_in_a_table(label, text):
         ({"id": "left out"}, "missing-field"),
         ({"id": ""}, "missing-field"),
         ({"id": {}}, "wrong-type"),
-        ({"id": "x" * (LONGEST_FIELD_BYTES + 1)}, "field-too-long"),
+        ({"id": "x" * (MAX_FIELD_BYTES + 1)}, "field-too-long"),
         ({"id": "\ud800"}, "invalid-utf8"),
         ({"label": {}}, "wrong-type"),
         ({"label": ["cat", None]}, "wrong-type"),

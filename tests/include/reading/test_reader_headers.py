@@ -19,7 +19,7 @@ def reader(**layout):
 
 
 def label_and_group(headers, **layout):
-    return reader(**layout)[headers][:2]
+    return reader(**layout).parse_headers(headers)[:2]
 
 
 def test_headers_have_label_and_group():
@@ -57,16 +57,16 @@ def test_ambiguous_or_unreadable_headers_give_no_label_and_no_group(headers, rea
 
 
 @pytest.mark.parametrize(
-    ("sets", "foreign"),
-    [(200, lambda: [("trace", os.urandom(1_000_000))]), (200, lambda: [(os.urandom(4).hex(), b"")] * 20_000)],
+    "foreign",
+    [lambda: [("trace", os.urandom(1_000_000))], lambda: [(os.urandom(4).hex(), b"")] * 20_000],
     ids=["a megabyte in one", "a megabyte in many"],
 )
-def test_large_headers_are_read_and_not_kept(sets, foreign):
+def test_large_headers_are_read_and_not_kept(foreign):
     heads = reader()
     tracemalloc.start()
     try:
-        for _ in range(sets):
-            assert heads[*OWN, *foreign()].label == "b"
+        for _ in range(20):
+            assert heads.parse_headers((*OWN, *foreign())).label == "b"
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

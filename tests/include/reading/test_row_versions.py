@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from include.codecs.raw import RawCodec
-from include.commands.record_view import decode_record
 from include.definition.files import InvalidPipeline, read_pipeline
 from include.feed.feed import Feed
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
+from include.overview.records import decode_record
 from include.reading.records import record_reader
 from include.training.job import TrainingJob
 from tests.support.consumers import committed_records
