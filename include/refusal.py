@@ -1,8 +1,8 @@
 """Why a record is no sample: one type for it, and the one table of reason codes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+
+from include.errors import printable
 
 # Dead letters carry the codes and other programs compare them: no code changes its meaning. docs/reliability.md has the
 # same sentences.
@@ -13,7 +13,8 @@ REASONS = {
     "too-many-pixels": "an image that claims more pixels than the decoder accepts; none was decoded",
     "wrong-size": "whole, but not of the format's number of pixels, numbers or bytes, or with half a frame of sound",
     "wrong-channels": "an image with other channels than the format: colour for gray, a palette, alpha, CMYK",
-    "animated": "an image of several frames",
+    "wrong-depth": "an image of 16 bits a channel whose values are beyond `bits` or, without that, all small",
+    "animated": "an image of several frames or pages",
     "wrong-dtype": "an array whose own header names another dtype than the format",
     "wrong-shape": "an array whose own header names another shape than the format",
     "not-finite": "NaN, infinity or a number beyond float32, in an array, in a sound or in the network's output",
@@ -32,8 +33,11 @@ REASONS = {
     "no-wire-format": "not the Schema Registry's wire format: a zero byte, a schema's id in four bytes, and content",
     "unknown-schema": "the schema id in the value is not in the registry",
     "wrong-schema-type": "the schema id in the value belongs to a schema of another type than the envelope",
+    "unlisted-schema": "the schema id in the value is not in envelope.schema_ids",
+    "unsafe-schema": "a schema by which a few bytes can take any time or memory to read",
+    "too-complex": "content that takes more memory or more steps to read than a record may, or a decimal above 1 KiB",
     "not-its-schema": "content that its schema does not describe or that is cut short, or an unusable schema",
-    "field-too-long": "an id, group or label with more than 1 KiB",
+    "field-too-long": "an id, group, label or category with more than 1 KiB",
     # Of a record's headers and key.
     "no-schema": "the header `schema` is missing",
     "wrong-schema": "the header `schema` names another format than the pipeline's",
@@ -64,7 +68,8 @@ class Refusal:
 
     Args:
         reason: one of `REASONS`, for programs.
-        error: one sentence for a person, with the value and what was expected.
+        error: one sentence for a person, with the value and what was expected; what would act on a terminal is
+            escaped.
 
     Raises:
         ValueError: `reason` is not in the table.
@@ -79,6 +84,8 @@ class Refusal:
                 f"The reason code {self.reason!r} is not in REASONS of include/refusal.py: add it there and to "
                 "docs/reliability.md."
             )
+        if not self.error.isprintable():
+            object.__setattr__(self, "error", printable(self.error))
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.error}"

@@ -24,7 +24,7 @@ MAX_CHANNELS = 8
 MAX_FRAMES = 16_000_000
 # Shorter samples decode faster in one thread: libsndfile calls Python for each part of a file, under the GIL.
 WORTH_A_THREAD = 65_536
-# As of arrays: no topic takes larger records.
+# No topic accepts larger records.
 MAX_NUMBERS = 64 * 2**20
 
 
@@ -80,10 +80,6 @@ class AudioCodec(Codec):
     def length(self) -> int:
         """Samples of the waveform."""
         return self.samples if self.samples is not None else round((self.seconds or 0) * self.sample_rate)
-
-    @property
-    def schema_name(self) -> str:
-        return f"{self.kind}/1"
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

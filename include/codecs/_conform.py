@@ -17,13 +17,10 @@ REDUCED_TO = 3.0
 
 
 def in_channels(image: Image, mode: str) -> Image:
-    """The picture in Pillow's mode `L` or `RGB`: transparent pixels on white, the upper 8 bits of 16."""
-    import numpy as np
+    """The picture in Pillow's mode `L` or `RGB`: transparent pixels on white."""
     from PIL import Image
 
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.has_transparency_data:
+    if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         paper.alpha_composite(image.convert("RGBA"))
         image = paper

@@ -1,7 +1,5 @@
 """The orientation in which a picture was taken: the only EXIF tag that pixels depend on."""
 
-from __future__ import annotations
-
 UPRIGHT = 1
 # A camera that was held sideways: width and height change places.
 SIDEWAYS = frozenset({5, 6, 7, 8})

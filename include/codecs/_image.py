@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from include.codecs._conform import Resize, in_channels, resized, upright
+from include.codecs._depth import in_eight_bits, is_deep
 from include.codecs._exif import SIDEWAYS
 from include.codecs._threads import available_threads, for_each
 from include.codecs.base import Codec, DecodedBatch, check_sample
@@ -24,12 +25,18 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 MODES = {1: "L", 3: "RGB"}
+# Pillow would cut off what is beyond 0 and 255.
+UNBOUNDED_MODES = frozenset({"I", "F"})
 
-# A file of 18 kB can claim 90 million pixels. An image that claims more than this, and more than the format has, has a
-# reason code of its own.
+# An image that claims more than this, and more than the format has, has a reason code of its own.
 MAX_PIXELS = 16_000_000
+# Nor may one that is resized have many times the pixels of the format, unless its file has bytes for them: a WebP of
+# 678 bytes can hold 16 million equal pixels, and a progressive JPEG of 519 bytes can claim 100 million. A PNG of 8 bits
+# has at most 1,032 pixels in a byte, and a JPEG with Huffman codes 512, however empty the picture is.
+MAX_TIMES_THE_FORMAT = 16
+PIXELS_PER_BYTE = 1050
 # Pillow allocates each row separately: a column of pixels takes thirty times as much memory as a square of them.
-LONGEST_SIDE = 65_535
+MAX_SIDE = 65_535
 
 # Bytes of a value: smaller ones decode faster in one thread, without contention for the GIL.
 WORTH_A_THREAD = 2048
@@ -48,6 +55,7 @@ class Picture(NamedTuple):
         width, height: as stored, before `orientation` is applied.
         orientation: EXIF's, see `include.codecs._exif`.
         mode: Pillow's name of its channels, empty where only a decoder can find out.
+        in_passes: whether a decoder keeps all of it in memory, since it goes over the pixels several times.
         content: the file without its metadata: no pixel depends on it, and Pillow would inflate and parse it, with
             warnings and failures.
     """
@@ -57,6 +65,7 @@ class Picture(NamedTuple):
     orientation: int
     mode: str
     content: bytes
+    in_passes: bool = False
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -71,6 +80,8 @@ class ImageCodec(Codec):
         resize: how images of other sizes become samples, see `include.codecs._conform`; without it they are refused.
         colours: `convert` accepts images of any colours, also with a palette, transparency, CMYK or 16 bits; without it
             images with other channels are refused.
+        bits: of a value of 16-bit images, such as 12 of a camera: 0 to 2^bits - 1 become 0 to 255. Without it they are
+            16, and an image whose values would nearly all be lost by that is refused.
         mean, std: one number a channel, of pixels from 0 to 1: inputs are `(pixel - mean) / std`.
     """
 
@@ -79,6 +90,7 @@ class ImageCodec(Codec):
     channels: Literal[1, 3] = 1
     resize: Resize | None = None
     colours: Literal["convert"] | None = None
+    bits: Annotated[Annotated[int, Field(ge=8, le=16)] | None, Field(exclude_if=lambda bits: bits is None)] = None
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
     std: tuple[Annotated[float, Field(ge=1e-6, le=1)], ...] | None = None
 
@@ -99,10 +111,6 @@ class ImageCodec(Codec):
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both, or neither for pixels from 0 to 1")
         return self
-
-    @property
-    def schema_name(self) -> str:
-        return f"{self.kind}/1"
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -130,7 +138,7 @@ class ImageCodec(Codec):
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         import numpy as np
 
-        self._load_decoder()
+        self.load_decoder()
         # Parsed before the threads start, which would only contend for the GIL.
         parsed = [self._attempt(value, partial(self._parse, value)) for value in values]
         samples = self._room(len(values))
@@ -190,18 +198,31 @@ class ImageCodec(Codec):
         if picture.mode:
             self._check_mode(picture.mode)
         try:
-            with PIL.Image.open(io.BytesIO(picture.content), formats=[self.pillow_format]) as image:
-                self._check_mode(image.mode)
-                self._fill(pixels, image, picture.orientation)
+            with self.opened(picture) as image:
+                if is_deep(image):
+                    is_gray = image.mode.startswith("I;16")
+                    self._check_mode("L" if is_gray and self.bits else image.mode)
+                    eight_bits = in_eight_bits(image, lambda: self.opened(picture), self.bits)
+                    self._fill(pixels, eight_bits, picture.orientation)
+                else:
+                    self._check_mode(image.mode)
+                    self._fill(pixels, image, picture.orientation)
         except PIL.UnidentifiedImageError as error:
             raise DamagedFile("its header is not one that Pillow decodes") from error
 
-    def _load_decoder(self) -> None:
+    def opened(self, picture: Picture) -> Image:
+        """Pillow's view of a picture, mostly without its pixels."""
+        import PIL.Image
+
+        return PIL.Image.open(io.BytesIO(picture.content), formats=[self.pillow_format])
+
+    @classmethod
+    def load_decoder(cls) -> None:
         """Import Pillow's decoder before any thread does: a thread may see a half-initialised module."""
         import PIL.Image
 
         PIL.Image.preinit()
-        if self.pillow_format not in PIL.Image.OPEN:
+        if cls.pillow_format not in PIL.Image.OPEN:
             PIL.Image.init()
 
     def _fill(self, pixels: np.ndarray[Any, Any], image: Image, orientation: int) -> None:
@@ -247,16 +268,38 @@ class ImageCodec(Codec):
     def _check_size(self, picture: Picture) -> None:
         width, height = picture.upright_size
         size = f"{width}x{height} pixels"
-        limit = max(MAX_PIXELS, self.width * self.height)
-        if width * height > limit or max(width, height) > LONGEST_SIDE:
+        limit = self.most_pixels(picture)
+        if width * height > limit or max(width, height) > MAX_SIDE:
             raise InvalidRecord(
                 "too-many-pixels",
-                f"The image claims {size} and at most {limit}, and {LONGEST_SIDE} in a row or column, are decoded.",
+                f"The image claims {size} and at most {limit}, and {MAX_SIDE} in a row or column, are decoded of "
+                f"{len(picture.content)} bytes of {self.pillow_format}: {self.advice_on_size()}.",
             )
         if not width * height or (self.resize is None and (width, height) != (self.width, self.height)):
             raise InvalidRecord("wrong-size", f"The image has {size}, the format {self.width}x{self.height}.")
 
+    def most_pixels(self, picture: Picture) -> int:
+        """How many pixels a picture may have, as stored."""
+        own = self.width * self.height
+        if self.resize is None:
+            return max(own, MAX_PIXELS)
+        worth = max(MAX_TIMES_THE_FORMAT * own, PIXELS_PER_BYTE * len(picture.content))
+        return max(own, min(MAX_PIXELS, worth))
+
+    def advice_on_size(self) -> str:
+        """The end of the sentence that refuses a picture for its size."""
+        return "save it with fewer pixels"
+
+    def pixels(self, value: bytes | None) -> int:
+        """How many pixels are decoded to make a sample of the value; 0 where it is refused before."""
+        found = self._attempt(value, partial(self._parse, value))
+        return found.width * found.height if isinstance(found, Picture) else 0
+
     def _check_mode(self, mode: str) -> None:
+        if mode in UNBOUNDED_MODES:
+            raise InvalidRecord(
+                "wrong-channels", f"The image's mode is {mode}, numbers of unknown range: save it with 8 or 16 bits."
+            )
         if self.colours is None and mode != MODES[self.channels]:
             raise InvalidRecord(
                 "wrong-channels", f"The image's mode is {mode} and the format has {MODES[self.channels]}."

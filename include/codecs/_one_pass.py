@@ -1,7 +1,5 @@
 """Sound files that are decoded from the first frame on, without a seek."""
 
-from __future__ import annotations
-
 import soundfile  # noqa: TID253 - only functions import this module
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from include.codecs._one_pass import OnePassFile
 
+
 # Numbers per read or write: libsndfile's Vorbis encoder overflows its stack at millions.
 AT_ONCE = 65_536
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # The quietest level that differs from silence, in decibels below a sine of full scale.
 RANGE_DB = 80.0
-# Complex numbers of the Fourier transforms in memory at one time.
-TRANSFORMED = 4 * 2**20
+# Complex numbers of the Fourier transforms in memory at one time. The memory of much larger arrays is mapped anew for
+# each call, and its page faults take up to ten times as long as the transforms.
+TRANSFORMED = 2**18
 
 
 class LogMel(Config):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from include.codecs.base import Codec, DecodedBatch, check_sample, readable
-from include.refusal import InvalidRecord, Refusal
+from include.codecs.base import Codec, DecodedBatch, check_sample, read_each
+from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,6 @@ class TextCodec(Codec):
 
     # No topic accepts larger records.
     length: Annotated[int, Field(ge=1, le=64 * 2**20)]
-
-    @property
-    def schema_name(self) -> str:
-        return f"{self.kind}/1"
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -58,12 +54,7 @@ class TextCodec(Codec):
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         import numpy as np
 
-        refusals: dict[int, Refusal] = {}
-        padded: list[bytes] = []
-        positions: list[int] = []
-        for position, text in readable(values, self._padded, "text", refusals):
-            padded.append(text)
-            positions.append(position)
+        padded, positions, refusals = read_each(values, self._padded, "text")
         samples = np.frombuffer(b"".join(padded), np.uint8).reshape(len(padded), self.length)
         return DecodedBatch(samples, np.asarray(positions, np.int64), refusals)
 
@@ -74,11 +65,7 @@ class TextCodec(Codec):
         return samples.astype(np.float32)
 
     def _padded(self, value: bytes) -> bytes:
-        """The text and its padding, `length` bytes.
-
-        Raises:
-            InvalidRecord: the value holds no text, or a text that does not fit.
-        """
+        """The text and its padding, `length` bytes."""
         text = self.unwrap(value)
         if not text:
             raise InvalidRecord("empty", "The record's text is empty.")
@@ -87,13 +74,10 @@ class TextCodec(Codec):
         try:
             text.decode()
         except UnicodeDecodeError as error:
-            raise not_utf8(error, text) from error
+            fault = f"Byte {error.start} of {len(text)} is not UTF-8: {error.reason}."
+            raise InvalidRecord("invalid-utf8", fault) from error
         if PADDING in text:
             raise InvalidRecord(
                 "holds-nul", f"Byte {text.index(PADDING)} of the text is a NUL, which is the format's padding."
             )
         return text.ljust(self.length, PADDING)
-
-
-def not_utf8(error: UnicodeDecodeError, value: bytes) -> InvalidRecord:
-    return InvalidRecord("invalid-utf8", f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}.")

@@ -1,13 +1,11 @@
 """Decoding in several threads, which end with the call, so that none exists when Airflow forks the process."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 # Each holds a decoded image in memory, and more threads only contend for the GIL.
-MOST_THREADS = 8
+MAX_THREADS = 8
 
 _allowed: int | None = None
 
@@ -19,12 +17,12 @@ def allow_threads(threads: int) -> None:
 
 
 def available_threads() -> int:
-    """The number set by `allow_threads`, else one for each available processor, `MOST_THREADS` at most."""
+    """The number set by `allow_threads`, else one for each available processor, `MAX_THREADS` at most."""
     if _allowed is not None:
         return _allowed
     # macOS has no processor affinity.
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(processors, MOST_THREADS)
+    return min(processors, MAX_THREADS)
 
 
 def for_each(work: Callable[[int], None], count: int, *, threads: int) -> None:

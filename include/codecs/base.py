@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from include.codecs._row_statistics import RowStatistics
 from include.kinds import Config
 from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
+
 
 Content = TypeVar("Content")
 
@@ -37,9 +39,9 @@ class Codec(Config):
     kind: str
 
     @property
-    @abstractmethod
     def schema_name(self) -> str:
         """The `schema` header of a record in this format: kind and version."""
+        return f"{self.kind}/1"
 
     @property
     @abstractmethod
@@ -50,6 +52,19 @@ class Codec(Config):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of the network's input for one sample, see `to_inputs`."""
         return self.sample_shape
+
+    @property
+    def statistics(self) -> RowStatistics | None:
+        """What the inputs depend on beside the sample itself; None where that is nothing, or not known yet."""
+        return None
+
+    def counting(self) -> Codec | None:
+        """A copy that collects its `statistics` from what it decodes; None where inputs depend on the sample alone."""
+        return None
+
+    def with_statistics(self, statistics: RowStatistics | None) -> Codec:  # noqa: ARG002 - kinds use it
+        """The codec whose inputs depend on these statistics."""
+        return self
 
     @abstractmethod
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
@@ -68,25 +83,28 @@ class Codec(Config):
         """Decoded samples as float32 inputs (n, *input_shape); training and prediction share it."""
 
 
-def readable(
-    values: Sequence[bytes | None], read: Callable[[bytes], Content], expected: str, refusals: dict[int, Refusal]
-) -> Iterator[tuple[int, Content]]:
-    """Position and content of the values that `read` accepts; why the others are refused goes into `refusals`.
+def read_each(
+    values: Sequence[bytes | None], read: Callable[[bytes], Content], expected: str
+) -> tuple[list[Content], list[int], dict[int, Refusal]]:
+    """What `read` returns for the values that it accepts, their positions, and by position why the others are refused.
 
     Args:
         read: raises InvalidRecord for a value that is no sample.
         expected: what a record without a value lacks: "an image".
     """
+    contents: list[Content] = []
+    positions: list[int] = []
+    refusals: dict[int, Refusal] = {}
     for position, value in enumerate(values):
         if not value:
             refusals[position] = Refusal("empty", f"The record has no value and {expected} was expected.")
             continue
         try:
-            content = read(value)
+            contents.append(read(value))
+            positions.append(position)
         except InvalidRecord as error:
             refusals[position] = error.refusal
-        else:
-            yield position, content
+    return contents, positions, refusals
 
 
 def check_sample(sample: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from include.base64_text import lenient_base64
 from include.codecs._tensor import TensorCodec
-from include.codecs.base import DecodedBatch, check_sample
+from include.codecs.base import DecodedBatch, check_sample, read_each
 from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
@@ -38,39 +38,29 @@ class Base64Codec(TensorCodec):
         return binascii.b2a_base64(sample.astype(self.wire_dtype, copy=False).tobytes(), newline=False)
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
-        return self._decode_each(values, self._numbers, "base64 text")
+        return self._decoded(*read_each(values, self._numbers, "base64 text"))
 
     def _numbers(self, value: bytes) -> bytes:
-        """The array's bytes.
+        """The array's bytes."""
+        try:
+            numbers = lenient_base64(value) if self.lenient else self._canonical(value)
+        except ValueError as error:
+            fault = f"{len(value)} characters are not canonical base64: {error}."
+            raise InvalidRecord("invalid-base64", fault) from error
+        if len(numbers) != self.sample_bytes:
+            raise InvalidRecord("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
+        return numbers
 
-        Raises:
-            InvalidRecord: the value is no array of this format.
-        """
-        if self.lenient:
-            return self._lenient(value)
+    def _canonical(self, value: bytes) -> bytes:
         if len(value) % 4 or not TEXT.fullmatch(value):
-            error = "its length must be a multiple of four, in the standard alphabet, padded and without line breaks"
-            raise _invalid(value, error)
+            raise ValueError(
+                "its length must be a multiple of four, in the standard alphabet, padded and without line breaks"
+            )
         if len(value) != (self.sample_bytes + 2) // 3 * 4:
             raise InvalidRecord(
                 "wrong-size", f"{len(value)} characters of base64 are not the text of an array: {self._takes}."
             )
         numbers = binascii.a2b_base64(value)
         if binascii.b2a_base64(numbers, newline=False) != value:
-            raise _invalid(value, "the last character has bits beyond the last byte")
-        if len(numbers) != self.sample_bytes:
-            raise InvalidRecord("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
+            raise ValueError("the last character has bits beyond the last byte")
         return numbers
-
-    def _lenient(self, value: bytes) -> bytes:
-        try:
-            numbers = lenient_base64(value)
-        except ValueError as error:
-            raise _invalid(value, str(error)) from error
-        if len(numbers) != self.sample_bytes:
-            raise InvalidRecord("wrong-size", f"The base64 holds {len(numbers)} bytes, and {self._takes}.")
-        return numbers
-
-
-def _invalid(value: bytes, fault: str) -> InvalidRecord:
-    return InvalidRecord("invalid-base64", f"{len(value)} characters are not canonical base64: {fault}.")

@@ -1,7 +1,5 @@
 """Sounds as FLAC (RFC 9639)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple
 

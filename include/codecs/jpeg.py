@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from include.codecs._exif import SIDEWAYS, UPRIGHT, orientation_of
-from include.codecs._image import MODES, DamagedFile, ImageCodec, Picture
+from include.codecs._file_type import described
+from include.codecs._image import MAX_PIXELS, MODES, PIXELS_PER_BYTE, DamagedFile, ImageCodec, Picture
+from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 START, END = b"\xff\xd8", b"\xff\xd9"
 SCAN = 0xDA
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+IN_ONE_PASS = frozenset({0xC0, 0xC1})  # the others are progressive, lossless or hierarchical
 TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 # JFIF's and Adobe's segments say how colours are stored; the others are EXIF, thumbnails, profiles and comments.
 COLOURS = frozenset({0xE0, 0xEE})
@@ -32,8 +37,14 @@ END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # A trailing warning about files of some cameras: all pixels were decoded before it.
 HARMLESS = frozenset({"Invalid SOS parameters for sequential JPEG"})
 
-# A resizing filter needs at least this multiple of the target size.
-LEAST_SCALE = 2
+# A resizing filter looks best from this multiple of the target size, or from the other where that is too much.
+SCALE, LEAST_SCALE = 2, 1
+# Where the format resizes, a photograph of so many pixels is decoded at a number of eighths of its width and height, so
+# that `MAX_PIXELS` remain.
+MAX_SCALED_PIXELS = 100_000_000
+EIGHTHS = 8
+# The frequencies of a progressive file are in memory as a whole, 6 bytes a pixel: one large file at a time.
+_large_file = Lock()
 # Progressive files have about ten scans; each costs as much as decoding the whole image.
 MAX_SCANS = 100
 
@@ -51,9 +62,9 @@ class JpegCodec(ImageCodec):
     @classmethod
     def parse(cls, value: bytes) -> Picture:
         if not value.startswith(START):
-            raise DamagedFile("it does not begin as one")
+            raise DamagedFile(described(value))
         size: tuple[int, int] | None = None
-        mode, orientation, scans = "", UPRIGHT, 0
+        mode, orientation, scans, frame = "", UPRIGHT, 0, 0
         kept, begin, end = [], 0, 0
         for name, start, end in _segments(value):
             if name in METADATA:
@@ -70,11 +81,19 @@ class JpegCodec(ImageCodec):
                 # Pillow would use the last of several headers.
                 if size or len(header) < 9:
                     raise DamagedFile(f"the header at byte {start} is cut short or the second one")
+                frame = name
                 size = int.from_bytes(header[6:8], "big"), int.from_bytes(header[4:6], "big")
                 mode = MODES_BY_COMPONENTS.get(header[8], f"of {header[8]} channels")
         if size is None or not scans:
             raise DamagedFile("it has no pixels")
-        return Picture(*size, orientation, mode, b"".join([*kept, value[begin:end]]))
+        if scans * size[0] * size[1] > MAX_SCANS * MAX_PIXELS:
+            raise InvalidRecord(
+                "too-many-pixels",
+                f"The image claims {size[0]}x{size[1]} pixels in each of {scans} scans, and at most "
+                f"{MAX_SCANS * MAX_PIXELS} pixels in all of them are decoded.",
+            )
+        in_passes = scans > 1 or frame not in IN_ONE_PASS
+        return Picture(*size, orientation, mode, b"".join([*kept, value[begin:end]]), in_passes)
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:
         """Decode with libjpeg-turbo, without the GIL; its warnings are errors."""
@@ -86,17 +105,19 @@ class JpegCodec(ImageCodec):
         self._check_mode(picture.mode)
         same_size = (picture.width, picture.height, picture.orientation) == (self.width, self.height, UPRIGHT)
         # A large photograph is decoded at a fraction of its size, which JPEG's frequencies allow.
-        width, height = self._smallest_size(picture)
+        width, height = (self.width, self.height) if same_size else self._smallest_size(picture)
+        one_at_a_time = picture.in_passes and self._is_large(picture)
         try:
-            decoded = simplejpeg.decode_jpeg(
-                picture.content,
-                colorspace=COLOUR_SPACES[self.channels],
-                min_width=width,
-                min_height=height,
-                buffer=pixels if same_size else None,
-            )
+            with _large_file if one_at_a_time else nullcontext():
+                decoded = simplejpeg.decode_jpeg(
+                    picture.content,
+                    colorspace=COLOUR_SPACES[self.channels],
+                    min_width=width,
+                    min_height=height,
+                    buffer=pixels if same_size else None,
+                )
         except ValueError as error:
-            if str(error) not in HARMLESS and _is_common(picture.content):
+            if self._is_large(picture) or (str(error) not in HARMLESS and _is_common(picture.content)):
                 raise
             super().read_into(pixels, picture)
             return
@@ -106,10 +127,40 @@ class JpegCodec(ImageCodec):
             image = Image.fromarray(decoded[:, :, 0] if self.channels == 1 else decoded)
             self._fill(pixels, image, picture.orientation)
 
+    def most_pixels(self, picture: Picture) -> int:
+        usual = super().most_pixels(picture)
+        if self.resize is None or picture.width * picture.height <= usual or picture.mode not in MODES.values():
+            return usual
+        if _decoded_pixels(picture, self._smallest_size(picture)) > usual:
+            return usual
+        return max(usual, min(MAX_SCALED_PIXELS, PIXELS_PER_BYTE * len(picture.content)))
+
+    def advice_on_size(self) -> str:
+        if self.resize:
+            return super().advice_on_size()
+        return "with resize in [format], photographs are decoded at a fraction of their size"
+
     def _smallest_size(self, picture: Picture) -> tuple[int, int]:
         """Least width and height of the decoded picture before it is resized."""
         width, height = (self.height, self.width) if picture.orientation in SIDEWAYS else (self.width, self.height)
-        return min(picture.width, LEAST_SCALE * width), min(picture.height, LEAST_SCALE * height)
+        best, least = (
+            (min(picture.width, scale * width), min(picture.height, scale * height)) for scale in (SCALE, LEAST_SCALE)
+        )
+        fits = not self._is_large(picture) or _decoded_pixels(picture, best) <= super().most_pixels(picture)
+        return best if fits else least
+
+    def _is_large(self, picture: Picture) -> bool:
+        """Whether a picture is decoded only if a fraction of it is enough."""
+        return picture.width * picture.height > super().most_pixels(picture)
+
+
+def _decoded_pixels(picture: Picture, least: tuple[int, int]) -> int:
+    """Pixels that are decoded for a least width and height: the fewest eighths that are not less."""
+    for part in range(1, EIGHTHS + 1):
+        width, height = (-(-side * part // EIGHTHS) for side in (picture.width, picture.height))
+        if width >= least[0] and height >= least[1]:
+            return width * height
+    return picture.width * picture.height
 
 
 def _is_common(content: bytes) -> bool:

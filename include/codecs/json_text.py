@@ -1,15 +1,13 @@
 """Text as one field of a JSON object."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from include.codecs._text import TextCodec, not_utf8
+from include.codecs._text import TextCodec
 from include.refusal import InvalidRecord
-from include.strict_json import Number, parse
+from include.strict_json import Number, read_json
 
 
 class JsonTextCodec(TextCodec):
@@ -22,12 +20,7 @@ class JsonTextCodec(TextCodec):
         return json.dumps({self.field: text}, ensure_ascii=False).encode()
 
     def unwrap(self, value: bytes) -> bytes:
-        try:
-            content = parse(value)
-        except UnicodeDecodeError as error:
-            raise not_utf8(error, value) from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidRecord("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error
+        content = read_json(value)
         if not isinstance(content, dict):
             raise InvalidRecord(
                 "wrong-type", f"The JSON is not an object, and an object with field {self.field!r} was expected."

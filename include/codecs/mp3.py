@@ -1,7 +1,5 @@
 """Sounds as MP3: MPEG-1 and MPEG-2 audio, layer III (ISO/IEC 11172-3 and 13818-3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,24 +16,24 @@ BITRATES = {
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 LAYER_3 = 1
 MONO = 3
-# Tags that may stand behind the frames.
+# Tags that may follow the frames.
 ID3V1, APE, LYRICS, ID3V2 = b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3"
 TAGS = (ID3V1, APE, LYRICS, ID3V2)
 ID3V1_BYTES, APE_HEADER_BYTES = 128, 32
 LYRICS_ENDS = (b"LYRICS200", b"LYRICSEND")
-# What a decoder adds at the beginning, which an information frame takes away together with what its encoder added.
+# Samples that a decoder adds at the beginning. With an information frame, they and those of its encoder are removed.
 DECODER_DELAY = 529
 # An information frame that is shorter, from its tag on, is decoded as sound.
 INFORMATION_BYTES = 120
 
 
 class Mp3Codec(SoundFileCodec):
-    """Frames without a gap from the first to the last, but for tags and zeros before and behind them.
+    """Frames without gaps, with tags and zeros only before the first and after the last one.
 
-    The frames are counted and nothing else tells the length: not the file's size, nor an information frame (Xing, LAME)
-    that counts other ones. A last frame that is cut short is left out, as players do; a file that lacks more than one
-    of the frames that it counts is refused. An MP3 has no checksums that decoders go by: damage that leaves the frames'
-    headers whole is hardly ever seen.
+    The length comes from counting the frames, and not from the file's size or from an information frame (Xing, LAME)
+    that counts others. A last frame that is cut short is left out, as players do; a file that lacks more than one of
+    the frames that it counts is refused. Decoders ignore an MP3's checksums: damage that keeps the frames' headers
+    valid is rarely detected.
     """
 
     kind: Literal["audio.mp3"] = "audio.mp3"
@@ -82,7 +80,7 @@ class _Information:
     Attributes:
         place: where the frame's tag begins.
         frames: how many others, None where it doesn't say.
-        delay, padding: samples that the encoder added before and behind.
+        delay, padding: samples that the encoder added before and after the sound.
         lame: where the part that has delay and padding begins, None where there is none.
     """
 

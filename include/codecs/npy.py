@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs._tensor import TensorCodec
-from include.codecs.base import DecodedBatch, check_sample
+from include.codecs.base import DecodedBatch, check_sample, read_each
 from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
@@ -48,14 +48,10 @@ class NpyCodec(TensorCodec):
         return buffer.getvalue()
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
-        return self._decode_each(values, self._numbers, "a .npy array")
+        return self._decoded(*read_each(values, self._numbers, "a .npy array"))
 
     def _numbers(self, value: bytes) -> bytes | memoryview:
-        """The array's bytes in C order.
-
-        Raises:
-            InvalidRecord: the value is no array of this format.
-        """
+        """The array's bytes in C order."""
         import numpy as np
 
         dtype, fortran_order, shape, numbers = _read(value)

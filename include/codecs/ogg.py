@@ -1,7 +1,5 @@
 """Sounds as Ogg (RFC 3533) with Vorbis or Opus."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple

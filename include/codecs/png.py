@@ -1,12 +1,11 @@
 """Images as PNG, of one fixed size; its structure is that of https://www.w3.org/TR/png-3/#5DataRep."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from include.codecs._exif import UPRIGHT, orientation_of
+from include.codecs._file_type import described
 from include.codecs._image import DamagedFile, ImageCodec, Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -27,7 +26,7 @@ class PngCodec(ImageCodec):
     @classmethod
     def parse(cls, value: bytes) -> Picture:
         if not value.startswith(SIGNATURE):
-            raise DamagedFile("it does not begin as one")
+            raise DamagedFile(described(value))
         kept = [SIGNATURE]
         colour, palette, orientation = -1, False, UPRIGHT
         for name, start, end in _chunks(value):

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs._tensor import TensorCodec
-from include.codecs.base import DecodedBatch, check_sample
+from include.codecs.base import DecodedBatch, check_sample, read_each
 from include.refusal import InvalidRecord
-from include.strict_json import Number, parse
+from include.strict_json import Number, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +24,8 @@ SEPARATORS = ";\t,"
 class TextTensorCodec(TensorCodec):
     """In C order; a decimal has a point.
 
-    A JSON list may be flat, or nested as `shape` is. In a line, the numbers stand between semicolons, tabs or commas,
-    the first of these that it has, or else between blanks.
+    A JSON list may be flat, or nested as `shape` is. In a line, semicolons, tabs or commas divide the numbers, the
+    first of these that it has, or else blanks.
     """
 
     kind: Literal["tensor.text"] = "tensor.text"
@@ -35,14 +35,10 @@ class TextTensorCodec(TensorCodec):
         return json.dumps(sample.tolist()).encode()
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
-        return self._decode_each(values, self._numbers, "numbers as text")
+        return self._decoded(*read_each(values, self._numbers, "numbers as text"))
 
     def _numbers(self, value: bytes) -> bytes:
-        """The array's bytes.
-
-        Raises:
-            InvalidRecord: the value is no array of this format.
-        """
+        """The array's bytes."""
         import numpy as np
 
         try:
@@ -62,10 +58,7 @@ class TextTensorCodec(TensorCodec):
             return np.array(numbers, np.float64).astype(self.wire_dtype).tobytes()
 
     def _listed(self, value: bytes) -> Iterator[str]:
-        try:
-            listed = parse(value)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRecord("invalid-json", f"{len(value)} bytes are not JSON: {error}.") from error
+        listed = read_json(value)
         flat = isinstance(listed, list) and not any(isinstance(item, list) for item in listed)
         return _nested(listed, (math.prod(self.shape),) if flat else self.shape)
 

@@ -1,7 +1,5 @@
 """Text as its bare UTF-8."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from include.codecs._text import TextCodec

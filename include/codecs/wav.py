@@ -3,8 +3,6 @@
 RF64 and BW64 (ITU-R BS.2088) are read too: the same structure with 64-bit sizes in a chunk `ds64`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 

@@ -1,13 +1,12 @@
 """Images as WebP; its structure is that of https://developers.google.com/speed/webp/docs/riff_container."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from include.codecs._exif import UPRIGHT, orientation_of
+from include.codecs._file_type import described
 from include.codecs._image import DamagedFile, ImageCodec, Picture
 from include.refusal import InvalidRecord
 
@@ -82,7 +81,7 @@ def _chunks(value: bytes) -> Iterator[tuple[bytes, int, bytes]]:
         DamagedFile: the file, or a chunk in it, is cut short.
     """
     if value[:4] != RIFF or value[8:12] != WEBP:
-        raise DamagedFile("it does not begin as one")
+        raise DamagedFile(described(value))
     file_end = 8 + int.from_bytes(value[4:8], "little")
     if file_end > len(value):
         raise DamagedFile(f"it is cut short: its header claims {file_end} bytes")

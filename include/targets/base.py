@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from unicodedata import normalize
 
 from include.field_text import untyped_text
@@ -112,8 +111,33 @@ class Target(ABC):
         """An empty evaluation."""
 
     @abstractmethod
+    def addends(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """float64 (n, addends): what each sample adds to the sums that `score` computes `metric` from."""
+
+    @abstractmethod
+    def score(self, sums: np.ndarray[Any, Any], samples: int) -> float:
+        """`metric` from the sums (addends,) of `samples` samples."""
+
+    @abstractmethod
     def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
         """The answer for each row (outputs,) of a batch; None where it is not finite."""
+
+
+class NumbersTarget(Target):
+    """A float32 number for each label, NaN where the target is unknown."""
+
+    dtype = "f4"
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__(labels)
+        self.shape = (len(self.labels),)
+        self.unknown = [float("nan")] * len(self.labels)
+
+    def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        known: np.ndarray[Any, Any] = ~np.isnan(targets[:, 0])
+        return known
 
 
 def plain_label(name: str) -> str:
@@ -124,15 +148,3 @@ def plain_label(name: str) -> str:
 def _compared(name: str) -> str:
     plain = plain_label(name)
     return untyped_text(plain) or plain
-
-
-def read_json(text: str) -> Any:
-    """Parse JSON; None for null and for what is invalid by RFC 8259."""
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

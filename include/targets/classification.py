@@ -48,6 +48,12 @@ class Classification(Target):
     def tally(self, device: torch.device) -> _Confusion:
         return _Confusion(len(self.labels), device)
 
+    def addends(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs.argmax(dim=1) == targets).double()[:, None]
+
+    def score(self, sums: np.ndarray[Any, Any], samples: int) -> float:
+        return float(sums[0]) / max(samples, 1)
+
     def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
         best = outputs.softmax(dim=1).max(dim=1)
         return [

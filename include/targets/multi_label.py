@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.field_text import NoSingleText, field_text
 from include.refusal import Refusal
-from include.targets.base import Answer, Target, Task, read_json
+from include.strict_json import json_or_none
+from include.targets.base import Answer, NumbersTarget, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5
 
 
-class MultiLabel(Target):
+class MultiLabel(NumbersTarget):
     """A label is a JSON list of names, numbers or booleans, or names between separators; float32 zeros and ones are
     learnt by binary cross entropy, in nats, the mean over samples and labels.
 
@@ -28,19 +29,16 @@ class MultiLabel(Target):
     """
 
     task: ClassVar[Task] = "multi-label"
-    dtype = "f4"
     metric = "micro_f1"
 
     def __init__(self, labels: Sequence[str], separator: str) -> None:
         super().__init__(labels)
         self._separator = separator
-        self.shape = (len(self.labels),)
-        self.unknown = [float("nan")] * len(self.labels)
 
     def read(self, text: str) -> list[float] | Refusal:
         names = [name.strip() for name in text.split(self._separator)] if text.strip() else []
         if text.lstrip().startswith("["):
-            listed = read_json(text)
+            listed = json_or_none(text)
             if not isinstance(listed, list):
                 return Refusal("not-a-list", f"The label {text!r:.200} is no JSON list of names.")
             try:
@@ -52,12 +50,6 @@ class MultiLabel(Target):
             return self.unknown_label(names[places.index(None)])
         chosen = set(places)
         return [float(index in chosen) for index in range(len(self.labels))]
-
-    def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        known: np.ndarray[Any, Any] = ~np.isnan(targets[:, 0])
-        return known
 
     def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -80,6 +72,15 @@ class MultiLabel(Target):
 
     def tally(self, device: torch.device) -> _Matches:
         return _Matches(device)
+
+    def addends(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        predicted, true = outputs >= 0, targets > 0
+        return torch.stack([(predicted & true).sum(dim=1), predicted.sum(dim=1) + true.sum(dim=1)], dim=1).double()
+
+    def score(self, sums: np.ndarray[Any, Any], samples: int) -> float:  # noqa: ARG002 - it counts labels
+        return 2 * float(sums[0]) / max(float(sums[1]), 1)
 
     def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
         probabilities = outputs.sigmoid()

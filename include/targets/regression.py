@@ -8,7 +8,8 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from include.refusal import Refusal
-from include.targets.base import Answer, Target, Task, read_json
+from include.strict_json import json_or_none
+from include.targets.base import Answer, NumbersTarget, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ class Scale:
     deviation: tuple[float, ...]
 
 
-class Regression(Target):
+class Regression(NumbersTarget):
     """A label is a JSON number, or a list of them in the order of `labels`; float32 values are learnt by the mean
     squared error or by Huber's loss (Annals of Mathematical Statistics, 1964), the mean over samples and numbers.
 
@@ -40,20 +41,17 @@ class Regression(Target):
     """
 
     task: ClassVar[Task] = "regression"
-    dtype = "f4"
     metric = "r2"
 
     def __init__(self, labels: Sequence[str], loss: RegressionLoss = "mse", scale: Scale | None = None) -> None:
         super().__init__(labels)
-        self.shape = (len(self.labels),)
-        self.unknown = [float("nan")] * len(self.labels)
         self.scale = scale
         self._loss = loss
 
     def read(self, text: str) -> list[float] | Refusal:
         import numpy as np
 
-        parsed = read_json(text)
+        parsed = json_or_none(text)
         values = parsed if isinstance(parsed, list) else [parsed]
         if not all(isinstance(value, float | int) and not isinstance(value, bool) for value in values):
             return Refusal("not-a-number", f"The label {text!r:.200} is neither a JSON number nor a list of numbers.")
@@ -64,12 +62,6 @@ class Regression(Target):
         if not all(-largest <= value <= largest for value in values):
             return Refusal("not-a-number", f"The label {text!r:.200} has a number beyond float32.")
         return [float(value) for value in values]
-
-    def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        known: np.ndarray[Any, Any] = ~np.isnan(targets[:, 0])
-        return known
 
     def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -108,6 +100,21 @@ class Regression(Target):
 
     def tally(self, device: torch.device) -> _Errors:
         return _Errors(self, device)
+
+    def addends(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """In units of the scale, where there is one: squares of large numbers would lose their variance to rounding."""
+        import torch
+
+        true, errors = targets.double(), self.restored(outputs) - targets.double()
+        if self.scale is not None:
+            mean, deviation = self._tensors(targets.device)
+            true, errors = (true - mean) / deviation, errors / deviation
+        return torch.cat([true, true.square(), errors.square()], dim=1)
+
+    def score(self, sums: np.ndarray[Any, Any], samples: int) -> float:
+        rows = sums.reshape(3, -1).T.tolist()
+        explained = [_r2(squares - total**2 / max(samples, 1), error) for total, squares, error in rows]
+        return math.fsum(explained) / len(rows) if samples else 0.0
 
     def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
         values = self.restored(outputs)

@@ -1,7 +1,5 @@
 """The target of a task, by its name in `[training] task`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from include.targets.base import Target, Task

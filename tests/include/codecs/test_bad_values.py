@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include import codecs
+from include import codecs, strict_json
 from include.definition.kinds import KINDS
 from include.refusal import REASONS
 from tests.support.assertions import assert_readable
@@ -29,7 +29,8 @@ def test_a_bad_value_is_refused_with_its_reason(bad):
 
 
 def test_every_reason_of_a_codec_has_a_bad_value():
-    sources = "".join(file.read_text(encoding="utf-8") for file in Path(codecs.__file__).parent.glob("*.py"))
+    files = [*Path(codecs.__file__).parent.glob("*.py"), Path(strict_json.__file__)]
+    sources = "".join(file.read_text(encoding="utf-8") for file in files)
     assert {bad.reason for bad in BAD_VALUES} == {reason for reason in REASONS if f'"{reason}"' in sources}
 
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.codecs import RowStatistics
+from include.codecs.row import FIRST_KNOWN
 from include.definition.kinds import KINDS
 from tests.support.assertions import assert_readable
 from tests.support.corpus import (
@@ -29,6 +31,7 @@ from tests.support.corpus import (
     PNG,
     PROGRESSIVE_JPEG,
     RAW,
+    ROW,
     TEXT_NUMBERS,
     TRANSPARENT_WEBP,
     UTF8,
@@ -38,6 +41,7 @@ from tests.support.corpus import (
     WHOLE_JPEG,
     WHOLE_NPY,
     WHOLE_PNG,
+    WHOLE_ROW,
     WHOLE_WEBP,
     npy_with,
     png_header,
@@ -47,9 +51,10 @@ from tests.support.corpus import (
 )
 from tests.support.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, WHOLE_WAV, wav_header, wav_of
 
+PEOPLE = RowStatistics(mean=(30, 100), deviation=(1e-3, 50), vocabularies=(("female", "male"),))
 CODECS = {
-    table["kind"]: KINDS["format"][table["kind"]].model_validate(table)
-    for table in (PNG, JPEG, WEBP, RAW, NPY, BASE64, TEXT_NUMBERS, UTF8, JSON, WAV, FLAC, OGG, MP3, PCM)
+    table["kind"]: KINDS["format"][table["kind"]].model_validate(table).with_statistics(PEOPLE)
+    for table in (PNG, JPEG, WEBP, RAW, NPY, BASE64, TEXT_NUMBERS, UTF8, JSON, ROW, WAV, FLAC, OGG, MP3, PCM)
 }
 TAKING_ANY = {
     f"any {table['kind']}": KINDS["format"][table["kind"]].model_validate(table)
@@ -77,6 +82,9 @@ def samples_of(codec):
             lambda numbers: np.frombuffer(numbers, np.int16).reshape(codec.sample_shape)
         )
     numbers = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=size, max_size=size)
+    if codec.kind == "row":
+        codes = st.sampled_from([FIRST_KNOWN, FIRST_KNOWN + 1])
+        return st.tuples(numbers, codes).map(lambda found: np.array([*found[0][:-1], found[1]], np.float64))
     return numbers.map(lambda found: np.array(found, codec.dtype).reshape(codec.sample_shape))
 
 
@@ -90,6 +98,7 @@ WHOLE = {
     "tensor.text": [b"[[0.5, -1], [2e3, 0]]", b"0.5;-1;2e3;0"],
     "text.utf8": ["Grüße, 世界 🙂".encode()],
     "text.json": [b'{"text": "left \\ud83d\\ude42", "more": [1, 2.5e3, null, {"a": true}]}'],
+    "row": [WHOLE_ROW],
     "audio.wav": [WHOLE_WAV],
     "audio.flac": [WHOLE_FLAC],
     "audio.ogg": [WHOLE_OGG, WHOLE_OPUS],

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from include.codecs._image import MAX_PIXELS
 from include.storage.state import PROJECT_ROOT
 from tests.support.corpus import (
+    ANY_JPEG,
     ANY_PNG,
     BAD_VALUES,
     FLAC,
@@ -30,12 +32,15 @@ from tests.support.corpus import (
     png_bomb,
     png_header,
     png_of,
+    saved,
 )
 from tests.support.sounds import RATE, sound_file, wav_header, wav_of
 
 MIB = 2**20
 SHORT_FRAME = b"\xff\xf3\x10\xc0".ljust(26, b"\0")  # of an MP3, 8 kbit/s
-DECODED = 8 * MAX_PIXELS
+# Two are decoded at once, each with its pixels as bytes and as floats, and with the pointers to its rows.
+DECODED = 12 * MAX_PIXELS
+PROGRESSIVE = "JPEG of 100 megapixels, progressive"
 
 # One process decodes all, each twice, and prints how far it had grown; the peak is reset before each.
 MEASURE = """
@@ -89,18 +94,28 @@ def large_values() -> dict[str, tuple[dict[str, Any], bytes]]:
 def resized_values() -> dict[str, tuple[dict[str, Any], bytes]]:
     """The largest number of pixels that is decoded, in the shapes that need most memory."""
     return {
-        f"PNG of {width}x{height} pixels, {way}": ({**ANY_PNG, "resize": way}, png_bomb(width, height))
+        f"PNG of {width}x{height} pixels, {way}": ({**ANY_PNG, "resize": way}, png_bomb(width, height, depth=8))
         for width, height in ((65_535, 244), (244, 65_535), (4000, 4000))
         for way in ("stretch", "crop", "pad")
     }
 
 
-@pytest.mark.slow  # makes and decodes values of hundreds of megabytes
+def photographs() -> dict[str, tuple[dict[str, Any], bytes]]:
+    """100 megapixels, which are decoded at an eighth of their width and height."""
+    image = Image.linear_gradient("L").resize((10_000, 10_000))
+    return {
+        "JPEG of 100 megapixels": (ANY_JPEG, saved(image, "JPEG")),
+        PROGRESSIVE: (ANY_JPEG, saved(image, "JPEG", progressive=True)),
+    }
+
+
+@pytest.mark.long  # makes and decodes values of hundreds of megabytes
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux resets a process's peak of memory")
 def test_memory_stays_flat():
     """The allowance covers Python's objects: a JSON array of 3 bytes is a list of 64."""
     resized = resized_values()
     values = {bad.name: (bad.format, bad.value) for bad in BAD_VALUES if bad.value} | large_values() | resized
+    values |= photographs()
     lines = "".join(f"{json.dumps([table, base64.b64encode(value).decode()])}\n" for table, value in values.values())
 
     measured = subprocess.run(
@@ -109,4 +124,7 @@ def test_memory_stays_flat():
 
     grown = dict(zip(values, (int(line) * 1024 for line in measured.stdout.splitlines()), strict=True))
     limits = {name: 4 * MIB + 40 * len(value) + DECODED * (name in resized) for name, (_, value) in values.items()}
+    # Of a progressive file the decoder keeps two bytes a pixel and channel, but of one file at a time.
+    limits["JPEG of 100 megapixels"] = 32 * MIB
+    limits[PROGRESSIVE] = 2 * 100_000_000 + 32 * MIB
     assert {name: grown[name] for name in values if grown[name] > limits[name]} == {}

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from include.codecs import _threads as threads
-from include.codecs._threads import MOST_THREADS, allow_threads, available_threads, for_each
+from include.codecs._threads import MAX_THREADS, allow_threads, available_threads, for_each
 from include.codecs.jpeg import JpegCodec
 from include.storage.state import PROJECT_ROOT
 from tests.support.corpus import saved
@@ -91,7 +91,7 @@ def test_a_child_of_a_fork_decodes():
 
 
 def test_without_a_setting_there_is_a_thread_for_each_processor():
-    assert 1 <= available_threads() <= MOST_THREADS
+    assert 1 <= available_threads() <= MAX_THREADS
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])

@@ -63,3 +63,9 @@ def test_gray_is_decoded_as_it_was_encoded():
     sample = np.random.default_rng(0).integers(0, 256, codec.sample_shape, np.uint8)
 
     np.testing.assert_array_equal(codec.decode([codec.encode(sample)]).samples, [sample])
+
+
+def test_the_pixels_to_decode_are_counted_before():
+    resizing = COLOUR.model_copy(update={"height": 2, "width": 3, "resize": "crop"})
+
+    assert [resizing.pixels(value) for value in (LOSSY_WEBP, LOSSY_WEBP[:-1], b"", None)] == [48, 0, 0, 0]

@@ -155,6 +155,23 @@ def test_r2_and_mae_are_those_of_scikit_learn(offset: float, scale: Scale | None
     assert found["mae"] == pytest.approx(mean_absolute_error(true.astype(np.float64), predicted))
 
 
+@pytest.mark.parametrize(
+    "target", [CLASSES, SEVERAL, NUMBERS, Regression(("width", "height"), scale=Scale((1e6, -2.0), (3.0, 0.5)))]
+)
+def test_what_each_sample_adds_sums_up_to_the_score(target: Target) -> None:
+    random = np.random.default_rng(SEED)
+    true = {
+        "classification": random.integers(0, 3, 50),
+        "multi-label": random.integers(0, 2, (50, 3)).astype(np.float32),
+        "regression": random.normal((1e6, 0), 1, (50, 2)).astype(np.float32),
+    }[target.task]
+    targets, outputs = torch.from_numpy(true), torch.from_numpy(random.normal(size=(50, len(target.labels))))
+
+    sums = target.addends(outputs, targets).sum(dim=0).numpy()
+
+    assert target.score(sums, 50) == pytest.approx(tallied(target, outputs, targets)[target.metric], rel=1e-3)
+
+
 @pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBER], ids=lambda target: target.task)
 def test_metrics_of_no_samples_are_finite(target: Target) -> None:
     metrics = target.tally(CPU).metrics()
