@@ -1,7 +1,5 @@
 """The text of a typed value: how a label, a group or an id that a table or a record holds becomes a string."""
 
-from __future__ import annotations
-
 import json
 import re
 from datetime import date, time

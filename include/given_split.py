@@ -1,7 +1,5 @@
 """The sides of a split that comes with the data, under all their usual names."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 GivenSide = Literal["train", "val", "test"]

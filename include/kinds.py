@@ -1,7 +1,5 @@
 """Discovery of kinds: a new codec, source or model is one new file, and no list has to be edited."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from typing import Annotated, Any, TypeVar, Union

@@ -1,20 +1,17 @@
 """Prepare a source's samples for their topics: check, encode, and divide them into samples and requests."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from include.kafka.headers import LONGEST_HEADER_BYTES
+from include.codecs import record_values
+from include.codecs.base import Codec
+from include.definition.pipeline import Pipeline
+from include.errors import printable
+from include.kafka.headers import MAX_HEADER_BYTES
 from include.refusal import Refusal
-from include.sources.base import SourceRefused
-
-if TYPE_CHECKING:
-    from include.codecs.base import Codec
-    from include.definition.pipeline import Pipeline
-    from include.sources.base import Source, SourceSample
+from include.sources.base import Source, SourceRefused, SourceSample
 
 # Samples of a transaction.
 CHUNK_SAMPLES = 5000
@@ -27,13 +24,13 @@ class SourceChunk:
     """The content of one transaction: samples, their encoded values, and which of them are requests.
 
     Attributes:
-        unfit: id and reason of each sample that is left out as not of the format.
+        refused: id and reason of each sample that is not of the format, and left out.
     """
 
     samples: list[SourceSample]
     values: list[bytes]
     requests: list[bool]
-    unfit: list[str]
+    refused: list[str]
 
 
 def read_samples(source: Source, start: int, count: int) -> Iterator[list[SourceSample]]:
@@ -49,52 +46,56 @@ def read_samples(source: Source, start: int, count: int) -> Iterator[list[Source
 
 def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk:
     """Encode the samples, and leave out those that are not of the pipeline's format."""
-    share, encode = pipeline.ingest.requests_share, pipeline.format.encode
-    unfit = unfit_samples(pipeline.format, samples)
-    chunk = SourceChunk([], [], [], [])
-    for position, sample in enumerate(samples):
-        try:
-            value = sample.content if isinstance(sample.content, bytes) else encode(sample.content)
-        except ValueError as error:
-            unfit[position] = str(error)
-        if position in unfit:
-            chunk.unfit.append(f"{sample.id}: {unfit[position]}")
-            continue
+    share, by_group = pipeline.ingest.requests_share, pipeline.ingest.requests_by == "group"
+    values, refused = encode_samples(pipeline.format, samples)
+    left_out = [f"{printable(samples[position].id)}: {refused[position]}" for position in sorted(refused)]
+    chunk = SourceChunk([], [], [], left_out)
+    for position in sorted(values):
+        sample = samples[position]
         chunk.samples.append(sample)
-        chunk.values.append(value)
-        chunk.requests.append(is_request(sample.id, share))
+        chunk.values.append(values[position])
+        drawn_by = sample.group if by_group and sample.group is not None else sample.id
+        chunk.requests.append(is_request(drawn_by, share))
     return chunk
 
 
-def unfit_samples(codec: Codec, samples: Sequence[SourceSample]) -> dict[int, str]:
-    """Why samples can't be sent or every reader would refuse them, by position."""
+def encode_samples(codec: Codec, samples: Sequence[SourceSample]) -> tuple[dict[int, bytes], dict[int, str]]:
+    """The values of samples, and why the others can't be sent or every reader would refuse them, both by position."""
     faults = [sample.fault or _header_too_long(sample) for sample in samples]
-    unfit = {position: fault for position, fault in enumerate(faults) if fault is not None}
-    encoded = [
-        (position, s.content)
-        for position, s in enumerate(samples)
-        if position not in unfit and isinstance(s.content, bytes)
-    ]
-    for first in range(0, len(encoded), DECODED_AT_ONCE):
-        positions, values = zip(*encoded[first : first + DECODED_AT_ONCE], strict=True)
-        for position, refusal in codec.decode(values).refusals.items():
-            unfit[positions[position]] = str(refusal)
-    return unfit
+    refused = {position: fault for position, fault in enumerate(faults) if fault is not None}
+    values: dict[int, bytes] = {}
+    contents: list[tuple[int, bytes]] = []
+    for position, sample in enumerate(samples):
+        if position in refused:
+            continue
+        if isinstance(sample.content, bytes):
+            contents.append((position, sample.content))
+            continue
+        try:
+            values[position] = codec.encode(sample.content)
+        except ValueError as error:
+            refused[position] = str(error)
+    for first in range(0, len(contents), DECODED_AT_ONCE):
+        positions, part = zip(*contents[first : first + DECODED_AT_ONCE], strict=True)
+        for position, value in zip(positions, record_values(codec, part), strict=True):
+            if isinstance(value, Refusal):
+                refused[position] = str(value)
+            else:
+                values[position] = value
+    return values, refused
 
 
 def _header_too_long(sample: SourceSample) -> str | None:
     for name, text in (("label", sample.label), ("group", sample.group)):
         size = len((text or "").encode())
-        if size > LONGEST_HEADER_BYTES:
-            return (
-                f"The {name} has {size} bytes and readers take at most {LONGEST_HEADER_BYTES} of a header: shorten it."
-            )
+        if size > MAX_HEADER_BYTES:
+            return f"The {name} has {size} bytes and readers take at most {MAX_HEADER_BYTES} of a header: shorten it."
     return None
 
 
-def is_request(sample_id: str, share: float) -> bool:
-    """Whether a sample becomes a request, without its label: decided by a hash of its id, so it never changes."""
-    digest = hashlib.blake2b(sample_id.encode(), digest_size=8, person=b"requests").digest()
+def is_request(name: str, share: float) -> bool:
+    """Whether a sample becomes a request, without its label: by a hash of its id or group, so it never changes."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"requests").digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
 

@@ -1,18 +1,13 @@
 """How many of a batch's samples may be left out, checked before the batch is planned and again while it is sent."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from include.errors import PermanentError
-from include.ingest.chunk import DECODED_AT_ONCE, read_samples, unfit_samples
-
-if TYPE_CHECKING:
-    from include.codecs.base import Codec
-    from include.definition.pipeline import Pipeline
-    from include.sources.base import Source, SourceSample
+from include.codecs.base import Codec
+from include.definition.pipeline import Pipeline
+from include.errors import PermanentError, printable
+from include.ingest.chunk import DECODED_AT_ONCE, encode_samples, read_samples
+from include.sources.base import Source, SourceSample
 
 # Samples of a new batch that are checked before it is planned, spread over all of it.
 CHECKED_FIRST = 256
@@ -25,17 +20,17 @@ class BatchRefused(PermanentError):
 
 @dataclass
 class FitCheck:
-    """How many of a batch's samples are unfit: of every `step`-th one.
+    """How many of a batch's samples are refused: of every `step`-th one.
 
     Attributes:
-        checked, unfit: how many so far.
-        examples: the first unfit ones, each with its reason.
+        checked, refused: how many so far.
+        examples: the first refused ones, each with its reason.
     """
 
     codec: Codec
     step: int = 1
     checked: int = 0
-    unfit: int = 0
+    refused: int = 0
     examples: list[str] = field(default_factory=list)
     _waiting: list[SourceSample] = field(default_factory=list)
 
@@ -50,20 +45,17 @@ class FitCheck:
         self._check()
 
     def _check(self) -> None:
-        found = unfit_samples(self.codec, self._waiting)
+        _, found = encode_samples(self.codec, self._waiting)
         self.checked += len(self._waiting)
-        self.unfit += len(found)
+        self.refused += len(found)
         for position in sorted(found)[: EXAMPLES - len(self.examples)]:
-            self.examples.append(f"{self._waiting[position].id}: {found[position]}")
+            self.examples.append(f"{printable(self._waiting[position].id)}: {found[position]}")
         self._waiting.clear()
 
 
-def spread_check(pipeline: Pipeline, count: int) -> FitCheck:
-    """A check of about `CHECKED_FIRST` of `count` samples."""
-    return FitCheck(pipeline.format, step=-(-count // CHECKED_FIRST))
-
-
-def refuse_unfit(pipeline: Pipeline, source: Source, batch_id: str, start: int, count: int, spread: FitCheck) -> None:
+def check_planned_share(
+    pipeline: Pipeline, source: Source, batch_id: str, start: int, count: int, spread: FitCheck
+) -> None:
     """Refuse a batch that would leave out too many samples; all of it is read where some of it suggests that.
 
     Args:
@@ -73,14 +65,14 @@ def refuse_unfit(pipeline: Pipeline, source: Source, batch_id: str, start: int, 
         BatchRefused: with counts and examples.
     """
     check, limit = spread, pipeline.ingest.max_refused_share
-    if spread.unfit > limit * spread.checked and spread.step > 1:
+    if spread.refused > limit * spread.checked and spread.step > 1:
         check = FitCheck(pipeline.format)
         for samples in read_samples(source, start, count):
             for _ in check.watch(samples):
                 pass
-    if check.unfit > limit * check.checked:
+    if check.refused > limit * check.checked:
         raise BatchRefused(
-            f"{_too_many(pipeline, batch_id, check.unfit, check.checked, check.examples)}; nothing of it was sent: "
+            f"{_too_many(pipeline, batch_id, check.refused, check.checked, check.examples)}; nothing of it was sent: "
             f"correct [format] or the samples, or raise ingest.max_refused_share of {pipeline.name}.toml to send the "
             "others."
         )

@@ -1,22 +1,16 @@
 """The Kafka reader of a source of kind `topic`: sources do not import Kafka, and include.kafka imports no sources."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from include.exactly_once.attempt import scoped_id
+from include.definition.pipeline import Pipeline
+from include.exactly_once.attempt import consumer_group
+from include.kafka.connection import KafkaConnection
 from include.kafka.headers import UNREADABLE, headers_of
 from include.kafka.position import leader_epoch_of, offset_of
 from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
 from include.kafka.reader import read_range
-from include.sources.base import SourceRefused
+from include.sources.base import Source, SourceRefused
 from include.sources.topic import TopicRange, TopicRecord, TopicSource
-
-if TYPE_CHECKING:
-    from include.definition.pipeline import Pipeline
-    from include.kafka.connection import KafkaConnection
-    from include.sources.base import Source
 
 
 class KafkaTopicReader:
@@ -77,5 +71,4 @@ def readable(source: Source, pipeline: Pipeline, connection: KafkaConnection) ->
 
 
 def topic_reader(pipeline: Pipeline, source: TopicSource, connection: KafkaConnection) -> KafkaTopicReader:
-    """The reader of the source's topic on a cluster."""
-    return KafkaTopicReader(connection, source.topic, scoped_id(connection, pipeline.name, "source"))
+    return KafkaTopicReader(connection, source.topic, consumer_group(connection.environment, pipeline.name, "source"))

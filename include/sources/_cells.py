@@ -5,13 +5,22 @@ from __future__ import annotations
 import binascii
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from include.field_text import NoSingleText
+from include.row_json import row_json
+from include.strict_json import Number
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 DIVIDED = re.compile(r"[\s,;]")
+# A comma within a number, and another sign between numbers: 0,5; 0,7 may be two numbers or four.
+COMMA_IN_NUMBER, OTHER_DIVISION = re.compile(r"[0-9],[0-9]"), re.compile(r";|[0-9]\s+[-+.0-9]")
 
 
 class NoContent(Exception):
@@ -55,6 +64,20 @@ def number_of(column: str, cell: Any) -> float:
         raise NoContent(f"Column {column!r} holds {shown} and no number.") from error
 
 
+def row_of(cells: Mapping[str, Any], texts: Mapping[str, Callable[[Any], str | None]], columns: Sequence[str]) -> bytes:
+    """A JSON object of columns: numbers of a typed table are numbers, and any other cell is its text."""
+    try:
+        return row_json((column, _typed(cells[column], texts[column])) for column in columns).encode()
+    except (NoSingleText, UnicodeEncodeError) as error:
+        raise NoContent(f"A cell of the row has no single text: {error}") from error
+
+
+def _typed(cell: Any, text_of: Callable[[Any], str | None]) -> Any:
+    text = text_of(cell)
+    is_number = text is not None and isinstance(cell, int | float | Decimal) and JSON_NUMBER.fullmatch(text)
+    return Number(text) if is_number else text
+
+
 def numbers_of(cell: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     """An array from a list of numbers, nested or flat; in text it is JSON, NumPy's print, or has blanks or commas."""
     import numpy as np
@@ -92,6 +115,8 @@ def _listed(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
+        if COMMA_IN_NUMBER.search(text) and OTHER_DIVISION.search(text):
+            raise ValueError("its commas may be decimal ones: write them as points") from None
         parts = text.strip().strip("[]()").replace(",", " ").replace(";", " ").split()
         return np.array(parts).astype(np.float64)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from include.sources.base import SourceRefused
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -21,10 +26,27 @@ COMPRESSED = (".gz", ".zst")
 COMPRESSED_SUFFIXES = tuple(suffix + more for suffix in (*DELIMITERS, *JSON_LINES) for more in COMPRESSED)
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# What else a file may be by its first bytes, whatever it is called, and what to do.
+NO_TEXT = {
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook: unpack it, or save its sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save its sheet as CSV",
+    b"BZh91AY&SY": "compressed by bzip2: compress it by gzip or zstd, or unpack it",
+    b"\xfd7zXZ\x00": "compressed by xz: compress it by gzip or zstd, or unpack it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it",
+    b"Rar!\x1a\x07": "a RAR archive: unpack it",
+    b"PAR1": f"Parquet: let its name end with {PARQUET}",
+    b"Obj\x01": "an Avro file: save it as Parquet or JSONL",
+    b"ARROW1": "an Arrow file: save it as Parquet",
+    b"SQLite format 3\x00": "a SQLite database: save its table as CSV",
+}
 UTF8 = "utf-8-sig"
 QUOTE = '"'
+# The csv module's default limit is 131,072 characters, and an image in base64 has more.
+MAX_CELL = 128 * 2**20
 # A quote that nothing closes makes one cell of all rows up to the next quote.
 MAX_CELL_LINES = 1000
+# Excel writes its delimiter into the first line.
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?")
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,19 @@ class Dialect:
     class_names: bool = True
 
 
+def csv_reader(lines: Iterable[str], dialect: Dialect) -> CsvReader:
+    csv.field_size_limit(MAX_CELL)
+    return csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote or QUOTE,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        escapechar=dialect.escape,
+        skipinitialspace=dialect.skip_initial_space,
+        strict=True,
+    )
+
+
 def ending_of(name: str) -> str:
     """The suffix that says what a table is, in small letters and without that of a compression.
 
@@ -78,17 +113,20 @@ def decompressed(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     """The bytes of the table, whatever it is called.
 
     Raises:
-        SourceRefused: the compressed file is damaged or cut short.
+        SourceRefused: the compressed file is damaged or cut short, or the file is no text.
     """
-    head = stream.read(len(ZSTD))
+    head = stream.read(max(map(len, NO_TEXT)))
     stream.seek(0)
+    for start, what in NO_TEXT.items():
+        if head.startswith(start):
+            raise SourceRefused(f"Table {name} is no text of a table but {what}.")
     if head.startswith(GZIP):
         try:
             with gzip.GzipFile(fileobj=stream) as opened:
                 yield cast("IO[bytes]", opened)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise SourceRefused(f"Table {name} is no whole gzip file ({error}): compress it again.") from error
-    elif head == ZSTD:
+    elif head.startswith(ZSTD):
         import pyarrow as pa
 
         try:

@@ -8,8 +8,6 @@ Input: lines of `voice, rate, pitch, text`, separated by tabs. Output: for each 
 integer, then the 16-bit samples, both in native byte order. It imports the standard library only.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import struct

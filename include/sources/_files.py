@@ -8,13 +8,16 @@ has no file that is still being written, and none that concurrent writers add ou
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, PrivateAttr
 
+from include.sources._links import Links, is_below, is_local, real_path
 from include.sources._listing import File, files_below
 from include.sources.base import READ_BYTES, Source, SourceChanged, SourceRefused, SourceUnreachable
 from include.storage.state import PROJECT_ROOT
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 log = logging.getLogger(__name__)
+
+# Of URLs without a connection. fsspec knows others, some of which run commands or unpack archives.
+SCHEMES = frozenset(
+    {"abfs", "abfss", "adl", "az", "file", "gcs", "gs", "http", "https", "memory", "s3", "s3a", "sftp", "ssh"}
+)
 
 
 class FileSource(Source):
@@ -36,16 +44,20 @@ class FileSource(Source):
             with a full stop never count.
         settle_s: seconds for which a file must not have changed.
         connection: the Airflow connection of an object storage; `on` takes its filesystem.
+        follow_links: whether a symbolic link that leads out of `path` counts as what it leads to. Without it such a
+            link is left out, as those always are that lead to nothing or to a folder that they are in.
     """
 
     path: Annotated[str, Field(min_length=1)]
     suffixes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     settle_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 10
     connection: Annotated[str, Field(min_length=1)] | None = None
+    follow_links: bool = False
 
     _given: AbstractFileSystem | None = PrivateAttr(None)
     _files: list[File] | None = PrivateAttr(None)
     _folder: str = PrivateAttr("")
+    _left_out: tuple[str, ...] = PrivateAttr(())
 
     def on(self, filesystem: AbstractFileSystem) -> Self:
         """This source on a filesystem that was made with credentials, which no pipeline file holds."""
@@ -65,18 +77,27 @@ class FileSource(Source):
             SourceRefused: there is no such folder, no file that counts, or a file whose name is not UTF-8.
         """
         if self._files is None:
-            filesystem, root = self._root()
+            filesystem, root = self.resolved(self.path)
             with self.explained(self.path):
                 filesystem.invalidate_cache()
                 self._folder = root.rpartition("/")[0] if filesystem.isfile(root) else root
-                found = files_below(filesystem, root, self._folder)
-                self._files = sorted(file for file in found if self._counts(file))
+                links = Links(filesystem, self._folder, self.follow_links)
+                found = files_below(filesystem, root, self._folder, links)
+                self._files = sorted(file for file in found if self._includes(file))
+            self._left_out = tuple(links.sentences())
+            for sentence in self._left_out:
+                log.warning("Links are left out: %s.", sentence)
             if not self._files:
                 ends = f" that ends with {' or '.join(self.suffixes)}" if self.suffixes else ""
-                raise SourceRefused(
-                    f"Folder {self.path} holds no file{ends}: correct path or suffixes of [source], or fill it."
-                )
+                what, fix = f"Folder {self.path} holds no file{ends}", "or fill it"
+                if filesystem.isfile(root):
+                    what, fix = f"{self.path} is no file{ends}", "or rename or convert the file"
+                raise SourceRefused(self.with_links(f"{what}: correct path or suffixes of [source], {fix}."))
         return self._files
+
+    def with_links(self, sentence: str) -> str:
+        """The sentence, with a clause on the links of `files()` that are left out."""
+        return "; ".join((sentence.rstrip("."), *self._left_out)) + "."
 
     def settled(self) -> list[File]:
         """The first files, which have not changed for `settle_s`."""
@@ -85,12 +106,9 @@ class FileSource(Source):
         settled = [file for file in files if file.changed <= now - self.settle_s]
         if len(settled) < len(files):
             log.info(
-                "%d files of %s are left for a later batch: %s changed less than settle_s = %g s ago, or is dated in "
-                "the future.",
-                len(files) - len(settled),
-                self.path,
-                files[len(settled)].name,
-                self.settle_s,
+                f"{len(files) - len(settled)} files of {self.path} are left for a later batch: "
+                f"{files[len(settled)].name} changed less than settle_s = {self.settle_s:g} s ago, or is dated in the "
+                "future."
             )
         return settled
 
@@ -106,9 +124,21 @@ class FileSource(Source):
             if taken and size > READ_BYTES:
                 break
             taken += 1
-        paths = [self.path_of(file) for file in files[:taken]]
+        return self._ranges([self.path_of(file) for file in files[:taken]], None)
+
+    def heads(self, files: Sequence[File], size: int) -> list[bytes]:
+        """The first `size` bytes of each file.
+
+        Raises:
+            SourceChanged: one of them is gone.
+        """
+        return self._ranges([self.path_of(file) for file in files], size)
+
+    def _ranges(self, paths: list[str], end: int | None) -> list[bytes]:
+        """The content of each path, up to a byte."""
+        self._check_inside(paths)
         # Not `cat`, which reads brackets in a name as a pattern. Network filesystems fetch these concurrently.
-        contents: list[bytes | Exception] = self.filesystem().cat_ranges(paths, None, None)
+        contents: list[bytes | Exception] = self.filesystem().cat_ranges(paths, None if end is None else 0, end)
         read: list[bytes] = []
         for path, content in zip(paths, contents, strict=True):
             with self.explained(path, gone=SourceChanged):
@@ -117,8 +147,21 @@ class FileSource(Source):
             read.append(content)
         return read
 
+    def _check_inside(self, paths: list[str]) -> None:
+        """Compare the real paths of local files with the folder: one may have become a link since it was listed."""
+        if self.follow_links or not is_local(self.filesystem()):
+            return
+        root = real_path(self._folder)
+        folders = {path.rpartition("/")[0] for path in paths}
+        for path in chain(folders, filter(os.path.islink, paths)):
+            if not is_below(real_path(path), root):
+                raise SourceChanged(
+                    f"Path {path} has become a link that leads out of {self.path}: restore the file, or set "
+                    "follow_links = true in [source]."
+                )
+
     def filesystem(self) -> AbstractFileSystem:
-        return self._root()[0]
+        return self.resolved(self.path)[0]
 
     def path_of(self, file: File) -> str:
         """The path of a file of `files()` in the filesystem."""
@@ -142,9 +185,6 @@ class FileSource(Source):
                 ) from error
             raise SourceUnreachable(f"{where} can't be read ({error.strerror or error}): look at it.") from error
 
-    def _root(self) -> tuple[AbstractFileSystem, str]:
-        return self.resolved(self.path)
-
     def resolved(self, path: str) -> tuple[AbstractFileSystem, str]:
         """The filesystem of a path of [source], and where it is on that."""
         import fsspec
@@ -156,9 +196,19 @@ class FileSource(Source):
                 f"Path {path} is reached by the Airflow connection {self.connection!r}, which only a task has: "
                 "run the pipeline's ingest DAG, or hand the filesystem to the source's method on()."
             )
-        url = path if "://" in path or path.startswith("~") else str(PROJECT_ROOT / path)
+        scheme, is_url, _ = path.partition("://")
+        if is_url and (scheme not in SCHEMES or "::" in path):
+            raise SourceRefused(
+                f"The path {path!r} of [source] has the scheme {scheme!r} and those of URLs are "
+                f"{', '.join(sorted(SCHEMES))}, one of them: copy the files to such a storage, or name an Airflow "
+                "connection of this one by connection in [source]."
+            )
+        if not is_url:
+            # Not by its URL, in which `::` would divide it.
+            local = fsspec.filesystem("file")
+            return local, str(local._strip_protocol(path if path.startswith("~") else str(PROJECT_ROOT / path)))
         try:
-            filesystem, root = fsspec.url_to_fs(url)
+            filesystem, root = fsspec.url_to_fs(path)
         except (ImportError, ValueError) as error:
             raise SourceRefused(
                 f"No filesystem is known for path = {path!r} of [source] ({error}): correct the path, or name the "
@@ -166,7 +216,7 @@ class FileSource(Source):
             ) from error
         return filesystem, str(root).rstrip("/")
 
-    def _counts(self, file: File) -> bool:
+    def _includes(self, file: File) -> bool:
         if any(part.startswith(".") for part in file.name.split("/")):
             return False
         if self.suffixes and not file.name.lower().endswith(tuple(suffix.lower() for suffix in self.suffixes)):

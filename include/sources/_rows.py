@@ -1,11 +1,9 @@
 """Rows of CSV, JSONL and Parquet files, read as a stream: no whole file is in memory."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
-import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -13,19 +11,30 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
 
 from include.field_text import field_text, untyped_text
-from include.sources._dialect import DELIMITERS, JSON_LINES, PARQUET, QUOTE, UTF8, Dialect, decompressed, ending_of
+from include.sources._dialect import (
+    DELIMITERS,
+    JSON_LINES,
+    PARQUET,
+    SEPARATOR_LINE,
+    UTF8,
+    Dialect,
+    csv_reader,
+    decompressed,
+    ending_of,
+)
 from include.sources._parquet_texts import parquet_texts
 from include.sources.base import SourceRefused
+from include.strict_json import each_key_once
 
-# The csv module's default limit is 131,072 characters, and an image in base64 has more.
-MAX_CELL = 128 * 2**20
 ROWS_AT_ONCE = 256
 # A key that none of the first rows of JSONL has is refused; so many rows and bytes are read to find it.
-LOOKED_AT_ROWS, LOOKED_AT_BYTES = 1000, 2 * 2**20
+PROBED_ROWS, PROBED_BYTES = 1000, 2 * 2**20
+# The first line of JSON that is written over several lines, and jq's filter for its rows.
+JSON_OPENINGS = {"[": ".[]", "[{": ".[]", "{": "."}
+# Python's parser, which takes NaN, but no key twice. One of its own is made for each call of `json.loads` with a hook.
+OBJECT = json.JSONDecoder(object_pairs_hook=each_key_once).decode
 # A quoted cell of fewer lines may look like several rows by chance.
 SUSPECTED_LINES = 3
-# Excel writes its delimiter into the first line.
-SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?")
 # What Hive and Spark call the folder of the rows that have no value.
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -54,7 +63,7 @@ class Row(NamedTuple):
         return self.texts[column](self.cells[column])
 
 
-class CountedRows(NamedTuple):
+class TableSize(NamedTuple):
     """How many rows there are.
 
     Attributes:
@@ -89,19 +98,19 @@ def read_rows(
         yield from islice(read(plain, name, columns, skip, dialect), 0, None, step)
 
 
-def count_rows(stream: IO[bytes], name: str, dialect: Dialect) -> CountedRows:
+def count_rows(stream: IO[bytes], name: str, dialect: Dialect) -> TableSize:
     """The number of rows; of a Parquet file only the footer is read."""
     ending = ending_of(name)
     if ending == PARQUET:
         rows = int(_parquet_file(stream, name).metadata.num_rows)
-        return CountedRows(rows, rows)
+        return TableSize(rows, rows)
     with decompressed(stream, name) as plain, _decoding(name, dialect):
         if ending in JSON_LINES:
             rows = sum(1 for line in _lines(plain, dialect) if line.strip())
-            return CountedRows(rows, rows)
+            return TableSize(rows, rows)
         table = _CsvTable(plain, name, dialect)
         rows = sum(1 for _ in table)
-        return CountedRows(rows, rows + table.more_lines, table.first_long)
+        return TableSize(rows, rows + table.more_lines, table.first_long)
 
 
 def columns_of(stream: IO[bytes], name: str, dialect: Dialect) -> list[str]:
@@ -139,21 +148,12 @@ class _CsvTable:
     """The lists of cells of a CSV file, header apart, with the lines that they are on."""
 
     def __init__(self, stream: IO[bytes], name: str, dialect: Dialect) -> None:
-        csv.field_size_limit(MAX_CELL)
         self._name, self._dialect = name, dialect
         self.more_lines, self.first_long = 0, 0
         text = io.TextIOWrapper(stream, dialect.encoding, newline="")
         first = text.readline()
         self._passed = 1 if SEPARATOR_LINE.fullmatch(first) else 0
-        self._reader = csv.reader(
-            text if self._passed else chain([first] if first else [], text),
-            delimiter=dialect.delimiter,
-            quotechar=dialect.quote or QUOTE,
-            quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-            escapechar=dialect.escape,
-            skipinitialspace=dialect.skip_initial_space,
-            strict=True,
-        )
+        self._reader = csv_reader(text if self._passed else chain([first] if first else [], text), dialect)
         self._text = text  # which would close the stream if it were collected
         self._first_row: list[str] = []
         try:
@@ -177,7 +177,10 @@ class _CsvTable:
                     if not cells:
                         before += 1  # an empty line
                         continue
-                    raise self._other_width(before, cells)
+                    raise SourceRefused(
+                        f"Line {before + 1 + self._passed} of table {self._name} has {len(cells)} cells and its first "
+                        f"line {width}: correct the line, or delimiter or quote of [source]."
+                    )
                 after = reader.line_num
                 if after - before > 1:
                     self._check_lines(before + 1, after - before, cells)
@@ -213,12 +216,6 @@ class _CsvTable:
             delimiters[-1] += first.count(self._dialect.delimiter)
             delimiters += [line.count(self._dialect.delimiter) for line in more]
         return all(count == len(cells) - 1 for count in delimiters)
-
-    def _other_width(self, before: int, cells: list[str]) -> SourceRefused:
-        return SourceRefused(
-            f"Line {before + 1 + self._passed} of table {self._name} has {len(cells)} cells and its first line "
-            f"{len(self.header)}: correct the line, or delimiter or quote of [source]."
-        )
 
     def _no_csv(self, before: int, error: csv.Error) -> SourceRefused:
         return SourceRefused(
@@ -260,7 +257,7 @@ def _first_objects(objects: Iterator[tuple[int, dict[str, Any], int]], columns: 
         first.append(found)
         missing.difference_update(found[1])
         size += found[2]
-        if not missing or len(first) >= LOOKED_AT_ROWS or size >= LOOKED_AT_BYTES:
+        if not missing or len(first) >= PROBED_ROWS or size >= PROBED_BYTES:
             break
     return first
 
@@ -282,12 +279,23 @@ def _objects(stream: IO[bytes], name: str, skip: int, dialect: Dialect) -> Itera
     for number, line in enumerate(islice(lines, skip, None), skip + 1):
         text = line if isinstance(line, str) else line.decode(UTF8 if number == 1 else "utf-8")
         try:
-            cells = json.loads(text)
+            cells = OBJECT(text)
         except (ValueError, RecursionError) as error:
+            if number == 1 and text.strip() in JSON_OPENINGS:
+                raise _several_lines(name, "over several lines", JSON_OPENINGS[text.strip()]) from error
             raise SourceRefused(f"Row {number} of table {name} is no JSON: {error}; correct it.") from error
         if not isinstance(cells, dict):
+            if number == 1 and isinstance(cells, list) and any(isinstance(cell, dict) for cell in cells[:1]):
+                raise _several_lines(name, "in one list", ".[]")
             raise SourceRefused(f"Row {number} of table {name} is JSON and no object: correct it.")
         yield number, cells, len(line)
+
+
+def _several_lines(name: str, how: str, taken: str) -> SourceRefused:
+    return SourceRefused(
+        f"Table {name} has JSON {how} and each row has to be an object on a line of its own: convert it, for instance "
+        f"with `jq -c {shlex.quote(taken)} {shlex.quote(name)}`."
+    )
 
 
 def _parquet(

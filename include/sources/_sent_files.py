@@ -10,8 +10,6 @@ changed, or a new one arrives with an older time (`cp -p`, `unzip`) and takes a 
 later positions shift: one file would be sent twice and another never. What was not sent yet may change, go and come.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

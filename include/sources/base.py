@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -118,6 +118,16 @@ class Source(Config):
         """
         if prefix:
             raise SourceChanged(another_source(position))
+
+
+def take(samples: Iterator[SourceSample], count: int) -> list[SourceSample]:
+    """The next samples: at most `count`, and as many as `READ_BYTES` hold, but one at least; none at the end."""
+    taken: list[SourceSample] = []
+    size = 0
+    while len(taken) < count and size < READ_BYTES and (sample := next(samples, None)) is not None:
+        taken.append(sample)
+        size += len(sample.content) if isinstance(sample.content, bytes) else sample.content.nbytes
+    return taken
 
 
 def another_source(position: int) -> str:

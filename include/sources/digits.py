@@ -10,6 +10,8 @@ from include.sources.base import Source, SourceSample
 if TYPE_CHECKING:
     import numpy as np
 
+SAMPLES = 1797
+
 
 class DigitsSource(Source):
     """Grayscale images of 8x8 pixels, uint8 of shape (1, 8, 8), labelled `0` to `9`."""
@@ -17,7 +19,7 @@ class DigitsSource(Source):
     kind: Literal["digits"] = "digits"
 
     def count(self) -> int:
-        return len(_load()[0])
+        return SAMPLES  # a run that finds nothing new imports no scikit-learn
 
     def read(self, start: int, count: int) -> list[SourceSample]:
         images, labels = _load()

@@ -1,7 +1,5 @@
 """A folder of files, one sample each; the name of a file's folder is its class."""
 
-from __future__ import annotations
-
 import logging
 import re
 from typing import Annotated, Any, Literal, Self
@@ -95,7 +93,7 @@ class FolderSource(FileSource):
             raise SourceChanged(another_source(position))
         files = self.files()
         if not sent_files.are_those(sent_files.step_of(prefix).sequence(files)[:position], prefix):
-            raise SourceChanged(sent_files.how_changed(self.path, files, position, prefix))
+            raise SourceChanged(self.with_links(sent_files.how_changed(self.path, files, position, prefix)))
 
     def _in_step(self, step: sent_files.Step | None) -> Self:
         source = self.model_copy()
@@ -116,12 +114,8 @@ class FolderSource(FileSource):
             self._of_split = [file for file in found if len(self._folders(file)) > 1]
             if left := len(found) - len(self._of_split):
                 first = next(file.name for file in found if len(self._folders(file)) < 2)
-                log.warning(
-                    "%d files of %s, %r the first, are in no class's folder of a split and are left out.",
-                    left,
-                    self.path,
-                    first,
-                )
+                where = f"{self.path}, {first!r} the first, are in no class's folder of a split"
+                log.warning("%d files of %s and are left out.", left, where)
         return self._of_split
 
     def _check_files(self) -> None:

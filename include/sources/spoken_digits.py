@@ -1,19 +1,15 @@
 """Ten digits spoken by many synthetic voices of espeak-ng, which the wheel espeakng-loader ships."""
 
-from __future__ import annotations
-
 import io
 import struct
 import subprocess
 import sys
 import wave
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from include.sources.base import Source, SourceRefused, SourceSample
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -76,7 +72,6 @@ class SpokenDigitsSource(Source):
         ]
 
     def utterance(self, position: int) -> Utterance:
-        """The utterance at a position."""
         rest, digit = divmod(position * STRIDE % self.count(), len(WORDS))
         rest, pitch = divmod(rest, len(PITCHES))
         rest, rate = divmod(rest, len(RATES))

@@ -7,10 +7,11 @@ import hashlib
 import logging
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -24,20 +25,15 @@ from include.sources._dialect import (
     SUFFIXES,
     UTF8,
     Dialect,
+    decompressed,
     default_quote,
     ending_of,
 )
 from include.sources._files import FileSource
+from include.sources._links import is_below, is_local, real_path
 from include.sources._listing import File
-from include.sources._rows import CountedRows, Row, columns_of, count_rows, read_rows
-from include.sources.base import (
-    MAX_SAMPLE_BYTES,
-    READ_BYTES,
-    SourceChanged,
-    SourceRefused,
-    SourceSample,
-    another_source,
-)
+from include.sources._rows import Row, TableSize, columns_of, count_rows, read_rows
+from include.sources.base import MAX_SAMPLE_BYTES, SourceChanged, SourceRefused, SourceSample, another_source, take
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +44,8 @@ log = logging.getLogger(__name__)
 Character = Annotated[str, Field(min_length=1, max_length=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
 WILDCARDS = "*?["
+# Contents of several columns.
+PATTERNED = ("numbers", "row")
 
 
 class TableRow(NamedTuple):
@@ -69,10 +67,12 @@ class TableSource(FileSource):
 
     Args:
         content: the column of the contents. With `content_is = "numbers"` it may be several columns, each of one
-            number, by a list of their names or a pattern such as `pixel*`. A pattern takes none of the other columns
-            that are named here, and puts what it finds in the order of the numbers in the names.
+            number, and with `"row"` the columns of the row, by a list of their names or a pattern such as `pixel*`. A
+            pattern takes none of the other columns that are named here, and puts what it finds in the order of the
+            numbers in the names.
         content_is: `text`, sent as UTF-8; `base64` or `bytes` (Parquet's binary) in the pipeline's format; `numbers`, a
-            list or a text such as `70 80 82` for an array of `shape` and `dtype`; `path`, a file's path below `folder`.
+            list or a text such as `70 80 82` for an array of `shape` and `dtype`; `path`, a file's path below `folder`;
+            `row`, a JSON object of the columns, for the format `row`.
         label, group: columns; without one, or with a missing cell, samples have none.
         id: a column whose cells are stable and unique; without it a sample's id is its table's name and its row's
             number.
@@ -90,7 +90,7 @@ class TableSource(FileSource):
     kind: Literal["table"] = "table"
     suffixes: Annotated[tuple[str, ...], Field(min_length=1)] = SUFFIXES
     content: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1)]
-    content_is: Literal["text", "base64", "bytes", "numbers", "path"] = "text"
+    content_is: Literal["text", "base64", "bytes", "numbers", "path", "row"] = "text"
     label: str | None = None
     id: str | None = None
     group: str | None = None
@@ -106,7 +106,7 @@ class TableSource(FileSource):
     shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     dtype: Literal["uint8", "int16", "int32", "float32", "float64"] = "float32"
 
-    _counts_of: dict[File, CountedRows] = PrivateAttr(default_factory=dict)
+    _sizes: dict[File, TableSize] = PrivateAttr(default_factory=dict)
     _hashed: tuple[int, Any] = PrivateAttr((0, None))
     _reading: tuple[int, Iterator[SourceSample]] | None = PrivateAttr(None)
     _contents: tuple[str, ...] | None = PrivateAttr(None)
@@ -132,8 +132,8 @@ class TableSource(FileSource):
     def _shaped(self) -> Self:
         if (self.content_is == "numbers") != (self.shape is not None):
             raise ValueError('shape goes with content_is = "numbers", and has to be there then')
-        if not isinstance(self.content, str) and self.content_is != "numbers":
-            raise ValueError('several columns are one content with content_is = "numbers" only')
+        if not isinstance(self.content, str) and self.content_is not in PATTERNED:
+            raise ValueError('several columns are one content with content_is = "numbers" or "row" only')
         if self.folder is not None and self.content_is != "path":
             raise ValueError('folder goes with content_is = "path"')
         return self
@@ -144,42 +144,50 @@ class TableSource(FileSource):
         return source
 
     def _forget(self) -> None:
-        self._counts_of, self._hashed, self._reading, self._contents = {}, (0, None), None, None
+        self._sizes, self._hashed, self._reading, self._contents = {}, (0, None), None, None
 
     def count(self) -> int:
         files = self.settled()
         if files:
             self._check_rows(files)
-        return sum(self.counted(file).rows for file in files)
+        return sum(self.size_of(file).rows for file in files)
 
     def read(self, start: int, count: int) -> list[SourceSample]:
         # Continuing costs nothing; any other start skips all rows before it, or a Parquet file's row groups.
         if self._reading is None or self._reading[0] != start:
             self._reading = start, self._samples(self._rows(start, self._sample_columns()))
         reading = self._reading[1]
-        samples: list[SourceSample] = []
-        size = 0
-        while len(samples) < count and size < READ_BYTES:
-            sample = next(reading, None)
-            if sample is None:
-                self._reading = None
-                return samples
-            samples.append(sample)
-            size += _size(sample.content)
-        self._reading = start + len(samples), reading
+        samples = take(reading, count)
+        self._reading = (start + len(samples), reading) if samples else None
         return samples
 
     def spread(self, number: int) -> Iterator[SourceSample]:
         """At most `number` samples, spread evenly over all tables."""
-        step = max(1, -(-sum(self.counted(file).rows for file in self.files()) // number))
+        step = max(1, -(-sum(self.size_of(file).rows for file in self.files()) // number))
         return self._samples(self._rows(0, self._sample_columns(), step=step))
 
     def columns(self) -> list[str]:
         """The columns of the first table."""
         file = self.files()[0]
+        with self._stream(file) as stream:
+            return columns_of(stream, file.name, self.dialect_of(file))
+
+    @contextmanager
+    def opened(self, file: File) -> Iterator[IO[bytes]]:
+        """The bytes of a file, decompressed."""
+        with self._stream(file) as stream, decompressed(stream, file.name) as plain:
+            yield plain
+
+    @contextmanager
+    def _stream(self, file: File) -> Iterator[IO[bytes]]:
         path = self.path_of(file)
         with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
-            return columns_of(stream, file.name, self.dialect_of(file))
+            yield stream
+
+    def texts(self, columns: Sequence[str], *, step: int = 1) -> Iterator[list[str | None]]:
+        """Of every `step`-th row the texts of these columns' cells; None where a cell is missing or has no text."""
+        for found in self._rows(0, tuple(columns), step=step):
+            yield [_text_or_none(found.row, column) for column in columns]
 
     def content_columns(self) -> tuple[str, ...]:
         """The columns of the contents, once patterns have found theirs in the first table.
@@ -189,28 +197,23 @@ class TableSource(FileSource):
         """
         if self._contents is None:
             named = (self.content,) if isinstance(self.content, str) else self.content
-            patterns = self.content_is == "numbers" and any(any(sign in name for sign in WILDCARDS) for name in named)
+            patterns = self.content_is in PATTERNED and any(any(sign in name for sign in WILDCARDS) for name in named)
             self._contents = self._matching(named, self.columns()) if patterns else named
         return self._contents
 
-    def counted(self, file: File) -> CountedRows:
+    def size_of(self, file: File) -> TableSize:
         """Rows and lines of a file; they are counted once."""
-        if file not in self._counts_of:
-            path = self.path_of(file)
-            with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
-                found = self._counts_of[file] = count_rows(stream, file.name, self.dialect_of(file))
+        if file not in self._sizes:
+            with self._stream(file) as stream:
+                found = self._sizes[file] = count_rows(stream, file.name, self.dialect_of(file))
             if found.lines > found.rows:
                 log.warning(
-                    "Table %s has %d rows on %d lines: quoted cells run over several lines, the first at line %d.",
-                    file.name,
-                    found.rows,
-                    found.lines,
-                    found.first_long,
+                    f"Table {file.name} has {found.rows} rows on {found.lines} lines: quoted cells run over several "
+                    f"lines, the first at line {found.first_long}."
                 )
-        return self._counts_of[file]
+        return self._sizes[file]
 
     def dialect_of(self, file: File) -> Dialect:
-        """How a file is read."""
         ending = ending_of(file.name)
         return Dialect(
             delimiter=self.delimiter or DELIMITERS.get(ending, ","),
@@ -242,23 +245,15 @@ class TableSource(FileSource):
                 raise
             quoted = self.model_copy(update={"quote": QUOTE})
             quoted._forget()
-            if not quoted._begins_with(position, prefix):
-                raise
-            log.warning(
-                "The first %d rows of %s were read with quotes around cells, and so is what follows: say quote = '\"' "
-                "in [source], so that this is fixed.",
-                position,
-                self.path,
-            )
-            return quoted
+            with suppress(SourceChanged, SourceRefused):
+                quoted.check_prefix(position, prefix)
+                log.warning(
+                    f"The first {position} rows of {self.path} were read with quotes around cells, and so is what "
+                    """follows: say quote = '"' in [source], so that this is fixed."""
+                )
+                return quoted
+            raise
         return self
-
-    def _begins_with(self, position: int, prefix: dict[str, Any]) -> bool:
-        try:
-            self.check_prefix(position, prefix)
-        except (SourceChanged, SourceRefused):
-            return False
-        return True
 
     def prefix(self, position: int) -> dict[str, Any]:
         return {"rows": self._digest(position)}
@@ -311,17 +306,16 @@ class TableSource(FileSource):
         self, skip: int, columns: tuple[str, ...], files: list[File] | None = None, *, step: int = 1
     ) -> Iterator[TableRow]:
         for file in self.files() if files is None else files:
-            if skip and skip >= self.counted(file).rows:
-                skip -= self.counted(file).rows
+            if skip and skip >= self.size_of(file).rows:
+                skip -= self.size_of(file).rows
                 continue
-            path = self.path_of(file)
             row = None
-            with self.explained(path, gone=SourceChanged), self.filesystem().open(path, "rb") as stream:
+            with self._stream(file) as stream:
                 for row in read_rows(stream, file.name, columns, skip=skip, step=step, dialect=self.dialect_of(file)):
                     yield TableRow(file, row)
             if step > 1:
                 following = skip if row is None else row.number - 1 + step
-                skip = following - self.counted(file).rows
+                skip = following - self.size_of(file).rows
             else:
                 skip = 0
 
@@ -347,10 +341,10 @@ class TableSource(FileSource):
             matching.update(dict.fromkeys(sorted(columns, key=_by_numbers)))
         return tuple(matching)
 
-    def _counts(self, file: File) -> bool:
-        # A compressed table counts if path or suffixes name it: beside a plain one it may be a copy.
+    def _includes(self, file: File) -> bool:
+        # A compressed table is one if path or suffixes name it: beside a plain one it may be a copy.
         named = self.path.endswith(file.name) and self.path.lower().endswith(COMPRESSED_SUFFIXES)
-        return (named and self.suffixes == SUFFIXES) or super()._counts(file)
+        return (named and self.suffixes == SUFFIXES) or super()._includes(file)
 
     def _samples(self, rows: Iterator[TableRow]) -> Iterator[SourceSample]:
         content_of = self._content_reader()
@@ -368,8 +362,7 @@ class TableSource(FileSource):
                 continue
             if name is None:
                 raise SourceRefused(
-                    f"Row {row.number} of table {found.file.name} has nothing in its column {sample_id!r}: give it an "
-                    "id."
+                    f"Row {row.number} of table {found.file.name} has nothing in its column {sample_id!r}: fill it."
                 )
             try:
                 content = content_of(found)
@@ -395,6 +388,8 @@ class TableSource(FileSource):
             )
         if shape is not None:
             return lambda found: cells.numbers_of(found.row.cells[column], shape, dtype)
+        if self.content_is == "row":
+            return lambda found: cells.row_of(found.row.cells, found.row.texts, columns)
         if self.content_is == "path":
             return lambda found: self._file_named(found, cells.text_of(found.row.cells[column]).decode())
         read = {"text": cells.text_of, "base64": cells.base64_of, "bytes": cells.bytes_of}[self.content_is]
@@ -404,7 +399,10 @@ class TableSource(FileSource):
         """The content of the file that a cell names, which must be in `folder` or the table's folder."""
         if not name:
             raise cells.NoContent("The cell names no file.")
-        filesystem, folder = self._files_folder(found)
+        if self.folder is not None:
+            filesystem, folder = self.resolved(self.folder)
+        else:
+            filesystem, folder = self.filesystem(), posixpath.dirname(self.path_of(found.file))
         # Windows divides paths by backslashes; elsewhere one may be part of a name.
         names = [name] if "\\" not in name else [name, name.replace("\\", "/")]
         for each in names:
@@ -416,6 +414,8 @@ class TableSource(FileSource):
                     f"{where}: correct the cell, or name another folder in [source]."
                 )
             path = posixpath.join(folder, relative)
+            if is_local(filesystem) and not self._may_read(filesystem, path, folder):
+                continue
             with self.explained(path):
                 try:
                     content: bytes = filesystem.cat_file(path, 0, MAX_SAMPLE_BYTES + 1)
@@ -426,10 +426,28 @@ class TableSource(FileSource):
             return content
         raise cells.NoContent(f"File {name!r} is not in {folder}: add it, or correct the cell or folder of [source].")
 
-    def _files_folder(self, found: TableRow) -> tuple[AbstractFileSystem, str]:
-        if self.folder is not None:
-            return self.resolved(self.folder)
-        return self.filesystem(), posixpath.dirname(self.path_of(found.file))
+    def _may_read(self, filesystem: AbstractFileSystem, path: str, folder: str) -> bool:
+        """Whether a local path is that of a file, and follows no link out of its folder.
+
+        Raises:
+            cells.NoContent: it follows one.
+        """
+        real = real_path(path)
+        if not filesystem.isfile(real):
+            return False
+        if not self.follow_links and not is_below(real, real_path(folder)):
+            raise cells.NoContent(
+                f"File {path!r} is reached by a link that leads out of {folder}: set follow_links = true in [source] "
+                "to follow it."
+            )
+        return True
+
+
+def _text_or_none(row: Row, column: str) -> str | None:
+    try:
+        return row.text(column)
+    except NoSingleText:
+        return None
 
 
 def _row_name(found: TableRow) -> str:
@@ -443,7 +461,3 @@ def _by_numbers(name: str) -> list[tuple[int, str]]:
 
 def _is_utf8(encoding: str) -> bool:
     return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-
-
-def _size(content: bytes | np.ndarray[Any, Any]) -> int:
-    return len(content) if isinstance(content, bytes) else content.nbytes

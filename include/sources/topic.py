@@ -5,18 +5,13 @@ between offsets. So a batch's records are chosen once, as a range of offsets in 
 source's `prefix`, which the ledger keeps with the batch and its end.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import Field, PrivateAttr
 
-from include.sources.base import READ_BYTES, Source, SourceChanged, SourceRefused, SourceSample, another_source
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from include.sources.base import Source, SourceChanged, SourceRefused, SourceSample, another_source, take
 
 UNKNOWN_EPOCH = -1
 
@@ -81,10 +76,9 @@ class TopicSource(Source):
     _start: int = PrivateAttr(0)
     _ranges: tuple[TopicRange, ...] = PrivateAttr(())
     _taken: int | None = PrivateAttr(None)
-    _reading: tuple[int, Iterator[TopicRecord]] | None = PrivateAttr(None)
+    _reading: tuple[int, Iterator[SourceSample]] | None = PrivateAttr(None)
 
     def through(self, reader: TopicReader) -> Self:
-        """This source with a reader of its topic."""
         source = self.model_copy()
         source._reader = reader
         return source
@@ -101,18 +95,10 @@ class TopicSource(Source):
         if self._reading is None or self._reading[0] != start:
             source = self._chosen_or_whole()
             records = source._read_by().read(source._topic_id, source._ranges)
-            self._reading = start, islice(records, start - source._start, None)
-        records = self._reading[1]
-        samples: list[SourceSample] = []
-        size = 0
-        while len(samples) < count and size < READ_BYTES:
-            record = next(records, None)
-            if record is None:
-                self._reading = None
-                return samples
-            samples.append(self._sample(record))
-            size += len(record.value or b"")
-        self._reading = start + len(samples), records
+            self._reading = start, map(self._sample, islice(records, start - source._start, None))
+        reading = self._reading[1]
+        samples = take(reading, count)
+        self._reading = (start + len(samples), reading) if samples else None
         return samples
 
     def resume(self, position: int, prefix: dict[str, Any], most: int) -> Self:

@@ -127,6 +127,27 @@ def test_a_group_is_sent_in_its_header(kafka, new_pipeline, monkeypatch):
     assert dict(committed_records(kafka, pipeline.samples_topic)[0].headers())["group"] == b"voice-1"
 
 
+def test_all_samples_of_a_group_are_requests_or_none_is(kafka, new_pipeline, monkeypatch):
+    pipeline = new_pipeline(ingest={"requests_share": 0.3, "requests_by": "group"})
+    read = Numbers.read
+
+    def grouped(source, start, count):
+        samples = read(source, start, count)
+        return [replace(sample, group=f"voice-{int(sample.id[-4:]) % 8}") for sample in samples[:-1]] + samples[-1:]
+
+    monkeypatch.setattr(Numbers, "read", grouped)
+    ingest(kafka, pipeline)
+
+    in_samples, in_requests = (
+        {dict(record.headers()).get("group") for record in records} for records in in_topics(kafka, pipeline)
+    )
+    assert in_samples & in_requests <= {None}
+    assert in_requests == {f"voice-{number}".encode() for number in range(8) if is_request(f"voice-{number}", 0.3)} | (
+        {None} if is_request(sample_id(39), 0.3) else set()
+    )
+    assert len(in_requests) > 0
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_the_share_of_requests_is_near_the_one_asked_for(share):
     requests = np.mean([is_request(sample_id(position), share) for position in range(5000)])
@@ -286,15 +307,15 @@ def test_a_plan_that_another_batch_overtakes_is_retried(kafka, new_pipeline, mon
     """Its task may retry: another batch was planned first, no newer attempt has replaced it."""
     pipeline = new_pipeline()
     planned, overtaken = Event(), Event()
-    fingerprint = plan._checked_fingerprint
+    fingerprint = plan.fingerprint
 
-    def slow(*arguments):
+    def slow(samples):
         if not planned.is_set():
             planned.set()
             assert overtaken.wait(20)
-        return fingerprint(*arguments)
+        return fingerprint(samples)
 
-    monkeypatch.setattr(plan, "_checked_fingerprint", slow)
+    monkeypatch.setattr(plan, "fingerprint", slow)
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(ingest, kafka, pipeline, "first")
         assert planned.wait(20)
@@ -476,6 +497,20 @@ def test_a_batch_s_zombie_cannot_send(kafka, new_pipeline, monkeypatch):
 def test_what_was_sent_is_counted(kafka, new_pipeline):
     pipeline = new_pipeline()
     metrics = RecordedMetrics()
+
+    ingest(kafka, pipeline, metrics=metrics)
+
+    assert metrics.counted == {f"{pipeline.name}.ingested": 40, f"{pipeline.name}.refused": 0}
+
+
+@pytest.mark.usefixtures("chunks_of_ten")
+def test_what_a_failed_attempt_sent_is_counted_once(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    metrics = RecordedMetrics()
+    stops = iter([False, False, True])  # before each chunk, and before it is committed
+    with pytest.raises(Stopped):
+        ingest(kafka, pipeline, metrics=metrics, stopped=lambda: next(stops))
+    assert metrics.counted == {f"{pipeline.name}.ingested": 10, f"{pipeline.name}.refused": 0}
 
     ingest(kafka, pipeline, metrics=metrics)
 

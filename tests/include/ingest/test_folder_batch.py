@@ -132,12 +132,12 @@ def test_many_bad_files_are_found_wherever_they_are(kafka, new_folder_pipeline, 
 
 
 def test_a_folder_of_bad_files_alone_fails(kafka, new_folder_pipeline):
-    pipeline = new_folder_pipeline(format={**FORMAT, "kind": "image.png"}, ingest={"max_refused_share": 1})
+    pipeline = new_folder_pipeline(format={**FORMAT, "width": 8}, ingest={"max_refused_share": 1})
 
     with pytest.raises(BatchRefused) as refusal:
         ingest(kafka, pipeline)
 
-    assert_readable(refusal.value, "All 30 samples", "image.png", pipeline.name)
+    assert_readable(refusal.value, "All 30 samples", "image.jpeg", pipeline.name)
     assert in_topics(kafka, pipeline) == {}
 
 
@@ -161,11 +161,11 @@ def test_a_batch_that_would_leave_out_too_many_is_refused_before_anything_is_pla
     assert in_topics(kafka, pipeline) == expected()
 
 
-def test_too_many_unfit_samples_that_only_sending_finds_fail_loudly_and_nothing_is_sent_twice(
+def test_too_many_refusals_that_only_sending_finds_fail_the_batch_and_nothing_is_sent_twice(
     kafka, new_folder_pipeline, pictures, monkeypatch
 ):
     """Of a large batch only some samples are checked first."""
-    monkeypatch.setattr("include.ingest.fit.CHECKED_FIRST", 1)
+    monkeypatch.setattr("include.ingest.plan.CHECKED_FIRST", 1)
     monkeypatch.setattr("include.ingest.chunk.CHUNK_SAMPLES", 10)
     pipeline = new_folder_pipeline()
     last = [sample.id for sample in pipeline.source.read(20, 10)]

@@ -121,6 +121,28 @@ def test_each_task_has_its_own_labels(kafka, new_pipeline, place, task, good, ba
     assert_readable(refusal.value, bad, task, "training.labels")
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("task", "cells", "labels"),
+    [
+        ("multi-label", [["a"], ["a", "b"], []], {b'["a"]', b'["a", "b"]', b"[]"}),
+        ("regression", [1.0, float("nan"), 2.5], {b"1", None, b"2.5"}),
+    ],
+    ids=["lists", "a number that is none"],
+)
+def test_typed_cells_are_the_labels_of_each_task(kafka, new_pipeline, place, ending, task, cells, labels):
+    source = {"kind": "table", "path": place.path, "content": "text", "label": "letter", "id": "key"}
+    training = {"task": task, "labels": ["a", "b", "c"] if task == "multi-label" else ["degrees"]}
+    pipeline = new_pipeline(format=TEXT, source=source, training=training, ingest={"requests_share": 0})
+    rows = [{**row, "letter": cell} for row, cell in zip(ROWS, cells, strict=False)]
+    place.write(f"t.{ending}", table(ending, rows))
+
+    assert ingest(kafka, pipeline).samples == 3
+
+    records = committed_records(kafka, pipeline.samples_topic)
+    assert {dict(record.headers()).get("label") for record in records} == labels
+
+
 def test_a_label_that_the_pipeline_does_not_know_is_refused_before_anything_is_sent(kafka, new_table_pipeline, place):
     pipeline = new_table_pipeline()
     place.write("t.csv", table("csv", [*ROWS, {"key": "odd", "letter": "z", "text": "x"}]))

@@ -106,7 +106,7 @@ def test_a_file_that_was_sent_and_changed_is_named(after_a_batch):
     assert_readable(refusal.value, "dog/2", place.path, "2026-01-01 00:01:20")
 
 
-def test_a_file_that_was_sent_and_is_gone_is_told(after_a_batch):
+def test_a_file_that_was_sent_and_is_gone_is_refused(after_a_batch):
     place, check, _ = after_a_batch
     place.remove("cat/1")
 
@@ -116,7 +116,7 @@ def test_a_file_that_was_sent_and_is_gone_is_told(after_a_batch):
     assert_readable(refusal.value, "2 files", "3 that were sent", place.path)
 
 
-def test_many_files_that_come_between_are_told(after_a_batch):
+def test_many_files_that_come_between_are_refused(after_a_batch):
     place, check, _ = after_a_batch
     for number in range(20):
         place.write(f"ant/{number}", second=number)
@@ -127,7 +127,7 @@ def test_many_files_that_come_between_are_told(after_a_batch):
     assert_readable(refusal.value, "files", "3 that were sent", "touch")
 
 
-def test_a_file_in_another_s_stead_is_told(after_a_batch):
+def test_a_file_in_place_of_another_is_refused(after_a_batch):
     place, check, prefix = after_a_batch
     place.remove("cat/1")
     place.write(places(prefix, "before"), second=10)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from include.sources.base import SourceChanged, SourceRefused
-from include.sources.languages import LOCALES, LanguagesSource, Message, own_texts
+from include.sources.languages import LanguagesSource, Message, own_texts
 from include.storage.state import PROJECT_ROOT
 from tests.support.assertions import assert_readable
 
@@ -31,7 +31,7 @@ def ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ships:
     def install(version: str, files: dict[str, object]) -> LanguagesSource:
         site = tmp_path / version
         for name, messages in files.items():
-            path = site / LOCALES / name
+            path = site / LanguagesSource.place / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(messages if isinstance(messages, str) else json.dumps(messages), encoding="utf-8")
         described = site / f"apache_airflow_core-{version}.dist-info"
@@ -148,10 +148,10 @@ def test_what_another_kind_of_source_sent_is_refused():
 def test_an_installation_without_translations_is_refused(ships, files):
     with pytest.raises(SourceRefused) as refusal:
         ships("9.1", files).count()
-    assert_readable(refusal.value, LOCALES)
+    assert_readable(refusal.value, LanguagesSource.place)
 
 
-def test_a_machine_without_airflow_is_told_which_package_it_lacks(tmp_path, monkeypatch):
+def test_without_airflow_the_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(SourceRefused) as refusal:
         SOURCE.count()

@@ -35,7 +35,7 @@ def test_no_two_samples_say_the_same():
     assert len(ids) == SOURCE.count() == 87_500
 
 
-def test_an_id_tells_digit_accent_voice_rate_and_pitch():
+def test_an_id_has_digit_accent_voice_rate_and_pitch():
     assert Utterance(7, "en-us", "f2", 160, 50).id == "7/en-us+f2/160/50"
 
 
@@ -89,7 +89,7 @@ def test_reading_beyond_the_end_gives_what_there_is():
     assert SOURCE.read(SOURCE.count(), 100) == []
 
 
-def test_a_library_that_does_not_run_is_told(monkeypatch, tmp_path):
+def test_a_library_that_does_not_run_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("espeakng_loader.get_library_path", lambda: str(tmp_path / "missing.so"))
 
     with pytest.raises(SourceRefused, match=r"missing\.so") as refusal:
@@ -98,14 +98,14 @@ def test_a_library_that_does_not_run_is_told(monkeypatch, tmp_path):
     assert_readable(refusal.value, "espeak-ng")
 
 
-def test_a_voice_that_the_library_does_not_have_is_told():
+def test_a_voice_that_the_library_does_not_have_is_refused():
     with pytest.raises(SourceRefused, match=r"nobody") as refusal:
         speak([Utterance(1, "en-nowhere", "nobody", 160, 50)])
 
     assert_readable(refusal.value)
 
 
-def test_a_program_that_never_ends_is_told(monkeypatch, tmp_path):
+def test_a_program_that_never_ends_is_refused(monkeypatch, tmp_path):
     program = tmp_path / "sleep.py"
     program.write_text("import time; time.sleep(60)")
     monkeypatch.setattr(spoken_digits, "PROGRAM", program)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import json
+import lzma
 import tracemalloc
 from pathlib import Path
 
@@ -115,7 +117,7 @@ def test_a_folder_s_tables_follow_each_other_as_they_came(place, write):
 
 
 def test_what_is_read_at_once_is_bounded(write, monkeypatch):
-    monkeypatch.setattr(tables, "READ_BYTES", 20)
+    monkeypatch.setattr("include.sources.base.READ_BYTES", 20)
     reading = source(write(SENTENCES), id="key")
     parts = []
     while samples := reading.read(sum(map(len, parts)), 100):
@@ -306,7 +308,7 @@ def test_a_file_larger_than_any_topic_takes_is_left_out(place, write, monkeypatc
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_cell_that_holds_something_else_is_left_out_and_told(place, content_is, cell, expected):
+def test_a_cell_that_holds_something_else_is_left_out_with_the_reason(place, content_is, cell, expected):
     place.write("t.jsonl", table("jsonl", [{"text": cell, "language": "a"}, {"text": "", "language": "b"}]))
     settings = {"shape": (4,), "dtype": "uint8"} if content_is == "numbers" else {}
 
@@ -383,6 +385,14 @@ def test_a_row_without_its_id_is_refused(write):
         ("t.csv", b"", ["t.csv", "'text'", "none"]),
         ("t.jsonl", b'{"text": "x", "language": "a"}\n{"text": \n', ["Row 2", "t.jsonl"]),
         ("t.jsonl", b'["x", "a"]\n', ["Row 1", "t.jsonl", "no object"]),
+        ("t.jsonl", b'[{"text": "x", "language": "a"}]', ["t.jsonl", "in one list", "jq -c '.[]' t.jsonl"]),
+        ("t.jsonl", b'[\n{"text": "x", "language": "a"}\n]', ["t.jsonl", "several lines", "jq -c '.[]' t.jsonl"]),
+        ("t.jsonl", b'{\n "text": "x",\n "language": "a"\n}', ["t.jsonl", "several lines", "jq -c . t.jsonl"]),
+        ("t.jsonl", b'{"text": "x", "language": "a", "text": "y"}\n', ["Row 1", "t.jsonl", "a key twice"]),
+        ("t.csv", b"PK\x03\x04\x14\x00text,language\nx,a\n", ["t.csv", "ZIP", "Excel"]),
+        ("t.csv", bz2.compress(b"text,language\nx,a\n"), ["t.csv", "bzip2"]),
+        ("t.jsonl", lzma.compress(b'{"text": "x", "language": "a"}\n'), ["t.jsonl", "xz"]),
+        ("t.csv", table("parquet", SENTENCES), ["t.csv", "Parquet", ".parquet"]),
         ("t.jsonl", b'{"text": "\xff"}\n', ["t.jsonl", "UTF-8"]),
         ("t.jsonl", b"[" * 100_000, ["Row 1", "t.jsonl"]),
         ("t.parquet", b"PAR1 and so on", ["t.parquet", "Parquet"]),

@@ -264,6 +264,15 @@ def test_numbers_in_a_cell(tmp_path, cell):
     assert source(tmp_path, content_is="numbers", shape=(3,), dtype="uint8").read(0, 1)[0].fault
 
 
+@pytest.mark.parametrize("cell", ["0,5;0,7", "0,5 0,7", "0,5; 0,7", "[0,5\t-0,7]"])
+def test_commas_that_may_be_decimal_are_no_numbers(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(f'text,language\n"{cell}",a\n')
+
+    sample = source(tmp_path, content_is="numbers", shape=(4,), dtype="float32").read(0, 1)[0]
+
+    assert_readable(ValueError(sample.fault), "decimal", "points")
+
+
 def test_a_spread_is_over_all_tables(tmp_path):
     for number in range(3):
         (tmp_path / f"{number}.csv").write_text("text,language\n" + f"x{number},a\n" * 100)
