@@ -1,25 +1,25 @@
 """The format for a set of images: with their own size and colours, or converted to common ones."""
 
-from __future__ import annotations
-
-import io
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
-from include.codecs import MODES, ImageCodec
+from include.codecs import MODES, ImageCodec, decoder_like, described, image_format_of, is_deep, largest_value
 from include.definition.kinds import KINDS
 from include.errors import PermanentError
 
 SHOWN = 5
 # The input size of pretrained networks and most tutorials, and still trainable on a CPU.
 USUAL_SIDE = 224
-LARGEST_AS_IT_IS = 512 * 512
-SMALL = {"height": 8, "width": 8}
-GRAY = frozenset({"1", "L", "LA", "I;16"})
+MAX_PIXELS_AS_THEY_ARE = 512 * 512
+ANYTHING = {"height": 8, "width": 8, "channels": 3, "resize": "crop", "colours": "convert", "bits": 16}
+GRAY = frozenset({"1", "L", "LA"})
+LOSSLESS = "PNG"
+# Of cameras, scanners and microscopes, which write them into 16.
+USUAL_BITS = (8, 10, 12, 14, 16)
 
 
 class NoPipelineFits(PermanentError):
@@ -27,22 +27,7 @@ class NoPipelineFits(PermanentError):
 
 
 def image_codecs() -> dict[str, type[ImageCodec]]:
-    """The image formats by Pillow's name."""
     return {kind.pillow_format: kind for kind in KINDS["format"].values() if issubclass(kind, ImageCodec)}
-
-
-def pillow_format_of(content: Any) -> str:
-    """The format by the first bytes, empty if it is none of these."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        # Pillow warns about sizes that the codec refuses.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(content), formats=list(image_codecs())) as image:
-                return image.format or ""
-        except Exception:  # noqa: BLE001 - Pillow fails in many ways
-            return ""
 
 
 @dataclass(frozen=True)
@@ -60,38 +45,65 @@ class ImageFormat:
     notes: tuple[str, ...]
 
 
-def format_of(path: str, pillow_format: str, images: Iterable[tuple[str, Any]]) -> ImageFormat:
-    """The format for the images; without conversion if all have one size and mode.
+def format_of(path: str, images: Iterable[tuple[str, Any]]) -> ImageFormat:
+    """The format for the images; without conversion if all have one file format, size and mode.
 
     Raises:
         NoPipelineFits: none of them is valid.
     """
-    kind = image_codecs()[pillow_format]
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
+    names: Counter[str] = Counter()
     unfit: list[str] = []
-    anything = kind.model_validate({**SMALL, "channels": 3, "resize": "crop", "colours": "convert"})
-    for name, content in images:
-        if refusals := anything.decode([content]).refusals:
-            unfit.append(f"{name}: {refusals[0].error}")
+    largest_values: list[int] = []
+    anything = image_codecs()[LOSSLESS].model_validate(ANYTHING)
+    for sample, content in images:
+        name = image_format_of(content)
+        if not name:
+            unfit.append(f"{sample}: no image, {described(content)}.")
             continue
-        sizes[kind.parse(bytes(content)).upright_size] += 1
-        modes[_mode(pillow_format, content)] += 1
+        decoder = decoder_like(anything, name)
+        if refusals := decoder.decode([content]).refusals:
+            unfit.append(f"{sample}: {refusals[0].error}")
+            continue
+        names[name] += 1
+        picture = decoder.parse(bytes(content))
+        sizes[picture.upright_size] += 1
+        with decoder.opened(picture) as image:
+            if is_deep(image):
+                largest_values.append(largest_value(image, partial(decoder.opened, picture)))
+            modes["L" if image.mode.startswith("I;16") else image.mode] += 1
     if not sizes:
         raise NoPipelineFits(
             f"None of the {len(unfit)} images in {path} that were opened is valid, {unfit[0].rstrip('.')}: look at "
             "them, or correct --path."
         )
+    kind, turning = _kind_of(names)
     size, resizing = _size_of(sizes)
     channels, converting = _channels_of(modes)
-    settings = {**size, **channels}
-    return ImageFormat(kind.model_validate(settings), tuple(unfit), (*resizing, *converting))
+    depth, scaling = _depth_of(largest_values)
+    settings = {**size, **channels, **depth}
+    return ImageFormat(kind.model_validate(settings), tuple(unfit), (*turning, *resizing, *converting, *scaling))
+
+
+def _kind_of(names: Counter[str]) -> tuple[type[ImageCodec], list[str]]:
+    """The kind of most images or, where no topic takes that, a lossless one, and a note for the user."""
+    codecs = image_codecs()
+    most = max(names, key=lambda name: (names[name], name == LOSSLESS))
+    kind = codecs.get(most, codecs[LOSSLESS])
+    if set(names) == {kind.pillow_format}:
+        return kind, []
+    loss = "without loss"
+    if "quality" in kind.pillow_settings:
+        loss = f"at quality {kind.pillow_settings['quality']}; kind = 'image.png' would convert all without loss"
+    note = f"The images' formats are {counted(names.elements())}: images of another format than {kind.pillow_format}"
+    return kind, [f"{note} are converted to it as they are sent, {loss}."]
 
 
 def _size_of(sizes: Counter[tuple[int, int]]) -> tuple[dict[str, Any], list[str]]:
     """Height and width, whether images are resized to them, and a note for the user."""
     width, height = next(iter(sizes))
-    if len(sizes) == 1 and width * height <= LARGEST_AS_IT_IS:
+    if len(sizes) == 1 and width * height <= MAX_PIXELS_AS_THEY_ARE:
         return {"height": height, "width": width}, []
     side = min(USUAL_SIDE, int(median(min(size) for size in sizes.elements())))
     what = (
@@ -114,14 +126,21 @@ def _channels_of(modes: Counter[str]) -> tuple[dict[str, Any], list[str]]:
     return {"channels": channels, "colours": "convert"}, [note]
 
 
-def _mode(pillow_format: str, content: Any) -> str:
-    """Pillow's name for the channels of a valid image."""
-    from PIL import Image
+def _depth_of(largest_values: list[int]) -> tuple[dict[str, Any], list[str]]:
+    """The bits of images of 16 bits a channel, and a note for the user.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(content), formats=[pillow_format]) as image:
-            return image.mode
+    Args:
+        largest_values: of each of these images.
+    """
+    if not largest_values:
+        return {}, []
+    largest = max(largest_values)
+    bits = next(bits for bits in USUAL_BITS if largest < 2**bits)
+    note = (
+        f"{len(largest_values)} images have 16 bits a channel and values up to {largest}: the file says bits = {bits}, "
+        f"by which 0 to {2**bits - 1} become 0 to 255."
+    )
+    return {"bits": bits}, [note]
 
 
 def counted(names: Iterable[str]) -> str:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
-from include.commands.audio_survey import survey_sound_folder
+from include.commands.audio_survey import survey_sound_folder, survey_sound_table
 from include.commands.console import exit_on_error, say
 from include.commands.image_format import NoPipelineFits
+from include.commands.image_table import survey_image_table
 from include.commands.pipeline_file import pipeline_text, records_of
-from include.commands.survey import columns_of, survey_folder, survey_table
+from include.commands.row_survey import survey_row_table
+from include.commands.survey import survey_folder
+from include.commands.table_survey import TableRequest, survey_rows
 from include.commands.text_survey import survey_text_folder, survey_text_table
 from include.definition.files import InvalidPipeline, pipelines_folder, read_pipeline
 from include.definition.kinds import KINDS
 from include.definition.pipeline import NAME
 from include.definition.schema import SCHEMA_FILE
+from include.sources.table import TableSource
 
 if TYPE_CHECKING:
     from include.commands.survey import Survey
 
 SHOWN = 5
+FOUND = "found in the table"
 
 
 class Place(StrEnum):
@@ -41,10 +48,27 @@ class Modality(StrEnum):
     AUDIO = "audio"
     TEXT = "text"
     ARRAY = "array"
+    ROWS = "rows"
+
+
+class Task(StrEnum):
+    """What is learnt of a table's labels."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
 
 
 FOLDERS = {Modality.IMAGE: survey_folder, Modality.AUDIO: survey_sound_folder, Modality.TEXT: survey_text_folder}
-TABLES = {Modality.IMAGE: survey_table, Modality.TEXT: survey_text_table}
+TABLES = {
+    Modality.IMAGE: survey_image_table,
+    Modality.AUDIO: survey_sound_table,
+    Modality.TEXT: survey_text_table,
+    Modality.ROWS: survey_row_table,
+}
+
+
+# What a sample is called; the column of rows has no name, because all columns are their content.
+NOUNS = {Modality.AUDIO: "sound", Modality.ROWS: None}
 
 
 def new_pipeline(
@@ -55,26 +79,81 @@ def new_pipeline(
     ] = Place.FOLDER,
     modality: Annotated[Modality, typer.Option(help="What the samples are.")] = Modality.IMAGE,
     content: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="A table's column of the samples: text; or of images bytes, base64, or a path beside it.",
+            help="A table's column of the samples: text; or of images and sounds bytes, base64, or a path beside it; "
+            "or several times, or as a pattern such as 'pixel*', columns of pixels; for rows columns, with commas "
+            "between them, if not all.",
             show_default=False,
         ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="A table's column of the class.", show_default=False)] = None,
+    label: Annotated[
+        str | None, typer.Option(help="A table's column of the class, or of the number.", show_default=False)
+    ] = None,
     sample_id: Annotated[
         str | None, typer.Option("--id", help="A table's column of a unique id.", show_default=False)
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="A table's column of what samples have in common, a person for example; '' for none.",
+            show_default="found by its values",
+        ),
+    ] = None,
+    task: Annotated[
+        Task | None,
+        typer.Option(
+            help="Whether a table's labels are classes, or numbers to estimate.", show_default="found by the labels"
+        ),
+    ] = None,
+    folder: Annotated[
+        str | None,
+        typer.Option(help="Where the files are that a table's column names.", show_default="found beside the table"),
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between the cells of CSV; \\t for a tab.", show_default=FOUND)
+    ] = None,
+    quote: Annotated[str | None, typer.Option(help="Around the cells of CSV; '' for none.", show_default=FOUND)] = None,
+    escape: Annotated[
+        str | None, typer.Option(help="Before a quote or delimiter in a cell of CSV.", show_default=FOUND)
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of CSV and JSONL, by Python's name.", show_default=FOUND)
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header", help="Whether the first line of CSV names the columns.", show_default=FOUND
+        ),
+    ] = None,
 ) -> None:
     """Survey data, write a pipeline file for them, and print what to do next; nothing is overwritten."""
+    dialect = {
+        "delimiter": delimiter,
+        "quote": quote,
+        "escape": escape,
+        "encoding": encoding,
+        "header": header,
+    }
     with exit_on_error():
         file = _new_file(name)
         _refuse_without_network(modality)
         if source is Place.FOLDER:
-            _refuse_columns(content, label, sample_id)
+            _refuse_rows(modality)
+            _refuse_table_options(content, label, sample_id, group, task, folder, *dialect.values())
             found = FOLDERS[modality](path)
         else:
-            found = _survey_table(modality, path, content, label, sample_id)
+            request = TableRequest(
+                path,
+                tuple(content or ()),
+                label,
+                sample_id,
+                group,
+                folder,
+                None if task is None else task.value,
+                _given(dialect),
+            )
+            found = TABLES[modality](survey_rows(request, NOUNS.get(modality, modality.value)))
         _write(file, pipeline_text(found, _schema_from(file.parent)))
     _say_what_was_found(found)
     _say_what_is_next(name, file, found)
@@ -109,29 +188,37 @@ def _refuse_without_network(modality: Modality) -> None:
         raise NoPipelineFits(
             f"No bundled network takes the modality {modality.value}, the [model] kinds are "
             f"{', '.join(sorted(KINDS['model']))}: add one as a file in include/models, as CONTRIBUTING.md says, and "
-            "write the pipeline's file with it by hand."
+            "write the pipeline's file with it by hand. For a table with columns of numbers take --modality rows."
         )
 
 
-def _refuse_columns(*columns: str | None) -> None:
-    if any(column is not None for column in columns):
-        raise NoPipelineFits("A folder has no columns: leave out --content, --label and --id, or use --source table.")
+def _refuse_rows(modality: Modality) -> None:
+    if modality is Modality.ROWS:
+        raise NoPipelineFits("Rows are in a table: add --source table, and the column of the class with --label.")
 
 
-def _survey_table(
-    modality: Modality, path: str, content: str | None, label: str | None, sample_id: str | None
-) -> Survey:
-    if modality not in TABLES:
+def _refuse_table_options(*options: object) -> None:
+    if any(option is not None for option in options):
         raise NoPipelineFits(
-            f"Tables of {modality.value} are not supported: give a folder with one folder a class, or write the "
-            "pipeline's file by hand."
+            "A folder has no columns: leave out the options of a table (--content, --label, --id, --group, "
+            "--task, --folder, --delimiter, --quote, --escape, --encoding, --header), or use --source table."
         )
-    if content is None or label is None:
+
+
+def _given(dialect: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the command line names, checked as those of a `[source]` table."""
+    given = {key: value for key, value in dialect.items() if value is not None}
+    if given.get("delimiter") == "\\t":
+        given["delimiter"] = "\t"
+    try:
+        TableSource.model_validate({"path": "any", "content": "any", **given})
+    except ValidationError as error:
+        fault = error.errors()[0]
         raise NoPipelineFits(
-            f"Table {path} has the columns {', '.join(map(repr, columns_of(path))) or 'none'}: name that of the "
-            f"{modality.value}s with --content and that of the class with --label."
-        )
-    return TABLES[modality](path, content=content, label=label, sample_id=sample_id)
+            f"Option --{fault['loc'][0]} {fault['input']!r} is not possible "
+            f"({fault['msg'].removeprefix('Value error, ')}): correct the option, or leave it out."
+        ) from error
+    return given
 
 
 def _write(file: Path, text: str) -> None:
@@ -156,12 +243,15 @@ def _say_what_was_found(found: Survey) -> None:
     labels = sorted(found.labels.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{label!r} {count:,}" for label, count in labels[:SHOWN])
     more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    classes = f" ({shown}{more})" if labels else ""
     say(
-        f"Found {found.samples:,} {found.noun}s of {len(labels)} classes ({shown}{more}): {found.codec.kind}, "
+        f"Found {found.samples:,} {found.noun}s of {found.kinds_of_labels}{classes}: {found.codec.kind}, "
         f"{found.form}; {found.opened:,} opened."
     )
     for note in found.notes:
         say(note)
+    if alike := _alike(found.labels):
+        say(f"The classes {'; '.join(alike[:SHOWN])} differ in blanks or case only: rename them if they are one.")
     if found.unlabelled:
         say(f"{found.unlabelled:,} rows have no label: they can be predicted but not trained on.")
     if found.left_out:
@@ -171,6 +261,13 @@ def _say_what_was_found(found: Survey) -> None:
         say(f"Would be left out of a batch: {sentence}")
     if len(found.unfit) > SHOWN:
         say(f"... and {len(found.unfit) - SHOWN} more.")
+
+
+def _alike(labels: Iterable[str]) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for label in labels:
+        names.setdefault(" ".join(label.split()).casefold(), []).append(label)
+    return [" and ".join(map(repr, same)) for same in names.values() if len(same) > 1]
 
 
 def _part(first: int, samples: int) -> str:

@@ -1,34 +1,33 @@
 """A survey of a folder or a table, for a new pipeline's file; its images."""
 
-from __future__ import annotations
-
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from unicodedata import normalize
 
-from include.codecs import ImageCodec
+from include.codecs import HEAD_BYTES, IMAGE_FILES, ImageCodec, described, image_format_of
 from include.codecs.base import Codec
-from include.commands.image_format import NoPipelineFits, counted, format_of, image_codecs, pillow_format_of
-from include.errors import PermanentError
+from include.commands.group_columns import GroupColumn
+from include.commands.image_format import NoPipelineFits, counted, format_of
+from include.commands.number_labels import NumberLabels
 from include.given_split import side_of
 from include.sources import File
-from include.sources.base import SourceRefused, SourceSample
 from include.sources.folder import FolderSource
-from include.sources.table import TableSource
 from include.storage.state import PROJECT_ROOT
 
 # At most so many samples are opened; all are counted.
 LOOKED_AT = 500
 SHOWN_FOLDERS = 5
-# Of large images fewer rows of a table are opened: together they have about so many bytes.
+# The words of a folder's name, seg_train for instance.
+NAME_PARTS = re.compile(r"[^A-Za-z]+")
+# More endings than a person would list are no endings, but parts of names.
+MAX_SUFFIXES = 20
+# Of large images fewer are opened: together they have about so many bytes.
 FEWEST, OPENED_BYTES = 8, 256 * 2**20
-# A column with more values is one of classes only if most of them come several times.
-MANY_CLASSES = 1000
-ROWS_OF_A_CLASS = 2
-ROWS_AT_ONCE = 1000
 # Storages that need credentials.
 CONNECTED = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "sftp")
 
@@ -42,7 +41,9 @@ class Survey:
         noun: what one sample is called.
         codec: the format of the samples.
         form: the format's size or length, for a person.
-        labels: samples of each class, in order of name.
+        labels: samples of each class, in order of name; none of a regression.
+        labelled: samples with a label, where each may have several.
+        numbers: the labels of a regression.
         unlabelled: samples without one.
         largest: bytes of the largest known sample.
         opened: how many were opened.
@@ -50,6 +51,8 @@ class Survey:
         left_out: files that are not samples, by the ending of their names.
         notes: sentences on what differs among the samples.
         given_split: whether the data come divided into samples to train on and others.
+        group: the column whose values are groups.
+        group_hint: a column whose values may be groups, for a person to decide.
     """
 
     noun: str
@@ -64,10 +67,23 @@ class Survey:
     left_out: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     given_split: bool = False
+    group: GroupColumn | None = None
+    group_hint: str | None = None
+    numbers: NumberLabels | None = None
+    labelled: int | None = None
 
     @property
     def samples(self) -> int:
-        return sum(self.labels.values()) + self.unlabelled
+        if self.numbers is not None:
+            return self.numbers.samples + self.unlabelled
+        return (sum(self.labels.values()) if self.labelled is None else self.labelled) + self.unlabelled
+
+    @property
+    def kinds_of_labels(self) -> str:
+        """What the labels are, for a person."""
+        if self.numbers is not None:
+            return f"the number {self.numbers.column!r}"
+        return f"{len(self.labels)} {'classes' if self.labelled is None else 'labels, several of which one may have'}"
 
 
 def survey_folder(path: str) -> Survey:
@@ -80,53 +96,27 @@ def survey_folder(path: str) -> Survey:
     path = existing(path)
     source = folder_of(path)
     files = source.files()
-    pillow_format, images = _of_one_format(path, files)
+    images = _images_among(source, files)
     folders = class_folders(path, images, "images")
     images = list(folders.files)
-    suffixes = tuple(sorted({suffix_of(file) for file in images}))
-    opened = spread_over_folders(images)
-    found = format_of(path, pillow_format, contents(source, opened))
+    endings = {suffix_of(file) for file in images}
+    # Files without an ending can be chosen by none.
+    suffixes = [] if "" in endings or len(endings) > MAX_SUFFIXES else sorted(endings)
+    others = _other_files(files, endings)
+    opened = within_bytes(spread_over_folders(images))
+    found = format_of(path, contents(source, opened))
     return Survey(
         noun="image",
-        source={"kind": "folder", "path": path, **folders.settings, "suffixes": list(suffixes)},
+        source={"kind": "folder", "path": path, **folders.settings, "suffixes": suffixes},
         codec=found.codec,
-        form=_form(found.codec),
+        form=form_of(found.codec),
         labels=folders.labels,
         given_split=folders.given,
         largest=max(file.size for file in images),
         opened=len(opened),
         unfit=found.unfit,
-        notes=(*folders.notes, *found.notes),
-        left_out=dict(
-            Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) not in suffixes)
-        ),
-    )
-
-
-def survey_table(path: str, *, content: str, label: str, sample_id: str | None = None) -> Survey:
-    """The rows of tables, with images in or beside them.
-
-    Raises:
-        NoPipelineFits: there are no images, classes or sizes for one pipeline.
-        SourceRefused, SourceUnreachable: see `include.sources.table`, such as for a missing column.
-    """
-    path = existing(path)
-    labels, unlabelled = labels_of(path, label)
-    content_is, samples = _images_of(path, content, sample_id)
-    pillow_format = next(name for sample in samples if (name := pillow_format_of(sample.content)))
-    found = format_of(path, pillow_format, ((sample.id, sample.content) for sample in samples))
-    table = {"kind": "table", "path": path, "content": content, "content_is": content_is, "label": label}
-    return Survey(
-        noun="image",
-        source=table if sample_id is None else {**table, "id": sample_id},
-        codec=found.codec,
-        form=_form(found.codec),
-        labels=labels,
-        largest=max(len(sample.content) for sample in samples),
-        opened=len(samples),
-        unlabelled=unlabelled,
-        unfit=found.unfit,
-        notes=found.notes,
+        notes=(*folders.notes, *found.notes, *(_all_files(others) if not suffixes else ())),
+        left_out=others if suffixes else {},
     )
 
 
@@ -137,17 +127,7 @@ def folder_of(path: str) -> FolderSource:
     return FolderSource(path=path).open()
 
 
-def columns_of(path: str) -> list[str]:
-    """The columns of a table, or of the first one in a folder; empty if they can't be read."""
-    source = TableSource(path=existing(path), content="any").open()
-    source.files()
-    try:
-        return source.columns()
-    except SourceRefused:
-        return []
-
-
-def _form(codec: ImageCodec) -> str:
+def form_of(codec: ImageCodec) -> str:
     return f"{codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}"
 
 
@@ -171,25 +151,48 @@ def suffix_of(file: File) -> str:
     return PurePosixPath(file.name).suffix.lower()
 
 
-def _of_one_format(path: str, files: Sequence[File]) -> tuple[str, list[File]]:
-    from PIL import Image
+def _images_among(source: FolderSource, files: Sequence[File]) -> list[File]:
+    """The files with the endings of images, which contents show: of each ending a few are read.
 
-    known, codecs = Image.registered_extensions(), image_codecs()
-    images: dict[str, list[File]] = {}
-    for file in files:
-        if (name := known.get(suffix_of(file), "")) in codecs:
-            images.setdefault(name, []).append(file)
+    Raises:
+        NoPipelineFits: there are none.
+    """
+    by_ending: dict[str, list[File]] = {}
+    for file in sorted(files, key=lambda file: file.name):
+        by_ending.setdefault(suffix_of(file), []).append(file)
+    share = max(1, LOOKED_AT // len(by_ending))
+    spread = {ending: same[:: -(-len(same) // share)] for ending, same in by_ending.items()}
+    looked_at = list(chain.from_iterable(spread.values()))
+    heads = dict(zip(looked_at, source.heads(looked_at, HEAD_BYTES), strict=True))
+    images = {ending for ending, some in spread.items() if any(image_format_of(heads[file]) for file in some)}
     if not images:
         raise NoPipelineFits(
-            f"Folder {path} holds no {' or '.join(sorted(codecs))} image; its {len(files)} files are "
-            f"{counted(suffix_of(file) or 'without ending' for file in files)}: correct --path, or convert them."
+            f"Folder {source.path} holds no image that can be read here ({', '.join(IMAGE_FILES)}); of its "
+            f"{len(files)} files, which are {counted(suffix_of(file) or 'without ending' for file in files)}, "
+            f"{looked_at[0].name!r} is none, {described(heads[looked_at[0]])}: correct --path, or convert them."
         )
-    if len(images) > 1:
-        raise NoPipelineFits(
-            f"Folder {path} holds images of several formats, {counted(name for name in images for _ in images[name])},"
-            " and a pipeline has one: convert the others, or give each format a folder and a pipeline of its own."
-        )
-    return next(iter(images.items()))
+    return [file for file in files if suffix_of(file) in images]
+
+
+def _all_files(others: dict[str, int]) -> list[str]:
+    if not others:
+        return []
+    first = next(iter(others))
+    note = f"The images have no endings in common, so the file takes all files: move the {sum(others.values())} others"
+    return [f"{note} away, {others[first]} of them {first}."]
+
+
+def _other_files(files: Sequence[File], endings: set[str]) -> dict[str, int]:
+    """How many files have none of the endings, by their own."""
+    return dict(Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) not in endings))
+
+
+def within_bytes(files: Sequence[File]) -> list[File]:
+    """Files spread evenly over these, together of about `OPENED_BYTES`, and `FEWEST` at least."""
+    count = len(files)
+    if (size := sum(file.size for file in files)) > OPENED_BYTES:
+        count = max(min(FEWEST, count), count * OPENED_BYTES // size)
+    return [files[place * len(files) // count] for place in range(count)]
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,12 @@ def class_folders(path: str, files: Sequence[File], noun: str) -> ClassFolders:
     deeper = {parts[0] for parts in folders if len(parts) > 1}
     if above and above == first and above & deeper:
         return _split_folders(path, files, noun, "above")
+    if len(first) == 1 and first == deeper and not above:
+        (only,) = first
+        raise NoPipelineFits(
+            f"Folder {path} has {noun} in the one folder {only!r} and those below it, and a class has a folder of its "
+            f"own: take the folder {only!r} as --path if the classes' folders are in it."
+        )
     if {side_of(name) for name in above & deeper} > {"train"}:
         others = sorted(first - above)
         raise NoPipelineFits(
@@ -235,6 +244,12 @@ def class_folders(path: str, files: Sequence[File], noun: str) -> ClassFolders:
         )
     if folders and all(len(parts) > 1 and side_of(parts[1]) for parts in folders):
         return _split_folders(path, files, noun, "below")
+    named_as_sides = {name for name in first if any(map(side_of, NAME_PARTS.split(name)))}
+    if len(first) > 1 and named_as_sides == first == deeper:
+        raise NoPipelineFits(
+            f"Folder {path} has the folders {', '.join(map(repr, sorted(first)[:SHOWN_FOLDERS]))}, whose names are of "
+            "a split and not of classes: rename them to train, val or test, with the folders of the classes in them."
+        )
     bare = [file.name for file in files if "/" not in file.name]
     if bare:
         raise NoPipelineFits(
@@ -278,58 +293,11 @@ def spread_over_folders(files: Sequence[File]) -> list[File]:
     return sorted(chosen, key=lambda file: file.name)
 
 
-def labels_of(path: str, column: str) -> tuple[dict[str, int], int]:
-    """Rows of each label, and rows without one."""
-    # Labels are text whatever the content is: counting reads no content.
-    table = TableSource(path=path, content=column, label=column).open()
-    labels: Counter[str] = Counter()
-    rows = 0
-    while samples := table.read(rows, ROWS_AT_ONCE):
-        rows += len(samples)
-        labels.update(sample.label for sample in samples if sample.label is not None)
-    if len(labels) > MANY_CLASSES and labels.total() < ROWS_OF_A_CLASS * len(labels):
-        raise NoPipelineFits(
-            f"Column {column!r} of {path} has {len(labels)} values in {rows} rows: name the column of the class with "
-            "--label."
-        )
-    if not rows:
-        raise NoPipelineFits(f"Table {path} has no rows: fill it, or correct --path.")
-    return several(f"Column {column!r} of {path} has rows", labels), rows - labels.total()
-
-
 def several(what: str, labels: Counter[str]) -> dict[str, int]:
     if len(labels) < 2:
         named = f"one class only, {next(iter(labels))!r}" if labels else "no class"
         raise NoPipelineFits(f"{what} of {named}, and a model learns to tell two or more apart: add another class.")
     return dict(sorted(labels.items()))
-
-
-def _images_of(path: str, content: str, sample_id: str | None) -> tuple[str, list[SourceSample]]:
-    """How the column stores images, and samples from rows spread over the tables."""
-    for content_is in ("bytes", "base64", "path"):
-        settings = {"path": path, "content": content, "content_is": content_is, "id": sample_id}
-        source = TableSource.model_validate(settings).open()
-        if content_is == "path" and not pillow_format_of(_first_file(source)):
-            continue
-        first = next(source.spread(1), None)
-        size = len(first.content) if first else 0
-        # All of them are in memory.
-        samples = list(source.spread(min(LOOKED_AT, max(FEWEST, OPENED_BYTES // max(1, size)))))
-        if any(pillow_format_of(sample.content) for sample in samples):
-            return content_is, samples
-    raise NoPipelineFits(
-        f"Column {content!r} of {path} has no {' or '.join(sorted(image_codecs()))} image in rows spread over "
-        "it, neither as bytes nor as base64 nor as the path of a file below the table's folder: name the column with "
-        "--content."
-    )
-
-
-def _first_file(source: TableSource) -> bytes:
-    """The content of the first row's file; empty if the cell names none, which a source in use refuses."""
-    try:
-        return bytes(source.read(0, 1)[0].content)
-    except PermanentError:
-        return b""
 
 
 def contents(source: FolderSource, files: Sequence[File]) -> Iterator[tuple[str, bytes]]:

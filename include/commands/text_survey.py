@@ -1,7 +1,5 @@
 """A survey of a folder of text files or a table with a column of text, for a new pipeline's file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -10,22 +8,22 @@ from include.codecs.utf8 import Utf8Codec
 from include.commands.image_format import NoPipelineFits, counted
 from include.commands.survey import (
     LOOKED_AT,
-    ROWS_AT_ONCE,
     Survey,
     class_folders,
     contents,
     existing,
     folder_of,
-    labels_of,
     spread_over_folders,
     suffix_of,
 )
+from include.commands.table_survey import LabelledTable
 from include.sources.table import TableSource
 
 SUFFIX = ".txt"
 # Every sample of a batch takes this many numbers, so a longer format is the user's choice.
 LONGEST = 4096
 STEP = 64
+ROWS_AT_ONCE = 1000
 
 
 def survey_text_folder(path: str) -> Survey:
@@ -49,35 +47,31 @@ def survey_text_folder(path: str) -> Survey:
     return _survey(
         path,
         {"kind": "folder", "path": path, **folders.settings, "suffixes": [SUFFIX]},
-        folders.labels,
         [file.size for file in texts],
-        contents(source, spread_over_folders(texts)),
+        ((name, text, None) for name, text in contents(source, spread_over_folders(texts))),
+        labels=folders.labels,
         notes=folders.notes,
         given_split=folders.given,
         left_out=dict(Counter(suffix_of(file) or "without ending" for file in files if suffix_of(file) != SUFFIX)),
     )
 
 
-def survey_text_table(path: str, *, content: str, label: str, sample_id: str | None = None) -> Survey:
+def survey_text_table(table: LabelledTable) -> Survey:
     """The rows of tables, with the text in a column.
 
     Raises:
-        NoPipelineFits: there are no texts or classes to train on.
+        NoPipelineFits: there are no texts to train on.
         SourceRefused, SourceUnreachable: see `include.sources.table`, such as for a missing column.
     """
-    path = existing(path)
-    labels, unlabelled = labels_of(path, label)
-    table = {"kind": "table", "path": path, "content": content, "content_is": "text", "label": label}
-    if sample_id is not None:
-        table["id"] = sample_id
-    source = TableSource.model_validate(table)
+    settings = table.with_content(content=table.column, content_is="text")
+    source = TableSource.model_validate(settings)
     return _survey(
-        path,
-        table,
-        labels,
+        table.path,
+        settings,
         [len(text) for _, text in _rows(source)],
-        ((sample.id, bytes(sample.content)) for sample in source.open().spread(LOOKED_AT)),
-        unlabelled=unlabelled,
+        ((sample.id, bytes(sample.content), sample.fault) for sample in source.open().spread(LOOKED_AT)),
+        notes=table.notes,
+        **table.counts,
     )
 
 
@@ -91,16 +85,16 @@ def _rows(source: TableSource) -> Iterator[tuple[str, bytes]]:
 def _survey(
     path: str,
     source: dict[str, Any],
-    labels: dict[str, int],
     lengths: Sequence[int],
-    texts: Iterable[tuple[str, bytes]],
+    texts: Iterable[tuple[str, bytes, str | None]],
     **counts: Any,
 ) -> Survey:
     codec = Utf8Codec(length=_length(lengths))
     opened, unfit = 0, []
-    for name, text in texts:
+    for name, text, fault in texts:
         opened += 1
-        unfit += [f"{name}: {refusal.error}" for refusal in codec.decode([text]).refusals.values()]
+        faults = [fault] if fault else [refusal.error for refusal in codec.decode([text]).refusals.values()]
+        unfit += [f"{name}: {error}" for error in faults]
     if len(unfit) == opened:
         raise NoPipelineFits(
             f"None of the {opened} texts in {path} that were opened is valid, "
@@ -112,7 +106,6 @@ def _survey(
         source=source,
         codec=codec,
         form=f"at most {codec.length:,} bytes" + (f", and {longer:,} are longer" if longer else ""),
-        labels=labels,
         largest=max(lengths),
         opened=opened,
         unfit=tuple(unfit),

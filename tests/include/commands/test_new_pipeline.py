@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from include.codecs import record_values
 from include.codecs.png import PngCodec
 from include.commands.new_pipeline import _say_what_is_next
 from include.commands.pipeline_file import pipeline_text
-from include.commands.survey import Survey, spread_over_folders
+from include.commands.survey import Survey, spread_over_folders, within_bytes
 from include.definition.schema import SCHEMA_FILE
 from include.sources import File
 from include.training.job import TrainingJob
@@ -149,6 +151,24 @@ def test_a_given_split_is_used_and_its_folders_are_no_classes(pipelines, place, 
     assert TrainingJob.of(pipeline, []).manifest.to_dict()["split"]["given"]
 
 
+@pytest.mark.parametrize("names", [("train_images", "test_images"), ("seg_train/seg_train", "seg_test/seg_test")])
+def test_folders_whose_names_contain_those_of_a_split_are_no_classes(pipelines, place, names):
+    for name in names:
+        for label in ("cat", "dog"):
+            place.write(f"{name}/{label}/1.png", png())
+
+    first = [name.partition("/")[0] for name in names]
+    assert_refused(pipelines, "--path", place.path, names=(*map(repr, first), "split", "rename"))
+
+
+@pytest.mark.parametrize("inner", ["{}", "train/{}"])
+def test_one_folder_around_those_of_the_classes_is_no_class(pipelines, place, inner):
+    for label in ("cat", "dog"):
+        place.write(f"pets/{inner.format(label)}/1.png", png())
+
+    assert_refused(pipelines, "--path", place.path, names=("'pets'", "--path"))
+
+
 def test_one_side_alone_is_no_split_and_files_without_a_class_are_counted(pipelines, place):
     """As competitions publish them: the classes of the test images are not published."""
     for label in ("cat", "dog"):
@@ -176,6 +196,13 @@ def test_the_opened_images_are_of_every_folder(place, monkeypatch):
     opened = [file.name for file in spread_over_folders(files)]
     assert [name for name in opened if name.startswith("b")] == ["b/000", "b/001"]
     assert [name for name in opened if name.startswith("a")] == [f"a/{int(place * 12.5):03}" for place in range(8)]
+
+
+def test_a_window_of_large_files_is_small(pipelines, place, monkeypatch):
+    monkeypatch.setattr("include.commands.training_length.WINDOW_BYTES", 1000)
+    fill(place, count=50)
+    pipeline, _ = written_pipeline(pipelines, "--path", place.path)
+    assert pipeline.training.window == 2 * pipeline.training.batch_size < 100
 
 
 def test_a_large_image_fits_its_topic(pipelines, place):
@@ -219,6 +246,18 @@ def test_a_table_of_images(pipelines, place, ending, content_is):
     assert not pipeline.format.decode([sample.content for sample in samples]).refusals
 
 
+def test_a_class_of_another_size_and_colours_behind_the_first_rows_counts(pipelines, place):
+    first, second = png("L", 8, 8), png("RGB", 12, 12)
+    rows = [{"picture": first if number < 600 else second, "kind": "ab"[number // 600]} for number in range(900)]
+    place.write("table.parquet", table("parquet", rows))
+    arguments = ("--source", "table", "--path", place.path, "--content", "picture", "--label", "kind")
+    pipeline, said = written_pipeline(pipelines, *arguments)
+
+    assert (pipeline.format.channels, pipeline.format.resize, pipeline.format.colours) == (3, "crop", "convert")
+    assert not pipeline.format.decode([first, second]).refusals
+    assert "sorted by class" in said
+
+
 def test_a_parquet_table_of_bytes_with_rows_without_label(pipelines, place):
     rows = [{"picture": png("L"), "kind": kind} for kind in ("a", "b", None)]
     place.write("table.parquet", table("parquet", rows))
@@ -244,7 +283,7 @@ def test_a_table_whose_columns_are_not_named_tells_them(pipelines, place, ending
     assert_refused(pipelines, "--source", "table", "--path", path, names=("'picture', 'kind'", "--content", "--label"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[1", b"PAR1"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[1", b"PAR"])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_table_that_tells_no_columns_is_refused_all_the_same(pipelines, place, ending, content):
     place.write(f"t.{ending}", content)
@@ -255,7 +294,7 @@ def test_a_table_without_the_column_or_without_images_is_refused(pipelines, plac
     place.write("t.csv", table("csv", [{"text": "good", "kind": "a"}, {"text": "bad", "kind": "b"}]))
     arguments = ("--source", "table", "--path", f"{place.path}/t.csv", "--label", "kind", "--content")
     assert_refused(pipelines, *arguments, "picture", names=("'picture'", "'text', 'kind'"))
-    assert_refused(pipelines, *arguments, "text", names=("'text'", "no JPEG or PNG or WEBP image"))
+    assert_refused(pipelines, *arguments, "text", names=("'text'", "no image"))
 
 
 @pytest.mark.parametrize("name", ["Flowers", "9lives", "a.b", "../up", "a" * 64])
@@ -286,16 +325,56 @@ def test_data_that_no_pipeline_could_learn_from_are_refused(pipelines, place, tm
     place.folder.mkdir()
     assert_refused(pipelines, *path, names=(place.path, "holds no file"))
     place.write("rose/a.txt")
-    assert_refused(pipelines, *path, names=("no JPEG or PNG or WEBP image", "1 of .txt"))
+    assert_refused(pipelines, *path, names=("no image", "1 of .txt", "'rose/a.txt'"))
     place.write("rose/a.png", png())
     assert_refused(pipelines, *path, names=("'rose'", "add another class"))
     place.write("b.png", png())
     assert_refused(pipelines, *path, names=("'b.png'", "name of its class"))
     place.remove("b.png")
-    place.write("tulip/a.jpg", saved(slope("RGB", 16, 12), "JPEG"))
-    assert_refused(pipelines, *path, names=("1 of PNG, 1 of JPEG",))
     assert_refused(pipelines, "--path", f"{place.path}/rose/a.png", names=("--source table",))
     assert_refused(pipelines, *path, "--label", "kind", names=("--label", "--source table"))
+
+
+def test_images_of_several_file_formats_are_sent_as_that_of_most(pipelines, place):
+    fill(place, ("rose",), content=saved(slope("RGB", 16, 12), "JPEG"), ending="jpg")
+    fill(place, ("tulip",), 5, ending="png")
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
+    assert pipeline.format.kind == "image.jpeg"
+    assert sorted(pipeline.source.suffixes) == [".jpg", ".png"]
+    assert (
+        "20 of JPEG, 5 of PNG: images of another format than JPEG are converted to it as they are sent, at quality 95"
+        in said
+    )
+    assert "kind = 'image.png' would convert all without loss" in said
+
+
+def test_what_files_are_is_seen_in_them_and_not_in_their_names(pipelines, place):
+    fill(place, content=saved(slope("L", 16, 12).convert("P"), "GIF"), ending="happy")
+    place.write("rose/list.txt")
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
+    assert (pipeline.format.kind, pipeline.format.channels) == ("image.png", 1)
+    assert pipeline.source.suffixes == (".happy",)
+    assert "40 of GIF: images of another format than PNG are converted to it as they are sent, without loss" in said
+    assert "1 .txt" in said
+
+
+@pytest.mark.parametrize("name", ["{}/{}", "{}/{}.x{}"], ids=["no ending", "an ending each"])
+def test_images_without_a_common_ending_are_found(pipelines, place, name):
+    for label in ("rose", "tulip"):
+        for number in range(30):
+            place.write(name.format(label, number, number), png())
+    pipeline, _ = written_pipeline(pipelines, "--path", place.path)
+    assert pipeline.source.suffixes == ()
+    assert pipeline.source.open().count() == 60
+
+
+def test_an_opened_part_of_large_files_is_spread_over_all(monkeypatch):
+    files = [File(0.0, f"{number:03}.png", 100) for number in range(100)]
+    assert within_bytes(files) == files
+    monkeypatch.setattr("include.commands.survey.OPENED_BYTES", 2000)
+    assert [file.name for file in within_bytes(files)] == [f"{number:03}.png" for number in range(0, 100, 5)]
+    monkeypatch.setattr("include.commands.survey.OPENED_BYTES", 100)
+    assert len(within_bytes(files)) == 8
 
 
 def test_images_of_several_sizes_are_resized(pipelines, place):
@@ -380,3 +459,24 @@ def test_a_storage_behind_a_connection_is_refused_with_the_way_to_go(pipelines, 
     path = "s3://bucket/pictures"
     columns = ("--content", "picture", "--label", "kind") if source == "table" else ()
     assert_refused(pipelines, "--source", source, "--path", path, *columns, names=(path, "connection", "[source]"))
+
+
+@pytest.mark.parametrize(("most", "bits"), [(255, 8), (1000, 10), (4095, 12), (16_383, 14), (65_535, 16)])
+def test_the_bits_of_16_bit_images_are_found(pipelines, place, most, bits):
+    values = np.linspace(0, most, 16 * 12).astype(np.uint16).reshape(12, 16)
+    fill(place, ("rose",), content=saved(Image.fromarray(values // 2), "PNG"))
+    fill(place, ("tulip",), content=saved(Image.fromarray(values), "TIFF"), count=19, ending="tif")
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
+    assert (pipeline.format.channels, pipeline.format.bits, pipeline.format.colours) == (1, bits, None)
+    assert f"39 images have 16 bits a channel and values up to {most}: the file says bits = {bits}" in said
+    samples = pipeline.source.open().read(0, 39)
+    decoded = pipeline.format.decode(record_values(pipeline.format, [s.content for s in samples]))
+    assert decoded.samples.max() == most >> (bits - 8)
+
+
+def test_photographs_of_24_megapixels_become_a_pipeline(pipelines, place):
+    fill(place, content=saved(Image.linear_gradient("L").resize((5712, 4284)), "JPEG"), count=2, ending="jpg")
+    pipeline, said = written_pipeline(pipelines, "--path", place.path)
+    assert (pipeline.format.width, pipeline.format.resize) == (224, "crop")
+    assert "5712x4284 pixels, which makes training slow" in said
+    takes_all(pipeline)

@@ -56,6 +56,22 @@ def test_a_table_with_a_column_of_text_becomes_a_valid_pipeline(pipelines, place
     assert "16 texts of 2 classes" in said
 
 
+@pytest.mark.parametrize(
+    ("labels", "rows", "kind", "optimizer"),
+    [
+        pytest.param("c{}", 100, "tfidf", "sgd", id="classes"),
+        pytest.param("c{}", 101, "ngrams", "adamw", id="many classes, each of which would have a number per n-gram"),
+        pytest.param("{}.5", 60, "ngrams", "adamw", id="numbers, whose steepest slope limits the learning rate"),
+    ],
+)
+def test_texts_of_some_classes_get_a_linear_network(pipelines, place, labels, rows, kind, optimizer):
+    place.write("t.csv", table("csv", [{"words": f"row {n}", "y": labels.format(n % rows)} for n in range(2 * rows)]))
+    columns = ("--content", "words", "--label", "y")
+    pipeline, _ = texts(pipelines, "--source", "table", "--path", f"{place.path}/t.csv", *columns)
+
+    assert (pipeline.model.kind, pipeline.training.optimizer) == (kind, optimizer)
+
+
 @pytest.mark.parametrize("longest", [1, 64, 1000, LONGEST])
 def test_the_format_has_room_for_the_longest_text(pipelines, place, longest):
     fill(place, count=2, long=b"x" * longest)
@@ -110,7 +126,7 @@ def test_rows_from_the_whole_table_are_opened(pipelines, place):
 
 @pytest.mark.parametrize("rows_of_each", [1, 2])
 def test_a_column_of_many_values_is_one_of_classes_if_they_come_several_times(pipelines, place, rows_of_each):
-    rows = [{"words": "x", "kind": str(number)} for number in range(1200)] * rows_of_each
+    rows = [{"words": "x", "kind": f"k{number}"} for number in range(1200)] * rows_of_each
     place.write("t.csv", table("csv", rows))
     arguments = ("--source", "table", "--path", place.path, "--content", "words", "--label", "kind")
     if rows_of_each == 1:

@@ -1,4 +1,4 @@
-"""One's own data in five minutes: a folder of pictures or texts ingests, trains and predicts.
+"""One's own data in five minutes: folders and tables of each kind are ingested, trained on and predicted.
 
 The README's own commands are run too, so that it can't promise others.
 """
@@ -25,13 +25,16 @@ from include.prediction.predictor import Predictor, load_predictor
 from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
 from include.registry.promotion import promote
-from include.registry.tracking import migrate, open_registry
-from include.storage.state import PROJECT_ROOT
+from include.registry.tracking import open_registry
+from include.storage.state import PROJECT_ROOT, state_dir
 from include.training.job import TrainingJob
 from include.training.loop import train
 from include.training.versioned import train_version
 from tests.support.corpus import saved
 from tests.support.folders import LocalFolder
+from tests.support.mlflow_database import put_database
+from tests.support.sounds import sound_file, tone
+from tests.support.tables import table
 from tests.support.tiny_pipelines import IDENTITY
 
 if TYPE_CHECKING:
@@ -89,18 +92,106 @@ def write_texts(place: LocalFolder) -> None:
             place.write(f"{label}/{number}.txt", f"the {text}".encode(), second=number)
 
 
+def write_table_of_texts(place: LocalFolder) -> None:
+    """As Excel writes it in most of Europe, with an author for every six texts."""
+    write_texts(place)
+    rows = ["id;words;kind;author"]
+    for label in ("kitchen", "sky"):
+        for number in range(300):
+            text = (place.folder / label / f"{number}.txt").read_text()
+            rows.append(f"{label}/{number};{text}, café;{label};a{number % 50}")
+    place.write("reports.csv", "\n".join(rows).encode("cp1252"), second=0)
+
+
+def write_table_of_sounds(place: LocalFolder) -> None:
+    """Tones in a folder beside that of their table."""
+    random = np.random.default_rng(SEED)
+    rows = ["id,file,pitch"]
+    for number in range(300):
+        for label, hertz in (("low", 300), ("high", 900)):
+            wave = tone(hertz * random.uniform(0.8, 1.25), seconds=random.uniform(0.2, 0.4), level=0.3)
+            noisy = wave + 0.1 * random.standard_normal(len(wave)).astype(np.float32)
+            place.write(f"audio/{label}-{number}.wav", sound_file(noisy, "WAV"), second=number)
+            rows.append(f"{label}/{number},{label}-{number}.wav,{label}")
+    place.write("meta/tones.csv", "\n".join(rows).encode(), second=0)
+
+
+def write_table_of_pixels(place: LocalFolder) -> None:
+    """A column for each pixel, sorted by class."""
+    random = np.random.default_rng(SEED)
+    rows = [",".join(["id", "direction", *(f"pixel{number}" for number in range(256))])]
+    for label in ("across", "down"):
+        for number in range(300):
+            pixels = np.asarray(stripes(across=label == "across", random=random)).ravel().tolist()
+            rows.append(",".join(map(str, [f"{label}/{number}", label, *pixels])))
+    place.write("pixels.csv", "\n".join(rows).encode(), second=0)
+
+
+def write_table_of_images(place: LocalFolder) -> None:
+    """Parquet with the files' bytes."""
+    random = np.random.default_rng(SEED)
+    rows = [
+        {"id": f"{label}/{n}", "image": saved(stripes(across=label == "across", random=random), "png"), "kind": label}
+        for n in range(300)
+        for label in ("across", "down")
+    ]
+    place.write("images.parquet", table("parquet", rows), second=0)
+
+
+TABLE = ("--source", "table", "--id", "id")
+LONG = pytest.mark.long  # a folder and a table in `make test`, the others beside them
+
+
 @pytest.mark.parametrize(
-    ("modality", "write", "epochs", "shown"),
+    ("write", "path", "arguments", "epochs", "shown"),
     [
-        pytest.param("image", write_pictures, 3, "image of 16x16 pixels, gray", id="pictures that are all alike"),
-        pytest.param("image", write_any_pictures, 3, "pixels, RGB", id="pictures of any size and colours"),
-        pytest.param("text", write_texts, None, "content the ", id="texts"),
+        pytest.param(
+            write_pictures, "", (), 3, "image of 16x16 pixels, gray", id="pictures that are all alike", marks=LONG
+        ),
+        pytest.param(write_any_pictures, "", (), 3, "pixels, RGB", id="pictures of any size and colours"),
+        pytest.param(write_texts, "", ("--modality", "text"), None, "content the ", id="texts", marks=LONG),
+        pytest.param(
+            write_table_of_texts,
+            "reports.csv",
+            ("--modality", "text", *TABLE, "--content", "words", "--label", "kind"),
+            None,
+            "content the ",
+            id="a table of texts",
+        ),
+        pytest.param(
+            write_table_of_sounds,
+            "meta/tones.csv",
+            ("--modality", "audio", *TABLE, "--content", "file", "--label", "pitch"),
+            3,
+            "s",
+            id="a table of sounds",
+            marks=LONG,
+        ),
+        pytest.param(
+            write_table_of_pixels,
+            "pixels.csv",
+            (*TABLE, "--content", "pixel*", "--label", "direction"),
+            3,
+            "uint8",
+            id="a table of pixels",
+            marks=LONG,
+        ),
+        pytest.param(
+            write_table_of_images,
+            "images.parquet",
+            (*TABLE, "--content", "image", "--label", "kind"),
+            3,
+            "image of 16x16 pixels, gray",
+            id="a table of images",
+            marks=LONG,
+        ),
     ],
 )
-def test_a_folder_becomes_predictions(
+def test_one_s_own_data_become_predictions(
     kafka: KafkaConnection,
-    modality: str,
     write: Callable[[LocalFolder], None],
+    path: str,
+    arguments: tuple[str, ...],
     epochs: int | None,
     shown: str,
     tmp_path: Path,
@@ -111,7 +202,7 @@ def test_a_folder_becomes_predictions(
     write(place)
     monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
     name = new_name()
-    made = CliRunner().invoke(app, ["new-pipeline", name, "--modality", modality, "--path", place.path])
+    made = CliRunner().invoke(app, ["new-pipeline", name, "--path", str(place.folder / path), *arguments])
     assert made.exit_code == 0, made.output
     pipeline = load_pipeline(name)
     assert isinstance(pipeline, Pipeline)
@@ -179,16 +270,16 @@ def test_each_of_the_readme_s_commands_makes_a_pipeline_of_all_its_data(flowers:
 def test_the_readme_s_first_command_leads_to_a_champion_that_predicts(kafka: KafkaConnection, flowers: Path) -> None:
     pipeline = made_by(FLOWERS[0])
     ensure_topics(kafka, pipeline.topic_specs())
-    migrate()
+    put_database(state_dir())
     ingested = ingest_batch(
         Attempt(kafka, pipeline.name, "ingest", "run-1"), pipeline, "first", records=pipeline.ingest.records
     )
     job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic))
     trained = train_version(job.model_copy(update={"threads": 1}), kafka, run="run-1")
-    decision = promote(kafka, open_registry(), pipeline.name, trained.version.number, pipeline.promotion.floor)
+    decision = promote(kafka, open_registry(), pipeline.name, trained.version.number, pipeline.promotion)
     assert decision.promoted, decision.reason
 
-    predictor = load_predictor(pipeline, "champion")
+    predictor = load_predictor(kafka, pipeline, "champion")
     published = publish_predictions(
         Attempt(kafka, pipeline.name, "predict", "run-1"),
         pipeline,
