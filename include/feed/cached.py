@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from include.codecs.base import Codec
 from include.feed.feed import Feed, FeedReport
+from include.feed.manifest import Manifest
+from include.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
     import torch
 
-    from include.codecs.base import Codec
-    from include.feed.manifest import Manifest
-    from include.kafka.connection import KafkaConnection
 
 EVALUATION_BATCH = 256
 KEPT_BYTES = 256 * 1024 * 1024

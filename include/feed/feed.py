@@ -6,23 +6,22 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from include.codecs.base import Codec
 from include.errors import PermanentError
-from include.exactly_once.attempt import scoped_id
+from include.feed.cache import BlockCache, CacheWriter, FeedCache, writing
+from include.feed.manifest import Manifest
 from include.feed.plan import batch_ends, epoch_blocks, window_order
-from include.feed.window import Part, WindowReader, row_type
-from include.given_split import GivenSide
-from include.kafka.position import offset_of
-from include.kafka.ranges import check_ranges
-from include.kafka.reader import read_ranges
+from include.feed.selection import RecordOutcome, Selection, row_type
+from include.feed.side import Side, SideReader
+from include.feed.window import Part, WindowReader, decodes_early, sample_bytes, sample_type
+from include.kafka.connection import KafkaConnection
+from include.kafka.ranges import OffsetRange
 from include.kafka.records import Address
-from include.reading.late import LateLabels, read_labels
-from include.reading.layout import TopicLabels
-from include.reading.records import NO_LABEL, LabelOrRefusal, RecordReader, record_reader
-from include.reading.row_versions import RowVersions, State, read_row_versions
 from include.refusal import Refusal
 from include.targets.tasks import target_of
 
@@ -30,25 +29,11 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
     import torch
-    from confluent_kafka import Message
-
-    from include.codecs.base import Codec
-    from include.feed.manifest import Manifest
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
-    from include.targets.base import Target
 
     _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
-Side = Literal["train", "held_out"]
-
 READ_AHEAD_BATCHES = 8
-# Few messages at a time and somewhat more for an array operation: see `_Records.take`. With 5,000 at a time the feed is
-# three times slower.
-READ_RECORDS = 128
-SELECT_RECORDS = 512
 EXAMPLES_KEPT = 5
-KNOWN_LABELS = 8192
 
 
 class WrongState(PermanentError):
@@ -91,73 +76,13 @@ class _Position:
     batch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _ParsedLabel:
-    """A label as a target; an unknown target where the record is refused, or where its label may still arrive."""
-
-    target: Any
-    refusal: Refusal | None = None
-
-
-class _LabelCache(dict[LabelOrRefusal, _ParsedLabel]):
-    """Cache of parsed labels, cleared at KNOWN_LABELS entries so that unbounded labels cannot exhaust memory."""
-
-    def __init__(self, target: Target, *, late: bool) -> None:
-        super().__init__()
-        self._target = target
-        self._without = None if late else NO_LABEL
-
-    def __missing__(self, label: LabelOrRefusal) -> _ParsedLabel:
-        parsed = self._parse(label)
-        if len(self) >= KNOWN_LABELS:
-            self.clear()
-        self[label] = parsed
-        return parsed
-
-    def _parse(self, label: LabelOrRefusal) -> _ParsedLabel:
-        if label is None:
-            return _ParsedLabel(self._target.unknown, self._without)
-        target = label if isinstance(label, Refusal) else self._target.read(label)
-        return _ParsedLabel(self._target.unknown, target) if isinstance(target, Refusal) else _ParsedLabel(target)
-
-
 @dataclass
-class _Records:
-    """What the feed needs of some records of one block, in lists side by side."""
+class _Epoch:
+    """One iteration: where it starts, what it has met, and whether it has to end."""
 
-    block: int
-    labels: list[_ParsedLabel] = field(default_factory=list)
-    groups: list[bytes] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    values: list[bytes | None] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
-    splits: list[GivenSide | None] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(
-        self,
-        messages: list[Message],
-        reader: RecordReader,
-        late: LateLabels | None,
-        cache: _LabelCache,
-        versions: RowVersions | None,
-    ) -> None:
-        """Take over what the messages hold and let go of them.
-
-        Few at a time, for a message and its headers are four objects to Python's garbage collector: as long as they are
-        fewer than its threshold it does nothing, while thousands are walked through, with all else in the process.
-        """
-        found = reader.read(messages)
-        self.labels += [cache[label] for label in (found.labels if late is None else found.labelled(late.of))]
-        self.groups += found.groups
-        self.offsets += map(offset_of, messages)
-        self.values += found.contents
-        self.splits += found.splits
-        if versions is not None:
-            self.states += map(versions.of, messages)
-        messages.clear()
+    start: _Position
+    report: FeedReport = field(default_factory=FeedReport)
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 class Feed:
@@ -180,6 +105,9 @@ class Feed:
         window: samples that are shuffled together.
         side: the samples to train on, or those held out.
         shuffle: False serves the log's own order.
+        cache: where blocks are kept that were read from the log, for later epochs and other feeds of the same side:
+            they give the same batches, positions and report. What is in it is never read from the log, or checked to
+            be there still.
 
     Raises:
         InvalidSigningKeys: the manifest is of signed records and the connection has no keys.
@@ -200,6 +128,7 @@ class Feed:
         shuffle: bool = True,
         rank: int = 0,
         world_size: int = 1,
+        cache: FeedCache | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not below world size {world_size}: ranks count from 0")
@@ -214,12 +143,35 @@ class Feed:
         self.rank = rank
         self.world_size = world_size
         self.report = FeedReport()
-        self._keys = connection.signing_keys(signed=manifest.signed)
         self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
-        self._rows = row_type(self._target)
-        self._late: LateLabels | None = None
-        self._versions: RowVersions | None = None
+        self._log = SideReader(connection, manifest, self._target, side)
+        self._cache = cache
         self._position = _Position()
+
+    @cached_property
+    def _row(self) -> np.dtype[Any]:
+        return row_type(self._target)
+
+    @cached_property
+    def _decodes_early(self) -> bool:
+        """Whether samples are decoded when they are read, and not when their batch is served."""
+        size = sum(item.offsets for item in self.manifest.ranges) * sample_bytes(self.codec)
+        fits = self._cache is not None and size <= self._cache.limit
+        # A codec that counts what it decodes would miss the samples that a cache holds decoded.
+        return decodes_early(self.codec, self.window, reused=fits and self.codec.counting() is None)
+
+    @cached_property
+    def _blocks(self) -> BlockCache | None:
+        if self._cache is None:
+            return None
+        sample = (sample_type(self.codec), self.codec.sample_shape) if self._decodes_early else None
+        depends_on = [self.side, self.window, self.codec.model_dump(mode="json"), self._decodes_early]
+        return self._cache.blocks(self.manifest, depends_on, self._row, sample)
+
+    @cached_property
+    def _windows(self) -> WindowReader:
+        """Kept for all epochs, because new memory would cost a page fault every 4 KiB."""
+        return WindowReader(self.codec, self.window, self._row, decoded=self._decodes_early)
 
     @property
     def epoch(self) -> int:
@@ -228,16 +180,11 @@ class Feed:
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch that was served."""
-        position = self._position
         return {
             "manifest": self.manifest.digest,
             "batch_size": self.batch_size,
             "window_size": self.window,
-            "epoch": position.epoch,
-            "window": position.window,
-            "block": position.block,
-            "offset": position.offset,
-            "batch": position.batch,
+            **asdict(self._position),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -256,9 +203,7 @@ class Feed:
                     f"The saved feed position has {name} {state[name]!r} and this feed has {own!r}: resume with the "
                     "settings that the run began with, or start a new run."
                 )
-        self._position = _Position(
-            *(int(state[name]) for name in ("epoch", "window", "block", "offset", "batch")),
-        )
+        self._position = _Position(*(int(state[part.name]) for part in fields(_Position)))
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         import torch
@@ -284,18 +229,14 @@ class Feed:
         return tf.data.Dataset.from_generator(self._arrays, output_signature=signature)
 
     def _arrays(self) -> Generator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], None, None]:
-        start = self._position
+        epoch = _Epoch(self._position)
         self.report = FeedReport()
         batches: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
         # One token per batch: a bounded queue.Queue is written in Python and takes ten times as long.
         room: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(READ_AHEAD_BATCHES):
             room.put(None)
-        stop = threading.Event()
-        report = FeedReport()
-        reader = threading.Thread(
-            target=self._read_ahead, args=(start, batches, room, stop, report), name="feed-reader", daemon=True
-        )
+        reader = threading.Thread(target=self._read_ahead, args=(epoch, batches, room), name="feed-reader", daemon=True)
         reader.start()
         try:
             while True:
@@ -307,45 +248,47 @@ class Feed:
                 room.put(None)
                 self._position, inputs, labels = item
                 yield inputs, labels
-            self.report = report
-            self._position = _Position(epoch=start.epoch + 1)
+            self.report = epoch.report
+            self._position = _Position(epoch=epoch.start.epoch + 1)
         finally:
-            stop.set()
+            epoch.stop.set()
             room.put(None)  # the reader may be waiting for room
             reader.join()
+            self._windows.clear()
 
     def _read_ahead(
         self,
-        start: _Position,
+        epoch: _Epoch,
         batches: queue.SimpleQueue[_Batch | BaseException | None],
         room: queue.SimpleQueue[None],
-        stop: threading.Event,
-        report: FeedReport,
     ) -> None:
         """The reader thread: fetches, decodes and shuffles while the caller works on earlier batches."""
         try:
-            for item in self._batches(start, stop, report):
+            for item in self._batches(epoch):
                 room.get()
-                if stop.is_set():
+                if epoch.stop.is_set():
                     return
                 batches.put(item)
             batches.put(None)
         except BaseException as error:  # noqa: BLE001 - raised again by the consuming thread
             batches.put(error)
 
-    def _batches(self, start: _Position, stop: threading.Event, report: FeedReport) -> Iterator[_Batch]:
+    def _batches(self, epoch: _Epoch) -> Iterator[_Batch]:
+        with nullcontext() if self._blocks is None else writing(self._blocks) as writer:
+            yield from self._served(epoch, writer)
+
+    def _served(self, epoch: _Epoch, writer: CacheWriter | None) -> Iterator[_Batch]:
         import numpy as np
 
-        epoch = start.epoch
-        blocks = epoch_blocks(
-            self.manifest.ranges, window=self.window, seed=self.manifest.seed, epoch=epoch, shuffle=self.shuffle
-        )
-        check_ranges(self.connection, self.manifest.ranges)
-        windows = WindowReader(self._selected(blocks, start, stop, report), self.codec, self.window, self._rows)
+        start, report = epoch.start, epoch.report
+        ranges, seed = self.manifest.ranges, self.manifest.seed
+        blocks = epoch_blocks(ranges, window=self.window, seed=seed, epoch=start.epoch, shuffle=self.shuffle)
+        windows = self._windows
+        windows.begin(self._parts(epoch, blocks, writer))
         served = np.zeros(len(self.manifest.labels), np.int64)
         number, skip = start.window, start.batch
-        while (window := windows.take()) is not None and not stop.is_set():
-            order = window_order(len(window), seed=self.manifest.seed, epoch=epoch, window=number, shuffle=self.shuffle)
+        while (window := windows.take()) is not None and not epoch.stop.is_set():
+            order = window_order(len(window), seed=seed, epoch=start.epoch, window=number, shuffle=self.shuffle)
             first = (int(window.rows["block"][0]), int(window.rows["offset"][0]))
             ends = batch_ends(len(window), self.batch_size)
             for batch in range(skip, len(ends)):
@@ -357,81 +300,56 @@ class Feed:
                 labels = window.rows["label"][rows[decoded.positions]]
                 served += self._target.counts(labels)
                 report.total += len(labels)
-                yield _Position(epoch, number, *first, batch + 1), self.codec.to_inputs(decoded.samples), labels
+                yield _Position(start.epoch, number, *first, batch + 1), self.codec.to_inputs(decoded.samples), labels
                 windows.read_ahead((batch + 1) * self.batch_size)
             number, skip = number + 1, 0
         report.samples.update(
             {label: int(count) for label, count in zip(self.manifest.labels, served, strict=True) if count}
         )
 
-    def _selected(
-        self, blocks: list[OffsetRange], start: _Position, stop: threading.Event, report: FeedReport
-    ) -> Iterator[Part]:
-        """The labelled records of this side of the split from the position on, in the order of the log."""
+    def _parts(self, epoch: _Epoch, blocks: list[OffsetRange], writer: CacheWriter | None) -> Iterator[Part]:
+        """The samples of this side from the position on, in the order of the blocks."""
+        start, report = epoch.start, epoch.report
         left = blocks[start.block :]
+        cached = [self._blocks is not None and self._blocks.has(block) for block in left]
+        # The first one may have been served in part.
+        wanted = left[:]
         if start.offset >= 0:
-            left[0] = replace(left[0], start=start.offset)
-        group = scoped_id(self.connection, self.manifest.pipeline, "feed")
-        late = self._late_labels(group)
-        cache = _LabelCache(self._target, late=late is not None)
-        manifest, records = self.manifest, _Records(start.block)
-        with record_reader(
-            self.connection, manifest.reading, manifest.schema, keys=self._keys, split=manifest.split.given
-        ) as reader:
-            versions = self._row_versions(group, reader, stop)
-            reading = read_ranges(self.connection, group, left, batch_size=READ_RECORDS, stopped=stop.is_set)
-            for index, messages in reading:
-                block = start.block + index
-                if records.block != block or len(records) >= SELECT_RECORDS:
-                    yield self._select(records, blocks, report)
-                    records = _Records(block)
-                records.take(messages, reader, late, cache, versions)
-        if len(records):
-            yield self._select(records, blocks, report)
+            wanted[0] = replace(left[0], start=start.offset)
+        log = self._from_log([part for part, found in zip(wanted, cached, strict=True) if not found], epoch)
+        for number, (block, part) in enumerate(zip(left, wanted, strict=True), start.block):
+            reached, rest = part.start, log
+            if self._blocks is not None and cached[number - start.block]:
+                for selection in self._blocks.read(block):
+                    yield _counted(selection.since(part.start), report, number, block)
+                    reached = max(reached, selection.end)
+                rest = self._from_log([replace(block, start=reached)] if reached < block.end else [], epoch)
+            for selection in rest:
+                if writer is not None:
+                    writer.add(block, selection)
+                yield _counted(selection, report, number, block)
+                if selection.end == block.end:
+                    break
 
-    def _late_labels(self, group: str) -> LateLabels | None:
-        """The labels from the labels topic, read once and kept."""
-        labels = self.manifest.reading.labels
-        if self._late is None and isinstance(labels, TopicLabels):
-            self._late = read_labels(self.connection, f"{group}.labels", labels, self.manifest.label_ranges)
-        return self._late
+    def _from_log(self, blocks: list[OffsetRange], epoch: _Epoch) -> Iterator[Selection]:
+        for selection in self._log.read(blocks, epoch.stop.is_set):
+            yield selection.decoded(self.codec) if self._decodes_early else selection
 
-    def _row_versions(self, group: str, reader: RecordReader, stop: threading.Event) -> RowVersions | None:
-        """Which records are the states of rows, read once and kept; None where the topic has no versions of rows."""
-        if self._versions is None and reader.has_versions:
-            versions = read_row_versions(
-                self.connection, f"{group}.rows", reader, self.manifest.ranges, stopped=stop.is_set
-            )
-            if stop.is_set():
-                return versions
-            self._versions = versions
-        return self._versions
 
-    def _select(self, records: _Records, blocks: list[OffsetRange], report: FeedReport) -> Part:
-        """The labelled records of this side of the split; its others are refused."""
-        import numpy as np
+def _counted(selection: Selection, report: FeedReport, number: int, block: OffsetRange) -> Part:
+    """The samples of a selection of block `number`; its other records go into the report."""
+    import numpy as np
 
-        labels = np.array([label.target for label in records.labels], self._target.dtype)
-        labels = labels.reshape(-1, *self._target.shape)
-        known = self._target.known(labels)
-        mine = self.manifest.split.sides(records.groups, records.splits) == (self.side == "held_out")
-        if records.states:
-            states = np.array(records.states)
-            report.superseded += int((mine & (states == State.SUPERSEDED)).sum())
-            report.deletions += int((mine & (states == State.DELETION)).sum())
-            mine &= states == State.NEWEST
-        for position in np.flatnonzero(mine & ~known).tolist():
-            refusal = records.labels[position].refusal
-            if refusal is None:
-                report.unlabelled += 1
-            else:
-                report.refuse(refusal, _address(blocks[records.block], records.offsets[position]))
-        kept = np.flatnonzero(mine & known)
-        rows = np.empty(len(kept), self._rows)
-        rows["label"] = labels[kept]
-        rows["block"] = records.block
-        rows["offset"] = np.array(records.offsets, np.int64)[kept]
-        return Part([records.values[position] for position in kept.tolist()], rows)
+    outcomes = selection.rows["outcome"]
+    counts = np.bincount(outcomes, minlength=len(RecordOutcome)).tolist()
+    report.unlabelled += counts[RecordOutcome.UNLABELLED]
+    report.superseded += counts[RecordOutcome.SUPERSEDED]
+    report.deletions += counts[RecordOutcome.DELETION]
+    for offset in selection.rows["offset"][outcomes == RecordOutcome.REFUSED].tolist():
+        report.refuse(selection.refusals[offset], _address(block, offset))
+    rows = selection.rows[outcomes <= RecordOutcome.UNDECODABLE]
+    rows["block"] = number
+    return Part(selection.values, rows, {(number, offset): found for offset, found in selection.refusals.items()})
 
 
 def _address(block: OffsetRange, offset: int) -> Address:

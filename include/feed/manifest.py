@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from include.feed.split import Split
 from include.kafka.ranges import OffsetRange
@@ -58,24 +57,6 @@ class Manifest:
         return self.digest[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        values = {**asdict(self), "split": self.split.to_dict(), "reading": self.reading.model_dump(mode="json")}
-        usual = {"task": CLASSIFICATION, "separator": SEPARATOR, "reading": OWN_READING, "label_ranges": ()}
-        return {
-            name: value for name, value in values.items() if name not in usual or getattr(self, name) != usual[name]
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
-        return cls(
-            pipeline=str(values["pipeline"]),
-            ranges=tuple(OffsetRange.from_dict(item) for item in values["ranges"]),
-            schema=str(values["schema"]),
-            labels=tuple(str(label) for label in values["labels"]),
-            split=Split.from_dict(values["split"]),
-            seed=int(values["seed"]),
-            signed=bool(values.get("signed", False)),
-            task=values.get("task", CLASSIFICATION),
-            separator=str(values.get("separator", SEPARATOR)),
-            reading=RecordLayout.model_validate(values.get("reading", {})),
-            label_ranges=tuple(OffsetRange.from_dict(item) for item in values.get("label_ranges", ())),
-        )
+        """The values as a training job's JSON has them."""
+        values: dict[str, Any] = TypeAdapter(Manifest).dump_python(self, mode="json")
+        return values

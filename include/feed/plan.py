@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from include.kafka.ranges import OffsetRange
+
 if TYPE_CHECKING:
     import numpy as np
 
-    from include.kafka.ranges import OffsetRange
 
 SMALLEST_BLOCK = 1024
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,14 +32,6 @@ class Split:
     held_out: float
     # Left out of the JSON where it is not set, so that manifests from before it existed keep their digests.
     given: Annotated[bool, Field(exclude_if=lambda given: not given)] = False
-
-    def to_dict(self) -> dict[str, Any]:
-        rule: dict[str, Any] = {"salt": self.salt, "held_out": self.held_out}
-        return {**rule, "given": True} if self.given else rule
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Split:
-        return cls(str(values["salt"]), float(values["held_out"]), bool(values.get("given", False)))
 
     def sides(self, groups: Sequence[bytes], splits: Sequence[GivenSide | None]) -> np.ndarray[Any, Any]:
         """Booleans of shape (n,): which of n samples are held out.

@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.codecs.base import DecodedBatch
+from include.codecs.base import Codec, DecodedBatch
+from include.feed.selection import RecordOutcome
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from include.codecs.base import Codec
-    from include.targets.base import Target
 
-LARGEST_ARRAY = 256 * 2**20
-
-
-def row_type(target: Target) -> np.dtype[Any]:
-    """The row of a sample: its label as a target, and the block and offset where it was read."""
-    import numpy as np
-
-    return np.dtype([("label", target.dtype, target.shape), ("block", "i8"), ("offset", "i8")])
+MAX_ARRAY_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some encoded samples, and a row for each.
+    """Some samples, and a row for each.
 
     Attributes:
-        values: the records' values.
-        rows: structured array of `row_type`.
+        values: the records' values, or for an `ArrayWindow` an array of the decoded samples.
+        rows: structured array of `include.feed.selection.row_type`.
+        refusals: of undecodable samples in an array, by block and offset; also of other parts.
     """
 
-    values: Sequence[bytes | None]
+    values: Sequence[bytes | None] | np.ndarray[Any, Any]
     rows: np.ndarray[Any, Any]
+    refusals: Mapping[tuple[int, int], Refusal] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, part: slice) -> Part:
-        return Part(self.values[part], self.rows[part])
+        return Part(self.values[part], self.rows[part], self.refusals)
 
 
 class Window:
@@ -67,11 +61,10 @@ class Window:
     def add(self, part: Part) -> None:
         """Add samples; there must be room for them."""
         self._rows[self.count : self.count + len(part)] = part.rows
-        self._take_in(part.values)
+        self._take_in(part)
         self.count += len(part)
 
     def clear(self) -> None:
-        """Remove all samples."""
         self._values.clear()
         self.count = 0
 
@@ -79,12 +72,12 @@ class Window:
         """The samples at `positions`, in that order, as the codec decodes a list of them."""
         return self._codec.decode([self._values[position] for position in positions.tolist()])
 
-    def _take_in(self, values: Sequence[bytes | None]) -> None:
-        self._values.extend(values)
+    def _take_in(self, part: Part) -> None:
+        self._values.extend(part.values)
 
 
 class ArrayWindow(Window):
-    """A window of decoded samples, for a codec that only copies bytes.
+    """A window of decoded samples.
 
     Picking tens of thousands of small encoded values in shuffled order would cost the feed more time than all its other
     work: each is a cache miss, and so is the memory that the next records are read into.
@@ -94,8 +87,8 @@ class ArrayWindow(Window):
         import numpy as np
 
         super().__init__(codec, size, row)
-        self._samples = np.empty((size, *codec.sample_shape), _sample_type(codec))
-        self._refusals: dict[int, Refusal] = {}
+        self._samples = np.empty((size, *codec.sample_shape), sample_type(codec))
+        self._refusals: dict[tuple[int, int], Refusal] = {}
 
     def clear(self) -> None:
         super().clear()
@@ -104,48 +97,54 @@ class ArrayWindow(Window):
     def decode(self, positions: np.ndarray[Any, Any]) -> DecodedBatch:
         import numpy as np
 
-        samples = self._samples.take(positions, axis=0)
-        if not self._refusals:
+        samples, rows = self._samples.take(positions, axis=0), self._rows[positions]
+        good = rows["outcome"] == RecordOutcome.SAMPLE
+        if good.all():
             return DecodedBatch(samples, np.arange(len(positions)))
         refusals = {
-            place: self._refusals[position]
-            for place, position in enumerate(positions.tolist())
-            if position in self._refusals
+            place: self._refusals[int(rows["block"][place]), int(rows["offset"][place])]
+            for place in np.flatnonzero(~good).tolist()
         }
-        good = np.ones(len(positions), bool)
-        good[list(refusals)] = False
         return DecodedBatch(samples[good], np.flatnonzero(good), refusals)
 
-    def _take_in(self, values: Sequence[bytes | None]) -> None:
-        decoded = self._codec.decode(values)
-        room = self._samples[self.count : self.count + len(values)]
-        if decoded.refusals:
-            room[decoded.positions] = decoded.samples
-            self._refusals |= {self.count + position: refusal for position, refusal in decoded.refusals.items()}
-        else:
-            room[:] = decoded.samples
+    def _take_in(self, part: Part) -> None:
+        self._samples[self.count : self.count + len(part)] = part.values
+        self._refusals |= part.refusals
 
 
 class WindowReader:
-    """Collects windows of `size` samples from a stream of parts; the last one may be smaller.
+    """Collects windows of `size` samples from the stream of parts that `begin` gives it; the last may be smaller.
 
     A last window of a single sample would make a batch of one, which batch normalisation cannot learn from: that sample
     joins the window before it, which then has one more than `size`.
 
     While a window is served, call `read_ahead` for every batch: it fills the next window as far as this one is served,
     so that the caller waits only for the first window of an epoch.
+
+    Args:
+        decoded: whether the parts' values are, see `decodes_early`.
     """
 
-    def __init__(self, parts: Iterator[Part], codec: Codec, size: int, row: np.dtype[Any]) -> None:
-        self._parts = parts
+    def __init__(self, codec: Codec, size: int, row: np.dtype[Any], *, decoded: bool) -> None:
+        self._parts: Iterator[Part] = iter(())
         self._codec = codec
         self._size = size
         self._row = row
-        small = size * _sample_bytes(codec) <= LARGEST_ARRAY
-        self._kind = ArrayWindow if small and _only_copies(codec) else Window
+        self._kind = ArrayWindow if decoded else Window
         self._next = self._new_window()
         self._served: Window | None = None
         self._left: deque[Part] = deque()
+
+    def begin(self, parts: Iterator[Part]) -> None:
+        """Read another stream; the memory of the windows is used again, see `take`."""
+        self.clear()
+        self._parts = parts
+
+    def clear(self) -> None:
+        """Let go of all samples."""
+        self._left.clear()
+        for window in filter(None, (self._next, self._served)):
+            window.clear()
 
     def read_ahead(self, samples: int) -> None:
         """Read until the next window has this many samples, is full, or the stream ends."""
@@ -188,20 +187,32 @@ class WindowReader:
             self._left.extendleft(item for item in (following, part) if item is not None)
 
 
-def _only_copies(codec: Codec) -> bool:
-    """Whether an encoded sample is the array's own bytes."""
+def decodes_early(codec: Codec, size: int, *, reused: bool) -> bool:
+    """Whether samples are decoded before they enter a window of `size` and not when they are served.
+
+    They are if the window's array is small enough, and decoding is mere copying or its results are used again.
+    """
+    if size * sample_bytes(codec) > MAX_ARRAY_BYTES:
+        return False
+    return _only_copies(codec) or reused
+
+
+def sample_bytes(codec: Codec) -> int:
+    """Bytes of a decoded sample."""
     import numpy as np
 
-    zeros = np.zeros(codec.sample_shape, _sample_type(codec))
-    return codec.encode(zeros) == zeros.tobytes()
+    return int(np.prod(codec.sample_shape)) * sample_type(codec).itemsize
 
 
-def _sample_type(codec: Codec) -> np.dtype[Any]:
+def sample_type(codec: Codec) -> np.dtype[Any]:
+    """Dtype of a decoded sample."""
     kind: np.dtype[Any] = codec.decode([]).samples.dtype
     return kind
 
 
-def _sample_bytes(codec: Codec) -> int:
+def _only_copies(codec: Codec) -> bool:
+    """Whether an encoded sample is the array's own bytes."""
     import numpy as np
 
-    return int(np.prod(codec.sample_shape)) * _sample_type(codec).itemsize
+    zeros = np.zeros(codec.sample_shape, sample_type(codec))
+    return codec.encode(zeros) == zeros.tobytes()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from include.codecs.png import PngCodec
 from include.codecs.raw import RawCodec
@@ -107,6 +108,12 @@ def flat(batches):
     return [number for batch in batches for number in batch]
 
 
+def test_records_that_are_taken_fewer_at_a_time_for_their_size_make_the_same_batches(kafka, manifest, monkeypatch):
+    usual = batches_of(make_feed(kafka, manifest))
+    monkeypatch.setattr("include.feed.side.SELECT_BYTES", 1)
+    assert batches_of(make_feed(kafka, manifest)) == usual
+
+
 @pytest.fixture(scope="module")
 def epoch(kafka, manifest):
     """The first epoch's batches, read once."""
@@ -138,7 +145,7 @@ def test_batches_are_full_up_to_the_last(epoch):
 
 
 def test_the_same_manifest_gives_the_same_batches(kafka, manifest, epoch):
-    assert batches_of(make_feed(kafka, Manifest.from_dict(manifest.to_dict()))) == epoch
+    assert batches_of(make_feed(kafka, TypeAdapter(Manifest).validate_python(manifest.to_dict()))) == epoch
 
 
 def test_batches_mix_what_lay_far_apart(epoch):

@@ -63,7 +63,7 @@ def test_what_was_tampered_with_is_refused_with_its_reason(feed_of, monkeypatch)
     assert reported == {len(good) + number: reason for number, reason in enumerate(reasons)}
 
 
-def test_what_is_signed_has_its_label_looked_at_as_well(feed_of):
+def test_the_label_of_a_signed_record_is_checked_too(feed_of):
     feed = feed_of([signed(with_header(sample(0), "label", b"z")), signed(sample(1))])
 
     assert numbers_of(feed) == [1]
@@ -77,7 +77,7 @@ def test_a_retired_key_verifies_until_it_is_removed(feed_of):
     assert numbers_of(feed_of(records, keys=SigningKeys("2026", {"2026": SECRET}))) == [0]
 
 
-def test_where_nothing_is_signed_a_signature_is_not_looked_at(feed_of):
+def test_where_nothing_is_signed_a_signature_is_ignored(feed_of):
     records = [sample(0), signed(sample(1)), with_header(sample(2), "signature", b"forged")]
 
     assert numbers_of(feed_of(records, is_signed=False)) == [0, 1, 2]

@@ -11,7 +11,7 @@ from include.codecs.raw import RawCodec
 from include.feed.plan import batch_ends
 from include.feed.window import Part, WindowReader
 
-ROW = np.dtype([("label", "i8"), ("block", "i8"), ("offset", "i8")])
+ROW = np.dtype([("label", "i8"), ("block", "i8"), ("offset", "i8"), ("outcome", "i8")])
 CODEC = RawCodec.model_validate({"shape": [1], "dtype": "uint8"})
 
 
@@ -20,12 +20,15 @@ def parts(sizes: list[int]):
     for size in sizes:
         rows = np.zeros(size, ROW)
         rows["offset"] = np.arange(offset, offset + size)
-        yield Part([bytes([number % 256]) for number in range(offset, offset + size)], rows)
+        yield Part((rows["offset"] % 256).astype(np.uint8).reshape(-1, 1), rows)
         offset += size
 
 
 def windows(sizes: list[int], size: int) -> list[list[int]]:
-    reader = WindowReader(parts(sizes), CODEC, size, ROW)
+    reader = WindowReader(CODEC, size, ROW, decoded=True)
+    reader.begin(parts([3]))
+    reader.take()
+    reader.begin(parts(sizes))
     found = []
     while (window := reader.take()) is not None:
         decoded = window.decode(np.arange(len(window)))
