@@ -1,7 +1,5 @@
 """The model card: what a model is, what it was trained on, and what it reached on the held-out samples."""
 
-from __future__ import annotations
-
 import datetime as dt
 import platform
 from importlib.metadata import version
@@ -10,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from include.codecs import RowStatistics
 from include.definition.kinds import AnyCodec, AnyModel
 from include.errors import PermanentError
 from include.feed.manifest import Manifest
@@ -76,6 +75,7 @@ class ModelCard(Config):
     manifest_id: str
     job: str
     scale: Scale | None = None
+    statistics: Annotated[RowStatistics | None, Field(exclude_if=lambda found: found is None)] = None
     metrics: Metrics
     train: SideReport
     held_out: SideReport
@@ -84,8 +84,12 @@ class ModelCard(Config):
     created: dt.datetime
 
     @property
+    def codec(self) -> AnyCodec:
+        """How records become the network's inputs, with the statistics of the training samples."""
+        return self.format.with_statistics(self.statistics)
+
+    @property
     def target(self) -> Target:
-        """The task whose targets the outputs predict."""
         manifest = self.manifest
         return target_of(manifest.task, manifest.labels, separator=manifest.separator, scale=self.scale)
 

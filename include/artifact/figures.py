@@ -1,11 +1,25 @@
 """Figures for a run's page in MLflow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from include.errors import printable
+
 NUMBERED_LABELS = 20
+SHOWN_CHARACTERS = 40
+
+
+class Confusion(BaseModel):
+    """A confusion matrix as a file.
+
+    Attributes:
+        counts: by true label (row) and predicted label (column).
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> None:
@@ -25,10 +39,18 @@ def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Seque
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(title=title, xlabel="predicted label", ylabel="true label")
-    axes.set_xticks(range(len(labels)), labels, rotation=45 if max(map(len, labels)) > 3 else 0)
-    axes.set_yticks(range(len(labels)), labels)
+    # A label is text of another program: no formula, one line, and short enough to leave room for the matrix.
+    names = [_shown(label) for label in labels]
+    rotation = 45 if max(map(len, names)) > 3 else 0
+    axes.set_xticks(range(len(labels)), names, rotation=rotation, parse_math=False)
+    axes.set_yticks(range(len(labels)), names, parse_math=False)
     if len(labels) <= NUMBERED_LABELS:
         for row, column in np.argwhere(counts > 0):
             shade = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=shade)
     FigureCanvasAgg(figure).print_png(str(path))  # type: ignore[no-untyped-call]
+
+
+def _shown(label: str) -> str:
+    text = printable(label)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

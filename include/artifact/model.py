@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from include.artifact.card import CARD, ModelCard, WrongModel
-from include.definition.kinds import AnyCodec
 from include.models.imported import ImportedModel
 from include.network.build import WrongNetwork, build_network
 from include.storage.atomic import files_digest
-from include.targets.base import Target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,20 +31,6 @@ class LoadedModel:
     network: nn.Module
     card: ModelCard
     digest: str
-
-    @property
-    def target(self) -> Target:
-        """The task whose targets its outputs predict."""
-        return self.card.target
-
-    @property
-    def codec(self) -> AnyCodec:
-        """How records become the network's inputs."""
-        return self.card.format
-
-    @property
-    def manifest_id(self) -> str:
-        return self.card.manifest_id
 
 
 def save_model(directory: Path, network: nn.Module, card: ModelCard) -> str:
@@ -96,7 +80,12 @@ def load_model(directory: Path, expected_digest: str, trusted: Collection[str] =
         )
     try:
         card = ModelCard.model_validate_json((directory / CARD).read_bytes())
-        refuse_untrusted(card, trusted)
+        if isinstance(card.model, ImportedModel) and card.model.kind not in trusted:
+            allowed = ", ".join(sorted(trusted)) or "none"
+            raise UntrustedModel(
+                f"The model card names the code {card.model.kind!r} and {card.pipeline}.toml trusts {allowed}: if it "
+                "is yours, name it in promotion.earlier_models; otherwise train a new version."
+            )
         network = build_network(card.model, card.format.input_shape, card.target, file=f"{card.pipeline}.toml")
         network.load_state_dict(load_file(directory / WEIGHTS))
     except (ValidationError, WrongNetwork, ValueError, RuntimeError) as error:
@@ -106,17 +95,3 @@ def load_model(directory: Path, expected_digest: str, trusted: Collection[str] =
             "was trained with, or train a new one."
         ) from error
     return LoadedModel(network.eval(), card, found)
-
-
-def refuse_untrusted(card: ModelCard, trusted: Collection[str]) -> None:
-    """Refuse a card that names code to import which is not in `trusted`.
-
-    Raises:
-        UntrustedModel: see `load_model`.
-    """
-    if isinstance(card.model, ImportedModel) and card.model.kind not in trusted:
-        allowed = ", ".join(sorted(trusted)) or "none"
-        raise UntrustedModel(
-            f"The model card names the code {card.model.kind!r} and {card.pipeline}.toml trusts {allowed}: if it is "
-            "yours, name it in promotion.earlier_models; otherwise train a new version."
-        )

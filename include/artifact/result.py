@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from include.artifact.model import model_digest, save_model
 from include.errors import PermanentError
 from include.kinds import Config
 from include.storage.atomic import remove_leftovers, whole_directory
+from include.storage.removal import remove_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,12 +28,12 @@ class OtherJob(PermanentError):
     """The run's directory holds files of another job."""
 
 
-class Outcome(Config):
+class TrainingOutcome(Config):
     """The content of a result's JSON file.
 
     Attributes:
         digest: SHA-256 of the model directory's files.
-        history: one entry per epoch, see `include.training.loop.Trained`.
+        history: one entry per epoch, see `include.training.loop.TrainedNetwork`.
         confusion: counts by true label (row) and predicted label (column), on the held-out samples; None where a
             sample has not exactly one.
         metric: which of `metrics` decides a promotion.
@@ -57,7 +57,7 @@ class Outcome(Config):
 class TrainingResult:
     """A finished run: its outcome, and where its model's files are."""
 
-    outcome: Outcome
+    outcome: TrainingOutcome
     model_directory: Path
 
     @property
@@ -85,7 +85,7 @@ def write_result(
     """Put model and outcome into the run's directory, in one step; the caller holds its lease.
 
     Args:
-        run, history, confusion, metric: see `Outcome`; the other values of the outcome are the card's.
+        run, history, confusion, metric: see `TrainingOutcome`; the other values of the outcome are the card's.
 
     Raises:
         DiskFull: they do not fit.
@@ -94,7 +94,7 @@ def write_result(
     size = sum(tensor.nbytes for tensor in network.state_dict().values())
     with whole_directory(directory / RESULT, size=size) as aside:
         (aside / MODEL).mkdir()
-        outcome = Outcome(
+        outcome = TrainingOutcome(
             job=card.job,
             run=run,
             pipeline=card.pipeline,
@@ -126,7 +126,7 @@ def read_result(directory: Path, job: str) -> TrainingResult | None:
     if not path.is_dir():
         return None
     try:
-        outcome = Outcome.model_validate_json((path / FILE).read_bytes())
+        outcome = TrainingOutcome.model_validate_json((path / FILE).read_bytes())
     except (OSError, ValidationError) as error:
         first = str(error).partition("\n")[0]
         raise WrongModel(
@@ -148,4 +148,4 @@ def read_result(directory: Path, job: str) -> TrainingResult | None:
 
 def remove_result(directory: Path) -> None:
     """Remove the result, so that the next attempt trains the job again."""
-    shutil.rmtree(directory / RESULT)
+    remove_folder(directory, directory / RESULT)

@@ -19,12 +19,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from include.kinds import Config
+from include.targets.base import Target
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from include.targets.base import Target
 
 
 class ModelDefinition(Config):

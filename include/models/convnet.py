@@ -38,7 +38,8 @@ class ConvNet(ModelDefinition):
         layers: list[nn.Module] = []
         for more in self.channels:
             layers += [nn.Conv2d(channels, more, 3, padding=1), nn.ReLU()]
-            layers += [nn.Conv2d(more, more, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            # Pooling first gives the same numbers, and ReLU then has a quarter of them.
+            layers += [nn.Conv2d(more, more, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
             channels, height, width = more, height // 2, width // 2
         layers += [nn.Flatten(), nn.Linear(channels * height * width, self.hidden), nn.ReLU()]
         layers += [nn.Dropout(self.dropout), nn.Linear(self.hidden, outputs)]

@@ -70,8 +70,6 @@ def hashed_ngrams(inputs: torch.Tensor, lengths: frozenset[int], buckets: int) -
 
     Args:
         inputs: byte codes (batch, length), padded with zeros.
-        lengths: of the n-grams, in bytes.
-        buckets: number of buckets.
 
     Returns:
         int64 (batch, n): 1 to `buckets`, or `NO_NGRAM` beyond the end of a text.

@@ -6,15 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError, one_line
-from include.models.base import loss_function, own_metrics
+from include.models.base import ModelDefinition, loss_function, own_metrics
 from include.network.keras import is_keras, keras_network, seeded_as_torch
+from include.targets.base import Target
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from include.models.base import ModelDefinition
-    from include.targets.base import Target
 
 # With one sample, a network that swaps samples and outputs would go unnoticed.
 SAMPLES = 2

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from include.errors import PermanentError, one_line
+from include.models.base import ModelDefinition
 from include.network.build import build_network
 from include.network.keras import seeded_as_torch
+from include.targets.base import Target
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from include.models.base import ModelDefinition
-    from include.targets.base import Target
 
 # Batches of a training (True) and of prediction and evaluation (False). Batch normalisation cannot learn from one
 # sample, and no training batch has only one.

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.models.base import loss_function, own_metrics
+from include.targets.base import Target
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import nn
 
-    from include.targets.base import Target
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Evaluation:
         metrics: all metrics by name; 0 without samples.
         confusion: int64 (classes, classes), counts by true label (row) and predicted label (column); None where a
             sample has not exactly one label.
+        addends: float64 (samples, addends), see `Target.addends`; None unless they were asked for.
     """
 
     samples: int
@@ -38,6 +39,7 @@ class Evaluation:
     metric: str
     metrics: dict[str, float]
     confusion: np.ndarray[Any, Any] | None
+    addends: np.ndarray[Any, Any] | None = None
 
     @property
     def score(self) -> float:
@@ -45,10 +47,19 @@ class Evaluation:
         return self.metrics[self.metric]
 
 
-def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], target: Target) -> Evaluation:
+def evaluate(
+    network: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    target: Target,
+    *,
+    by_sample: bool = False,
+) -> Evaluation:
     """Predict batches of float32 (n, *shape) inputs and their targets; every module's mode is restored.
 
     Batches are moved to the network's own device; results are fetched from it once, after the last batch.
+
+    Args:
+        by_sample: keep what each sample adds to the score.
     """
     import torch
 
@@ -57,6 +68,7 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Ten
     samples, tally, mean_loss = 0, target.tally(device), loss_function(network, target)
     loss = torch.zeros((), dtype=torch.float64, device=device)
     own: dict[str, Any] = {}
+    addends: list[torch.Tensor] = []
     # Saved per module: in a network that is being trained, frozen parts are in evaluation mode.
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -69,6 +81,8 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Ten
                 outputs = network(inputs.to(device, non_blocking=True))
                 loss += mean_loss(outputs, truth).double() * len(labels)
                 tally.add(outputs, truth)
+                if by_sample:
+                    addends.append(target.addends(outputs, truth))
                 for name, value in own_metrics(network, target.restored(outputs), truth).items():
                     own[name] = own.get(name, 0) + value * len(labels)
                 samples += len(labels)
@@ -80,4 +94,5 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Ten
     if undefined := sorted(name for name, value in means.items() if not math.isfinite(value)):
         log.warning("The network's own metrics %s are not finite and are left out.", ", ".join(undefined))
     metrics = tally.metrics() | {name: value for name, value in means.items() if math.isfinite(value)}
-    return Evaluation(samples, float(loss) / max(samples, 1), target.metric, metrics, tally.confusion())
+    kept = torch.cat(addends).cpu().numpy() if addends else None
+    return Evaluation(samples, float(loss) / max(samples, 1), target.metric, metrics, tally.confusion(), kept)

@@ -1,29 +1,32 @@
-"""The samples that a training has not learnt from, and the ranges of the next one."""
+"""The backlog of trainings: which samples are new, whether they are enough for one, and the ranges of the next one."""
 
-from __future__ import annotations
-
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import chain
 
-from include.errors import NothingToDo
-from include.exactly_once.attempt import scoped_id
+from include.definition.model_reference import CHAMPION
+from include.definition.pipeline import Pipeline
+from include.errors import NothingToDo, PermanentError
+from include.exactly_once.attempt import Attempt, consumer_group
 from include.exactly_once.backlog import Backlog, read_backlog
 from include.exactly_once.progress import count_records
-from include.kafka.ranges import freeze_ranges
+from include.exactly_once.waiting import Thresholds, Waiting, measure
+from include.kafka.connection import KafkaConnection
+from include.kafka.ranges import OffsetRange, freeze_ranges, written_between
 from include.kafka.topics import refuse_compacted
-from include.metrics import Gauges, Metrics, NoMetrics
+from include.metrics import Gauges, Metrics
 from include.reading.late import count_labelled, read_labels
 from include.reading.layout import TopicLabels
 from include.reading.records import record_reader
-from include.training.start import Start, resolve_start, start_ranges
-
-if TYPE_CHECKING:
-    from include.definition.pipeline import Pipeline
-    from include.kafka.connection import KafkaConnection
-    from include.kafka.ranges import OffsetRange
+from include.training.initial_weights import InitialWeights, resolve_initial_weights, unlearnt_ranges
 
 STEP = "train"
+
+
+class StartTooLate(PermanentError):
+    """A training as of an earlier time would start from weights of a later one."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,15 @@ class FrozenTraining:
 
     Attributes:
         ranges: of the samples, and of the late labels where the pipeline has such; none of them is empty.
-        start: what `training.start_from` stands for.
-        new_samples: how many of the samples are new, counted to the number that was asked for.
+        initial_weights: what `training.start_from` stands for.
+        new_samples: how many of the samples are new, counted until there are more than were asked for.
+        counted_all: whether no more are new than that.
     """
 
     ranges: tuple[OffsetRange, ...]
-    start: Start | None
+    initial_weights: InitialWeights | None
     new_samples: int
+    counted_all: bool
 
 
 def training_backlog(connection: KafkaConnection, pipeline: Pipeline) -> TrainingBacklog:
@@ -77,7 +82,7 @@ def count_new_samples(connection: KafkaConnection, pipeline: Pipeline, backlog: 
 
     Where labels come late, these are the labelled samples of which the sample or the label is new.
     """
-    group = scoped_id(connection, pipeline.name, STEP, "count")
+    group = consumer_group(connection.environment, pipeline.name, STEP, "count")
     samples, labels = backlog.samples, backlog.labels
     if labels is None or not isinstance(pipeline.labels, TopicLabels):
         return count_records(connection, group, samples.unprocessed, enough=enough)
@@ -87,11 +92,40 @@ def count_new_samples(connection: KafkaConnection, pipeline: Pipeline, backlog: 
         return count_labelled(connection, group, reader, samples.ranges, samples.positions, late, enough=enough)
 
 
+def sample_thresholds(pipeline: Pipeline) -> Thresholds:
+    """When the new samples are enough for a training, by `[training]`."""
+    training = pipeline.training
+    return Thresholds(training.min_new_samples, training.max_wait_s, training.refire_after_s)
+
+
+def waiting_samples(connection: KafkaConnection, pipeline: Pipeline, thresholds: Thresholds | None = None) -> Waiting:
+    """How many samples are new, counted to `min_records` of the thresholds, and since when.
+
+    Args:
+        thresholds: the pipeline's own by default.
+    """
+    backlog = training_backlog(connection, pipeline)
+    return _measure(connection, pipeline, backlog, thresholds or sample_thresholds(pipeline))
+
+
+def _measure(
+    connection: KafkaConnection, pipeline: Pipeline, backlog: TrainingBacklog, thresholds: Thresholds
+) -> Waiting:
+    return measure(
+        connection,
+        consumer_group(connection.environment, pipeline.name, STEP, "count"),
+        filter(None, (backlog.samples, backlog.labels)),
+        lambda enough: count_new_samples(connection, pipeline, backlog, enough=enough),
+        thresholds,
+    )
+
+
 def freeze_training(
     connection: KafkaConnection,
     pipeline: Pipeline,
     *,
     min_new_samples: int | None = None,
+    as_of: datetime | None = None,
     metrics: Metrics | None = None,
 ) -> FrozenTraining:
     """Decide whether to train now, and on which ranges.
@@ -101,32 +135,64 @@ def freeze_training(
 
     Args:
         min_new_samples: how many samples must be new; the pipeline's own by default, 0 for a training in any case.
+        as_of: train on what the topics had at this time, however few samples were new; see `written_between`.
 
     Raises:
-        NothingToDo: too few samples are new.
+        NothingToDo: too few samples are new, or none was written before `as_of`.
+        StartTooLate: the training would start from the champion, and `as_of` is given.
         TopicCompacted: Kafka may remove records from within the ranges.
-        NoSuchVersion, WrongModel, WrongStart, RegistryUnavailable: see `resolve_start`.
+        NoSuchVersion, WrongModel, WrongInitialWeights, RegistryUnavailable: see `resolve_initial_weights`.
     """
     topic = pipeline.samples_topic
     for name in filter(None, (topic, pipeline.labels_topic)):
         refuse_compacted(connection, name)
     backlog = training_backlog(connection, pipeline)
+    if as_of is not None:
+        return _freeze_as_of(connection, pipeline, backlog, as_of)
     wanted = pipeline.training.min_new_samples if min_new_samples is None else min_new_samples
-    count = count_new_samples(connection, pipeline, backlog, enough=max(wanted, 1))
+    enough = max(wanted, 1)
+    waiting = _measure(connection, pipeline, backlog, replace(sample_thresholds(pipeline), min_records=enough))
     offsets = backlog.samples.offsets
-    (metrics or NoMetrics()).gauge(Gauges.BACKLOG_OFFSETS, offsets, pipeline=pipeline.name, step=STEP)
+    (metrics or Metrics()).gauge(Gauges.BACKLOG_OFFSETS, offsets, pipeline=pipeline.name, step=STEP)
     samples = _filled(backlog.samples.ranges)
-    if count < wanted or not samples:
+    if not samples or (wanted and not waiting.enough(time.time())):
         raise NothingToDo(
-            f"Topic {topic} has {count} new samples and a training needs {max(wanted, 1)}: it waits for more."
+            f"Topic {topic} has {waiting.records} new samples and a training needs {enough}: it waits for more."
         )
-    start = resolve_start(pipeline)
-    if start is not None and pipeline.training.incremental:
-        samples = start_ranges(pipeline, start, backlog.samples.ranges)
+    initial = resolve_initial_weights(connection, pipeline)
+    if initial is not None and pipeline.training.incremental:
+        samples = unlearnt_ranges(pipeline, initial, backlog.samples.ranges)
         if not samples:
-            raise NothingToDo(f"{start.source} has learnt from all samples of topic {topic}: training waits for more.")
+            raise NothingToDo(
+                f"{initial.source} has learnt from all samples of topic {topic}: training waits for more."
+            )
     labels = [] if backlog.labels is None else _filled(backlog.labels.ranges)
-    return FrozenTraining((*samples, *labels), start, count)
+    return FrozenTraining((*samples, *labels), initial, waiting.records, counted_all=waiting.records <= enough)
+
+
+def _freeze_as_of(
+    connection: KafkaConnection, pipeline: Pipeline, backlog: TrainingBacklog, as_of: datetime
+) -> FrozenTraining:
+    """The ranges as they were at a time; none of their samples counts as new."""
+    if str(pipeline.training.start_from).endswith(CHAMPION):
+        raise StartTooLate(
+            f"The training of {pipeline.name} as of {as_of.isoformat()} would start from the champion, which may have "
+            "learnt from later samples: name a version in training.start_from, or leave it out."
+        )
+    group, until = consumer_group(connection.environment, pipeline.name, STEP, "count"), round(as_of.timestamp() * 1000)
+    topics = [found.ranges for found in (backlog.samples, backlog.labels) if found is not None]
+    samples, *labels = (_filled(written_between(connection, group, ranges, None, until)) for ranges in topics)
+    if not samples:
+        raise NothingToDo(f"Topic {pipeline.samples_topic} has no samples from before {as_of.isoformat()}.")
+    initial = resolve_initial_weights(connection, pipeline)
+    return FrozenTraining((*samples, *chain(*labels)), initial, 0, counted_all=True)
+
+
+def record_training(attempt: Attempt, ranges: Iterable[OffsetRange]) -> None:
+    """Record that a version has learnt from the ranges of a training, so that they are not new to the next one."""
+    # Of an incremental training's ranges in a partition the last one ends where it has learnt to.
+    learnt = {(item.topic, item.partition): item for item in sorted(ranges, key=lambda item: item.end)}
+    attempt.record_progress(learnt.values())
 
 
 def _filled(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from include.artifact.result import OtherJob
 from include.errors import one_line
 from include.storage.atomic import files_digest, remove_leftovers, whole_directory
+from include.storage.removal import remove_folder
 from include.training.device import random_states, restore_random_states
 from include.training.optimizer import optimizer_tensors, restore_optimizer
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from torch.optim import AdamW
+    from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def save_checkpoint(folder: Path, job: str, checkpoint: Checkpoint) -> Path:
         (aside / STATE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
         (aside / DIGEST).write_text(files_digest(aside, (TENSORS, STATE)), encoding="ascii")
     for older in [*present, target][:-KEPT]:
-        shutil.rmtree(older)
+        remove_folder(folder, older)
     return target
 
 
@@ -85,7 +85,7 @@ def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:
         fault = _fault(path)
         if fault:
             log.warning("Checkpoint %s is damaged (%s): it is removed and the previous one is used.", path, fault)
-            shutil.rmtree(path)
+            remove_folder(folder, path)
             continue
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         if state["job"] != job:
@@ -96,11 +96,6 @@ def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:
         # Clones: loaded tensors are mapped to the file, whose disk space would stay in use after it is removed.
         return Checkpoint({name: tensor.clone() for name, tensor in load_file(path / TENSORS).items()}, state)
     return None
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove all of them, once the result is on disk."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _present(folder: Path) -> list[Path]:
@@ -116,7 +111,7 @@ def _fault(path: Path) -> str | None:
     return None if found == expected else f"SHA-256 is {found[:12]}… and {expected[:12]}… was written"
 
 
-def run_tensors(network: nn.Module, optimizer: AdamW, device: torch.device) -> dict[str, torch.Tensor]:
+def run_tensors(network: nn.Module, optimizer: Optimizer, device: torch.device) -> dict[str, torch.Tensor]:
     """Copies of weights, optimizer state and random states, on the CPU."""
     groups = {
         "network": network.state_dict(),
@@ -132,7 +127,7 @@ def run_tensors(network: nn.Module, optimizer: AdamW, device: torch.device) -> d
 
 
 def restore_run(
-    tensors: Mapping[str, torch.Tensor], network: nn.Module, optimizer: AdamW, device: torch.device
+    tensors: Mapping[str, torch.Tensor], network: nn.Module, optimizer: Optimizer, device: torch.device
 ) -> None:
     """Restore what `run_tensors` returned."""
     network.load_state_dict(_group(tensors, "network"))

@@ -1,16 +1,12 @@
 """Checks of the samples: how many a training must have, and how many records it may refuse."""
 
-from __future__ import annotations
-
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 from include.artifact.card import SideReport
 from include.errors import PermanentError
-
-if TYPE_CHECKING:
-    from include.feed.feed import FeedReport
-    from include.training.job import TrainingJob
+from include.feed.feed import FeedReport
+from include.training.job import TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +31,8 @@ class TooManyRefused(PermanentError):
 
 
 def side_report(report: FeedReport) -> SideReport:
-    """The report of a whole epoch, for the model card."""
-    return SideReport(
-        total=report.total,
-        samples=dict(sorted(report.samples.items())),
-        refused=dict(sorted(report.refused.items())),
-        unlabelled=report.unlabelled,
-        superseded=report.superseded,
-        deletions=report.deletions,
-        examples=tuple(report.examples),
-    )
+    counts = {"samples": dict(sorted(report.samples.items())), "refused": dict(sorted(report.refused.items()))}
+    return SideReport.model_validate({**asdict(report), **counts})
 
 
 def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
@@ -60,13 +48,10 @@ def check_side(job: TrainingJob, side: str, report: SideReport) -> None:
     """
     samples, refused = report.total, sum(report.refused.values())
     if versions := report.superseded + report.deletions:
+        newest = samples + refused + report.unlabelled
         log.info(
-            "Of %d %s records %d are the newest states of their rows; %d are superseded and %d deletions.",
-            samples + refused + report.unlabelled + versions,
-            side,
-            samples + refused + report.unlabelled,
-            report.superseded,
-            report.deletions,
+            f"Of {newest + versions} {side} records {newest} are the newest states of their rows; {report.superseded} "
+            f"are superseded and {report.deletions} deletions."
         )
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.refused.items())
     examples = f"; for example {report.examples[0]}" if report.examples else ""

@@ -1,7 +1,5 @@
 """Incremental training: the ranges that are new to a model, and a replay sample of older ones."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -44,11 +42,8 @@ def incremental_ranges(
         end = reached.get((item.topic_id, item.partition), item.start)
         if end > item.end:
             log.warning(
-                "Topic %s partition %d ends at offset %d and the model has learnt to offset %d: all of it is new.",
-                item.topic,
-                item.partition,
-                item.end,
-                end,
+                f"Topic {item.topic} partition {item.partition} ends at offset {item.end} and the model has learnt to "
+                f"offset {end}: all of it is new."
             )
             end = item.start
         middle = max(item.start, end)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,9 +23,13 @@ from include.storage.state import state_dir
 from include.targets.base import Target
 from include.targets.regression import RegressionLoss, Scale
 from include.targets.tasks import target_of
-from include.training.start import Start
+from include.training.initial_weights import InitialWeights
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# The lock of this file is the lease on a run's directory: an orphaned trainer and a retry never both write there. An
+# orphan notices within a second that its parent is gone.
+LEASE = "lease"
+LEASE_TIMEOUT_S = 60.0
 
 
 class TrainingJob(Config):
@@ -47,10 +51,12 @@ class TrainingJob(Config):
     threads: Annotated[int, Field(ge=1, le=256)]
     max_rejected_share: Annotated[float, Field(ge=0, le=1)]
     augment: tuple[AnyAugmentation, ...] | None = None
-    start: Start | None = None
+    start: InitialWeights | None = None
     freeze: tuple[str, ...] | None = None
     loss: RegressionLoss | None = None
     normalise: bool | None = None
+    # Left out of the JSON where it is not set, so that jobs from before it existed stay as they are.
+    optimizer: Annotated[Literal["sgd"] | None, Field(exclude_if=lambda optimizer: optimizer is None)] = None
 
     @classmethod
     def of(
@@ -61,13 +67,13 @@ class TrainingJob(Config):
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
-        start: Start | None = None,
+        start: InitialWeights | None = None,
     ) -> TrainingJob:
         """The pipeline's training over frozen ranges; arguments override its file.
 
         Args:
             ranges: of the samples topic, and of the labels topic if the pipeline has one.
-            start: the resolved `training.start_from`, see `include.training.start.resolve_start`.
+            start: the resolved `training.start_from`, see `include.training.initial_weights.resolve_initial_weights`.
 
         Raises:
             pydantic.ValidationError: an override is out of its limits.
@@ -88,7 +94,7 @@ class TrainingJob(Config):
                 separator=training.separator,
             ),
             format=pipeline.format,
-            model=pipeline.model,
+            model=pipeline.sized_model,
             epochs=training.epochs if epochs is None else epochs,
             batch_size=training.batch_size if batch_size is None else batch_size,
             learning_rate=training.learning_rate if learning_rate is None else learning_rate,
@@ -103,11 +109,11 @@ class TrainingJob(Config):
             freeze=training.freeze or None,
             loss=training.loss,
             normalise=training.normalised,
+            optimizer=None if training.optimizer == "adamw" else training.optimizer,
         )
 
     @property
     def pipeline(self) -> str:
-        """The pipeline's name."""
         return self.manifest.pipeline
 
     def run_identity(self, run: str) -> RunIdentity:

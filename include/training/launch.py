@@ -13,24 +13,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from include.artifact.result import TrainingResult, read_result
 from include.errors import MillraceError, PermanentError, Stopped
+from include.kafka.connection import KafkaConnection
 from include.storage.state import PROJECT_ROOT
-
-if TYPE_CHECKING:
-    from include.kafka.connection import KafkaConnection
-    from include.training.job import TrainingJob
+from include.training.job import LEASE_TIMEOUT_S, TrainingJob
 
 log = logging.getLogger(__name__)
 
-LEASE_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.1
 # Exit status of a worker that was stopped and has written its checkpoint; see include.training.worker.
 STOPPED = 3
+# The trainer's environment where the user has set nothing else; see `_environment`.
+DEFAULTS = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
 
 
 class TrainerDied(MillraceError):
@@ -43,11 +47,11 @@ def run_training(
     directory: Path,
     *,
     run: str,
-    start: Path | None = None,
+    weights: Path | None = None,
+    cache_bytes: int = 0,
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
     lease_timeout_s: float = LEASE_TIMEOUT_S,
-    stop_timeout_s: float = STOP_TIMEOUT_S,
 ) -> TrainingResult:
     """Train the job, resume it, or return the result that is already in `directory`.
 
@@ -58,18 +62,18 @@ def run_training(
     Args:
         directory: the run's, from `run_directory`.
         run: the run's id, kept with the result.
-        start: the file of weights that the job starts from, if it does.
+        weights: the file that the job starts from, if it does.
+        cache_bytes: see `include.training.loop.train`.
         stopped: polled every tenth of a second; True makes the trainer write a checkpoint and end.
         on_progress: gets the trainer's small dicts, see `include.training.loop.train`, and `process` with its pid.
         lease_timeout_s: seconds to wait for another process that works in this directory.
-        stop_timeout_s: seconds that a stop may take before the trainer is killed.
 
     Raises:
         Stopped: `stopped` returned True, or another process ended the trainer with SIGTERM.
         PermanentError, MillraceError: the trainer's own error, with its text.
         TrainerDied: it was killed; the next attempt resumes from its last checkpoint.
     """
-    request = _request(job, connection, directory, run, start, lease_timeout_s)
+    request = _request(job, connection, directory, run, weights, cache_bytes, lease_timeout_s)
     refusal: Exception | None = None
     with _trainer(request) as trainer:
         deadline: float | None = None
@@ -78,9 +82,9 @@ def run_training(
                 if deadline is None and stopped():
                     log.info("Stopping the trainer (process %d).", trainer.process.pid)
                     trainer.process.terminate()
-                    deadline = time.monotonic() + stop_timeout_s
+                    deadline = time.monotonic() + STOP_TIMEOUT_S
                 elif deadline is not None and time.monotonic() > deadline:
-                    log.warning("The trainer did not stop within %g s: it is killed.", stop_timeout_s)
+                    log.warning("The trainer did not stop within %g s: it is killed.", STOP_TIMEOUT_S)
                     trainer.process.kill()
             elif answer["event"] == "stopped":
                 refusal = Stopped(answer["text"])
@@ -106,7 +110,13 @@ def run_training(
 
 
 def _request(
-    job: TrainingJob, connection: KafkaConnection, directory: Path, run: str, start: Path | None, lease_timeout_s: float
+    job: TrainingJob,
+    connection: KafkaConnection,
+    directory: Path,
+    run: str,
+    weights: Path | None,
+    cache_bytes: int,
+    lease_timeout_s: float,
 ) -> str:
     for name, value in connection.settings.items():
         if not isinstance(value, str | int | float | bool):
@@ -119,15 +129,10 @@ def _request(
             "parent": os.getpid(),
             "directory": str(directory),
             "job": job.model_dump(mode="json"),
-            "connection": {
-                "settings": dict(connection.settings),
-                "timeout_s": connection.timeout_s,
-                "environment": connection.environment,
-                "signing": connection.signing and connection.signing.to_dict(),
-                "registry": connection.registry and connection.registry.to_dict(),
-            },
+            "connection": asdict(connection),
             "run": run,
-            "start": start and str(start),
+            "weights": weights and str(weights),
+            "cache_bytes": cache_bytes,
             "lease_timeout_s": lease_timeout_s,
         }
     )
@@ -138,10 +143,12 @@ def _environment(own: Mapping[str, str]) -> dict[str, str]:
 
     OpenMP's threads sleep while they wait for each other, unless the user sets another policy: spinning threads take
     the cores that others need, and beside a broker and a scheduler on two cores a step then takes ten times as long.
+    The C library keeps the memory of a batch for the next one: by default it returns large blocks to the system, which
+    then costs a page fault every 4 KiB.
     """
     kept = {name: value for name, value in own.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "MLFLOW"))}
     path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), own.get("PYTHONPATH"))))
-    return {"OMP_WAIT_POLICY": "PASSIVE", **kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**DEFAULTS, **kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 class _Trainer:

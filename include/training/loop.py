@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from include.artifact.card import SideReport, software
 from include.augmentations.base import augmented
+from include.codecs import RowStatistics
+from include.codecs.base import Codec
 from include.errors import Stopped
+from include.feed.cache import FeedCache
 from include.feed.cached import held_out_batches
 from include.feed.feed import Feed
+from include.kafka.connection import KafkaConnection
 from include.models.base import loss_function
 from include.network.evaluation import Evaluation, evaluate
 from include.targets.regression import Scale
@@ -28,29 +32,29 @@ from include.training.checkpoint import (
 )
 from include.training.checks import HELD_OUT, TRAINING, BatchTooSmall, check_side, side_report
 from include.training.device import prepare_device
+from include.training.initial_weights import load_initial_weights
+from include.training.job import TrainingJob
 from include.training.loss import EpochLoss, LossNotFinite
 from include.training.optimizer import expected_batches, learning_rate, make_optimizer, set_learning_rate
-from include.training.preparation import first_scale, prepare_network, put_start
+from include.training.preparation import count_samples, prepare_network
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from include.kafka.connection import KafkaConnection
-    from include.training.job import TrainingJob
 
 log = logging.getLogger(__name__)
 
 Progress = dict[str, Any]
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, CACHE = "checkpoints", "cache"
 PROGRESS_S = 10.0
 # A checkpoint at the end of an epoch may cost up to this share of the time since the one before it.
 CHECKPOINT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """A trained network and its measurements.
 
     Attributes:
@@ -58,6 +62,7 @@ class Trained:
             `learning_rate` at its end, `samples`, `seconds` without the evaluation, `samples_per_second`.
         evaluation: after the last epoch, on the held-out samples.
         scale: of a regression whose targets were normalised.
+        statistics: of the training samples, where the inputs depend on them.
         software: the versions and the device.
     """
 
@@ -65,6 +70,7 @@ class Trained:
     history: list[Progress]
     evaluation: Evaluation
     scale: Scale | None
+    statistics: RowStatistics | None
     train: SideReport
     held_out: SideReport
     software: dict[str, str]
@@ -75,15 +81,18 @@ def train(
     connection: KafkaConnection,
     directory: Path,
     *,
-    start: Path | None = None,
+    weights: Path | None = None,
+    cache_bytes: int = 0,
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda _: None,
-) -> Trained:
+) -> TrainedNetwork:
     """Train the job to its end, from the last undamaged checkpoint in `directory` if there is one.
 
     Args:
         directory: the run's directory; the caller holds its lease.
-        start: the file of weights that the job starts from; see `include.training.start.start_weights`.
+        weights: the file that the job starts from; see `include.training.initial_weights.weights_file`.
+        cache_bytes: of the samples on disk that later epochs read, see `include.feed.cache`; 0 for none. No bit depends
+            on it.
         stopped: polled between batches.
         on_progress: gets small dicts whose `event` is `started`, `batches`, `epoch` or `checkpoint`.
 
@@ -92,14 +101,15 @@ def train(
         NoSamples, TooManyRefused: see `check_side`.
         BatchTooSmall: a batch has one sample and the network needs more.
         LossNotFinite: in training or on the held-out samples.
-        WrongStart, StartChanged, WrongFreeze: see include.training.start.
+        WrongInitialWeights, InitialWeightsChanged, WrongFreeze: see include.training.initial_weights.
         WrongNetwork: the network does not fit format and labels.
         OtherJob: the checkpoint is another job's.
         TopicRecreated, RangeUnavailable, ReaderStalled: see include.kafka.
     """
-    loop = _Loop(job, connection, directory, on_progress)
+    cache = FeedCache(directory / CACHE, cache_bytes) if cache_bytes else None
+    loop = _Loop(job, connection, directory, cache, on_progress)
     if not loop.restore():
-        loop.begin(stopped, start)
+        loop.begin(stopped, weights)
     while loop.feed.epoch < job.epochs:
         epoch, whole = loop.feed.epoch, loop.batch == 0
         try:
@@ -130,18 +140,25 @@ class _Loop:
     """The state of a run; everything that the weights depend on goes into a checkpoint."""
 
     def __init__(
-        self, job: TrainingJob, connection: KafkaConnection, directory: Path, on_progress: Callable[[Progress], None]
+        self,
+        job: TrainingJob,
+        connection: KafkaConnection,
+        directory: Path,
+        cache: FeedCache | None,
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self.job = job
         self.connection = connection
+        self.cache = cache
         self.checkpoints = directory / CHECKPOINTS
         self.on_progress = on_progress
         self.device = prepare_device(job.seed, job.threads)
         self.software = software(_device_name(self.device))
         self.network = prepare_network(job, self.device)
-        self.optimizer = make_optimizer(self.network.parameters(), weight_decay=job.weight_decay)
-        self.feed = self._training_feed(shuffle=True)
-        self.held_out = held_out_batches(connection, job.manifest, job.format, window=job.window)
+        self.optimizer = make_optimizer(
+            self.network.parameters(), weight_decay=job.weight_decay, name=job.optimizer or "adamw"
+        )
+        self.use_statistics(None)
         self.batch = 0
         self.loss = EpochLoss()
         self.history: list[Progress] = []
@@ -154,16 +171,28 @@ class _Loop:
         self.save_cost_s = 0.0
         self.epoch_began = self.reported = self.saved = time.monotonic()
 
+    def use_statistics(self, statistics: RowStatistics | None) -> None:
+        """Read training and held-out samples with these statistics, from the beginning of the first epoch."""
+        self.statistics = statistics
+        codec = self.job.format.with_statistics(statistics)
+        self.feed = self._training_feed(codec, shuffle=True)
+        self.held_out = held_out_batches(self.connection, self.job.manifest, codec, window=self.job.window)
+
     def use_scale(self, scale: Scale | None) -> None:
         """Compute loss and evaluation in this scale."""
         self.scale = scale
         self.target = self.job.target(scale)
         self.loss_function = loss_function(self.network, self.target)
 
-    def begin(self, stopped: Callable[[], bool], start: Path | None) -> None:
-        """Load the weights to start from and find the scale of the targets."""
-        put_start(self.job, self.network, start)
-        self.use_scale(first_scale(self.job, self._training_feed(shuffle=False), stopped))
+    def begin(self, stopped: Callable[[], bool], weights: Path | None) -> None:
+        """Load the weights to start from, and find the scale of the targets and the statistics of the inputs."""
+        if self.job.start is not None:
+            if weights is None:
+                raise ValueError("The job starts from weights and no file of weights was given: see weights_file.")
+            load_initial_weights(self.network, self.job.start, weights)
+        scale, statistics = count_samples(self.job, lambda codec: self._training_feed(codec, shuffle=False), stopped)
+        self.use_scale(scale)
+        self.use_statistics(statistics)
 
     def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         """Learn from one batch, which is empty if all its records were refused."""
@@ -227,16 +256,22 @@ class _Loop:
             self.save()
         self.epoch_began = self.reported = time.monotonic()
 
-    def _training_feed(self, *, shuffle: bool) -> Feed:
+    def _training_feed(self, codec: Codec, *, shuffle: bool) -> Feed:
         """The samples to learn from, at the beginning of the first epoch."""
         job = self.job
         return Feed(
-            self.connection, job.manifest, job.format, batch_size=job.batch_size, window=job.window, shuffle=shuffle
+            self.connection,
+            job.manifest,
+            codec,
+            batch_size=job.batch_size,
+            window=job.window,
+            shuffle=shuffle,
+            cache=self.cache,
         )
 
     def _counted_again(self) -> SideReport:
         """The report of a whole epoch, by reading it again without training."""
-        feed = self._training_feed(shuffle=False)
+        feed = self._training_feed(self.feed.codec, shuffle=False)
         for _ in feed:
             pass
         return side_report(feed.report)
@@ -268,6 +303,7 @@ class _Loop:
                 "train_report": None if self.train_report is None else self.train_report.model_dump(mode="json"),
                 "scale": None if self.scale is None else asdict(self.scale),
                 "software": self.software,
+                **({} if self.statistics is None else {"statistics": self.statistics.model_dump(mode="json")}),
             },
         )
         path = save_checkpoint(self.checkpoints, self.job.digest, checkpoint)
@@ -281,6 +317,7 @@ class _Loop:
         if checkpoint is not None:
             state = checkpoint.state
             restore_run(checkpoint.tensors, self.network, self.optimizer, self.device)
+            self.use_statistics(state.get("statistics") and RowStatistics.model_validate(state["statistics"]))
             self.feed.load_state_dict(state["feed"])
             self.batch = state["batch"]
             self.loss = EpochLoss(state["loss_total"], state["loss_samples"])
@@ -300,14 +337,15 @@ class _Loop:
         )
         return checkpoint is not None
 
-    def result(self) -> Trained:
+    def result(self) -> TrainedNetwork:
         if self.evaluation is None or self.train_report is None:
             raise RuntimeError("A run ends with the evaluation of its last epoch; this one has none.")
-        return Trained(
+        return TrainedNetwork(
             network=self.network,
             history=self.history,
             evaluation=self.evaluation,
             scale=self.scale,
+            statistics=self.statistics,
             train=self.train_report,
             held_out=side_report(self.held_out.report),
             software=self.software,

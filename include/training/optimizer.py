@@ -1,35 +1,45 @@
-"""AdamW (Loshchilov and Hutter, ICLR 2019), its state as plain tensors for safetensors, and its learning rate."""
+"""The optimizers, their state as plain tensors for safetensors, and the learning rate of a moment."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
-    from torch.optim import AdamW
+    from torch.optim import Optimizer
 
+OptimizerName = Literal["adamw", "sgd"]
+MOMENTUM = 0.9
 WARM_UP = 0.2
 FIRST_SHARE = 0.1
 LAST_SHARE = 0.01
 
 
-def make_optimizer(parameters: Iterable[torch.Tensor], *, weight_decay: float) -> AdamW:
-    """The fused AdamW over float32 parameters; the learning rate is set before each step, see `set_learning_rate`."""
-    from torch.optim import AdamW
+def make_optimizer(
+    parameters: Iterable[torch.Tensor], *, weight_decay: float, name: OptimizerName = "adamw"
+) -> Optimizer:
+    """An optimizer over float32 parameters; the learning rate is set before each step, see `set_learning_rate`.
 
-    return AdamW([item for item in parameters if item.requires_grad], weight_decay=weight_decay, fused=True)
+    Args:
+        name: AdamW (Loshchilov and Hutter, ICLR 2019), or stochastic gradient descent with Nesterov's momentum.
+    """
+    from torch.optim import SGD, AdamW
+
+    trained = [item for item in parameters if item.requires_grad]
+    if name == "sgd":
+        return SGD(trained, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay, fused=True)
+    return AdamW(trained, weight_decay=weight_decay, fused=True)
 
 
-def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
-    """Set the rate of the next step."""
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
 
-def optimizer_tensors(optimizer: AdamW) -> dict[str, torch.Tensor]:
-    """Moments and step counts by `<parameter's position>.<name>`; none before the first step."""
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    """Moments, and AdamW's step counts, by `<parameter's position>.<name>`; none before the first step."""
     return {
         f"{position}.{name}": tensor
         for position, state in optimizer.state_dict()["state"].items()
@@ -37,7 +47,7 @@ def optimizer_tensors(optimizer: AdamW) -> dict[str, torch.Tensor]:
     }
 
 
-def restore_optimizer(optimizer: AdamW, tensors: Mapping[str, torch.Tensor]) -> None:
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Restore what `optimizer_tensors` returned for the same parameters, which a checkpoint's job guarantees."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():

@@ -1,27 +1,27 @@
-"""Before the first batch: the network, the weights to start from, and the scale of a regression's targets."""
+"""Before the first batch: the network, and what is counted over the training samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.codecs import RowStatistics
+from include.codecs.base import Codec
 from include.errors import Stopped
+from include.feed.feed import Feed
 from include.network.build import build_network
 from include.network.check import check_trainable
 from include.targets.regression import Scale, ScaleFinder
-from include.training.start import freeze_layers, load_start
+from include.training.initial_weights import freeze_layers
+from include.training.job import TrainingJob
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from include.feed.feed import Feed
-    from include.training.job import TrainingJob
-
 
 def prepare_network(job: TrainingJob, device: torch.device) -> nn.Module:
-    """The job's network in training mode, with initial weights and its frozen layers set.
+    """The job's network in training mode, with random weights and its frozen layers set.
 
     Raises:
         WrongNetwork, WrongFreeze: it does not fit format and labels, or the patterns of `freeze` don't fit it.
@@ -35,35 +35,29 @@ def prepare_network(job: TrainingJob, device: torch.device) -> nn.Module:
     return network
 
 
-def put_start(job: TrainingJob, network: nn.Module, weights: Path | None) -> None:
-    """Put the weights that the job starts from into its network.
+def count_samples(
+    job: TrainingJob, feed_of: Callable[[Codec], Feed], stopped: Callable[[], bool]
+) -> tuple[Scale | None, RowStatistics | None]:
+    """The scale of a regression's targets and the statistics of the inputs, where the job needs them.
 
-    Raises:
-        WrongStart, StartChanged: see `load_start`.
-    """
-    if job.start is None:
-        return
-    if weights is None:
-        raise ValueError("The job starts from weights and no file of weights was given: see start_weights.")
-    load_start(network, job.start, weights)
-
-
-def first_scale(job: TrainingJob, feed: Feed, stopped: Callable[[], bool]) -> Scale | None:
-    """The scale of a regression's targets: that of the version it starts from, or else of all targets of the feed.
+    They are those of the version that the job starts from, or else of all training samples, which are read once for it.
 
     Args:
-        feed: in the log's order, so that the same manifest gives the same scale, bit for bit.
+        feed_of: the feed of a codec, in the log's order, so that the same manifest gives the same bits.
 
     Raises:
         Stopped: `stopped` returned True; the next attempt begins again.
+        NoCategory: a column has too many different texts.
     """
-    if not job.normalise:
-        return None
-    if job.start is not None and job.start.scale is not None:
-        return job.start.scale
-    finder = ScaleFinder()
-    for _, targets in feed:
-        finder.add(targets.numpy())
+    scale = job.start.scale if job.normalise and job.start is not None else None
+    statistics = None if job.start is None else job.start.statistics
+    counting = None if statistics is not None else job.format.counting()
+    finder = ScaleFinder() if job.normalise and scale is None else None
+    if finder is None and counting is None:
+        return scale, statistics
+    for _, targets in feed_of(counting or job.format.with_statistics(statistics)):
+        if finder is not None:
+            finder.add(targets.numpy())
         if stopped():
             raise Stopped("Training was stopped before its first batch: the next attempt begins it.")
-    return finder.scale()
+    return scale if finder is None else finder.scale(), statistics if counting is None else counting.statistics

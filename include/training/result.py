@@ -1,20 +1,15 @@
 """Storing a finished training: its model, card and outcome."""
 
-from __future__ import annotations
-
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from include.artifact.card import Metrics, ModelCard
 from include.artifact.result import TrainingResult, write_result
-
-if TYPE_CHECKING:
-    from include.training.job import TrainingJob
-    from include.training.loop import Trained
+from include.training.job import TrainingJob
+from include.training.loop import TrainedNetwork
 
 
-def store_result(directory: Path, job: TrainingJob, run: str, trained: Trained) -> TrainingResult:
+def store_result(directory: Path, job: TrainingJob, run: str, trained: TrainedNetwork) -> TrainingResult:
     """Put a job's result into its run's directory, in one step; the caller holds its lease.
 
     Raises:
@@ -29,6 +24,7 @@ def store_result(directory: Path, job: TrainingJob, run: str, trained: Trained) 
         manifest_id=job.manifest.id,
         job=job.digest,
         scale=trained.scale,
+        statistics=trained.statistics,
         metrics=Metrics(**evaluation.metrics, loss=evaluation.loss, samples=evaluation.samples),
         train=trained.train,
         held_out=trained.held_out,

@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.artifact.result import TrainingResult
 from include.errors import MillraceError, Stopped
+from include.kafka.connection import KafkaConnection
+from include.registry.record import record_version, require_recordable
 from include.registry.runs import HELD_OUT, Status, TrackedRun, open_run
 from include.registry.tracking import RegistryUnavailable, check_tracking, open_registry
 from include.registry.versions import Version, register_version
 from include.storage.atomic import DiskFull
-from include.training.job import run_directory
+from include.storage.locks import locked
+from include.training.initial_weights import weights_file
+from include.training.job import LEASE, LEASE_TIMEOUT_S, TrainingJob, run_directory
 from include.training.launch import run_training
-from include.training.lease import lease
-from include.training.start import start_weights
-
-if TYPE_CHECKING:
-    from include.kafka.connection import KafkaConnection
-    from include.training.job import TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +36,28 @@ def train_version(
     connection: KafkaConnection,
     *,
     run: str,
+    cache_bytes: int = 0,
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> TrainedVersion:
     """Train the job in a process of its own, log it to MLflow meanwhile, and register its model version.
 
-    A repeated attempt continues the same MLflow run, logs no epoch twice, and registers one version.
+    The ledger keeps its digest. A repeated attempt continues the same MLflow run, logs no epoch twice, and registers
+    one version.
 
     Args:
         run: the workflow run's id, which together with the job identifies the run's directory and its MLflow run.
-        stopped, on_progress: see `run_training`.
+        cache_bytes, stopped, on_progress: see `run_training`.
 
     Raises:
         NotMigrated, UnknownTracking, RegistryUnavailable: see `include.registry.tracking`; the first two before
             the training begins.
-        NoSuchVersion, WrongModel, WrongStart: the weights that the job starts from are missing.
+        AccessDenied: a right is missing that only the end of the training needs; before it begins.
+        NoSuchVersion, WrongModel, WrongInitialWeights: the weights that the job starts from are missing.
         Stopped, PermanentError, MillraceError: see `run_training`.
     """
     check_tracking()
+    require_recordable(connection, job.pipeline)
     directory = run_directory(job, run)
     tracker = _Tracker(job, run)
 
@@ -64,11 +66,21 @@ def train_version(
         on_progress(answer)
 
     try:
-        start = None if job.start is None else start_weights(job.start)
-        result = run_training(job, connection, directory, run=run, start=start, stopped=stopped, on_progress=on_answer)
+        weights = None if job.start is None else weights_file(job.start)
+        result = run_training(
+            job,
+            connection,
+            directory,
+            run=run,
+            weights=weights,
+            cache_bytes=cache_bytes,
+            stopped=stopped,
+            on_progress=on_answer,
+        )
         # An earlier attempt that Airflow took for dead may still be alive.
-        with lease(directory, stopped=stopped):
+        with locked(directory / LEASE, timeout_s=LEASE_TIMEOUT_S, stopped=stopped):
             version = _register(tracker.run, result, stopped)
+        record_version(connection, tracker.run.registry, version)
         tracker.run.end("FINISHED")
     except Stopped:
         tracker.abandon("KILLED")
@@ -107,27 +119,18 @@ class _Tracker:
             begins = "resumes" if answer["resumed"] else "begins"
             log.info("Training %s in epoch %d on %s.", begins, answer["epoch"], answer["device"])
         elif event == "epoch":
-            log.info(
-                "Epoch %d of %d: loss %.4f, %s, %.0f samples/s.",
-                answer["epoch"],
-                answer["epochs"],
-                answer["train_loss"],
-                ", ".join(
-                    f"held-out {name.removeprefix(HELD_OUT)} {value:.4f}"
-                    for name, value in answer.items()
-                    if name.startswith(HELD_OUT)
-                ),
-                answer["samples_per_second"],
+            held_out = ((name.removeprefix(HELD_OUT), answer[name]) for name in answer if name.startswith(HELD_OUT))
+            scores = ", ".join(f"held-out {name} {value:.4f}" for name, value in held_out)
+            text = (
+                "Epoch %(epoch)d of %(epochs)d: loss %(train_loss).4f, %(scores)s, %(samples_per_second).0f samples/s."
             )
+            log.info(text, {**answer, "scores": scores})
             self._log_epoch(answer)
         elif event == "batches":
             log.info(
-                "Epoch %d of %d, batch %d: loss %.4f, %.0f samples/s.",
-                answer["epoch"],
-                answer["epochs"],
-                answer["batch"],
-                answer["train_loss"],
-                answer["samples_per_second"],
+                "Epoch %(epoch)d of %(epochs)d, batch %(batch)d: loss %(train_loss).4f, "
+                "%(samples_per_second).0f samples/s.",
+                answer,
             )
 
     def _log_epoch(self, answer: dict[str, Any]) -> None:

@@ -24,20 +24,22 @@ from include.errors import MillraceError, PermanentError, Stopped, one_line
 from include.kafka.connection import KafkaConnection
 from include.kafka.schema_registry import SchemaRegistry
 from include.kafka.signing import SigningKeys
-from include.training.checkpoint import remove_checkpoints
-from include.training.job import TrainingJob
-from include.training.lease import lease
-from include.training.loop import CHECKPOINTS, train
+from include.storage.locks import locked
+from include.storage.removal import remove_folder
+from include.training.job import LEASE, TrainingJob
+from include.training.loop import CACHE, CHECKPOINTS, train
 from include.training.result import store_result
 
 log = logging.getLogger(__name__)
 
 FAILED, STOPPED = 1, 3
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 
 
 def main() -> int:
     """Train the job that standard input requests; returns the exit status."""
+    _hide_memory()
     stop = threading.Event()
 
     def on_terminate(_number: int, _frame: FrameType | None) -> None:
@@ -75,12 +77,21 @@ def work(request: dict[str, Any], stopped: Callable[[], bool], send: Callable[[d
     job = TrainingJob.model_validate(request["job"])
     connection = _connection(**request["connection"])
     send({"event": "process", "pid": os.getpid()})
-    with lease(directory, timeout_s=request["lease_timeout_s"], stopped=stopped):
+    with locked(directory / LEASE, timeout_s=request["lease_timeout_s"], stopped=stopped):
         if not _finished(directory, job):
-            start = Path(request["start"]) if request.get("start") else None
-            trained = train(job, connection, directory, start=start, stopped=stopped, on_progress=send)
+            weights = Path(request["weights"]) if request.get("weights") else None
+            trained = train(
+                job,
+                connection,
+                directory,
+                weights=weights,
+                cache_bytes=request["cache_bytes"],
+                stopped=stopped,
+                on_progress=send,
+            )
             store_result(directory, job, request["run"], trained)
-        remove_checkpoints(directory / CHECKPOINTS)
+        for folder in (CHECKPOINTS, CACHE):
+            remove_folder(directory, directory / folder, missing_ok=True)
 
 
 def _connection(
@@ -107,6 +118,15 @@ def _own_standard_output() -> TextIO:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return answers
+
+
+def _hide_memory() -> None:
+    """Keep other processes of the same user from reading this one's memory, which will have the request's secrets.
+
+    Airflow does the same for the process of a task; a new interpreter begins without it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
 
 
 def _die_with(parent: int) -> None:

@@ -32,9 +32,9 @@ def rewrite_card(files: Path, **replaced: object) -> None:
 
 def test_it_comes_back_with_all_that_prediction_needs(job: TrainingJob, good: TrainingResult) -> None:
     model = load_model(good.model_directory, good.digest)
-    assert model.target.labels == job.manifest.labels
-    assert model.codec == job.format
-    assert model.manifest_id == job.manifest.id
+    assert model.card.target.labels == job.manifest.labels
+    assert model.card.format == job.format
+    assert model.card.manifest_id == job.manifest.id
     assert model.digest == good.digest
     assert not model.network.training
     assert model.network(torch.zeros(2, *job.format.sample_shape)).shape == (2, 10)

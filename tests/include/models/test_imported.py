@@ -81,7 +81,7 @@ def test_the_look_with_zeros_draws_nothing_from_the_generator() -> None:
         assert torch.equal(looked_at.state_dict()[name], tensor)
 
 
-def test_answers_that_are_on_another_device_are_looked_at_there(module: Callable[[str], str]) -> None:
+def test_answers_on_another_device_are_checked_there(module: Callable[[str], str]) -> None:
     """Keras answers on the GPU where there is one, whatever the inputs are on."""
     content = METHODS.replace("self.layer(inputs.flatten(1))", "torch.empty(len(inputs), 3, device='meta')")
 

@@ -72,7 +72,7 @@ def test_the_mode_is_restored_when_reading_the_batches_fails() -> None:
     assert network.training
 
 
-def test_an_own_metric_that_is_undefined_is_told_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_undefined_own_metric_is_logged_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     """JSON has no NaN, and the model's card would be none that can be read."""
 
     class Measured(Fixed):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.exactly_once.ledger import ledger_topic
+from include.kafka.topics import ensure_topics
 from tests.support.digit_trainings import PARTITIONS, fill
 from tests.support.torch_settings import restored_torch_settings
 
@@ -19,6 +21,7 @@ def new_images(kafka: KafkaConnection, new_topic: Callable[..., str]) -> Callabl
     """Creates a topic of this many labelled images, a fifth of them held out."""
 
     def make(samples: int) -> str:
+        ensure_topics(kafka, [ledger_topic()])
         topic = new_topic(PARTITIONS)
         fill(kafka, topic, samples)
         return topic

@@ -29,6 +29,7 @@ def test_a_job_keeps_the_digest_that_it_had_before_there_were_other_tasks() -> N
         {"task": "regression"},
         {"task": "regression", "loss": "huber"},
         {"task": "regression", "normalise": False},
+        {"task": "classification", "optimizer": "sgd"},
     ],
     ids=str,
 )

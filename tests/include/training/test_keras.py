@@ -16,9 +16,9 @@ from include.network.build import WrongNetwork, build_network
 from include.prediction.forward import forward
 from include.storage.state import PROJECT_ROOT
 from include.targets.classification import Classification
+from include.training.initial_weights import freeze_layers
 from include.training.loop import train
 from include.training.result import store_result
-from include.training.start import freeze_layers
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import job_over
 from tests.support.resumed_trainings import bits, trained_in_pieces
@@ -95,8 +95,8 @@ def test_it_learns_is_resumed_and_predicts_as_it_did(
     inputs = torch.rand(5, *job.format.input_shape)
     with torch.no_grad():
         assert torch.equal(loaded.network(inputs), whole.network.eval()(inputs))
-        answers = forward(loaded.network, inputs, loaded.target.answers)
-    assert all(isinstance(answer, dict) and answer["label"] in loaded.target.labels for answer in answers)
+        answers = forward(loaded.network, inputs, loaded.card.target.answers)
+    assert all(isinstance(answer, dict) and answer["label"] in loaded.card.target.labels for answer in answers)
 
 
 def test_its_parameters_are_named_by_position_however_many_models_were_made(keras_models: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 
 from include.definition.files import load_pipeline
@@ -29,7 +30,8 @@ def characters(inputs: torch.Tensor) -> torch.Tensor:
     return ((inputs != 0) & ((inputs < 0x80) | (inputs >= 0xC0))).sum(dim=1)
 
 
-def test_held_out_sentences_of_20_characters_are_told_apart(
+@pytest.mark.long  # trains on all of the bundled texts
+def test_held_out_sentences_of_20_characters_are_distinguished(
     kafka: KafkaConnection,
     tmp_path: Path,
     new_name: Callable[[], str],

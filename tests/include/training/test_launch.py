@@ -15,20 +15,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from include.artifact.result import TrainingResult, read_result
 from include.errors import PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
+from include.storage.locks import locked
 from include.storage.state import PROJECT_ROOT
+from include.training.job import LEASE
 from include.training.launch import TrainerDied, run_training
-from include.training.lease import lease
 from include.training.loop import CHECKPOINTS
 from include.training.worker import work
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import Events, job_over, weights
-from tests.support.processes import is_gone, wait_for
+from tests.support.processes import is_gone, wait_for, what_it_shows
 
 if TYPE_CHECKING:
     from include.training.job import TrainingJob
@@ -47,6 +47,7 @@ def request_for(kafka: KafkaConnection, job: TrainingJob, directory: Path, run: 
         "job": job.model_dump(mode="json"),
         "connection": {"settings": dict(kafka.settings), "timeout_s": kafka.timeout_s},
         "run": run,
+        "cache_bytes": 2**20,
         "lease_timeout_s": 60,
     }
 
@@ -77,6 +78,8 @@ import json, sys
 from pathlib import Path
 from include.kafka.connection import KafkaConnection
 from include.training.job import TrainingJob
+from include.storage.locks import locked
+from include.training.job import LEASE
 from include.training.launch import run_training
 request = json.loads(sys.stdin.readline())
 run_training(
@@ -138,11 +141,9 @@ def test_a_stopped_run_that_is_retried_has_the_weights_of_one_never_stopped(
     assert weights(train_here(kafka, job, tmp_path).model_directory) == weights(whole.model_directory)
 
 
-def test_a_trainer_that_is_killed_is_told_with_its_signal(
-    kafka: KafkaConnection, job: TrainingJob, finished: Path
-) -> None:
+def test_a_killed_trainer_is_reported_with_its_signal(kafka: KafkaConnection, job: TrainingJob, finished: Path) -> None:
     events = Events(process=lambda: os.kill(events.first("process")["pid"], signal.SIGKILL))
-    with lease(finished), pytest.raises(TrainerDied) as died:
+    with locked(finished / LEASE, timeout_s=60), pytest.raises(TrainerDied) as died:
         run_training(job, kafka, finished, run="killed", on_progress=events)
     assert_readable(died.value, "SIGKILL")
 
@@ -174,7 +175,7 @@ def test_a_second_trainer_waits_until_the_first_has_let_go(
     caplog.set_level(logging.INFO)
     results: list[TrainingResult] = []
     second = threading.Thread(target=lambda: results.append(run_training(job, kafka, finished, run="second")))
-    with lease(finished):
+    with locked(finished / LEASE, timeout_s=60):
         second.start()
         wait_for(lambda: f"which process {os.getpid()} holds" in caplog.text, "the second trainer to wait")
         assert results == []
@@ -185,7 +186,7 @@ def test_a_second_trainer_waits_until_the_first_has_let_go(
 def test_a_lease_that_is_never_free_is_an_error_with_its_holder(
     kafka: KafkaConnection, job: TrainingJob, finished: Path
 ) -> None:
-    with lease(finished), pytest.raises(Exception, match="has held the lock") as refused:
+    with locked(finished / LEASE, timeout_s=60), pytest.raises(Exception, match="has held the lock") as refused:
         run_training(job, kafka, finished, run="second", lease_timeout_s=0.1)
     assert not isinstance(refused.value, PermanentError)
     assert_readable(refused.value, os.getpid())
@@ -193,7 +194,7 @@ def test_a_lease_that_is_never_free_is_an_error_with_its_holder(
 
 def test_a_stop_while_it_waits_for_the_lease_ends_it(kafka: KafkaConnection, job: TrainingJob, finished: Path) -> None:
     stop = threading.Event()
-    with lease(finished), pytest.raises(Stopped):
+    with locked(finished / LEASE, timeout_s=60), pytest.raises(Stopped):
         run_training(job, kafka, finished, run="second", stopped=stop.is_set, on_progress=Events(process=stop.set))
 
 
@@ -210,7 +211,7 @@ def test_how_the_trainer_ends(
     kafka: KafkaConnection, job: TrainingJob, finished: Path, end: Callable[[Any], object], status: int
 ) -> None:
     with (
-        lease(finished),
+        locked(finished / LEASE, timeout_s=60),
         subprocess.Popen(
             [sys.executable, "-m", "include.training.worker"],
             cwd=PROJECT_ROOT,
@@ -237,16 +238,34 @@ def test_no_secret_is_seen_from_outside(
     stop = threading.Event()
 
     def look() -> None:
-        process = psutil.Process(events.first("process")["pid"])
-        seen.append(json.dumps([process.cmdline(), process.environ()]))
+        seen.append(what_it_shows(events.first("process")["pid"]))
         stop.set()
 
     events = Events(process=look)
-    with lease(finished), pytest.raises(Stopped):
+    with locked(finished / LEASE, timeout_s=60), pytest.raises(Stopped):
         run_training(job, connection, finished, run="secret", stopped=stop.is_set, on_progress=events)
     assert "include.training.worker" in seen[0]
     assert secret not in seen[0]
     assert not [path for path in finished.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+HIDDEN = """
+import ctypes, sys
+from include.training import worker
+PR_GET_DUMPABLE = 3
+worker.work = lambda request, stopped, send: send({"dumpable": ctypes.CDLL(None).prctl(PR_GET_DUMPABLE)})
+sys.exit(worker.main())
+"""
+
+
+def test_no_other_process_of_the_user_can_read_the_trainer_s_memory() -> None:
+    """Root can; so the kernel is asked, and no memory is read here."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HIDDEN], cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as trainer:
+        trainer.stdin.write(json.dumps({"parent": os.getpid()}) + "\n")
+        trainer.stdin.flush()
+        assert json.loads(trainer.stdout.readline()) == {"dumpable": 0}
 
 
 def test_a_setting_that_only_this_process_can_hold_is_refused(
@@ -274,6 +293,6 @@ def test_no_trainer_is_left_behind_when_the_caller_fails(
         raise OSError("the registry is gone")
 
     events = Events(process=fail)
-    with lease(finished), pytest.raises(OSError, match="registry is gone"):
+    with locked(finished / LEASE, timeout_s=60), pytest.raises(OSError, match="registry is gone"):
         run_training(job, kafka, finished, run="failing", on_progress=events)
     assert is_gone(events.first("process")["pid"])

@@ -18,7 +18,7 @@ from include.feed.feed import Feed
 from include.models.base import ModelDefinition
 from include.training.checks import NoSamples, TooManyRefused
 from include.training.job import TrainingJob
-from include.training.loop import CHECKPOINTS, Trained, train
+from include.training.loop import CHECKPOINTS, TrainedNetwork, train
 from include.training.loss import LossNotFinite
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import Events, digits_pipeline, job_over
@@ -35,14 +35,14 @@ def job(kafka: KafkaConnection, images: str) -> TrainingJob:
 
 
 @pytest.fixture(scope="module")
-def whole(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def whole(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
     """The run that nobody interrupts."""
     return train(job, kafka, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("batches", [1, 7, 11])
 def test_a_run_in_pieces_ends_with_the_bits_of_a_whole_one(
-    kafka: KafkaConnection, job: TrainingJob, whole: Trained, tmp_path: Path, batches: int
+    kafka: KafkaConnection, job: TrainingJob, whole: TrainedNetwork, tmp_path: Path, batches: int
 ) -> None:
     pieces, attempts = trained_in_pieces(kafka, job.model_copy(update={"epochs": 2}), tmp_path, batches)
     reference = train(job.model_copy(update={"epochs": 2}), kafka, tmp_path / "whole")
@@ -92,13 +92,13 @@ def test_another_seed_gives_other_bits(kafka: KafkaConnection, job: TrainingJob,
     assert bits(runs[0]) != bits(runs[1])
 
 
-def test_it_learns(whole: Trained) -> None:
+def test_it_learns(whole: TrainedNetwork) -> None:
     losses = [entry["held_out_loss"] for entry in whole.history]
     assert losses == sorted(losses, reverse=True)
     assert whole.evaluation.score > 0.5
 
 
-def test_every_sample_is_counted_on_one_side(whole: Trained) -> None:
+def test_every_sample_is_counted_on_one_side(whole: TrainedNetwork) -> None:
     train_samples, held_out = sum(whole.train.samples.values()), sum(whole.held_out.samples.values())
     assert train_samples + held_out == 400
     assert whole.evaluation.samples == held_out

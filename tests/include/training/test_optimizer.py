@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from include.training.optimizer import (
+    OptimizerName,
     expected_batches,
     learning_rate,
     make_optimizer,
@@ -15,7 +16,7 @@ from include.training.optimizer import (
 )
 
 
-def steps(network: torch.nn.Module, optimizer: torch.optim.AdamW, count: int) -> None:
+def steps(network: torch.nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
     for number in range(count):
         optimizer.zero_grad()
         network(torch.full((3, 4), 0.1 * number + 1)).square().mean().backward()
@@ -23,14 +24,15 @@ def steps(network: torch.nn.Module, optimizer: torch.optim.AdamW, count: int) ->
         optimizer.step()
 
 
-def test_a_restored_optimizer_goes_on_with_the_same_bits() -> None:
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_restored_optimizer_goes_on_with_the_same_bits(name: OptimizerName) -> None:
     torch.manual_seed(1)
     network = torch.nn.Linear(4, 2)
-    optimizer = make_optimizer(network.parameters(), weight_decay=0.01)
+    optimizer = make_optimizer(network.parameters(), weight_decay=0.01, name=name)
     steps(network, optimizer, 3)
     other = torch.nn.Linear(4, 2)
     other.load_state_dict(network.state_dict())
-    restored = make_optimizer(other.parameters(), weight_decay=0.01)
+    restored = make_optimizer(other.parameters(), weight_decay=0.01, name=name)
     restore_optimizer(restored, {key: tensor.clone() for key, tensor in optimizer_tensors(optimizer).items()})
 
     steps(network, optimizer, 3)

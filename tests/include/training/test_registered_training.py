@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
@@ -22,6 +21,7 @@ from include.kafka.schema_registry import SchemaRegistry, registry_at
 from include.reading.layout import FieldLabels
 from include.training.launch import run_training
 from tests.support.digit_trainings import PARTITIONS, Events, digits_pipeline, job_over
+from tests.support.processes import what_it_shows
 from tests.support.producers import Record, produce
 from tests.support.registry_server import USER, RegistryServer, running_registry
 
@@ -79,8 +79,7 @@ def test_avro_is_trained_on_and_the_password_is_nowhere(
     seen: list[str] = []
 
     def look_at_the_process() -> None:
-        process = psutil.Process(events.first("process")["pid"])
-        seen.extend([*process.cmdline(), *process.environ().values()])
+        seen.append(what_it_shows(events.first("process")["pid"]))
 
     events = Events(process=look_at_the_process)
 

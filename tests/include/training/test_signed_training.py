@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from include.definition.tables import Signing
@@ -19,6 +17,7 @@ from include.training.launch import run_training
 from include.training.loop import CHECKPOINTS
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import PARTITIONS, Events, digits_pipeline, job_over
+from tests.support.processes import what_it_shows
 from tests.support.producers import Record, produce
 from tests.support.signed_records import KEYS, RETIRED, SECRET, signed
 
@@ -57,8 +56,7 @@ def test_keys_reach_the_trainer_and_nothing_else(
     stop = threading.Event()
 
     def look_at_the_process() -> None:
-        process = psutil.Process(events.first("process")["pid"])
-        seen.append(json.dumps([process.cmdline(), process.environ()]))
+        seen.append(what_it_shows(events.first("process")["pid"]))
 
     events = Events(process=look_at_the_process, checkpoint=stop.set)
     with pytest.raises(Stopped):

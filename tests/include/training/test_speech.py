@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
 
+@pytest.mark.long  # speaks 700 numbers, and trains on them as the bundled pipeline does
 def test_voices_that_were_never_heard_are_understood(
     kafka: KafkaConnection, new_name: Callable[[], str], tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from include.prediction.predictor import Predictor
 from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
 from include.training.checks import NoSamples
-from include.training.loop import Trained, train
+from include.training.loop import TrainedNetwork, train
 from include.training.result import store_result
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import digits_pipeline, fill, job_over
@@ -71,18 +71,18 @@ def job(kafka: KafkaConnection, pipeline: Pipeline) -> TrainingJob:
 
 
 @pytest.fixture(scope="module")
-def whole(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def whole(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
     return train(job, kafka, tmp_path_factory.mktemp("whole"))
 
 
-def test_it_learns(whole: Trained) -> None:
+def test_it_learns(whole: TrainedNetwork) -> None:
     assert whole.evaluation.score > 0.6, whole.history
     assert whole.history[-1][f"held_out_{whole.evaluation.metric}"] == whole.evaluation.score
     assert whole.train.total + whole.held_out.total == 600
 
 
 def test_a_run_in_pieces_ends_with_the_bits_of_a_whole_one(
-    kafka: KafkaConnection, job: TrainingJob, whole: Trained, tmp_path: Path
+    kafka: KafkaConnection, job: TrainingJob, whole: TrainedNetwork, tmp_path: Path
 ) -> None:
     pieces, attempts = trained_in_pieces(kafka, job, tmp_path, 17)
     assert attempts > 2
@@ -92,7 +92,7 @@ def test_a_run_in_pieces_ends_with_the_bits_of_a_whole_one(
 
 
 def test_a_loaded_model_answers_in_the_labels_own_units(
-    kafka: KafkaConnection, pipeline: Pipeline, job: TrainingJob, whole: Trained, tmp_path: Path
+    kafka: KafkaConnection, pipeline: Pipeline, job: TrainingJob, whole: TrainedNetwork, tmp_path: Path
 ) -> None:
     result = store_result(tmp_path, job, "run", whole)
     model = load_model(result.model_directory, result.digest)
@@ -101,18 +101,18 @@ def test_a_loaded_model_answers_in_the_labels_own_units(
         Attempt(kafka, pipeline.name, "predict", "run"),
         pipeline,
         requests,
-        Predictor(model.network, model.target, IDENTITY),
+        Predictor(model.network, model.card.target, IDENTITY),
     )
     assert (published.predictions, published.rejected) == (40, 0)
     table = read_predictions(kafka, pipeline)
     labels = {sample.id: TASKS[pipeline.training.task][1](sample) for sample in pipeline.source.read(0, 40)}
-    true = [model.target.read(labels[sample]) for sample in table["id"]]
+    true = [model.card.target.read(labels[sample]) for sample in table["id"]]
     if pipeline.training.task == "regression":
         predicted = table[["value.upper", "value.lower"]].to_numpy()
         deviation = np.std(true, axis=0)
         assert (np.abs(predicted - true).mean(axis=0) < deviation).all()
     else:
-        predicted = np.array([model.target.read(",".join(names)) for names in table["labels"]])
+        predicted = np.array([model.card.target.read(",".join(names)) for names in table["labels"]])
         assert (predicted == true).mean() > 0.8
         assert ((table["score.even"] >= 0.5) == predicted[:, 0]).all()
 

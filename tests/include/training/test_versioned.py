@@ -13,8 +13,8 @@ from include.artifact.result import RESULT
 from include.errors import Stopped
 from include.registry.tracking import NotMigrated, open_registry
 from include.registry.versions import download, version
-from include.training.job import run_directory
-from include.training.lease import lease
+from include.storage.locks import locked
+from include.training.job import LEASE, run_directory
 from include.training.versioned import train_version
 from tests.support.digit_trainings import Events, job_over
 from tests.support.mlflow_database import put_database
@@ -57,7 +57,7 @@ def test_stopped_then_retried_then_repeated_it_is_one_run_and_one_version(
     directory = run_directory(job, "a run/1")
     assert directory.is_relative_to(state / "runs" / job.pipeline)
     stop = threading.Event()
-    with lease(directory), pytest.raises(Stopped):
+    with locked(directory / LEASE, timeout_s=60), pytest.raises(Stopped):
         train_version(job, kafka, run="a run/1", stopped=stop.is_set, on_progress=Events(process=stop.set))
     client = open_registry().client
     (run,) = client.search_runs([client.get_experiment_by_name(job.pipeline).experiment_id])
@@ -72,4 +72,4 @@ def test_stopped_then_retried_then_repeated_it_is_one_run_and_one_version(
     repeated = train_version(job, kafka, run="a run/1")
     assert repeated.version == trained.version == version(open_registry(), job.pipeline, 1)
     model = load_model(download(open_registry(), trained.version), trained.version.digest)
-    assert model.manifest_id == job.manifest.id
+    assert model.card.manifest_id == job.manifest.id

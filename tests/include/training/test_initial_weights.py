@@ -12,8 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from include.training.loop import Trained, train
-from include.training.start import Start, StartChanged, WrongFreeze, WrongStart, freeze_layers, load_start
+from include.training.initial_weights import (
+    InitialWeights,
+    InitialWeightsChanged,
+    WrongFreeze,
+    WrongInitialWeights,
+    freeze_layers,
+    load_initial_weights,
+)
+from include.training.loop import TrainedNetwork, train
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import job_over
 from tests.support.resumed_trainings import bits, trained_in_pieces
@@ -30,27 +37,29 @@ def network(outputs: int = 3, hidden: int = 5) -> nn.Sequential:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Callable[[nn.Module], tuple[Start, Path]]:
+def saved(tmp_path: Path) -> Callable[[nn.Module], tuple[InitialWeights, Path]]:
     """Writes a network's weights, and gives the start that is made of them."""
 
-    def save(made: nn.Module) -> tuple[Start, Path]:
+    def save(made: nn.Module) -> tuple[InitialWeights, Path]:
         path = tmp_path / "base.safetensors"
         save_file(made.state_dict(), path)
-        return Start(source=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()), path
+        return InitialWeights(source=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()), path
 
     return save
 
 
-def test_all_weights_are_taken_over(saved: Callable[..., tuple[Start, Path]]) -> None:
+def test_all_weights_are_taken_over(saved: Callable[..., tuple[InitialWeights, Path]]) -> None:
     base, own = network(), network()
-    load_start(own, *saved(base))
+    load_initial_weights(own, *saved(base))
     assert all(torch.equal(own.state_dict()[name], tensor) for name, tensor in base.state_dict().items())
 
 
-def test_a_last_layer_for_other_labels_is_learnt_from_nothing(saved: Callable[..., tuple[Start, Path]]) -> None:
+def test_a_last_layer_for_other_labels_is_learnt_from_nothing(
+    saved: Callable[..., tuple[InitialWeights, Path]],
+) -> None:
     base, own = network(outputs=3), network(outputs=7)
     head = own[3].weight.detach().clone()
-    load_start(own, *saved(base))
+    load_initial_weights(own, *saved(base))
     assert torch.equal(own[0].weight, base[0].weight)
     assert torch.equal(own[3].weight, head)
 
@@ -64,18 +73,18 @@ def test_a_last_layer_for_other_labels_is_learnt_from_nothing(saved: Callable[..
     ],
 )
 def test_weights_of_another_network_are_refused(
-    saved: Callable[..., tuple[Start, Path]], base: nn.Module, expected: list[str]
+    saved: Callable[..., tuple[InitialWeights, Path]], base: nn.Module, expected: list[str]
 ) -> None:
-    with pytest.raises(WrongStart) as refused:
-        load_start(network(), *saved(base))
+    with pytest.raises(WrongInitialWeights) as refused:
+        load_initial_weights(network(), *saved(base))
     assert_readable(refused.value, *expected)
 
 
-def test_a_file_that_has_changed_since_is_refused(saved: Callable[..., tuple[Start, Path]]) -> None:
+def test_a_file_that_has_changed_since_is_refused(saved: Callable[..., tuple[InitialWeights, Path]]) -> None:
     start, path = saved(network())
     saved(network())
-    with pytest.raises(StartChanged) as refused:
-        load_start(network(), start, path)
+    with pytest.raises(InitialWeightsChanged) as refused:
+        load_initial_weights(network(), start, path)
     assert_readable(refused.value, path, start.sha256[:12])
 
 
@@ -84,9 +93,9 @@ def test_a_file_without_weights_is_refused(tmp_path: Path, content: bytes | None
     path = tmp_path / "base.safetensors"
     if content is not None:
         path.write_bytes(content)
-    start = Start(source="base.safetensors", sha256=hashlib.sha256(content or b"").hexdigest())
-    with pytest.raises(WrongStart) as refused:
-        load_start(network(), start, path)
+    start = InitialWeights(source="base.safetensors", sha256=hashlib.sha256(content or b"").hexdigest())
+    with pytest.raises(WrongInitialWeights) as refused:
+        load_initial_weights(network(), start, path)
     assert_readable(refused.value, path)
 
 
@@ -106,7 +115,9 @@ def job(kafka: KafkaConnection, images: str) -> TrainingJob:
 
 
 @pytest.fixture(scope="module")
-def base(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
+def base(
+    kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainedNetwork, Path]:
     """A training to start from, and its weights as a file."""
     folder = tmp_path_factory.mktemp("base")
     trained = train(job.model_copy(update={"epochs": 3}), kafka, folder)
@@ -116,17 +127,17 @@ def base(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.Temp
 
 
 def fine_tuning(job: TrainingJob, weights: Path, **settings: object) -> TrainingJob:
-    start = Start(source=str(weights), sha256=hashlib.sha256(weights.read_bytes()).hexdigest())
+    start = InitialWeights(source=str(weights), sha256=hashlib.sha256(weights.read_bytes()).hexdigest())
     return job.model_copy(update={"start": start, "learning_rate": 0.002, **settings})
 
 
 def test_fine_tuning_in_pieces_ends_with_the_bits_of_a_whole_one_and_leaves_frozen_layers(
-    kafka: KafkaConnection, job: TrainingJob, base: tuple[Trained, Path], tmp_path: Path
+    kafka: KafkaConnection, job: TrainingJob, base: tuple[TrainedNetwork, Path], tmp_path: Path
 ) -> None:
     before, weights = base
     tuned = fine_tuning(job, weights, freeze=("0.*", "2.*"))
-    whole = train(tuned, kafka, tmp_path / "whole", start=weights)
-    pieces, attempts = trained_in_pieces(kafka, tuned, tmp_path / "pieces", 7, start=weights)
+    whole = train(tuned, kafka, tmp_path / "whole", weights=weights)
+    pieces, attempts = trained_in_pieces(kafka, tuned, tmp_path / "pieces", 7, weights=weights)
     assert attempts > 2
     assert bits(pieces) == bits(whole)
     changed = {name for name, content in bits(whole).items() if content != bits(before)[name]}
@@ -134,10 +145,10 @@ def test_fine_tuning_in_pieces_ends_with_the_bits_of_a_whole_one_and_leaves_froz
 
 
 def test_it_begins_where_the_other_ended(
-    kafka: KafkaConnection, job: TrainingJob, base: tuple[Trained, Path], tmp_path: Path
+    kafka: KafkaConnection, job: TrainingJob, base: tuple[TrainedNetwork, Path], tmp_path: Path
 ) -> None:
     before, weights = base
-    first = train(fine_tuning(job, weights, epochs=1), kafka, tmp_path, start=weights).history[0]
+    first = train(fine_tuning(job, weights, epochs=1), kafka, tmp_path, weights=weights).history[0]
     assert first["held_out_loss"] < before.history[0]["held_out_loss"]
     assert first["train_loss"] < before.history[0]["train_loss"] / 2
 
