@@ -1,7 +1,5 @@
 """MLflow runs: one per training job and workflow run, shared by all attempts."""
 
-from __future__ import annotations
-
 import json
 import logging
 import tempfile
@@ -10,25 +8,20 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import Any, Literal
 
-from include.artifact.figures import draw_confusion
-from include.registry.tracking import Registry, explained
+from include.artifact.figures import Confusion, draw_confusion
+from include.artifact.result import TrainingResult
+from include.feed.manifest import Manifest
+from include.registry.tracking import Registry, explained, local_artifacts
 from include.storage.atomic import explained_if_full
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-    from include.artifact.result import TrainingResult
-    from include.feed.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
 JOB_TAG = "millrace.job"
 RUN_TAG = "millrace.run"
 MODEL = "model"
+CONFUSION = "confusion_matrix.json"
 CURVES = ("train_loss", "held_out_loss", "learning_rate", "samples_per_second")
 HELD_OUT = "held_out_"
 
@@ -87,12 +80,15 @@ class TrackedRun:
         self.log_epochs(outcome.history)
         with tempfile.TemporaryDirectory() as folder:
             manifest, picture = Path(folder, "manifest.json"), Path(folder, "confusion_matrix.png")
+            counts = Path(folder, CONFUSION)
             with explained_if_full(Path(folder)):
                 manifest.write_text(json.dumps({"id": trained_on.id, **trained_on.to_dict()}, indent=2))
                 if outcome.confusion is not None:
                     title = f"{outcome.metrics.samples} held-out samples, {outcome.metric} {result.score:.4f}"
                     draw_confusion(picture, outcome.confusion, outcome.labels, title)
-            for path in (manifest, picture):
+                    matrix = Confusion(labels=outcome.labels, counts=outcome.confusion)
+                    counts.write_text(matrix.model_dump_json())
+            for path in (manifest, picture, counts):
                 if path.exists():
                     self._store(path)
         # One by one: MLflow stores a file whole or not at all, but on a full disk only a part of a directory.
@@ -129,16 +125,12 @@ def open_run(registry: Registry, identity: RunIdentity) -> TrackedRun:
                 client.update_run(item.info.run_id, status="RUNNING")
                 # Every curve has a point in every epoch that was logged.
                 points = client.get_metric_history(item.info.run_id, CURVES[-1])
-                return TrackedRun(registry, identity, item.info.run_id, _folder(item), {point.step for point in points})
+                artifacts = local_artifacts(registry, item.info.artifact_uri)
+                return TrackedRun(registry, identity, item.info.run_id, artifacts, {point.step for point in points})
         made = client.create_run(experiment, run_name=identity.run, tags={JOB_TAG: identity.job, RUN_TAG: identity.run})
         params = [Param(name, value) for name, value in _parameters(identity).items()]
         client.log_batch(made.info.run_id, params=params)
-        return TrackedRun(registry, identity, made.info.run_id, _folder(made))
-
-
-def _folder(run: Run) -> Path | None:
-    place = urlsplit(run.info.artifact_uri)
-    return Path(url2pathname(place.path)) if place.scheme in ("", "file") else None
+        return TrackedRun(registry, identity, made.info.run_id, local_artifacts(registry, made.info.artifact_uri))
 
 
 def _experiment(registry: Registry, name: str) -> str:
@@ -165,7 +157,7 @@ def _parameters(identity: RunIdentity) -> dict[str, str]:
         **identity.settings,
         "manifest": manifest.id,
         "labels": len(manifest.labels),
-        "split": manifest.split.to_dict(),
+        "split": manifest.to_dict()["split"],
     }
     flat: dict[str, str] = {}
     for name, value in values.items():

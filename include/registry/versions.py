@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, ValidationError
 
 from include.artifact.card import WrongModel
 from include.artifact.model import model_digest
+from include.artifact.result import TrainingResult
 from include.definition.model_reference import CHAMPION
 from include.errors import PermanentError
+from include.kinds import Config
 from include.registry.runs import MODEL, TrackedRun
-from include.registry.tracking import Registry, explained
+from include.registry.tracking import NO_ALIAS, Registry, explained, local_artifacts
 from include.storage.atomic import require_room, whole_directory
+from include.storage.removal import below, remove_folder
 from include.storage.state import state_dir
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from include.artifact.result import TrainingResult
 
 log = logging.getLogger(__name__)
 
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,100}$")]
+
+
 class NoSuchVersion(PermanentError):
-    """The model has no version of that number, or another program registered it."""
+    """The model has no version of that number, or another program registered or changed it."""
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(Config):
     """A registered model version.
+
+    Whoever may write to MLflow may set any of these values, and paths and requests are made from them: so each has a
+    form that is checked.
 
     Attributes:
         name: of the registered model, which is the pipeline's.
@@ -42,14 +50,14 @@ class Version:
         score: that metric on the held-out samples of its own training.
     """
 
-    name: str
-    number: int
-    run_id: str
-    digest: str
-    manifest_id: str
-    job: str
-    metric: str
-    score: float
+    name: Name
+    number: Annotated[int, Field(ge=1)]
+    run_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    digest: Sha256
+    manifest_id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    job: Sha256
+    metric: Name
+    score: Annotated[float, Field(allow_inf_nan=False)]
 
 
 def register_version(run: TrackedRun, result: TrainingResult) -> Version:
@@ -68,7 +76,7 @@ def register_version(run: TrackedRun, result: TrainingResult) -> Version:
     with explained(run.registry, "looking for the run's model version"):
         for item in client.search_model_versions(f"run_id = '{run.id}'"):
             if item.name == name:
-                return _version(item)
+                return _version(item, name)
     run.log_result(result)
     with explained(run.registry, "registering the model version"):
         try:
@@ -89,7 +97,7 @@ def register_version(run: TrackedRun, result: TrainingResult) -> Version:
                 outcome.metric: repr(result.score),
             },
         )
-        return _version(made)
+        return _version(made, name)
 
 
 def champion(registry: Registry, name: str) -> Version | None:
@@ -98,10 +106,9 @@ def champion(registry: Registry, name: str) -> Version | None:
 
     with explained(registry, f"looking for the champion of {name}"):
         try:
-            return _version(registry.client.get_model_version_by_alias(name, CHAMPION))
+            return _version(registry.client.get_model_version_by_alias(name, CHAMPION), name)
         except MlflowException as error:
-            # The first if the model does not exist, the second if it has no such alias.
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error.error_code in NO_ALIAS:
                 return None
             raise
 
@@ -116,17 +123,28 @@ def version(registry: Registry, name: str, number: int) -> Version:
 
     with explained(registry, f"looking for version {number} of {name}"):
         try:
-            return _version(registry.client.get_model_version(name, str(number)))
+            return _version(registry.client.get_model_version(name, str(number)), name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-        numbers = sorted(int(item.version) for item in registry.client.search_model_versions(f"name = '{name}'"))
+    numbers = [found.number for found in versions(registry, name)]
     known = (
         f"choose one of its versions ({', '.join(map(str, numbers))})"
         if numbers
         else "run its train DAG, which creates the first"
     )
     raise NoSuchVersion(f"Model {name} has no version {number}: {known}.")
+
+
+def versions(registry: Registry, name: str) -> list[Version]:
+    """The versions that this project has registered, in the order of their numbers."""
+    with explained(registry, f"looking for the versions of {name}"):
+        items = registry.client.search_model_versions(f"name = '{name}'")
+    found = []
+    for item in items:
+        with suppress(NoSuchVersion):
+            found.append(_version(item, name))
+    return sorted(found, key=lambda version: version.number)
 
 
 def set_champion(registry: Registry, chosen: Version) -> None:
@@ -142,19 +160,22 @@ def download(registry: Registry, wanted: Version) -> Path:
         WrongModel: the registry's files are not those that were registered.
         DiskFull: they do not fit.
     """
-    target = state_dir() / "models" / wanted.name / f"{wanted.number}-{wanted.digest[:12]}"
+    models = state_dir() / "models"
+    target = below(models, models / wanted.name / f"{wanted.number}-{wanted.digest[:12]}")
     kept = target / MODEL
     if target.is_dir():
         with suppress(WrongModel):
             if model_digest(kept) == wanted.digest:
                 return kept
         log.warning("The copy of version %d in %s is damaged and is fetched again.", wanted.number, target)
-        shutil.rmtree(target)
+        remove_folder(models, target)
     # Another task may have fetched it in between.
     with suppress(FileExistsError), whole_directory(target) as aside:
         with explained(registry, f"fetching version {wanted.number} of {wanted.name}"):
+            local_artifacts(registry, registry.client.get_run(wanted.run_id).info.artifact_uri)
             files = registry.client.list_artifacts(wanted.run_id, MODEL)
             require_room(target, (file.file_size or 0 for file in files))
+            # MLflow refuses a listing that leads out of the folder.
             registry.client.download_artifacts(wanted.run_id, MODEL, str(aside))
         found = model_digest(aside / MODEL)
         if found != wanted.digest:
@@ -165,23 +186,31 @@ def download(registry: Registry, wanted: Version) -> Path:
     return kept
 
 
-def _version(item: ModelVersion) -> Version:
+def _version(item: ModelVersion, name: str) -> Version:
     tags = item.tags
     # Versions without the tag are from before there were tasks other than classification.
     metric = tags.get("metric", "accuracy")
     missing = [tag for tag in ("digest", "manifest", "job", metric) if tag not in tags]
     if missing or not item.run_id:
         raise NoSuchVersion(
-            f"Version {item.version} of {item.name} was not registered by this project (it has no tag {missing}): "
+            f"Version {item.version} of {name} was not registered by this project (it has no tag {missing!s:.200}): "
             "choose another version, or train one."
         )
-    return Version(
-        name=item.name,
-        number=int(item.version),
-        run_id=item.run_id,
-        digest=tags["digest"],
-        manifest_id=tags["manifest"],
-        job=tags["job"],
-        metric=metric,
-        score=float(tags[metric]),
-    )
+    values = {
+        "name": name,
+        "number": item.version,
+        "run_id": item.run_id,
+        "digest": tags["digest"],
+        "manifest_id": tags["manifest"],
+        "job": tags["job"],
+        "metric": metric,
+        "score": tags[metric],
+    }
+    try:
+        return Version.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise NoSuchVersion(
+            f"MLflow has {fault['loc'][0]} = {fault['input']!r:.100} for version {item.version!r:.20} of {name}, which "
+            "this project never sets, so another program has changed it: choose another version, or train one."
+        ) from error

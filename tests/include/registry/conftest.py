@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.artifact.result import TrainingResult
+from include.exactly_once.ledger import ledger_topic
+from include.kafka.topics import ensure_topics
+from include.registry import record
+from include.registry.record import record_version
 from include.registry.runs import open_run
 from include.registry.tracking import Registry, open_registry
 from include.registry.versions import Version, register_version
@@ -20,6 +24,8 @@ from tests.support.mlflow_database import put_database
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
     from include.training.job import TrainingJob
+
+Register = Callable[[TrainingResult, str], Version]
 
 
 @pytest.fixture
@@ -37,8 +43,15 @@ def registry(state: Path) -> Registry:
     return open_registry()
 
 
+@pytest.fixture(autouse=True)
+def records(monkeypatch: pytest.MonkeyPatch, new_name: Callable[[], str]) -> None:
+    """Records of versions of the test's own, since each test numbers the versions of one model anew."""
+    monkeypatch.setattr(record, "STEP", new_name())
+
+
 @pytest.fixture(scope="session")
 def job(kafka: KafkaConnection, new_topic: Callable[..., str]) -> TrainingJob:
+    ensure_topics(kafka, [ledger_topic()])
     topic = new_topic(PARTITIONS)
     fill(kafka, topic, 300)
     return job_over(kafka, topic)
@@ -62,3 +75,15 @@ def bad(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempP
 def register(registry: Registry, job: TrainingJob) -> Callable[[TrainingResult, str], Version]:
     """Registers a result under the name of a workflow run."""
     return lambda result, run: register_version(open_run(registry, job.run_identity(run)), result)
+
+
+@pytest.fixture
+def trained(kafka: KafkaConnection, registry: Registry, register: Register) -> Register:
+    """Registers a result as a training does, which records it."""
+
+    def trained(result: TrainingResult, run: str) -> Version:
+        made = register(result, run)
+        record_version(kafka, registry, made)
+        return made
+
+    return trained

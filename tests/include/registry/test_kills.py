@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.artifact.model import load_model
+from include.definition.tables import Promotion
+from include.exactly_once.ledger import ledger_topic
+from include.kafka.topics import ensure_topics
 from include.registry.promotion import promote
 from include.registry.runs import open_run
 from include.registry.tracking import Registry, open_registry
@@ -56,6 +59,7 @@ import json, os, signal, sys
 import matplotlib.figure, torch
 from mlflow import MlflowClient
 from pathlib import Path
+from include.definition.tables import Promotion
 from include.kafka.connection import KafkaConnection
 from include.registry.promotion import promote
 from include.registry.runs import open_run
@@ -87,7 +91,9 @@ def step(case):
         set_champion(registry, register("bad"))
         made = register("good")
         kill(**case["kill"])
-        promote(KafkaConnection(**asked["connection"]), registry, made.name, made.number, 0)
+        # The cases run at once, and have one pipeline's name.
+        kafka = KafkaConnection(**asked["connection"], environment=Path(case["state"]).parent.name)
+        promote(kafka, registry, made.name, made.number, Promotion(floor=0))
 
 asked = json.load(sys.stdin)
 job = TrainingJob.model_validate(asked["job"])
@@ -116,6 +122,7 @@ def killed(
     states = {kill: tmp_path_factory.mktemp("killed") / "state" for kill in (*REGISTRATIONS, *PROMOTIONS)}
     for state in states.values():
         put_database(state)
+        ensure_topics(kafka, [ledger_topic(environment=state.parent.name)])
     cases = [
         {"step": "register" if kill in REGISTRATIONS else "promote", "state": str(state), "kill": asdict(kill)}
         for kill, state in states.items()
@@ -177,6 +184,6 @@ def test_the_alias_moves_last_and_the_retry_promotes_once(
     assert holder is not None
     assert holder.number == (1 if kill.when == "before" else 2)
 
-    decision = promote(kafka, registry, job.pipeline, 2, 0)
+    decision = promote(kafka, registry, job.pipeline, 2, Promotion(floor=0))
     assert decision.promoted
     assert champion(registry, job.pipeline) == version(registry, job.pipeline, 2)

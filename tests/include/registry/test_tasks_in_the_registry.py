@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.artifact.result import TrainingResult
+from include.definition.tables import Promotion
+from include.exactly_once.ledger import ledger_topic
+from include.kafka.topics import ensure_topics
 from include.registry.promotion import promote
 from include.registry.runs import open_run
 from include.registry.versions import champion, register_version, set_champion
@@ -43,6 +46,7 @@ def made(
     request: pytest.FixtureRequest,
 ) -> Made:
     """Two trainings of a task over the same samples, one of which learns next to nothing."""
+    ensure_topics(kafka, [ledger_topic()])
     topic = new_topic(PARTITIONS)
     fill(kafka, topic, 300, LABELS[request.param])
     pipeline = digits_pipeline()
@@ -57,7 +61,11 @@ def made(
     return Made(job, result("better", 0.02), result("worse", 1e-9))
 
 
-def test_the_task_s_own_metric_is_logged_told_and_decides(
+# R² may be below every floor that a file may have.
+ANY_FLOOR = Promotion().model_copy(update={"floor": -10})
+
+
+def test_the_task_s_own_metric_is_logged_returned_and_decides(
     kafka: KafkaConnection, registry: Registry, made: Made
 ) -> None:
     metric = METRICS[made.job.manifest.task]
@@ -71,14 +79,14 @@ def test_the_task_s_own_metric_is_logged_told_and_decides(
     files = {file.path for file in registry.client.list_artifacts(better.run_id)}
     assert files == {"manifest.json", "model"}
 
-    first = promote(kafka, registry, worse.name, worse.number, floor=-10)
+    first = promote(kafka, registry, worse.name, worse.number, ANY_FLOOR)
     assert not first.promoted
     assert "best constant answer" in first.reason
     set_champion(registry, worse)
-    decision = promote(kafka, registry, better.name, better.number, floor=-10)
+    decision = promote(kafka, registry, better.name, better.number, ANY_FLOOR)
     assert decision.promoted
     values = decision.to_dict()
     assert values[metric] == made.better.score > values[f"champion_{metric}"] == made.worse.score
     assert f"{metric} {made.better.score:.4f}" in decision.reason
     assert champion(registry, better.name) == better
-    assert not promote(kafka, registry, worse.name, worse.number, floor=0.99).promoted
+    assert not promote(kafka, registry, worse.name, worse.number, Promotion(floor=0.99)).promoted

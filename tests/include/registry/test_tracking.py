@@ -5,15 +5,29 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
 
 from include.commands.registry import app
-from include.registry.tracking import NotMigrated, Registry, UnknownTracking, check_tracking, migrate, open_registry
+from include.errors import PermanentError
+from include.registry.tracking import (
+    NotMigrated,
+    Registry,
+    RegistryDenied,
+    UnknownTracking,
+    check_tracking,
+    migrate,
+    open_registry,
+)
+from include.registry.versions import champion
 from include.storage.atomic import ASIDE
 from include.storage.state import PROJECT_ROOT
 from tests.support.assertions import assert_readable
@@ -131,3 +145,39 @@ def test_what_is_neither_server_nor_database_is_refused(monkeypatch: pytest.Monk
             refusing()
         assert_readable(refused.value, "MLFLOW_TRACKING_URI")
         assert "secret" not in str(refused.value)
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A server that asks for the login ann:a-secret and then knows no run."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            allowed = self.headers["Authorization"] == f"Basic {b64encode(b'ann:a-secret').decode()}"
+            content = b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no run"}' if allowed else b"Unauthorized"
+            self.send_response(404 if allowed else 401)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+
+
+def test_a_refused_login_is_permanent_and_names_the_settings(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another-secret")
+    registry = open_registry(server)
+    with pytest.raises(RegistryDenied) as refused:
+        champion(registry, "model")
+    assert isinstance(refused.value, PermanentError)
+    assert_readable(refused.value, server, "401", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    assert "another-secret" not in str(refused.value)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-secret")
+    assert champion(registry, "model") is None

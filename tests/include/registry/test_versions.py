@@ -13,7 +13,7 @@ from include.artifact.card import WrongModel
 from include.artifact.model import load_model
 from include.registry import runs
 from include.registry.runs import CURVES, open_run
-from include.registry.tracking import Registry, RegistryUnavailable, open_registry
+from include.registry.tracking import Registry, RegistryUnavailable, WrongStorage, local_artifacts, open_registry
 from include.registry.versions import (
     NoSuchVersion,
     Version,
@@ -23,6 +23,7 @@ from include.registry.versions import (
     set_champion,
     version,
 )
+from include.storage.removal import OutsideRoot
 from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def test_a_version_has_everything_that_belongs_to_it(
     manifest = json.loads(artifact(registry, made.run_id, "manifest.json", tmp_path).read_text())
     assert manifest["id"] == made.manifest_id == job.manifest.id
     assert artifact(registry, made.run_id, "confusion_matrix.png", tmp_path).read_bytes().startswith(b"\x89PNG")
-    assert load_model(artifact(registry, made.run_id, "model", tmp_path), made.digest).manifest_id == job.manifest.id
+    assert (
+        load_model(artifact(registry, made.run_id, "model", tmp_path), made.digest).card.manifest_id == job.manifest.id
+    )
     logged = registry.client.get_run(made.run_id).data.params
     assert (logged["epochs"], logged["model.hidden"]) == (str(job.epochs), "32")
 
@@ -180,6 +183,62 @@ def test_weights_that_were_changed_in_the_registry_are_refused(
         download(registry, made)
     assert_readable(refused.value, made.digest[:12])
     assert not list((state / "models").rglob("weights.safetensors"))
+
+
+HOSTILE = "/../../../.."
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("digest", HOSTILE),
+        ("digest", "0" * 63),
+        ("digest", f"{'0' * 64}\n"),
+        ("manifest", "../manifest"),
+        ("job", "\x1b[2J"),
+        ("accuracy", "nan"),
+        ("metric", "a metric"),
+    ],
+)
+def test_a_tag_that_somebody_changed_is_refused(
+    registry: Registry, register: Register, good: TrainingResult, tag: str, value: str
+) -> None:
+    made = register(good, "run")
+    set_champion(registry, made)
+    registry.client.set_model_version_tag(made.name, str(made.number), tag, value)
+    if tag == "metric":
+        registry.client.set_model_version_tag(made.name, str(made.number), value, "1.0")
+    for ask in (lambda: champion(registry, made.name), lambda: version(registry, made.name, made.number)):
+        with pytest.raises(NoSuchVersion) as refused:
+            ask()
+        assert_readable(refused.value, made.name, "another program has changed it")
+        assert str(refused.value).isprintable()
+
+
+def test_a_hostile_tag_removes_and_writes_nothing(
+    registry: Registry, register: Register, good: TrainingResult, state: Path
+) -> None:
+    """With this digest, the copy of the version would be the folder above the state, removed as damaged."""
+    made = register(good, "run")
+    neighbour = state.parent / "neighbour"
+    neighbour.touch()
+    hostile = made.model_copy(update={"digest": HOSTILE})
+    for _ in range(2):
+        with pytest.raises(OutsideRoot):
+            download(registry, hostile)
+    assert neighbour.exists()
+    assert not (state / "models").exists()
+
+
+@pytest.mark.parametrize("uri", ["file:///etc", "/etc", "file://{state}/mlflow/artifacts/../..", "http://127.0.0.1/x"])
+def test_a_server_leads_tasks_to_no_other_folder_of_this_machine(registry: Registry, state: Path, uri: str) -> None:
+    server = Registry("http://user:secret@127.0.0.1:5000", registry.client)
+    with pytest.raises(WrongStorage) as refused:
+        local_artifacts(server, uri.format(state=state))
+    assert_readable(refused.value, "user:***@", "--serve-artifacts")
+    assert "secret" not in str(refused.value)
+    assert local_artifacts(server, "mlflow-artifacts:/1/2/artifacts") is None
+    assert local_artifacts(server, f"{state}/mlflow/artifacts/1") == state / "mlflow" / "artifacts" / "1"
 
 
 def test_a_server_that_is_away_is_one_readable_sentence(
