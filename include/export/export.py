@@ -13,11 +13,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from include.definition.pipeline import Pipeline
 from include.errors import PermanentError
+from include.exactly_once.attempt import Attempt, Step
 from include.exactly_once.progress import position_in, progress_entry, progress_scope, refuse_truncated
+from include.exactly_once.transaction import TransactionalWriter
+from include.export.folder import ExportFolder
+from include.kafka.headers import headers_of, headers_size
 from include.kafka.position import UNKNOWN_EPOCH, leader_epoch_before, offset_of
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_range
@@ -28,10 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from confluent_kafka import Consumer, Message
 
-    from include.definition.pipeline import Pipeline
-    from include.exactly_once.attempt import Attempt, Step
-    from include.exactly_once.transaction import TransactionalWriter
-    from include.export.folder import ExportFolder
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ STEP: Step = "export"
 # Kept with a partition's position: the end of the piece whose files may exist already.
 PLANNED = "planned"
 URL_SAFE = str.maketrans("+/", "-_")
+# Of its records, which may have a megabyte each.
+PIECE_BYTES = 256 * 1024 * 1024
 LAST_DAY_MS = 253_402_300_799_000
 
 
@@ -92,7 +95,7 @@ def export_predictions(attempt: Attempt, pipeline: Pipeline, folder: ExportFolde
     when it was published, so that a day is complete when a run that began after its end has succeeded.
 
     Args:
-        rows: how many records a piece has, which must fit into memory.
+        rows: how many records a piece has at most, which must fit into memory; it also ends at 256 MiB of them.
 
     Raises:
         ExportLost: there are files and no ledger entry.
@@ -106,8 +109,11 @@ def export_predictions(attempt: Attempt, pipeline: Pipeline, folder: ExportFolde
     with attempt.writer(topic) as writer:
         ranges = freeze_ranges(attempt.connection, topic)
         entries = attempt.read_progress(writer, ranges)
-        if not entries:
-            _refuse_lost_ledger(folder, ranges[0])
+        if not entries and (found := folder.names(_name_beginning(ranges[0]))):
+            raise ExportLost(
+                f"The export's path {folder.path} holds {len(found)} files of {topic} and the ledger has no entry for "
+                "any: restore the ledger, or remove the files or correct path of [export] to write them again."
+            )
         try:
             with attempt.consumer() as consumer:
                 for item in ranges:
@@ -128,14 +134,6 @@ def _name_beginning(item: OffsetRange) -> str:
     Kafka's own tools write it.
     """
     return f"{item.topic}-{item.topic_id.translate(URL_SAFE)}-"
-
-
-def _refuse_lost_ledger(folder: ExportFolder, item: OffsetRange) -> None:
-    if found := folder.names(_name_beginning(item)):
-        raise ExportLost(
-            f"The export's path {folder.path} holds {len(found)} files of {item.topic} and the ledger has no entry for "
-            "any: restore the ledger, or remove the files or correct path of [export] to write them again."
-        )
 
 
 def _pieces(
@@ -160,11 +158,23 @@ def _pieces(
     messages_left = chain.from_iterable(read_range(connection, consumer, left, leader_epoch=epoch))
     # The markers at the end belong to the last piece: behind the position they would count as lost records later.
     while left.offsets:
-        messages = list(islice(messages_left, rows))
-        end = offset_of(messages[-1]) + 1 if len(messages) == rows else left.end
+        messages, full = _take(messages_left, rows)
+        end = offset_of(messages[-1]) + 1 if full else left.end
         piece = _Piece(left.start, end, messages, epoch)
         yield piece
         left, epoch = replace(left, start=end), piece.last_leader_epoch
+
+
+def _take(messages: Iterator[Message], rows: int) -> tuple[list[Message], bool]:
+    """The next records, and whether there are as many as a piece takes, in number or in bytes."""
+    taken: list[Message] = []
+    size = 0
+    for message in messages:
+        taken.append(message)
+        size += len(message) + len(message.key() or b"") + headers_size(headers_of([message])[0])
+        if len(taken) == rows or size >= PIECE_BYTES:
+            return taken, True
+    return taken, False
 
 
 def _write(

@@ -5,22 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from include.codecs.base import Codec
 from include.prediction.forward import forward
-from include.reading.row_versions import State
+from include.reading.records import RecordReader, Records
+from include.reading.row_versions import RowVersions, State
 from include.refusal import Refusal
-from include.targets.base import Answer
+from include.targets.base import Answer, Target
 
 if TYPE_CHECKING:
+    from confluent_kafka import Message
     from torch import nn
 
-    from include.codecs.base import Codec
-    from include.reading.records import Records
-    from include.targets.base import Target
+    from include.definition.pipeline import Pipeline
+    from include.prediction.predictor import Predictor
+
 
 FORWARD_SAMPLES = 512
 
 # An answer, why there is none, or the state of a record that needs none.
-Outcome = Answer | Refusal | State
+RequestOutcome = Answer | Refusal | State
+
+
+def answer_messages(
+    pipeline: Pipeline,
+    predictor: Predictor,
+    reader: RecordReader,
+    messages: Sequence[Message],
+    versions: RowVersions | None,
+) -> tuple[list[bytes], list[RequestOutcome]]:
+    """The ids of the samples, and one outcome per message, in order.
+
+    Args:
+        versions: where the topic holds versions of rows, those of the messages.
+
+    Raises:
+        NetworkFailed: see `forward`.
+    """
+    records = reader.read(messages)
+    states = [] if versions is None else [versions.of(message) for message in messages]
+    codec = pipeline.format.with_statistics(predictor.statistics)
+    return records.ids, answer(predictor.network, codec, predictor.target, records, states)
 
 
 def answer(
@@ -29,7 +53,7 @@ def answer(
     target: Target,
     records: Records,
     states: Sequence[State] = (),
-) -> list[Outcome]:
+) -> list[RequestOutcome]:
     """One outcome per record, in order.
 
     Args:
@@ -42,7 +66,7 @@ def answer(
     """
     import torch
 
-    outcomes: list[Outcome | None] = [label if isinstance(label, Refusal) else None for label in records.labels]
+    outcomes: list[RequestOutcome | None] = [label if isinstance(label, Refusal) else None for label in records.labels]
     for position, state in enumerate(states):
         if state is not State.NEWEST:
             outcomes[position] = state

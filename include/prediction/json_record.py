@@ -1,7 +1,5 @@
 """The prediction record: the JSON that other applications read."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +7,9 @@ from typing import Any
 from include.kafka.headers import MODEL
 from include.kafka.records import Address
 from include.targets.base import Answer
+
+# `json.dumps` with an argument makes an encoder for each call.
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,4 @@ def prediction_value(
         **address.to_dict(),
         "timestamp": timestamp_ms if timestamp_ms >= 0 else None,
     }
-    return json.dumps(fields, allow_nan=False).encode()
+    return _encode(fields).encode()

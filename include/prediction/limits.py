@@ -1,19 +1,15 @@
 """Counts of what was published, and the limits at which the predictions stop until a person acknowledges them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
+from include.definition.pipeline import Pipeline
 from include.errors import PermanentError
+from include.kafka.ranges import OffsetRange
+from include.prediction.answer import RequestOutcome
 from include.reading.row_versions import State
 from include.refusal import Refusal
-
-if TYPE_CHECKING:
-    from include.definition.pipeline import Pipeline
-    from include.prediction.answer import Outcome
 
 # A share says nothing about a handful of samples.
 SHARE_COUNTS_FROM = 100
@@ -25,6 +21,10 @@ class PublishReport:
 
     `samples` = `predictions` + `rejected` + `superseded` + `deletions`; the last two are 0 unless the topic holds
     versions of rows, see `include.reading.row_versions`.
+
+    Attributes:
+        versions: predictions by the number of the model version that made them.
+        ranges: by partition what is predicted now, by this attempt or an earlier one.
     """
 
     samples: int = 0
@@ -32,6 +32,8 @@ class PublishReport:
     dead_letters: Counter[str] = field(default_factory=Counter)
     superseded: int = 0
     deletions: int = 0
+    versions: Counter[int] = field(default_factory=Counter)
+    ranges: dict[int, OffsetRange] = field(default_factory=dict)
 
     @property
     def rejected(self) -> int:
@@ -39,15 +41,21 @@ class PublishReport:
 
     @property
     def answered(self) -> int:
-        """The samples that needed an answer."""
         return self.predictions + self.rejected
 
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Count the outcomes of one chunk."""
+    def cover(self, item: OffsetRange) -> None:
+        """Note that a range is worked on, which may continue one that was covered before."""
+        self.ranges[item.partition] = replace(self.ranges.get(item.partition, item), end=item.end)
+
+    def add(self, outcomes: Sequence[RequestOutcome], version: int) -> None:
+        """Count the outcomes of one chunk, which a version of the model has predicted."""
         rejections = [outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)]
         self.samples += len(outcomes)
         superseded, deletions = outcomes.count(State.SUPERSEDED), outcomes.count(State.DELETION)
-        self.predictions += len(outcomes) - len(rejections) - superseded - deletions
+        predictions = len(outcomes) - len(rejections) - superseded - deletions
+        self.predictions += predictions
+        if predictions:
+            self.versions[version] += predictions
         self.superseded += superseded
         self.deletions += deletions
         self.dead_letters.update(rejections)
@@ -80,7 +88,9 @@ class TooManyRejected(PermanentError):
         self.reasons = reasons
 
 
-def check_limits(pipeline: Pipeline, published: PublishReport, in_a_row: int, outcomes: Sequence[Outcome]) -> int:
+def check_limits(
+    pipeline: Pipeline, published: PublishReport, in_a_row: int, outcomes: Sequence[RequestOutcome]
+) -> int:
     """Refuse a chunk that would go beyond a limit of `[prediction]`.
 
     Args:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from include.exactly_once.attempt import WRITERS_AT_ONCE, Attempt, Step, windows
-from include.exactly_once.progress import position_in, progress_entry, progress_scope, refuse_truncated
+from include.exactly_once.entries import Hold
+from include.exactly_once.prefetch import prefetch
+from include.exactly_once.progress import (
+    group_offsets,
+    progress_entry,
+    progress_scope,
+    refuse_other_position,
+    remaining,
+)
 from include.exactly_once.transaction import TransactionalWriter
-from include.kafka.position import UNKNOWN_EPOCH
-from include.kafka.ranges import OffsetRange, TopicState, check_range, topic_state
+from include.kafka.ranges import OffsetRange, TopicState, check_range, repeated_log_ends, topic_state
 from include.kafka.reader import FEW_RECORDS_AHEAD
 from include.metrics import Counters
-from include.prediction import hold
-from include.prediction.answer import Outcome, answer
-from include.prediction.chunks import RequestChunk, read_chunks
+from include.prediction.answer import RequestOutcome, answer_messages
+from include.prediction.chunks import newest_rows, read_chunks, request_reader
+from include.prediction.hold import SCOPE, Gate, StepHeld, gate_of, hold_at
 from include.prediction.limits import PublishReport, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
-from include.reading.records import RecordReader, record_reader
-from include.reading.row_versions import RowVersions, read_row_versions
+from include.reading.records import RecordReader
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer
 
     from include.definition.pipeline import Pipeline
     from include.exactly_once.ledger import LedgerKey
@@ -39,6 +46,12 @@ IN_A_ROW = "rejected_in_a_row"
 # How long a reading of ledger and topic stays valid: many small partitions share one, and between large ones it is
 # repeated, to notice another task's hold or a recreated topic.
 STATE_VALID_S = 5.0
+# How long a champion predicts before the registry is asked whether another one was promoted.
+CHAMPION_VALID_S = 1.0
+# How often a task that lingers asks for new requests. What comes in between is one transaction for each partition.
+LINGER_POLL_S = 0.25
+# Under steady traffic a task that lingers would never end, and then raise no asset event and meet its timeout.
+MAX_LINGER_TOTAL_S = 3600.0
 
 ACKNOWLEDGED = "The hold is acknowledged: this run's limits are off."
 NOTHING_TO_ACKNOWLEDGE = "There is no hold to acknowledge: the limits stay on."
@@ -51,11 +64,20 @@ class _Publisher:
     attempt: Attempt
     pipeline: Pipeline
     predictor: Predictor
+    newest: Callable[[Predictor], Predictor] | None
     acknowledge: bool
     reader: RecordReader
     consumer: Consumer
     published: PublishReport
+    began: float = field(default_factory=time.monotonic)
+    renewed_at: float = field(default_factory=time.monotonic)
     logged: bool = False
+
+    def renew_predictor(self) -> None:
+        """Let the next chunk be predicted by the model that is the newest now."""
+        if self.newest is not None and time.monotonic() >= self.renewed_at + CHAMPION_VALID_S:
+            self.predictor = self.newest(self.predictor)
+            self.renewed_at = time.monotonic()
 
     def log_once(self, sentence: str) -> None:
         """Log what holds for all partitions."""
@@ -64,13 +86,43 @@ class _Publisher:
         self.logged = True
 
 
-@dataclass(frozen=True)
+@dataclass
 class _State:
-    """The ledger and the requests topic as they were at a time of the monotonic clock, in seconds."""
+    """The ledger and the requests topic as they were at a time of the monotonic clock, in seconds.
 
-    entries: Mapping[LedgerKey, Mapping[str, Any]]
+    What the attempt itself commits or finds later is added.
+
+    Attributes:
+        offsets: the group's, by partition.
+    """
+
+    entries: dict[LedgerKey, dict[str, Any]]
+    offsets: dict[int, int]
     topic: TopicState
     read_at: float
+
+    def extend(self, item: OffsetRange) -> None:
+        """Add that the partition's log reaches the end of the item."""
+        first = self.topic.bounds[item.partition][0]
+        self.topic = replace(self.topic, bounds={**self.topic.bounds, item.partition: (first, item.end)})
+
+
+@dataclass(frozen=True)
+class _AnsweredChunk:
+    """The records to publish for the requests of `[start, end)`.
+
+    Attributes:
+        leader_epoch: of the record right before `end`.
+        outcomes: what was decided for each request.
+        version: of the model that predicted.
+    """
+
+    start: int
+    end: int
+    leader_epoch: int
+    records: list[OutgoingRecord]
+    outcomes: list[RequestOutcome]
+    version: int
 
 
 def publish_predictions(
@@ -79,6 +131,8 @@ def publish_predictions(
     ranges: Sequence[OffsetRange],
     predictor: Predictor,
     *,
+    newest: Callable[[Predictor], Predictor] | None = None,
+    linger_s: float = 0.0,
     acknowledge: bool = False,
 ) -> PublishReport:
     """Predict the part of the ranges that is not predicted yet, partition by partition, and publish it.
@@ -87,11 +141,17 @@ def publish_predictions(
 
     Args:
         ranges: frozen ranges of the requests topic.
+        newest: returns the model for the next chunks, given the one of the last, see `newest_champion`; without it
+            the model stays.
+        linger_s: stay for this many seconds after the last chunk, and go on with what arrives in the partitions of
+            `ranges`, until `MAX_LINGER_TOTAL_S` after the beginning. All partitions keep their writers, so there may be
+            `WRITERS_AT_ONCE` of them; with more the attempt ends at once.
         acknowledge: end the hold, and publish what stopped the step without limits; see include.prediction.hold.
 
     Raises:
         InvalidSigningKeys: records are signed and there is no key to verify them with.
         NoRegistry, RegistryAway, RegistryRefused: see include.kafka.schema_registry; the chunk was not published.
+        LedgerDamaged: an entry is not one that a step has written, or is not the group's offset.
         TooManyRejected: a limit of `[prediction]` was met; the chunk that met it was not published, and the step is
             held.
         StepHeld: the step was held before, and nothing was published.
@@ -99,19 +159,24 @@ def publish_predictions(
         TopicRecreated, RangeUnavailable, LogTruncated, ReaderStalled, Fenced, TransactionFailed: see include.kafka.
     """
     attempt.require(pipeline.name, STEP)
-    keys = attempt.connection.signing_keys(signed=pipeline.signed)
-    layout, schema = pipeline.record_layout(pipeline.requests_topic), pipeline.format.schema_name
+    requests = request_reader(attempt.connection, pipeline)
     published = PublishReport()
     try:
-        with (
-            record_reader(attempt.connection, layout, schema, keys=keys, labelled=False) as reader,
-            attempt.consumer(**FEW_RECORDS_AHEAD) as consumer,
-        ):
-            publisher = _Publisher(attempt, pipeline, predictor, acknowledge, reader, consumer, published)
+        with requests as reader, attempt.consumer(**FEW_RECORDS_AHEAD) as consumer:
+            publisher = _Publisher(attempt, pipeline, predictor, newest, acknowledge, reader, consumer, published)
+            if linger_s and len(ranges) > WRITERS_AT_ONCE:
+                log.warning(
+                    "The attempt ends without lingering: it has %d partitions of %s and a task lingers with %d at "
+                    "most, so raise prediction.tasks.",
+                    len(ranges),
+                    pipeline.requests_topic,
+                    WRITERS_AT_ONCE,
+                )
+                linger_s = 0.0
             # Opening the writers of the first window fences the others.
             attempt.fence(_scopes(ranges[WRITERS_AT_ONCE:]))
             for window in windows(ranges):
-                _publish_window(publisher, window, last=window[-1] is ranges[-1])
+                _publish_window(publisher, window, last=window[-1] is ranges[-1], linger_s=linger_s)
     finally:
         log.info("This attempt published: %s.", published)
         attempt.metrics.count(Counters.PREDICTIONS, published.predictions, pipeline=pipeline.name)
@@ -123,8 +188,8 @@ def _scopes(ranges: Sequence[OffsetRange]) -> list[tuple[str, int]]:
     return [(item.topic, item.partition) for item in ranges]
 
 
-def _publish_window(publisher: _Publisher, window: Sequence[OffsetRange], *, last: bool) -> None:
-    """Publish the partitions whose writers are open at once.
+def _publish_window(publisher: _Publisher, window: Sequence[OffsetRange], *, last: bool, linger_s: float) -> None:
+    """Publish the partitions whose writers are open at once, and linger with them.
 
     Args:
         last: there is no window after this one.
@@ -134,105 +199,159 @@ def _publish_window(publisher: _Publisher, window: Sequence[OffsetRange], *, las
         state: _State | None = None
         for position, (item, writer) in enumerate(zip(window, writers, strict=True)):
             if state is None or time.monotonic() > state.read_at + STATE_VALID_S:
-                state = _read_state(publisher.attempt, writer, window[position:])
+                state = _read_state(publisher, writer, window[position:])
             _publish_partition(publisher, writer, item, state, last=last and item is window[-1])
             log.info(
                 "Partition %d is predicted to offset %d; so far %s.", item.partition, item.end, publisher.published
             )
+        if linger_s:
+            _linger(publisher, window, writers, linger_s)
 
 
-def _read_state(attempt: Attempt, writer: TransactionalWriter, ranges: Sequence[OffsetRange]) -> _State:
-    keys = [attempt.key(hold.SCOPE), *(attempt.key(progress_scope(item)) for item in ranges)]
+def _linger(
+    publisher: _Publisher, window: Iterable[OffsetRange], writers: Sequence[TransactionalWriter], linger_s: float
+) -> None:
+    """Publish what arrives behind the ranges of a window, until nothing has for `linger_s` seconds."""
+    attempt, topic = publisher.attempt, publisher.pipeline.requests_topic
+    items = list(window)
+    state = _read_state(publisher, writers[0], items)
+    latest = publisher.began + MAX_LINGER_TOTAL_S
+    log.info("All requests are predicted; the attempt stays for %g s and goes on with what arrives.", linger_s)
+    with repeated_log_ends(attempt.connection, topic, [item.partition for item in items]) as log_ends:
+        until = min(time.monotonic() + linger_s, latest)
+        while time.monotonic() < until:
+            attempt.check_stop(f"{publisher.published.samples} samples, while it waited for more of {topic}")
+            ends = log_ends()
+            # A log that has lost its tail gives nothing here; the next run refuses it.
+            arrived = [number for number, item in enumerate(items) if ends[item.partition] > item.end]
+            if arrived and time.monotonic() > state.read_at + STATE_VALID_S:
+                state = _read_state(publisher, writers[0], items)
+            for number in arrived:
+                before = items[number]
+                item = items[number] = replace(before, start=before.end, end=ends[before.partition])
+                state.extend(item)
+                _publish_partition(publisher, writers[number], item, state, last=False)
+                until = min(time.monotonic() + linger_s, latest)
+            time.sleep(LINGER_POLL_S)
+
+
+def _read_state(publisher: _Publisher, writer: TransactionalWriter, ranges: Sequence[OffsetRange]) -> _State:
+    attempt = publisher.attempt
+    keys = [attempt.key(SCOPE), *(attempt.key(progress_scope(item)) for item in ranges)]
     read_at = time.monotonic()
     topic = topic_state(attempt.connection, ranges[0].topic, [item.partition for item in ranges])
-    return _State(writer.read_ledger(keys), topic, read_at)
+    return _State(
+        writer.read_ledger(keys), group_offsets(attempt.connection, publisher.consumer, ranges), topic, read_at
+    )
 
 
 def _publish_partition(
     publisher: _Publisher, writer: TransactionalWriter, item: OffsetRange, state: _State, *, last: bool
 ) -> None:
-    attempt, pipeline, published = publisher.attempt, publisher.pipeline, publisher.published
-    key, hold_key = attempt.key(progress_scope(item)), attempt.key(hold.SCOPE)
-    entry, held = state.entries.get(key, {}), state.entries.get(hold_key)
-    unlimited = hold.limits_are_off(held, pipeline.name, attempt.run, acknowledge=publisher.acknowledge)
-    if publisher.acknowledge:
-        publisher.log_once(ACKNOWLEDGED if unlimited else NOTHING_TO_ACKNOWLEDGE)
-    # The hold ends with the first chunk: a run that fails before it leaves the hold as it is.
-    notes = {hold_key: hold.acknowledged_entry(held, attempt.run)} if held and unlimited else {}
-    left = _left(attempt, item, entry, state.topic)
-    if not left.offsets:
-        if notes and last:
-            with writer.transaction():
-                _write_notes(writer, notes)
-        return
-    in_a_row = 0 if unlimited else entry.get(IN_A_ROW, 0)
-    # The epoch is only valid if we resume exactly at the ledger's position.
-    resumed = left.start == entry.get("position")
-    leader_epoch = entry.get("leader_epoch", UNKNOWN_EPOCH) if resumed else UNKNOWN_EPOCH
-    versions = _row_versions(publisher, left)
-    for chunk in read_chunks(attempt.connection, publisher.consumer, left, pipeline, leader_epoch):
-        attempt.check_stop(
-            f"{published.samples} samples, before offset {chunk.start} of partition {left.partition} of {left.topic}"
-        )
-        records, outcomes = _predict(publisher, writer, chunk, versions)
-        if not unlimited:
-            try:
-                in_a_row = check_limits(pipeline, published, in_a_row, outcomes)
-            except TooManyRejected as refusal:
-                refused = replace(left, start=chunk.start, end=chunk.end)
-                with writer.transaction():
-                    writer.write_ledger(hold_key, hold.hold_entry(refusal, refused, attempt.run))
-                raise
-        progress = progress_entry(left, chunk.end, attempt.run, leader_epoch=chunk.leader_epoch)
-        notes[key] = {**progress, IN_A_ROW: in_a_row}
-        with writer.transaction():
-            for record in records:
-                writer.produce(record)
-            _write_notes(writer, notes)
-            writer.send_offsets(publisher.consumer, _group_offset(left, chunk.end))
-        notes.clear()
-        published.add(outcomes)
+    """Publish what is not published of one partition, one transaction a chunk.
 
-
-def _left(attempt: Attempt, item: OffsetRange, entry: Mapping[str, Any], topic: TopicState) -> OffsetRange:
-    """The part of the range behind the ledger's position."""
-    left = item
-    if entry:
-        left = replace(item, start=position_in(item, entry, accept_lost=attempt.accept_lost))
-        refuse_truncated(attempt.connection, item, entry)
-    if left.offsets:
-        check_range(left, topic)
-    return left
-
-
-def _row_versions(publisher: _Publisher, left: OffsetRange) -> RowVersions | None:
-    """Which requests are the states of their rows at the range's end; None where there are no versions of rows.
-
-    What an earlier attempt has published of the range does not matter: a newer version of a row never lies before it.
+    1. Read the hold and the partition's progress in the ledger.
+    2. Take a predicted chunk and count its refusals against the limits; a chunk beyond them is not published, and the
+       step is held. The next chunks are read and predicted meanwhile.
+    3. Commit its records together with the progress, the end of an acknowledged hold, and the group's offset.
     """
-    if not publisher.reader.has_versions:
-        return None
-    attempt = publisher.attempt
-    return read_row_versions(attempt.connection, attempt.id("rows"), publisher.reader, [left], stopped=attempt.stopped)
-
-
-def _predict(
-    publisher: _Publisher, writer: TransactionalWriter, chunk: RequestChunk, versions: RowVersions | None
-) -> tuple[list[OutgoingRecord], list[Outcome]]:
-    """The records to publish for a chunk, and the outcome that each one stands for."""
-    pipeline, predictor, run = publisher.pipeline, publisher.predictor, publisher.attempt.run
-    records = publisher.reader.read(chunk.messages)
-    states = [] if versions is None else [versions.of(message) for message in chunk.messages]
-    outcomes = answer(predictor.network, pipeline.format, predictor.target, records, states)
-    return outgoing_records(writer, pipeline, predictor, chunk.messages, records.ids, outcomes, run)
-
-
-def _write_notes(writer: TransactionalWriter, notes: Mapping[LedgerKey, Mapping[str, Any]]) -> None:
-    for key, entry in notes.items():
-        writer.write_ledger(key, entry)
-
-
-def _group_offset(left: OffsetRange, position: int) -> list[TopicPartition]:
     from confluent_kafka import TopicPartition
 
-    return [TopicPartition(left.topic, left.partition, position)]
+    attempt, published = publisher.attempt, publisher.published
+    published.cover(item)
+    gate, entries = _pass_hold(publisher, state)
+    key = attempt.key(progress_scope(item))
+    progress = state.entries.get(key, {})
+    rest, leader_epoch = remaining(attempt.connection, item, progress, accept_lost=attempt.accept_lost)
+    refuse_other_position(item, progress, state.offsets.get(item.partition), attempt.group())
+    if not rest.offsets:
+        if entries and last:
+            with writer.transaction():
+                _write_entries(writer, entries)
+        return
+    check_range(rest, state.topic)
+    in_a_row = progress.get(IN_A_ROW, 0) if gate is Gate.WITHIN_LIMITS else 0
+    with closing(prefetch(_answered(publisher, writer, rest, leader_epoch))) as answered:
+        for chunk in answered:
+            where = f"offset {chunk.start} of partition {item.partition} of {item.topic}"
+            attempt.check_stop(f"{published.samples} samples, before {where}")
+            if gate is Gate.WITHIN_LIMITS:
+                refused = replace(item, start=chunk.start, end=chunk.end)
+                in_a_row = _count_refusals(publisher, writer, refused, in_a_row, chunk.outcomes)
+            entry = progress_entry(item, chunk.end, attempt.run, leader_epoch=chunk.leader_epoch)
+            entries[key] = {**entry, IN_A_ROW: in_a_row}
+            with writer.transaction():
+                for record in chunk.records:
+                    writer.produce(record)
+                _write_entries(writer, entries)
+                writer.send_offsets(publisher.consumer, [TopicPartition(item.topic, item.partition, chunk.end)])
+            state.entries |= entries
+            state.offsets[item.partition] = chunk.end
+            entries.clear()
+            published.add(chunk.outcomes, chunk.version)
+
+
+def _answered(
+    publisher: _Publisher, writer: TransactionalWriter, rest: OffsetRange, leader_epoch: int
+) -> Generator[_AnsweredChunk]:
+    """The chunks of a partition, each by the newest model; the next one is read while one is predicted."""
+    attempt, pipeline, reader = publisher.attempt, publisher.pipeline, publisher.reader
+    versions = newest_rows(attempt, reader, rest)
+    reading = read_chunks(attempt.connection, publisher.consumer, rest, pipeline, reader, leader_epoch)
+    with closing(prefetch(reading)) as chunks:
+        for chunk in chunks:
+            publisher.renew_predictor()
+            predictor = publisher.predictor
+            ids, outcomes = answer_messages(pipeline, predictor, reader, chunk.messages, versions)
+            records, outcomes = outgoing_records(
+                writer, pipeline, predictor, chunk.messages, ids, outcomes, attempt.run
+            )
+            yield _AnsweredChunk(
+                chunk.start, chunk.end, chunk.leader_epoch, records, outcomes, predictor.identity.version
+            )
+
+
+def _pass_hold(publisher: _Publisher, state: _State) -> tuple[Gate, dict[LedgerKey, dict[str, Any]]]:
+    """What the attempt may publish, and the entries that end a hold, which are to be written with its next chunk.
+
+    A run that fails before its first chunk leaves the hold as it is.
+
+    Raises:
+        StepHeld: nothing at all.
+    """
+    attempt, key = publisher.attempt, publisher.attempt.key(SCOPE)
+    hold = None if (entry := state.entries.get(key)) is None else Hold.model_validate(entry)
+    gate = gate_of(hold, attempt.run, acknowledge=publisher.acknowledge)
+    if hold is not None and gate is Gate.NOTHING:
+        raise StepHeld(attempt.pipeline, hold)
+    if publisher.acknowledge:
+        publisher.log_once(ACKNOWLEDGED if gate is Gate.WITHOUT_LIMITS else NOTHING_TO_ACKNOWLEDGE)
+    if hold is None or gate is Gate.WITHIN_LIMITS:
+        return gate, {}
+    return gate, {key: hold.model_copy(update={"acknowledged_by": attempt.run}).fields()}
+
+
+def _count_refusals(
+    publisher: _Publisher,
+    writer: TransactionalWriter,
+    chunk: OffsetRange,
+    in_a_row: int,
+    outcomes: Sequence[RequestOutcome],
+) -> int:
+    """The rejections in a row at the end of a chunk; one beyond a limit holds the step.
+
+    Raises:
+        TooManyRejected: see `check_limits`.
+    """
+    attempt = publisher.attempt
+    try:
+        return check_limits(publisher.pipeline, publisher.published, in_a_row, outcomes)
+    except TooManyRejected as refusal:
+        with writer.transaction():
+            writer.write_ledger(attempt.key(SCOPE), hold_at(chunk, refusal, attempt.run).fields())
+        raise
+
+
+def _write_entries(writer: TransactionalWriter, entries: Mapping[LedgerKey, Mapping[str, Any]]) -> None:
+    for key, entry in entries.items():
+        writer.write_ledger(key, entry)

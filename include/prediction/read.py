@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from include.definition.pipeline import Pipeline
 from include.errors import PermanentError
+from include.kafka.connection import KafkaConnection
+from include.kafka.environment import in_environment
 from include.kafka.newest import newest_records
-from include.kafka.ranges import OffsetRange, freeze_ranges
+from include.kafka.ranges import freeze_ranges, starting_at
 from include.kafka.reader import read_ranges
 from include.kafka.records import address_of
 from include.targets.base import Task
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from confluent_kafka import Message
 
-    from include.definition.pipeline import Pipeline
-    from include.kafka.connection import KafkaConnection
 
 log = logging.getLogger(__name__)
 
 GROUP = "millrace.read-predictions"
 LEFT_OUT = "left_out"
 LOGGED_FAULTS = 5
+# Of a table's columns by name: 400 MB.
+MOST_CELLS = 50_000_000
 # NumPy's number for NaT.
 NOT_A_TIME = -(2**63)
 # Columns of a classification's answers; other tasks have columns by name.
@@ -55,7 +56,7 @@ class InvalidPeriod(PermanentError):
     """A time without its zone, a period that ends before it begins, or no rows asked for."""
 
 
-class _Row(BaseModel):
+class PublishedRow(BaseModel):
     """The fields of `include.prediction.json_record.prediction_value` but the answer; others may join them."""
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -70,40 +71,51 @@ class _Row(BaseModel):
     partition: Count
     offset: Count
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that its answer gives values by."""
+        return ()
+
     def columns(self) -> dict[str, Any]:
-        """What the row has, by column."""
-        return self.model_dump()
+        """The fields by column, with `score.<label>` for each of `scores` and `value.<name>` for each of `values`."""
+        columns: dict[str, Any] = {}
+        for name, content in self.model_dump().items():
+            if isinstance(content, dict):
+                columns |= {f"{name.removesuffix('s')}.{key}": value for key, value in content.items()}
+            else:
+                columns[name] = content
+        return columns
 
 
-class PredictionRow(_Row):
+class PredictionRow(PublishedRow):
     """What a classification answers."""
 
     label: str
     score: float
 
 
-class MultiLabelRow(_Row):
+class MultiLabelRow(PublishedRow):
     """What is answered where a sample may have several labels."""
 
     labels: list[str]
     scores: dict[str, float]
 
-    def columns(self) -> dict[str, Any]:
-        """The labels as a list, and `score.<label>` for each."""
-        return self.model_dump(exclude={"scores"}) | {f"score.{name}": score for name, score in self.scores.items()}
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.scores)
 
 
-class RegressionRow(_Row):
+class RegressionRow(PublishedRow):
     """What a regression answers."""
 
     values: dict[str, float]
 
-    def columns(self) -> dict[str, Any]:
-        """`value.<name>` for each number."""
-        return self.model_dump(exclude={"values"}) | {f"value.{name}": value for name, value in self.values.items()}
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.values)
 
 
-ROWS: dict[Task, type[_Row]] = {
+ROWS: dict[Task, type[PublishedRow]] = {
     "classification": PredictionRow,
     "multi-label": MultiLabelRow,
     "regression": RegressionRow,
@@ -154,14 +166,15 @@ def read_predictions(
         return (begin is None or begin <= published) and (end is None or published < end)
 
     ranges = freeze_ranges(connection, pipeline.predictions_topic)
+    group = in_environment(connection.environment, GROUP)
     if begin is not None:
-        ranges = _from_time(connection, ranges, int(begin))
+        ranges = starting_at(connection, group, ranges, int(begin))
     if number is None:
-        reading = read_ranges(connection, GROUP, ranges)
+        reading = read_ranges(connection, group, ranges)
         messages = [message for _, found in reading for message in found if wanted(message)]
         messages.sort(key=lambda message: message.timestamp()[1])
     else:
-        messages = newest_records(connection, GROUP, ranges, number, wanted=wanted)[0][::-1]
+        messages = newest_records(connection, group, ranges, number, wanted=wanted)[0][::-1]
     return predictions_table(messages, pipeline.training.task)
 
 
@@ -172,8 +185,10 @@ def predictions_table(messages: Iterable[Message], task: Task) -> pd.DataFrame:
 
     kind = ROWS[task]
     rows, left_out = _rows(messages, kind)
+    rows, too_wide = _narrow(rows)
+    left_out += too_wide
     columns = [row.columns() for row in rows]
-    usual = [name for name in DTYPES if kind is PredictionRow or name in _Row.model_fields]
+    usual = [name for name in DTYPES if kind is PredictionRow or name in PublishedRow.model_fields]
     named = dict.fromkeys(name for row in columns for name in row)
     table = pd.DataFrame.from_records(columns, columns=list(dict.fromkeys([*usual, *named])))
     # Not by pandas' parser, which knows no time beyond the year 9999; a request may have any.
@@ -194,29 +209,39 @@ def _check(since: datetime | None, until: datetime | None, number: int | None) -
         raise InvalidPeriod(f"The number of predictions is {number} and has to be 1 at least: leave it out for all.")
 
 
-def _from_time(connection: KafkaConnection, ranges: Sequence[OffsetRange], milliseconds: int) -> list[OffsetRange]:
-    """The ranges, each from its first record that is not older; later records may be older."""
-    from confluent_kafka import KafkaException, TopicPartition
+def _narrow(rows: list[PublishedRow]) -> tuple[list[PublishedRow], int]:
+    """The rows whose columns by name fit into one table, and how many don't.
 
-    asked = [TopicPartition(item.topic, item.partition, max(0, milliseconds)) for item in ranges]
-    with connection.consumer(GROUP) as consumer:
-        try:
-            places = consumer.offsets_for_times(asked, timeout=connection.timeout_s)
-        except KafkaException as error:
-            raise connection.explain(
-                error, f"looking for a time in {ranges[0].topic}", topic=ranges[0].topic
-            ) from error
-    offsets: dict[int, int] = {}
-    for place in places:
-        if place.error is not None:
-            raise connection.explain(KafkaException(place.error), f"looking for a time in {place.topic}")
-        # A negative offset means that all records are older.
-        offsets[place.partition] = place.offset if place.offset >= 0 else sys.maxsize
-    return [replace(item, start=min(item.end, max(item.start, offsets[item.partition]))) for item in ranges]
+    Each name is a column for all rows, and one record may have sixty thousand. Records of one model have the same
+    names, so the most frequent names come first, and others are left out where they would make the table too large.
+    """
+    by_names: defaultdict[tuple[str, ...], list[PublishedRow]] = defaultdict(list)
+    for row in rows:
+        by_names[row.names].append(row)
+    known: set[str] = set()
+    kept, most_cells = 0, MOST_CELLS
+    wide: set[tuple[str, ...]] = set()
+    for names, group in sorted(by_names.items(), key=lambda item: (-len(item[1]), len(item[0]))):
+        wider = known.union(names)
+        cells = len(wider) * (kept + len(group))
+        if not kept:
+            # Whoever has a large model has the memory for its rows, and for those of the version before it.
+            most_cells = max(most_cells, 4 * cells)
+        if cells > most_cells:
+            wide.add(names)
+        else:
+            known, kept = wider, kept + len(group)
+    if wide:
+        log.warning(
+            "%d records are left out, as the names of their answers would make a table of more than %d cells.",
+            len(rows) - kept,
+            most_cells,
+        )
+    return [row for row in rows if row.names not in wide], len(rows) - kept
 
 
-def _rows(messages: Iterable[Message], kind: type[_Row]) -> tuple[list[_Row], int]:
-    rows: list[_Row] = []
+def _rows(messages: Iterable[Message], kind: type[PublishedRow]) -> tuple[list[PublishedRow], int]:
+    rows: list[PublishedRow] = []
     left_out = 0
     faults: deque[str] = deque(maxlen=LOGGED_FAULTS)
     for message in messages:

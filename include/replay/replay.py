@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from include.definition.pipeline import Pipeline
 from include.errors import PermanentError
+from include.exactly_once.attempt import Attempt, Step
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.errors import LedgerDamaged
 from include.kafka.headers import Headers, headers_of, headers_size
 from include.kafka.position import leader_epoch_of
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import FEW_RECORDS, FEW_RECORDS_AHEAD, read_range
 from include.kafka.records import Address, OutgoingRecord, address_of
 from include.metrics import Counters
+from include.refusal import Refusal
 from include.replay.restore import reason_of, restore
+from include.replay.selection import Selection
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
-    from include.definition.pipeline import Pipeline
-    from include.exactly_once.attempt import Attempt, Step
-    from include.exactly_once.ledger import LedgerKey
-    from include.exactly_once.transaction import TransactionalWriter
-    from include.refusal import Refusal
-    from include.replay.selection import Selection
 
 log = logging.getLogger(__name__)
 
 STEP: Step = "replay"
 CHUNK_RECORDS = 1000
+LETTER = re.compile(r"[0-9]{1,9}/[0-9]{1,19}")
 LOGGED_ADDRESSES = 50
 
-# A dead letter's own address, its leader epoch, and the request that is restored from it.
-_Replay = tuple[Address, int, OutgoingRecord]
+
+class _Replay(NamedTuple):
+    """A dead letter's own address and leader epoch, and the request that is restored from it."""
+
+    address: Address
+    leader_epoch: int
+    record: OutgoingRecord
 
 
 class NotOurTopic(PermanentError):
@@ -100,26 +108,22 @@ def replay_dead_letters(attempt: Attempt, pipeline: Pipeline, selection: Selecti
         )
         restored = _restored(messages, selection, before, restore_one, report)
         left = max(selection.number - report.replayed, 0)
-        for chunk in _chunks(islice(restored, left), pipeline.prediction.chunk_bytes):
-            with writer.transaction():
-                for address, epoch, record in chunk:
-                    writer.produce(record)
-                    entry = {"run": attempt.run, "leader_epoch": epoch}
-                    writer.write_ledger(attempt.key(f"{topic_id}/{address}"), entry)
-            report.replayed += len(chunk)
-            report.replayed_now += len(chunk)
+        try:
+            for chunk in _chunks(islice(restored, left), pipeline.prediction.chunk_bytes):
+                with writer.transaction():
+                    for item in chunk:
+                        writer.produce(item.record)
+                        entry = {"run": attempt.run, "leader_epoch": item.leader_epoch}
+                        writer.write_ledger(attempt.key(f"{topic_id}/{item.address}"), entry)
+                report.replayed += len(chunk)
+                report.replayed_now += len(chunk)
+        finally:
+            attempt.metrics.count(Counters.REPLAYED, report.replayed_now, pipeline=pipeline.name)
     log.info(
-        "Of %d selected dead letters of %s, %d are replayed (%d by this attempt), %d were replayed by earlier runs and "
-        "%d stay dead: %s.",
-        report.selected,
-        topic,
-        report.replayed,
-        report.replayed_now,
-        report.already_replayed,
-        report.stay_dead.total(),
-        dict(report.stay_dead),
+        f"Of {report.selected} selected dead letters of {topic}, {report.replayed} are replayed ({report.replayed_now} "
+        f"by this attempt), {report.already_replayed} were replayed by earlier runs and {report.stay_dead.total()} "
+        f"stay dead: {dict(report.stay_dead)}."
     )
-    attempt.metrics.count(Counters.REPLAYED, report.replayed_now, pipeline=pipeline.name)
     return report
 
 
@@ -140,7 +144,11 @@ def _read_replayed_before(
 ) -> _EarlierReplays:
     starts = {item.partition: item.start for item in ranges}
     before = _EarlierReplays()
+    others: set[str] = set()
     for rest, entry in writer.read_ledger_below(key):
+        if not LETTER.fullmatch(rest):
+            (others.discard if entry is None else others.add)(rest)
+            continue
         partition, offset = (int(number) for number in rest.split("/"))
         letter = (partition, offset)
         before.by_this_run.pop(letter, None)
@@ -149,8 +157,14 @@ def _read_replayed_before(
             continue
         if entry["run"] == run:
             before.by_this_run[letter] = entry["leader_epoch"]
-        elif offset >= starts[partition]:
+        elif offset >= starts.get(partition, 0):
             before.by_other_runs[letter] = entry["leader_epoch"]
+    if others:
+        raise LedgerDamaged(
+            f"The ledger has an entry for {min(others)!r:.100} below {key.encode().decode()}, where a dead letter's "
+            "partition and offset are expected: nothing was replayed; find out who writes to the topic, then delete it "
+            "with `millrace ledger repair`."
+        )
     return before
 
 
@@ -184,7 +198,7 @@ def _restored(
             continue
         restored = restore_one(message, headers)
         if isinstance(restored, OutgoingRecord):
-            yield address, epoch, restored
+            yield _Replay(address, epoch, restored)
             continue
         if report.stay_dead.total() < LOGGED_ADDRESSES:
             log.warning("%s stays dead, %s", address, restored)
@@ -196,7 +210,7 @@ def _chunks(restored: Iterable[_Replay], max_bytes: int) -> Iterator[list[_Repla
     size = 0
     for item in restored:
         chunk.append(item)
-        *_, record = item
+        record = item.record
         size += len(record.value or b"") + len(record.key or b"") + headers_size(tuple(record.headers))
         if len(chunk) >= CHUNK_RECORDS or size >= max_bytes:
             yield chunk

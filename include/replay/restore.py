@@ -6,19 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from include.kafka.dead_letters import REASON
+from include.kafka.dead_letters import REASON, original_headers
 from include.kafka.headers import UNREADABLE, Headers
 from include.kafka.records import OutgoingRecord
+from include.kafka.signing import SigningKeys
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from include.kafka.signing import SigningKeys
 
 REPLAYS = "replays"
 
-EXPLAINING = "dead-letter-"
 NUMBER = re.compile(rb"[0-9]{1,9}")
 
 
@@ -44,7 +43,7 @@ def restore(
     """
     if message.value() is None and reason_of(headers) == "oversize":
         return Refusal("oversize", "It was too large to be kept whole: send the original again.")
-    original = [header for header in headers if not header[0].startswith(EXPLAINING)]
+    original = original_headers(headers)
     if UNREADABLE in dict(original):
         return Refusal(UNREADABLE, "Its headers could not be read and are lost: send the original again.")
     if keys is not None and (refusal := keys.verify(message, headers)[1]) is not None:

@@ -1,19 +1,16 @@
 """Which dead letters a run replays: by reason, by the time when they became dead letters, and how many at most."""
 
-from __future__ import annotations
-
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from include.kinds import Config
+from include.definition.period import Period
 
 MAX_NUMBER = 100_000
 DEFAULT_NUMBER = 1000
 
 
-class Selection(Config):
+class Selection(Period):
     """By default the first `DEFAULT_NUMBER` dead letters that can be replayed.
 
     Args:
@@ -23,17 +20,7 @@ class Selection(Config):
     """
 
     reasons: tuple[str, ...] = ()
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
     number: Annotated[int, Field(ge=1, le=MAX_NUMBER)] = DEFAULT_NUMBER
-
-    @field_validator("until")
-    @classmethod
-    def _after_since(cls, value: datetime | None, others: ValidationInfo) -> datetime | None:
-        since = others.data.get("since")
-        if value is not None and since is not None and value <= since:
-            raise ValueError(f"the time must be after since, {since.isoformat()}")
-        return value
 
     def includes(self, reason: str, died_ms: int) -> bool:
         """Whether a dead letter of this reason and time, in milliseconds since the epoch, is selected."""

@@ -12,6 +12,7 @@ import pytest
 from include.exactly_once import ledger
 from include.exactly_once.attempt import Attempt
 from include.exactly_once.snapshot import snapshot_progress
+from include.export import export as export_module
 from include.export.export import STEP, ExportLost, export_predictions
 from include.export.folder import ExportFolder, ExportRefused, ExportUnreachable
 from include.kafka.errors import RangeUnavailable
@@ -73,6 +74,19 @@ def test_a_row_has_what_read_predictions_gives(kafka, new_pipeline, place, folde
 
     written = pd.read_parquet(folder).drop(columns="day")
     pd.testing.assert_frame_equal(written, read_predictions(kafka, pipeline), check_dtype=False)
+
+
+def test_a_piece_ends_at_its_bytes_too(kafka, new_pipeline, place, folder, monkeypatch):
+    """Records of a megabyte each would not fit into memory."""
+    pipeline = new_pipeline()
+    publish(kafka, pipeline, range(20))
+    monkeypatch.setattr(export_module, "PIECE_BYTES", 1000)
+
+    report = export(kafka, pipeline, place, rows=1000)
+
+    assert report.rows == 20
+    assert report.files > 3
+    assert exported(folder) == list(range(20))
 
 
 def test_predictions_are_in_the_folder_of_the_day_they_were_published_on(kafka, new_pipeline, place, folder):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from include.codecs import RowStatistics
 from include.kafka.ranges import freeze_ranges
 from tests.support.corpus import (
     BAD_VALUES,
@@ -21,12 +22,14 @@ from tests.support.corpus import (
     PCM,
     PNG,
     RAW,
+    ROW,
     UTF8,
     WAV,
     WHOLE_BASE64,
     WHOLE_JPEG,
     WHOLE_NPY,
     WHOLE_PNG,
+    WHOLE_ROW,
 )
 from tests.support.producers import NOW_MS, Record, produce
 from tests.support.publishing import dead_letters, headers_of, predictions, publish, request
@@ -41,12 +44,14 @@ FORMATS = {
     WHOLE_BASE64: BASE64,
     b"left": UTF8,
     b'{"text": "left"}': JSON,
+    WHOLE_ROW: ROW,
     WHOLE_WAV: WAV,
     WHOLE_FLAC: FLAC,
     WHOLE_OGG: OGG,
     WHOLE_MP3: MP3,
     WAVE.tobytes(): PCM,
 }
+PEOPLE = RowStatistics(mean=(30, 100), deviation=(10, 50), vocabularies=(("female", "male"),))
 NO_LIMITS = {"max_rejected_share": 1.0}
 POISON = -1234.0
 
@@ -74,7 +79,9 @@ def test_every_bad_value_becomes_a_dead_letter_for_its_reason(kafka, new_pipelin
     requests = [each for bad in bad_values for each in (whole, replace(whole, key=bad.name.encode(), value=bad.value))]
     produce(kafka, pipeline.requests_topic, requests)
 
-    published = publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), first)
+    statistics = PEOPLE if settings == ROW else None
+    predictor = replace(first, statistics=statistics)
+    published = publish(kafka, pipeline, freeze_ranges(kafka, pipeline.requests_topic), predictor)
 
     assert published.samples == len(requests)
     assert [prediction["offset"] for prediction in predictions(kafka, pipeline)] == list(range(0, len(requests), 2))

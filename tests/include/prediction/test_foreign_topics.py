@@ -4,68 +4,126 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
+import shlex
+from dataclasses import dataclass, replace
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from typer.testing import CliRunner
 
+from include.__main__ import app
 from include.artifact.model import load_model
 from include.definition.files import read_pipeline
 from include.exactly_once.attempt import Attempt
 from include.kafka.ranges import freeze_ranges
 from include.kafka.schema_registry import RegistryAway, registry_at
 from include.kafka.topics import ensure_topics
+from include.prediction.backlog import freeze_requests
 from include.prediction.predictor import Predictor
 from include.prediction.publish import publish_predictions
 from include.replay.replay import NotOurTopic, replay_dead_letters
 from include.replay.selection import Selection
+from include.training.backlog import freeze_training
 from include.training.job import TrainingJob
 from include.training.launch import run_training
+from tests.support.administrator import delete_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, predict_job
 from tests.support.consumers import committed_records
-from tests.support.external_topics import ARTICLE, external_pipeline, fill_with_kafka_python, read_with_kafka_python
+from tests.support.external_topics import (
+    ARTICLE,
+    COMMANDS,
+    CONSUMER,
+    LABELLER,
+    PRODUCER,
+    SERVERS,
+    WITHOUT_LZ4,
+    external_pipeline,
+    run_as_copied,
+)
 from tests.support.producers import Record, produce
-from tests.support.publishing import dead_letters, headers_of, predictions, publish
+from tests.support.publishing import ask, dead_letters, headers_of, predictions, publish, request
 from tests.support.registry_server import USER, running_registry
-from tests.support.tiny_pipelines import IDENTITY, letter, numbers
+from tests.support.tiny_pipelines import IDENTITY, letter, numbers, sample_id
 
 IMAGES = 60
 
 
+@dataclass(frozen=True)
+class Article:
+    """The documentation's example on a broker and topics of a test's own."""
+
+    servers: str
+    names: dict[str, str]
+
+    def own(self, text: str) -> str:
+        for name, ours in {**self.names, SERVERS: self.servers}.items():
+            text = text.replace(name, ours)
+        return text
+
+    def run(self, program: str) -> list[str]:
+        return run_as_copied(self.own(program)).splitlines()
+
+    def command(self, command: str) -> None:
+        arguments = [*shlex.split(self.own(command)), "--bootstrap-servers", self.servers]
+        ran = CliRunner().invoke(app, arguments)
+        assert ran.exit_code == 0, ran.output
+
+
 @pytest.fixture
-def article(kafka, new_topic, new_name, tmp_path):
-    """The article's pipeline, over topics of a test's own."""
-    images, labels, name = new_topic(), new_topic(), new_name()
-    text = ARTICLE.replace("image_topic", images).replace("image_labels", labels)
-    (tmp_path / f"{name}.toml").write_text(text)
+def article(kafka, new_name):
+    name = new_name()
+    names = {
+        "image_topic": f"{name}-images",
+        "image_labels": f"{name}-labels",
+        "images.predictions": f"{name}.predictions",
+    }
+    return Article(kafka.bootstrap_servers, names)
+
+
+@pytest.mark.long  # its programs wait for 5 s until no record comes any more
+def test_the_article_s_loops_run_as_the_documentation_has_them(kafka, article, tmp_path):
+    for command in COMMANDS[:2]:
+        article.command(command)
+    name = article.names["images.predictions"].removesuffix(".predictions")
+    (tmp_path / f"{name}.toml").write_text(article.own(ARTICLE))
     pipeline = read_pipeline(tmp_path / f"{name}.toml")
     ensure_topics(kafka, pipeline.topic_specs())
-    return pipeline
 
-
-def test_the_article_s_images_are_learnt_with_late_labels_and_answered(kafka, article, tmp_path):
-    servers = kafka.bootstrap_servers
-    fill_with_kafka_python(servers, article.samples_topic, IMAGES)
-    labels = {f"{article.samples_topic}/0/{n}": "light" if n % 2 else "dark" for n in range(IMAGES)}
-    produce(kafka, article.labels_topic, [Record(text.encode(), key.encode()) for key, text in labels.items()])
-    ranges = [*freeze_ranges(kafka, article.samples_topic), *freeze_ranges(kafka, article.labels_topic)]
-    job = TrainingJob.of(article, ranges, epochs=4, batch_size=8, learning_rate=0.01)
-
+    article.run(PRODUCER)
+    article.run(LABELLER)
+    training = freeze_training(kafka, pipeline)
+    job = TrainingJob.of(pipeline, training.ranges, epochs=4)
     result = run_training(job, kafka, tmp_path / "run", run="run")
 
     assert result.outcome.train.total + result.outcome.held_out.total == IMAGES
     assert result.score == 1.0
     model = load_model(result.model_directory, result.digest)
-    predictor = Predictor(model.network, model.target, IDENTITY)
-    requests = [item for item in ranges if item.topic == article.requests_topic]
-    published = publish_predictions(Attempt(kafka, article.name, "predict", "run"), article, requests, predictor)
+    predictor = Predictor(model.network, model.card.target, IDENTITY)
+    requests = freeze_requests(kafka, pipeline).ranges
+    published = publish_predictions(Attempt(kafka, pipeline.name, "predict", "run"), pipeline, requests, predictor)
     assert (published.predictions, published.rejected) == (IMAGES, 0)
-    answers = read_with_kafka_python(servers, article.predictions_topic, IMAGES)
-    assert {key: answer["label"] for key, answer in answers} == labels
-    assert all(answer["id"] == key for key, answer in answers)
+    read = dict(line.split() for line in article.run(CONSUMER))
+    late = committed_records(kafka, pipeline.labels_topic)
+    assert read == {record.key().decode(): record.value().decode() for record in late}
+    assert len(read) == IMAGES
+
+
+@pytest.mark.long
+def test_predictions_are_read_without_lz4_where_the_topic_is_compressed_in_another_way(
+    kafka, article, new_pipeline, predictor
+):
+    pipeline = new_pipeline(topics={"partitions": 3})
+    article.names["images.predictions"] = pipeline.predictions_topic
+    delete_topic(kafka, pipeline.predictions_topic)
+    article.command(COMMANDS[2])
+    publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(5))), predictor)
+
+    read = dict(line.split() for line in article.run(WITHOUT_LZ4 + CONSUMER))
+
+    assert read == {sample_id(n): letter(numbers(n)) for n in range(5)}
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_hundred_partitions_are_predicted_with_few_readings(kafka, new_pipelin
     record_property(f"seconds to predict {PARTITIONS} partitions of one request", round(seconds, 1))
     assert published.predictions == PARTITIONS
     assert opened["ledger"] == opened[snapshot.GROUP] == WINDOWS
-    assert opened[Attempt(kafka, pipeline.name, "predict", "run-1").id()] == 1
+    assert opened[Attempt(kafka, pipeline.name, "predict", "run-1").group()] == 1
     assert opened["producers"] == 2 * PARTITIONS - WRITERS_AT_ONCE
     assert predicted_ids(kafka, pipeline) == [sample_id(number) for number in range(PARTITIONS)]
     assert {position_of(kafka, pipeline, item) for item in ranges[::33]} == {2}

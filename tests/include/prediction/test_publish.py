@@ -10,6 +10,7 @@ from include.errors import Stopped
 from include.exactly_once.snapshot import snapshot_progress
 from include.kafka.errors import BrokerUnavailable, RangeUnavailable, TopicRecreated
 from include.kafka.ranges import freeze_ranges
+from include.prediction import chunks
 from include.prediction.publish import STEP
 from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
@@ -67,6 +68,39 @@ def test_a_prediction_is_as_documented(kafka, new_pipeline, predictor):
         "timestamp": NOW_MS + 2,
     }
     assert record.headers() == [("model", b"tiny/7")]
+
+
+def test_named_headers_of_a_request_are_carried_to_its_prediction_and_its_dead_letter(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline(prediction={"carry": ["traceparent", "correlation-id"]})
+    carried = [("traceparent", b"00-1"), ("correlation-id", None), ("correlation-id", b"\xff")]
+    headers = [*request(0).headers, *carried, ("other", b"1")]
+    ranges = ask(kafka, pipeline, request(0, headers=headers), bad_request(1), request(2, headers=headers, value=b"1"))
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    [record] = committed_records(kafka, pipeline.predictions_topic)
+    assert record.headers() == [("model", b"tiny/7"), *carried]
+    assert dead_letters(kafka, pipeline)[1].headers()[: len(headers)] == headers
+
+
+def test_a_prediction_may_be_a_cloud_event_whose_id_is_that_of_request_and_version(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline(prediction={"cloud_events": True, "carry": ["traceparent"]})
+    headers = [*request(0).headers, ("traceparent", b"00-1")]
+    ranges = ask(kafka, pipeline, request(0), request(1, headers=headers))
+
+    publish(kafka, pipeline, ranges, predictor)
+
+    first, second = committed_records(kafka, pipeline.predictions_topic)
+    attributes = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"millrace.prediction"),
+        ("ce_source", f"/millrace/local/{pipeline.name}".encode()),
+        ("ce_id", f"{pipeline.requests_topic}/0/1/7".encode()),
+        ("content-type", b"application/json"),
+    ]
+    assert second.headers() == [("model", b"tiny/7"), *attributes, ("traceparent", b"00-1")]
+    assert dict(first.headers())["ce_id"] != dict(second.headers())["ce_id"]
+    assert json.loads(second.value())["offset"] == 1
 
 
 def test_a_request_without_a_key_goes_by_its_address(kafka, new_pipeline, predictor):
@@ -180,6 +214,18 @@ def test_chunks_are_as_large_as_asked_for(kafka, new_pipeline, predictor, predic
 
     assert len(predictions(kafka, pipeline)) == 25
     assert log_ends(kafka, pipeline.predictions_topic, [0]) == {0: 25 + chunks}
+
+
+def test_a_chunk_has_a_bounded_number_of_pixels(kafka, new_pipeline, predictor, monkeypatch):
+    """700 bytes may be 16 million pixels, and a stop is noticed between chunks only."""
+    monkeypatch.setattr(chunks, "CHUNK_PIXELS", 1000)
+    monkeypatch.setattr(chunks, "_pixels", lambda messages, *_: [100] * len(messages))
+    pipeline = new_pipeline()
+
+    publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(25))), predictor)
+
+    assert len(predictions(kafka, pipeline)) == 25
+    assert log_ends(kafka, pipeline.predictions_topic, [0]) == {0: 25 + 3}
 
 
 def test_a_record_larger_than_a_chunk_is_a_chunk(kafka, new_pipeline, predictor):

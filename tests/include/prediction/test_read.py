@@ -7,16 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+from confluent_kafka import Message
 
 from include.kafka.errors import TopicMissing
 from include.kafka.records import Address
+from include.prediction import read as read_module
 from include.prediction.json_record import prediction_value
-from include.prediction.read import DTYPES, InvalidPeriod, read_predictions
+from include.prediction.read import DTYPES, InvalidPeriod, predictions_table, read_predictions
 from tests.support.assertions import assert_readable
 from tests.support.producers import NOW_MS, Record, abort, commit, produce
 from tests.support.publishing import ask, predictions, publish, request
 from tests.support.tiny_pipelines import IDENTITY, certainty, letter, numbers, sample_id, tiny_pipeline
 
+ANSWER = {"label": "a", "score": 0.5}
 NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
 
 
@@ -29,10 +32,8 @@ def published(kafka, pipeline, *numbered, write=produce, partition=0):
     write(kafka, pipeline.predictions_topic, records, partition=partition)
 
 
-def value_of(topic, partition, offset, timestamp_ms=NOW_MS):
-    return prediction_value(
-        sample_id(offset), {"label": "a", "score": 0.5}, IDENTITY, Address(topic, partition, offset), timestamp_ms
-    )
+def value_of(topic, partition, offset, timestamp_ms=NOW_MS, answer=ANSWER):
+    return prediction_value(sample_id(offset), answer, IDENTITY, Address(topic, partition, offset), timestamp_ms)
 
 
 def offsets(kafka, pipeline, **arguments):
@@ -51,6 +52,28 @@ def test_a_row_is_the_record_that_was_published(kafka, new_pipeline, predictor):
     assert table["label"].tolist() == [letter(numbers(n)) for n in range(20)]
     assert table["score"].tolist() == pytest.approx([certainty(numbers(n)) for n in range(20)], abs=1e-5)
     assert table.attrs["left_out"] == 0
+
+
+def test_one_record_does_not_make_the_table_as_wide_as_it_likes(monkeypatch, caplog):
+    """Sixty thousand names in one record took 3 GB for 2,000 rows."""
+    monkeypatch.setattr(read_module, "MOST_CELLS", 1000)
+
+    def answered(number, **values):
+        value = value_of("shoes.requests", 0, number, answer={"values": values})
+        return Message(topic="shoes.predictions", partition=0, offset=number, value=value)
+
+    ours = [answered(number, height=0.5, width=2.0) for number in range(100)]
+    before = [answered(number, height=0.5, depth=1.0) for number in range(100, 110)]
+    wide = answered(110, **dict.fromkeys(map(str, range(500)), 0.0))
+
+    table = predictions_table([wide, *ours, *before], "regression")
+
+    assert table["offset"].tolist() == list(range(110))
+    assert {name for name in table if "." in name} == {"value.height", "value.width", "value.depth"}
+    assert table.attrs["left_out"] == 1
+    assert "1 records are left out" in caplog.text
+    # Alone, it is what it is.
+    assert len(predictions_table([wide], "regression").columns) > 500
 
 
 @pytest.mark.parametrize("rows", [0, 3])

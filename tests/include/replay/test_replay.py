@@ -19,7 +19,7 @@ from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import BrokerUnavailable
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import describe_topic
-from include.metrics import NoMetrics
+from include.metrics import Metrics
 from include.prediction.publish import publish_predictions
 from include.replay import replay as replays
 from include.replay.replay import STEP, replay_dead_letters
@@ -57,7 +57,7 @@ def bury(kafka, pipeline, *letters, partition=0):
 
 
 def replay(kafka, pipeline, *, run="run-1", stopped=lambda: False, metrics=None, **selection):
-    attempt = Attempt(kafka, pipeline.name, STEP, run, stopped=stopped, metrics=metrics or NoMetrics())
+    attempt = Attempt(kafka, pipeline.name, STEP, run, stopped=stopped, metrics=metrics or Metrics())
     return replay_dead_letters(attempt, pipeline, Selection(**selection))
 
 
@@ -234,12 +234,16 @@ def test_a_stop_leaves_whole_chunks(kafka, new_pipeline, chunks_of_ten, monkeypa
     bury(kafka, pipeline, *map(letter, range(40)))
     stops = iter([False, False, False, False, True])  # before each chunk, and before it is committed
 
+    metrics = RecordedMetrics()
+
     with pytest.raises(Stopped) as stop:
-        replay(kafka, pipeline, stopped=lambda: next(stops))
+        replay(kafka, pipeline, metrics=metrics, stopped=lambda: next(stops))
 
     assert_readable(stop.value, "20 dead letters")
+    assert metrics.counted == {f"{pipeline.name}.replayed": 20}
     assert replayed_ids(kafka, pipeline) == ids(*range(20))
-    assert replay(kafka, pipeline).replayed_now == 20
+    assert replay(kafka, pipeline, metrics=metrics).replayed_now == 20
+    assert metrics.counted == {f"{pipeline.name}.replayed": 40}
     assert replayed_ids(kafka, pipeline) == ids(*range(40))
 
 
