@@ -1,7 +1,5 @@
 """`millrace stack`: the local stack in the background."""
 
-from __future__ import annotations
-
 import os
 import shlex
 
@@ -10,7 +8,10 @@ from rich.console import Console
 
 from include.commands.console import exit_on_error, say, show_steps
 from include.local import stack as local
+from include.local.airflow import USERNAME
+from include.local.broker import Cluster
 from include.local.environment import Layout
+from include.registry.tracking import MLFLOW_UI
 from include.storage.state import state_dir
 
 NOT_RUNNING = 3
@@ -24,6 +25,7 @@ def up() -> None:
     layout = Layout(state_dir())
     with exit_on_error():
         running = local.attach(layout)
+        _say_what_ended(layout)
         if running is None:
             with show_steps("Starting the stack") as on_step:
                 running = local.start(layout, tie=False, on_step=on_step)
@@ -43,9 +45,11 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Show where the stack is; exit status 3 where none runs in the background."""
+    """Show where the stack is, and which of its parts have ended; exit status 3 where none runs in the background."""
+    layout = Layout(state_dir())
     with exit_on_error():
-        running = local.attach(Layout(state_dir()))
+        running = local.attach(layout)
+        _say_what_ended(layout)
         if running is None:
             say("No stack runs in the background: start it with `make up`.")
             raise typer.Exit(NOT_RUNNING)
@@ -72,8 +76,21 @@ def env() -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
+def _say_what_ended(layout: Layout) -> None:
+    for sentence in local.what_ended(layout):
+        say(sentence)
+
+
 def print_access(console: Console, running: local.Stack) -> None:
     """Print the UI's address and login, and where the broker is."""
-    console.print(f"Airflow  {running.url}  user {running.username}, password {running.password}", highlight=False)
-    console.print(f"Kafka    {running.bootstrap_servers}", highlight=False)
-    console.print(f"Logs     {os.path.relpath(running.log_dir)}", highlight=False, soft_wrap=True)
+    record = running.record
+    console.print(f"Airflow  {record.url}  user {USERNAME}, password {running.password}", highlight=False)
+    console.print(f"Page     {record.url}/plugin/millrace", highlight=False)
+    if mlflow := record.settings.get(MLFLOW_UI):
+        console.print(f"MLflow   {mlflow}", highlight=False)
+    console.print(f"Kafka    {record.bootstrap_servers}", highlight=False)
+    cluster = Cluster.load(running.layout.broker_data)
+    if cluster is not None and cluster.security is not None:
+        logins = os.path.relpath(cluster.security.connections_file)
+        console.print(f"Logins   {logins}", highlight=False, soft_wrap=True)
+    console.print(f"Logs     {os.path.relpath(running.layout.task_logs)}", highlight=False, soft_wrap=True)

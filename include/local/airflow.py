@@ -1,17 +1,17 @@
-"""`airflow standalone` as a child process: started, its readiness, its health, and its stop with all descendants."""
+"""Airflow's processes: started, their readiness, and their stop with all descendants."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,12 @@ import httpx
 import psutil
 
 from include.local.errors import StackError
+from include.local.parts import Part, how_ended
 from include.local.ports import API_PORT, LOOPBACK
-from include.local.processes import descendants, end_all, has_ended, reap_orphans
+from include.local.processes import descendants, end_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 USERNAME = "admin"
 START_TIMEOUT_S = 240.0
@@ -37,9 +38,9 @@ _TAIL_LINES = 15
 _TAIL_BYTES = 65_536
 _LINE_LENGTH = 300
 
-# As they are called in `airflow standalone`, and in its output before the bar.
 _SCHEDULER = "scheduler"
-_COMPONENTS = (_SCHEDULER, "dag-processor", "api-server", "triggerer")
+# As the commands of `airflow` are called.
+COMPONENTS = (_SCHEDULER, "dag-processor", "api-server", "triggerer")
 
 
 def make_login(file: Path) -> None:
@@ -65,86 +66,113 @@ def read_password(file: Path) -> str:
         ) from error
 
 
+def airflow_command(*arguments: str) -> list[str]:
+    """The command line of `airflow` with these arguments."""
+    return [str(Path(sys.executable).with_name("airflow")), *arguments]
+
+
 @dataclass
-class StandaloneAirflow:
-    """A running `airflow standalone`.
+class Component:
+    """A long-lived process, with a session for itself and its descendants."""
 
-    Args:
-        environment: of all its processes; the API's port is read from it.
-        log: the file for their output; replaced if it exists.
-        others: pids of this process's descendants that are not Airflow's.
-    """
-
+    name: str
+    command: list[str]
     environment: Mapping[str, str]
     log: Path
-    others: frozenset[int]
-    _child: subprocess.Popen[bytes] = field(init=False, repr=False)
-    _components: dict[str, psutil.Process] = field(init=False, default_factory=dict, repr=False)
+    sessions: set[int] = field(default_factory=set)
+    _child: subprocess.Popen[bytes] | None = None
 
-    def start(self, on_poll: Callable[[], None]) -> None:
-        """Start it and wait until each of its parts reports that it is healthy.
-
-        Its banner is printed after a fixed time, so it proves nothing. The API's answer counts only if a process of
-        ours holds the port: an old server may still run, with the same login.
-
-        Args:
-            on_poll: called before each poll, once there is a process.
-
-        Raises:
-            StackError: a part has ended, or they are not ready in time; the text has the end of the log.
-        """
-        started = datetime.now(UTC)
-        with self.log.open("wb") as output:
+    def start(self) -> None:
+        with self.log.open("ab") as output:
             self._child = subprocess.Popen(
-                [str(Path(sys.executable).with_name("airflow")), "standalone"],
+                self.command,
                 env={**self.environment, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+        self.sessions.add(self._child.pid)
+
+    def exit_status(self) -> int | None:
+        return None if self._child is None else self._child.poll()
+
+    def terminate(self) -> None:
+        if self._child is not None:
+            self._child.terminate()
+
+    def part(self, name: str) -> Part:
+        """Itself, to be kept running."""
+        return Part(name, self.start, self.exit_status, partial(log_tail, self.log))
+
+    @property
+    def pid(self) -> int:
+        return 0 if self._child is None else self._child.pid
+
+    @property
+    def ended_sessions(self) -> set[int]:
+        """Its earlier sessions, and the present one if it has ended."""
+        return self.sessions - ({self.pid} if self.exit_status() is None else set())
+
+
+class Airflow:
+    """A scheduler, a DAG processor, an API server and a triggerer.
+
+    Args:
+        environment: of all its processes; the API's port is read from it.
+        log_file: the file for the output of each part; replaced if it exists.
+        others: returns the pids of this process's descendants that are not Airflow's.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], log_file: Callable[[str], Path], others: Callable[[], set[int]]
+    ) -> None:
+        self._components = [Component(name, airflow_command(name), environment, log_file(name)) for name in COMPONENTS]
+        self._port = int(environment[API_PORT])
+        self._others = others
+
+    def start(self, on_poll: Callable[[], None]) -> None:
+        """Start it and wait until each of its parts reports that it is healthy.
+
+        The API's answer counts only if a process of ours holds the port: an old server may still run, with the same
+        login.
+
+        Args:
+            on_poll: called before each poll, once there are processes.
+
+        Raises:
+            StackError: a part has ended, or they are not ready in time; the text has the end of the log.
+        """
+        started = datetime.now(UTC)
+        for component in self._components:
+            component.log.unlink(missing_ok=True)
+            component.start()
         deadline = time.monotonic() + START_TIMEOUT_S
         with httpx.Client(base_url=f"http://{LOOPBACK}:{self._port}", timeout=5.0, trust_env=False) as client:
             on_poll()
             while waits_for := self._not_ready(client, started):
                 on_poll()
-                self.check()
+                for component in self._components:
+                    if (status := component.exit_status()) is not None:
+                        raise StackError(f"Airflow's {component.name} {how_ended(status)}:\n{log_tail(component.log)}")
                 if time.monotonic() > deadline:
-                    raise StackError(
-                        f"Airflow is not ready after {START_TIMEOUT_S:g} s ({waits_for}):\n{log_tail(self.log)}"
-                    )
+                    raise StackError(f"Airflow is not ready after {START_TIMEOUT_S:g} s: {waits_for}.")
                 time.sleep(_POLL_S)
 
-    @property
-    def pid(self) -> int:
-        """The process id of `airflow standalone` itself."""
-        return self._child.pid
+    def parts(self) -> Iterator[Part]:
+        """Its running processes, to keep them running."""
+        for component in self._components:
+            yield component.part(f"Airflow's {component.name}")
 
     @property
-    def _port(self) -> int:
-        return int(self.environment[API_PORT])
+    def pids(self) -> set[int]:
+        """The process ids of its parts."""
+        return {component.pid for component in self._components}
 
-    def check(self) -> None:
-        """Raise if a part has ended: `airflow standalone` itself keeps running without it.
-
-        Raises:
-            StackError: naming the part, with the end of its log.
-        """
-        if (status := self._child.poll()) is not None:
-            raise StackError(f"`airflow standalone` ended with status {status}:\n{log_tail(self.log)}")
-        self._find_components()
-        for name, process in self._components.items():
-            if has_ended(process):
-                raise StackError(f"Airflow's {name} (pid {process.pid}) has ended:\n{log_tail(self.log, only=name)}")
-
-    def _find_components(self) -> None:
-        if len(self._components) == len(_COMPONENTS):
-            return
-        with suppress(psutil.Error):
-            for child in psutil.Process(self._child.pid).children():
-                name = child.cmdline()[-1:]  # until they rename themselves, after importing Airflow
-                if name and name[0] in _COMPONENTS:
-                    self._components.setdefault(name[0], child)
+    @property
+    def ended_sessions(self) -> set[int]:
+        """The sessions of parts that have ended."""
+        return set().union(*(component.ended_sessions for component in self._components))
 
     def _not_ready(self, client: httpx.Client, started: datetime) -> str | None:
         """What is not ready yet, None if everything is."""
@@ -163,34 +191,27 @@ class StandaloneAirflow:
         return None
 
     def _processes(self) -> list[psutil.Process]:
-        return [process for process in descendants() if process.pid not in self.others]
+        others = self._others()
+        return [process for process in descendants() if process.pid not in others]
 
     def stop(self) -> None:
         """Stop it with all descendants, children of tasks included.
 
-        It ends its parts on SIGINT only (on SIGTERM it leaves them alive). Its scheduler waits for running tasks, which
-        is why what is left after `STOP_TIMEOUT_S` is killed: such tasks run again with the next start.
+        Its scheduler waits for running tasks, which is why what is left after `STOP_TIMEOUT_S` is killed: such tasks
+        run again with the next start.
         """
-        with suppress(ProcessLookupError):
-            os.kill(self._child.pid, signal.SIGINT)
-        self._wait_while(self._scheduler_lives, STOP_TIMEOUT_S)
-        self._wait_while(lambda: bool(self._processes()), _OTHERS_STOP_TIMEOUT_S)
+        for component in self._components:
+            component.terminate()
+        scheduler = self._components[0]
+        _wait_while(lambda: scheduler.exit_status() is None, STOP_TIMEOUT_S)
+        _wait_while(lambda: bool(self._processes()), _OTHERS_STOP_TIMEOUT_S)
         end_all(self._processes)
-        self._reap()
 
-    def _scheduler_lives(self) -> bool:
-        scheduler = self._components.get(_SCHEDULER)
-        return not has_ended(scheduler) if scheduler else self._child.poll() is None
 
-    def _wait_while(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while condition() and time.monotonic() < deadline:
-            self._reap()
-            time.sleep(_POLL_S / 4)
-
-    def _reap(self) -> None:
-        self._child.poll()
-        reap_orphans({self._child.pid, *self.others})
+def _wait_while(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while condition() and time.monotonic() < deadline:
+        time.sleep(_POLL_S / 4)
 
 
 def _is_healthy(part: str, report: dict[str, Any], started: datetime) -> bool:
@@ -210,15 +231,13 @@ def _listens(process: psutil.Process, port: int) -> bool:
     return False
 
 
-def log_tail(path: Path, *, only: str | None = None) -> str:
-    """Return the last lines of a log, only those of one part if it wrote any, with the file's name."""
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log, with the file's name."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         lines = []
-    if only:
-        lines = [line for line in lines if line.startswith(only)] or lines
     shown = [line if len(line) <= _LINE_LENGTH else f"{line[:_LINE_LENGTH]}…" for line in lines[-_TAIL_LINES:]]
     return "\n".join([*shown, f"(all of it is in {path})"])

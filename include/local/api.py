@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 30.0
 _POLL_S = 0.2
-_TRIES = 5
+# For an API server that fails over a busy database, and for one that is started again. On SQLite, a request that
+# Airflow logs stops the whole server while a task's change is not committed, and fails after 5 s, Python's limit.
+_BUSY_S = 30.0
+_PATIENCE_S = 90.0
 _PAGE = 100
 
 # Airflow's own number for it.
 NOT_MAPPED = -1
 
-# The final states of a run.
+# The states of a run that has not ended.
 ACTIVE = ("queued", "running")
 
 
@@ -54,24 +58,28 @@ class AirflowApi:
         self._client.close()
 
     def get(self, path: str, **parameters: Any) -> Any:
-        """GET a path below /api/v2, such as `/dags`; repeated if Airflow is busy or unreachable for a moment."""
-        return self._request("GET", path, params=parameters, tries=_TRIES)
+        """GET a path below /api/v2, such as `/dags`; repeated while Airflow is busy or starts again."""
+        return self._request("GET", path, params=parameters, repeat=True)
 
     def post(self, path: str, body: Any) -> Any:
-        """POST a JSON body."""
         return self._request("POST", path, json=body)
 
     def patch(self, path: str, body: Any) -> Any:
         """PATCH with a JSON body; repeated like `get`, as the change is idempotent."""
-        return self._request("PATCH", path, json=body, tries=_TRIES)
+        return self._request("PATCH", path, json=body, repeat=True)
 
     def unpause(self, dag_id: str) -> None:
-        """Let the scheduler create runs of a DAG."""
-        self.patch(f"/dags/{dag_id}", {"is_paused": False})
+        """Let the scheduler create runs of a DAG, and the triggerer watch its backlog from now on.
 
-    def pause(self, dag_id: str) -> None:
-        """Keep the scheduler from starting runs of a DAG."""
-        self.patch(f"/dags/{dag_id}", {"is_paused": True})
+        Airflow itself starts a DAG's watchers when it reads the file for the next time, 30 s later by default.
+        """
+        token = self.patch(f"/dags/{dag_id}", {"is_paused": False})["file_token"]
+        try:
+            self._request("PUT", f"/parseDagFile/{token}")
+        except ApiError as error:
+            # Another request for the file waits already: Airflow breaks a constraint of its database and says so.
+            if error.status not in (HTTPStatus.CONFLICT, HTTPStatus.INTERNAL_SERVER_ERROR):
+                raise
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether Airflow has loaded a DAG of this id."""
@@ -89,31 +97,16 @@ class AirflowApi:
         run_id = f"manual__{datetime.now(UTC).isoformat()}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         try:
-            self._request("POST", f"/dags/{dag_id}/dagRuns", json=body, tries=_TRIES)
+            self._request("POST", f"/dags/{dag_id}/dagRuns", json=body, repeat=True)
         except ApiError as error:
             if error.status != httpx.codes.CONFLICT:
                 raise
         return run_id
 
-    def runs(self, dag_id: str) -> list[dict[str, Any]]:
-        """The latest 100 runs of a DAG, oldest first: `dag_run_id`, `state`, `run_type`, `start_date`, `conf`, ..."""
-        page = self.get(f"/dags/{dag_id}/dagRuns", order_by="-run_after", limit=_PAGE)
-        return list(reversed(page["dag_runs"]))
-
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """One run."""
-        found: dict[str, Any] = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")
-        return found
-
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run: `task_id`, `state`, `try_number`, `map_index`, `duration` in seconds, ..."""
         page = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", limit=_PAGE)
         return list(page["task_instances"])
-
-    def result(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """What a task returned."""
-        entry = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")
-        return entry["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int, *, map_index: int = NOT_MAPPED) -> list[str]:
         """The lines that one try of a task logged."""
@@ -125,12 +118,10 @@ class AirflowApi:
         """Workflow files that Airflow could not read: `filename`, `stack_trace`."""
         return list(self.get("/importErrors", limit=_PAGE)["import_errors"])
 
-    def wait_until(self, predicate: Callable[[], Any], *, timeout_s: float, what: str, poll_s: float = _POLL_S) -> Any:
+    def wait_until(self, predicate: Callable[[], Any], *, timeout_s: float, what: str) -> Any:
         """Return the predicate's first true value.
 
         Args:
-            predicate: polled until it is true.
-            timeout_s: seconds to wait.
             what: the unmet condition, for the error: "no DAG shows" for example.
 
         Raises:
@@ -141,30 +132,21 @@ class AirflowApi:
             self.check()
             if time.monotonic() > deadline:
                 raise StackError(f"After {timeout_s:g} s still waiting: {what}.")
-            time.sleep(poll_s)
+            time.sleep(_POLL_S)
         return value
 
-    def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float) -> dict[str, Any]:
-        """Wait until a run has ended and return it, whatever its state."""
-
-        def ended() -> dict[str, Any] | None:
-            run = self.run(dag_id, run_id)
-            return None if run["state"] in ACTIVE else run
-
-        what = f"run {run_id} of {dag_id} has not ended"
-        found: dict[str, Any] = self.wait_until(ended, timeout_s=timeout_s, what=what)
-        return found
-
-    def _request(self, method: str, path: str, *, tries: int = 1, **arguments: Any) -> Any:
-        for left in reversed(range(tries)):
+    def _request(self, method: str, path: str, *, repeat: bool = False, **arguments: Any) -> Any:
+        began = time.monotonic()
+        while True:
             try:
                 return self._request_once(method, path, **arguments)
             except ApiError as error:
-                if left == 0 or (error.status is not None and error.status < 500):
+                patience = _PATIENCE_S if error.status is None else _BUSY_S
+                refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                if not repeat or refused or time.monotonic() - began > patience:
                     raise
                 self.check()
                 time.sleep(_POLL_S)
-        raise AssertionError("tries is at least 1")
 
     def _request_once(self, method: str, path: str, **arguments: Any) -> Any:
         try:

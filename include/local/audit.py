@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from include.definition.pipeline import Pipeline
 from include.kafka.dead_letters import ADDRESS
 from include.kafka.position import offset_of
 from include.local.errors import StackError
@@ -20,7 +21,6 @@ from include.local.errors import StackError
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
-    from include.definition.pipeline import Pipeline
 
 _TIMEOUT_S = 30.0
 _GROUP = "millrace.demo"
@@ -58,9 +58,9 @@ class Audit:
         return not self.missing and not self.doubled
 
 
-def end_offsets(bootstrap_servers: str, pipeline: Pipeline) -> Offsets:
+def end_offsets(settings: Mapping[str, str], pipeline: Pipeline) -> Offsets:
     """The end offset of each partition of the pipeline's topics; missing topics are left out."""
-    with _consumer(bootstrap_servers) as consumer:
+    with _consumer(settings) as consumer:
         return {
             (topic, partition): end
             for topic in _topics(pipeline)
@@ -68,16 +68,11 @@ def end_offsets(bootstrap_servers: str, pipeline: Pipeline) -> Offsets:
         }
 
 
-def audit(bootstrap_servers: str, pipeline: Pipeline, since: Offsets) -> Audit:
+def audit(settings: Mapping[str, str], pipeline: Pipeline, since: Offsets) -> Audit:
     """Read all of the pipeline's topics, requests before results, and compare.
 
     Each request in its topic at the start must have exactly one result; results of requests that retention has removed
     are only counted.
-
-    Args:
-        bootstrap_servers: of the broker.
-        pipeline: whose topics.
-        since: offsets from which records count as new.
 
     Raises:
         StackError: the broker sent nothing for 30 s.
@@ -87,7 +82,7 @@ def audit(bootstrap_servers: str, pipeline: Pipeline, since: Offsets) -> Audit:
     results: Counter[str] = Counter()
     examples: list[Mapping[str, Any]] = []
     requests: list[str] = []
-    with _consumer(bootstrap_servers) as consumer:
+    with _consumer(settings) as consumer:
         for topic in _topics(pipeline):
             for message in _committed(consumer, topic):
                 totals[topic] += 1
@@ -130,12 +125,12 @@ def _topics(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 @contextmanager
-def _consumer(bootstrap_servers: str) -> Iterator[Consumer]:
+def _consumer(settings: Mapping[str, str]) -> Iterator[Consumer]:
     from confluent_kafka import Consumer
 
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **settings,
             "group.id": _GROUP,
             "isolation.level": "read_committed",
             "enable.auto.commit": False,

@@ -1,23 +1,19 @@
 """The demonstration: runs every pipeline's DAGs once, and checks their results in Kafka and the registry."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import get_args
 
 from include.definition.files import load_pipelines
+from include.definition.pipeline import Pipeline
+from include.definition.tables import WorkStep
 from include.local.audit import Audit, Offsets, audit, end_offsets
 from include.local.environment import CONNECTION
 from include.local.errors import StackError
 from include.local.runs import Run, RunFollower
+from include.local.stack import Stack
 from include.registry.versions import Version, champion
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from include.definition.pipeline import Pipeline
-    from include.local.stack import Stack
 
 # Consumers first: a paused DAG loses events.
 WORKFLOWS = ("predict", "train", "ingest")
@@ -63,19 +59,26 @@ class PipelineResult:
         return found
 
 
-def demo_pipelines() -> tuple[list[Pipeline], list[str]]:
+def demo_pipelines(connections: Collection[str] = (CONNECTION,)) -> tuple[list[Pipeline], list[str]]:
     """The pipelines that a local stack can run, and a sentence on each that it can't.
+
+    Args:
+        connections: those to Kafka that the stack has.
 
     Raises:
         StackError: there is none.
     """
     valid, invalid = load_pipelines()
-    runnable = [pipeline for pipeline in valid if pipeline.connection == CONNECTION]
-    left_out = [
-        f"Pipeline {pipeline.name} uses the connection {pipeline.connection!r}, not the embedded broker's "
-        f"{CONNECTION!r}, and is left out."
+    foreign = {
+        pipeline.name: {pipeline.connection_of(step) for step in get_args(WorkStep)} - {*connections}
         for pipeline in valid
-        if pipeline.connection != CONNECTION
+    }
+    runnable = [pipeline for pipeline in valid if not foreign[pipeline.name]]
+    left_out = [
+        f"Pipeline {name} uses the connection {min(names)!r}, not the embedded broker's {CONNECTION!r}, and is left "
+        "out."
+        for name, names in foreign.items()
+        if names
     ]
     left_out += [f"A pipeline file is not valid and makes no DAGs: {item}" for item in invalid]
     if not runnable:
@@ -123,7 +126,7 @@ class Demo:
     def _show(self, pipeline: Pipeline, on_runs: Callable[[list[Run]], None], timeout_s: float) -> PipelineResult:
         """Unpause the DAGs, ingest, and wait until all runs have ended and all checks pass."""
         began = time.monotonic()
-        since = end_offsets(self.stack.bootstrap_servers, pipeline)
+        since = end_offsets(self.stack.kafka_settings, pipeline)
         dag_ids = _dag_ids(pipeline)
         follower = RunFollower(self.stack.api, frozenset(dag_ids))
         before = {(run.dag_id, run.id) for run in follower.runs() if not run.active}
@@ -196,7 +199,7 @@ class Demo:
 
         return PipelineResult(
             pipeline=pipeline,
-            topics=audit(self.stack.bootstrap_servers, pipeline, since),
+            topics=audit(self.stack.kafka_settings, pipeline, since),
             champion=champion(open_registry(), pipeline.name),
             runs=tuple(runs),
             seconds=seconds,

@@ -1,11 +1,8 @@
 """The demonstration's output: live runs, and the summary at the end."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,12 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from include.local.api import NOT_MAPPED
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from include.local.demo import PipelineResult
-    from include.local.runs import Run, Task
+from include.local.demo import PipelineResult
+from include.local.runs import Run, Task
 
 _STYLES = {
     "success": "green",
@@ -31,7 +24,7 @@ _STYLES = {
     "upstream_failed": "red",
     "up_for_retry": "yellow",
 }
-_TOLD = ("success", "skipped", "failed", "upstream_failed", "up_for_retry")
+_REPORTED = ("success", "skipped", "failed", "upstream_failed", "up_for_retry")
 
 
 @contextmanager
@@ -52,18 +45,14 @@ def _table(runs: Sequence[Run]) -> Table:
     table.add_column("tasks")
     table.add_column("seconds", justify="right", no_wrap=True)
     for run in runs:
-        tasks = Text(", ").join(_task_text(task) for task in run.tasks if task.state)
+        tasks = Text(", ").join(_styled(_named(task), task.state) for task in run.tasks if task.state)
         seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
-        table.add_row(run.dag_id, _began_by(run), _state(run.state), tasks, seconds)
+        table.add_row(run.dag_id, _began_by(run), _styled(run.state, run.state), tasks, seconds)
     return table
 
 
-def _task_text(task: Task) -> Text:
-    return Text(_named(task), style=_STYLES.get(task.state or "", ""))
-
-
-def _state(state: str) -> Text:
-    return Text(state, style=_STYLES.get(state, ""))
+def _styled(text: str, state: str) -> Text:
+    return Text(text, style=_STYLES.get(state, ""))
 
 
 def _began_by(run: Run) -> str:
@@ -86,7 +75,7 @@ def _lines(console: Console) -> Callable[[list[Run]], None]:
         for run in runs:
             report(run, f"begins, by {_began_by(run)}", None)
             for task in run.tasks:
-                if task.state in _TOLD:
+                if task.state in _REPORTED:
                     report(run, f"{_named(task)}: {task.state}", task.seconds)
             if not run.active:
                 report(run, run.state, run.seconds)
@@ -100,7 +89,6 @@ def _named(task: Task) -> str:
 
 
 def print_result(console: Console, result: PipelineResult) -> None:
-    """Print the result of one pipeline."""
     topics, version = result.topics, result.champion
     new, total = topics.new_samples + topics.new_requests, topics.samples + topics.requests
     facts = Table.grid(padding=(0, 2))
@@ -108,14 +96,14 @@ def print_result(console: Console, result: PipelineResult) -> None:
     facts.add_column()
     facts.add_row(
         "ingested",
-        f"{_counted(new, total)} in the topics: {topics.samples:,} labelled samples, {topics.requests:,} requests",
+        f"{new:,} new, {total:,} in the topics: {topics.samples:,} labelled samples, {topics.requests:,} requests",
     )
     if version is not None:
         facts.add_row("model", f"version {version.number}, {version.metric} {version.score:.4f} on held-out samples")
     proof = "each request exactly once" if topics.exactly_once else "NOT each request exactly once"
     facts.add_row(
         "predicted",
-        f"{_counted(topics.new_predictions, topics.predictions)} in the topic, {topics.dead_letters:,} dead letters; "
+        f"{topics.new_predictions:,} new, {topics.predictions:,} in the topic, {topics.dead_letters:,} dead letters; "
         f"{proof}",
     )
     console.rule(Text(result.pipeline.name, style="bold"), align="left")
@@ -123,10 +111,6 @@ def print_result(console: Console, result: PipelineResult) -> None:
     console.print(facts)
     if topics.examples:
         console.print(_examples(topics.examples))
-
-
-def _counted(new: int, total: int) -> str:
-    return f"{new:,} new, {total:,}"
 
 
 def _examples(predictions: Sequence[Mapping[str, object]]) -> Table:

@@ -1,12 +1,14 @@
-"""Errors of the local stack and of the ports that it shares with the embedded broker."""
-
-from __future__ import annotations
+"""Errors of the local stack, of the embedded broker, and of the ports that they share."""
 
 from include.errors import MillraceError
 
 
 class StackError(MillraceError):
     """The local stack could not be started, has ended, or cannot be reached; the text says what to do."""
+
+
+class BrokerError(MillraceError):
+    """The embedded broker cannot do what was asked; the text says what, why and what to do."""
 
 
 class PortUnavailable(MillraceError):

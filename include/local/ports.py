@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,35 +17,18 @@ LOOPBACK = "127.0.0.1"
 API_PORT = "AIRFLOW__API__PORT"
 WORKER_LOG_PORT = "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"
 TRIGGER_LOG_PORT = "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT"
+MLFLOW_PORT = "MILLRACE_MLFLOW_PORT"
 
-# Each server, the setting of its port, and Airflow's default.
+# Each server, the setting of its port, and its default.
 _SERVERS = (
     ("Airflow's API server", API_PORT, 8080),
     ("the server of tasks' logs", WORKER_LOG_PORT, 8793),
     ("the server of triggers' logs", TRIGGER_LOG_PORT, 8794),
+    ("MLflow's interface", MLFLOW_PORT, 5000),
 )
 _TRIES = 100
-# Below every system's ephemeral range, so that no outgoing connection takes a broker's port while it is down, and
-# apart from each other, so that neither takes the other's.
-_AIRFLOW = range(10_000, 20_000)
+# Below every system's ephemeral range, so that no outgoing connection takes a broker's port while it is down.
 _BROKER = range(20_000, 30_000)
-
-
-@dataclass(frozen=True)
-class Ports:
-    """One port for each server that `airflow standalone` runs."""
-
-    api: int
-    worker_log: int
-    trigger_log: int
-
-    def settings(self) -> dict[str, str]:
-        """The ports as Airflow's environment variables."""
-        return {
-            API_PORT: str(self.api),
-            WORKER_LOG_PORT: str(self.worker_log),
-            TRIGGER_LOG_PORT: str(self.trigger_log),
-        }
 
 
 def is_free(port: int) -> bool:
@@ -72,24 +54,25 @@ def is_free(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) != 0
 
 
-def choose_ports(environment: Mapping[str, str]) -> tuple[Ports, list[str]]:
-    """Choose the ports of a start.
+def choose_ports(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Choose the ports of a start, one for each server of Airflow's processes and MLflow's.
 
-    A port that the environment sets is used or refused; otherwise it is Airflow's default or the next free one.
+    A port that the environment sets is used or refused; otherwise it is the server's default or the next free one.
 
     Returns:
-        The ports, and a sentence for each that differs from the default.
+        The ports as environment variables, and a sentence for each that differs from the default.
 
     Raises:
         PortUnavailable: a port that the environment sets is in use or does not exist, or no free one was found.
     """
-    chosen: list[int] = []
+    chosen: dict[str, int] = {}
     notes: list[str] = []
     for name, variable, default in _SERVERS:
         if wanted := environment.get(variable):
-            chosen.append(_required(name, variable, wanted, taken=chosen))
+            chosen[variable] = _required(name, variable, wanted, taken=chosen.values())
             continue
-        port = next((port for port in range(default, default + _TRIES) if port not in chosen and is_free(port)), None)
+        tried = (port for port in range(default, default + _TRIES) if port not in chosen.values())
+        port = next(filter(is_free, tried), None)
         if port is None:
             raise PortUnavailable(
                 f"Ports {default} to {default + _TRIES - 1} are all in use, and {name} needs one: stop what listens "
@@ -97,13 +80,8 @@ def choose_ports(environment: Mapping[str, str]) -> tuple[Ports, list[str]]:
             )
         if port != default:
             notes.append(f"Port {default} is in use: {name} listens on {port}.")
-        chosen.append(port)
-    return Ports(*chosen), notes
-
-
-def random_ports() -> Ports:
-    """Free ports far from the defaults, for stacks beside the developer's own, such as those of tests."""
-    return Ports(*_free_ports(len(_SERVERS), _AIRFLOW))
+        chosen[variable] = port
+    return {variable: str(port) for variable, port in chosen.items()}, notes
 
 
 def broker_ports(count: int, *, taken: Collection[int] = ()) -> list[int]:
@@ -112,7 +90,14 @@ def broker_ports(count: int, *, taken: Collection[int] = ()) -> list[int]:
     Raises:
         PortUnavailable: there are not that many.
     """
-    return _free_ports(count, _BROKER, taken)
+    free = (port for port in random.sample(_BROKER, len(_BROKER)) if port not in taken and is_free(port))
+    chosen = list(islice(free, count))
+    if len(chosen) < count:
+        raise PortUnavailable(
+            f"Only {len(chosen)} of the {count} ports that are needed are free in {_BROKER.start}-{_BROKER.stop - 1}: "
+            "stop what listens there."
+        )
+    return chosen
 
 
 def require_free(port: int, purpose: str, remedy: str) -> None:
@@ -131,18 +116,7 @@ def require_free(port: int, purpose: str, remedy: str) -> None:
         raise PortUnavailable(f"Port {port} is in use, and {purpose}: stop what listens there, or {remedy}.")
 
 
-def _free_ports(count: int, choices: range, taken: Collection[int] = ()) -> list[int]:
-    free = (port for port in random.sample(choices, len(choices)) if port not in taken and is_free(port))
-    chosen = list(islice(free, count))
-    if len(chosen) < count:
-        raise PortUnavailable(
-            f"Only {len(chosen)} of the {count} ports that are needed are free in {choices.start}-{choices.stop - 1}: "
-            "stop what listens there."
-        )
-    return chosen
-
-
-def _required(name: str, variable: str, wanted: str, *, taken: list[int]) -> int:
+def _required(name: str, variable: str, wanted: str, *, taken: Collection[int]) -> int:
     port = int(wanted) if wanted.isdecimal() else 0
     purpose = f"{variable} = {wanted!r} asks for it for {name}"
     if port in taken:

@@ -30,12 +30,31 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_orphans(own: Collection[int]) -> None:
-    """Reap adopted children that have ended, except the `own` ones, which other code waits for."""
+def clear_orphans(own: Collection[int], ended_sessions: Collection[int]) -> None:
+    """Reap adopted children that have ended, and end those that a part of Airflow left behind.
+
+    A worker that has a task goes on: it reports to the API server by itself, and is ended when it is idle.
+
+    Args:
+        own: pids of children that are not adopted, which other code waits for.
+        ended_sessions: of the parts that have ended.
+    """
     for child in psutil.Process().children():
-        if child.pid not in own and has_ended(child):
+        if child.pid in own:
+            continue
+        if has_ended(child):
             with suppress(ChildProcessError):
                 os.waitpid(child.pid, os.WNOHANG)
+            continue
+        with suppress(psutil.Error, OSError):
+            if os.getsid(child.pid) in ended_sessions and not _has_task(child):
+                child.kill()
+
+
+def _has_task(process: psutil.Process) -> bool:
+    # As Airflow's LocalExecutor calls its workers.
+    title = " ".join(process.cmdline()).strip()
+    return title.startswith("airflow worker") and not title.endswith("<idle>")
 
 
 def has_ended(process: psutil.Process) -> bool:

@@ -1,15 +1,10 @@
 """The runs of the pipelines' DAGs for display: one row a run, its tasks in order."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from include.local.api import ACTIVE, NOT_MAPPED
-
-if TYPE_CHECKING:
-    from include.local.api import AirflowApi
+from include.local.api import ACTIVE, NOT_MAPPED, AirflowApi
 
 _PAGE = 100
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -40,7 +35,6 @@ class Run:
 
     @property
     def active(self) -> bool:
-        """Whether it has not ended."""
         return self.state in ACTIVE
 
     @property

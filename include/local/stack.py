@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,17 +17,18 @@ import psutil
 from include.local.airflow import USERNAME, log_tail, read_password
 from include.local.api import AirflowApi
 from include.local.broker import Cluster
-from include.local.environment import Layout, stack_settings
+from include.local.environment import CONNECTION, Layout, stack_settings
 from include.local.errors import StackError
-from include.local.ports import choose_ports, random_ports
+from include.local.ports import choose_ports
 from include.local.processes import end_all, find, survivors
-from include.local.stack_file import StackRecord
+from include.local.stack_file import StackRecord, local_time
 from include.local.supervisor import RUNS_ALREADY
 from include.storage.locks import is_locked
-from include.storage.state import PROJECT_ROOT
+from include.storage.removal import remove_folder
+from include.storage.state import PROJECT_ROOT, make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 # On a slow machine Airflow alone takes up to 240 s, and the first start also fetches the broker's jars.
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Stack:
-    """A running stack."""
+    """A running stack; its record has the addresses, and the variables that its starter did not have."""
 
     layout: Layout
     record: StackRecord
@@ -48,32 +49,13 @@ class Stack:
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self.api = AirflowApi(self.url, self.username, self.password, check=self.check)
+        self.api = AirflowApi(self.record.url, USERNAME, self.password, check=self.check)
 
     @property
-    def url(self) -> str:
-        """The address of Airflow's UI."""
-        return self.record.url
-
-    @property
-    def username(self) -> str:
-        """The login of the UI and the API."""
-        return USERNAME
-
-    @property
-    def bootstrap_servers(self) -> str:
-        """Where the broker is."""
-        return self.record.bootstrap_servers
-
-    @property
-    def log_dir(self) -> Path:
-        """What tasks logged: `dag_id=.../run_id=.../task_id=.../attempt=N.log`."""
-        return self.layout.task_logs
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """The environment variables of its processes that their starter did not have."""
-        return self.record.settings
+    def kafka_settings(self) -> dict[str, str]:
+        """librdkafka's settings for a client of the broker; in a secured cluster the administrator's."""
+        cluster = Cluster.load(self.layout.broker_data)
+        return {"bootstrap.servers": self.record.bootstrap_servers} if cluster is None else cluster.client_settings()
 
     def stop(self) -> None:
         """Stop it, all of its processes included; its state stays."""
@@ -96,36 +78,12 @@ class Stack:
             )
 
 
-@contextmanager
-def running_stack(
-    state: Path, *, environment: Mapping[str, str] | None = None, on_step: Callable[[str], None] = log.info
-) -> Iterator[Stack]:
-    """Run a stack on random free ports within a `with` block, beside any other.
-
-    Everything ends with the block, or with this process, even after SIGKILL.
-
-    Args:
-        state: folder of all its state, created if it is missing.
-        environment: variables in addition to this process's own.
-        on_step: called with a few words when a slow step begins.
-
-    Raises:
-        StackError: one runs already on this state, or a part does not start.
-    """
-    layout = Layout(state.expanduser().resolve())
-    chosen = {**random_ports().settings(), **(environment or {})}
-    stack = start(layout, environment=chosen, tie=True, on_step=on_step)
-    try:
-        yield stack
-    finally:
-        stack.stop()
-
-
 def start(
     layout: Layout,
     *,
     environment: Mapping[str, str] | None = None,
     tie: bool,
+    secure: bool = False,
     on_step: Callable[[str], None] = log.info,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Stack:
@@ -134,18 +92,26 @@ def start(
     Args:
         layout: the paths of its state.
         environment: variables in addition to this process's own.
-        tie: whether it ends with this process.
+        tie: whether it ends with this process, even after SIGKILL.
+        secure: whether the broker has TLS, logins and ACLs; see `include.local.broker.security`.
         on_step: called with a few words when a slow step begins.
         timeout_s: seconds for the whole start.
 
     Raises:
         StackError: one runs already on this state, a port is in use, or a part does not start; nothing is left running.
     """
-    layout.directory.mkdir(parents=True, exist_ok=True)
+    make_folder(layout.state, private=True)
+    make_folder(layout.directory)
     _wait_for_the_last(layout, on_step)
     with layout.supervisor_log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "include.local.supervisor", *([str(os.getpid())] if tie else [])],
+            [
+                sys.executable,
+                "-m",
+                "include.local.supervisor",
+                *(["--secure"] if secure else []),
+                *([str(os.getpid())] if tie else []),
+            ],
             # The supervisor sets all other variables itself.
             env={**os.environ, **(environment or {}), "MILLRACE_STATE": str(layout.state)},
             cwd=PROJECT_ROOT,
@@ -200,6 +166,23 @@ def stop(layout: Layout, child: subprocess.Popen[bytes] | None = None, *, timeou
     return True
 
 
+def what_ended(layout: Layout) -> list[str]:
+    """What has ended by itself in the stack of this state, or in its last one: when, how, and the end of its log."""
+    record = StackRecord.load(layout.record_file)
+    if record is None:
+        return []
+    found = [ending.sentence(name) for name, ending in record.endings.items()]
+    if record.status == "failed":
+        found.append(f"The stack has failed: {record.error}")
+    elif record.status != "stopped" and find(record.supervisor) is None:
+        last = datetime.fromtimestamp(layout.lock_file.stat().st_mtime, UTC)
+        found.append(
+            f"The stack's supervisor (pid {record.supervisor.pid}) was killed at {local_time(last)}. The end of its "
+            f"log:\n{log_tail(layout.supervisor_log)}"
+        )
+    return found
+
+
 def remove_state(layout: Layout) -> list[Path]:
     """Remove a stopped stack's state except the broker's jars; return the removed folders.
 
@@ -211,9 +194,9 @@ def remove_state(layout: Layout) -> list[Path]:
         raise StackError(f"A stack runs on {layout.state}: stop it with `make down` first.")
     if cluster and cluster.running():
         raise StackError(f"The broker of {layout.broker_data} runs: stop it with `millrace broker stop` first.")
-    present = [folder for folder in layout.folders if folder.is_dir()]
+    present = [folder for folder in (*layout.folders, layout.secured) if folder.is_dir()]
     for folder in present:
-        shutil.rmtree(folder)
+        remove_folder(layout.state, folder)
     return present
 
 
@@ -227,7 +210,7 @@ def settings_of(layout: Layout) -> dict[str, str]:
     if record is not None and record.settings and find(record.supervisor) is not None:
         return record.settings
     ports, _ = choose_ports(os.environ)
-    return stack_settings(layout, ports=ports, bootstrap_servers="", environment=os.environ)
+    return stack_settings(layout, ports=ports, kafka={CONNECTION: {"bootstrap.servers": ""}}, environment=os.environ)
 
 
 def _stack(layout: Layout, record: StackRecord, child: subprocess.Popen[bytes] | None) -> Stack:

@@ -1,12 +1,14 @@
-"""Runs the stack: starts its parts, watches them, and ends them all, whatever happens to its caller.
+"""Runs the stack: starts its parts, starts those again that end, and ends them all, whatever happens to its caller.
 
-Run as `python -m include.local.supervisor [OWNER_PID]`, in a session of its own. With an owner its standard input is a
-pipe that the owner holds: when that closes, even by SIGKILL, everything ends. It reports its state in its record.
+Run as `python -m include.local.supervisor [--secure] [OWNER_PID]`, in a session of its own. With an owner its standard
+input is a pipe that the owner holds: when that closes, even by SIGKILL, everything ends. It reports its state in its
+record.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,22 +16,32 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 import psutil
 
+from include.definition.files import load_pipelines
+from include.definition.tables import WorkStep
 from include.errors import MillraceError, one_line
-from include.local.airflow import StandaloneAirflow, log_tail, make_login
-from include.local.broker import BrokerError, Cluster, running_cluster
-from include.local.environment import Layout, stack_settings
+from include.local.airflow import Airflow, Component, airflow_command, log_tail, make_login
+from include.local.broker import Cluster, running_cluster
+from include.local.broker.security import ALL_STEPS, connection_name
+from include.local.environment import CONNECTION, Layout, replaced_connections, stack_settings
 from include.local.errors import StackError
-from include.local.ports import LOOPBACK, Ports, choose_ports
-from include.local.processes import adopt_orphans, descendants, end_all, mark, reap_orphans, survivors
+from include.local.mlflow import NAME as MLFLOW
+from include.local.mlflow import mlflow_interface
+from include.local.parts import Part
+from include.local.ports import API_PORT, LOOPBACK, choose_ports
+from include.local.processes import adopt_orphans, clear_orphans, descendants, end_all, mark, survivors
+from include.local.rights import grant_steps
 from include.local.stack_file import ProcessMark, StackRecord
 from include.storage.locks import LockTaken, locked
-from include.storage.state import PROJECT_ROOT, state_dir
+from include.storage.state import PROJECT_ROOT, is_open_to_others, make_folder, state_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
     from types import FrameType
 
 RUNS_ALREADY = 3
@@ -37,6 +49,11 @@ _WATCH_S = 1.0
 # `is_locked` of another process takes the lock for an instant.
 _LOCK_TIMEOUT_S = 1.0
 _MIGRATION_TIMEOUT_S = 300.0
+# By the owner of the database.
+_MIGRATIONS = {
+    "MLflow": [sys.executable, "-m", "include", "registry", "migrate"],
+    "Airflow": airflow_command("db", "migrate"),
+}
 
 
 class _StopAsked(BaseException):
@@ -47,6 +64,7 @@ class _StopAsked(BaseException):
 class _Supervisor:
     layout: Layout
     record: StackRecord
+    secure: bool
 
     def note(self, **changes: object) -> None:
         """Change and write the record."""
@@ -64,81 +82,129 @@ class _Supervisor:
         """Start everything and watch it; only an exception ends it."""
         ports, notes = choose_ports(os.environ)
         self.record.notes += notes
-        self.note(step="Starting the broker, migrating MLflow's database")
+        if is_open_to_others(self.layout.state):
+            self.record.notes.append(
+                f"Other users of this machine can enter {self.layout.state}, which has the records of all topics: "
+                f"`chmod o-rwx {shlex.quote(str(self.layout.state))}` unless you share it on purpose."
+            )
+        self.note(step="Starting the broker, migrating the databases")
         with ExitStack() as parts:
             started = time.monotonic()
-            # By one process, before any task: concurrent migrations break a fresh SQLite file.
-            migration = self._start_migration(ports)
-            cluster = self._broker(parts)
+            # By one process each, before any task: concurrent migrations break a fresh SQLite file.
+            migrations = {name: self._start_migration(name, command, ports) for name, command in _MIGRATIONS.items()}
+            cluster, kept = self._broker(parts)
             self._time("broker", started)
-            self._finish_migration(migration)
-            self._time("MLflow's database", started)
+            for name, migration in migrations.items():
+                self._finish_migration(name, migration)
+            self._time("databases", started)
             self.note(step="Starting Airflow", bootstrap_servers=cluster.bootstrap_servers)
             started = time.monotonic()
-            settings = self._settings(ports, cluster.bootstrap_servers)
-            broker_pids = frozenset(node.pid for node in cluster.nodes if node.pid)
-            airflow = StandaloneAirflow({**os.environ, **settings}, self.layout.airflow_log, broker_pids)
+            connections = _connections(cluster)
+            self.record.notes += replaced_connections(connections, os.environ)
+            settings = self._settings(ports, connections)
             make_login(self.layout.password_file)
+            airflow = Airflow({**os.environ, **settings}, self.layout.log_file, lambda: _pids(cluster))
             parts.callback(airflow.stop)
             parts.callback(lambda: self.note(status="stopping"))
             airflow.start(self.note_processes)
             self._time("Airflow", started)
-            self.note(status="ready", step="", url=f"http://{LOOPBACK}:{ports.api}", settings=settings)
-            self._watch(airflow, cluster, broker_pids)
+            self.note(status="ready", step="", url=f"http://{LOOPBACK}:{ports[API_PORT]}", settings=settings)
+            interface = mlflow_interface({**os.environ, **settings}, self.layout.log_file(MLFLOW))
+            if interface is not None:
+                # After all else, since it takes seconds of a processor and nothing waits for it.
+                interface.log.unlink(missing_ok=True)
+                interface.start()
+                kept.append(interface.part("MLflow's interface"))
+            self._keep(airflow, interface, cluster, [*kept, *airflow.parts()])
 
     def _time(self, step: str, started: float) -> None:
         self.record.seconds[step] = time.monotonic() - started
 
-    def _broker(self, parts: ExitStack) -> Cluster:
-        """Start the broker, or use the one that `millrace broker start` runs on the same data."""
+    def _broker(self, parts: ExitStack) -> tuple[Cluster, list[Part]]:
+        """Start the broker, or use the one that `millrace broker start` runs on the same data.
+
+        Returns:
+            The broker, and those of its nodes that are started again when they end.
+        """
         cluster = Cluster.load(self.layout.broker_data)
         if cluster is not None and len(cluster.running()) == len(cluster.nodes):
             self.record.notes.append(
-                f"The broker ran already ({cluster.bootstrap_servers}): it is used and left running."
+                f"The broker ran already ({cluster.bootstrap_servers}): it is used, left running, and not started "
+                "again if it ends."
             )
-            return cluster
-        return parts.enter_context(running_cluster(self.layout.broker_data, on_step=lambda step: self.note(step=step)))
+            return cluster, []
+        cluster = parts.enter_context(
+            running_cluster(
+                self.layout.broker_data, secure=self.secure or None, on_step=lambda step: self.note(step=step)
+            )
+        )
+        if cluster.security is not None:
+            grant_steps(cluster, load_pipelines()[0])
+        return cluster, [
+            Part(f"The broker's node {node.id}", partial(node.start, wait=False), node.exit_status, node.log_tail)
+            for node in cluster.nodes
+        ]
 
-    def _watch(self, airflow: StandaloneAirflow, cluster: Cluster, broker_pids: frozenset[int]) -> NoReturn:
+    def _keep(self, airflow: Airflow, interface: Component | None, cluster: Cluster, parts: list[Part]) -> NoReturn:
         while True:
-            airflow.check()
-            for node in cluster.nodes:
-                if node.process() is None:
-                    raise StackError(f"The broker's node {node.id} has ended:\n{node.log_tail()}")
-            reap_orphans({airflow.pid, *broker_pids})
+            for part in parts:
+                if ending := part.keep():
+                    self.record.endings[part.name] = ending
+                    self.note()
+            pids, ended = airflow.pids | _pids(cluster), airflow.ended_sessions
+            if interface is not None:
+                pids, ended = pids | {interface.pid}, ended | interface.ended_sessions
+            clear_orphans(pids, ended)
             self.note_processes()
+            os.utime(self.layout.lock_file)  # when this process was last alive
             time.sleep(_WATCH_S)
 
-    def _settings(self, ports: Ports, bootstrap_servers: str) -> dict[str, str]:
-        return stack_settings(self.layout, ports=ports, bootstrap_servers=bootstrap_servers, environment=os.environ)
+    def _settings(self, ports: Mapping[str, str], kafka: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        return stack_settings(self.layout, ports=ports, kafka=kafka, environment=os.environ)
 
-    def _start_migration(self, ports: Ports) -> subprocess.Popen[bytes]:
-        with self.layout.migration_log.open("wb") as output:
+    def _start_migration(self, name: str, command: list[str], ports: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with self._migration_log(name).open("wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "include", "registry", "migrate"],
-                env={**os.environ, **self._settings(ports, "")},
+                command,
+                env={**os.environ, **self._settings(ports, {})},
                 cwd=PROJECT_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
 
-    def _finish_migration(self, child: subprocess.Popen[bytes]) -> None:
+    def _finish_migration(self, name: str, child: subprocess.Popen[bytes]) -> None:
         try:
             status: object = child.wait(_MIGRATION_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             status = f"no end after {_MIGRATION_TIMEOUT_S:g} s"
         if status != 0:
             raise StackError(
-                f"MLflow's database could not be migrated ({status}):\n{log_tail(self.layout.migration_log)}"
+                f"{name}'s database could not be migrated ({status}):\n{log_tail(self._migration_log(name))}"
             )
 
+    def _migration_log(self, name: str) -> Path:
+        return self.layout.log_file(f"{name.lower()}-migration")
 
-def supervise(layout: Layout, owner: ProcessMark | None) -> int:
+
+def _pids(cluster: Cluster) -> set[int]:
+    return {node.pid for node in cluster.nodes if node.pid}
+
+
+def _connections(cluster: Cluster) -> dict[str, dict[str, str]]:
+    """The settings of the stack's connections to Kafka; in a secured cluster each step has one of its own, too."""
+    if cluster.security is None:
+        return {CONNECTION: cluster.client_settings()}
+    steps = {connection_name(step): cluster.client_settings(step) for step in get_args(WorkStep)}
+    return {CONNECTION: cluster.client_settings(ALL_STEPS), **steps}
+
+
+def supervise(layout: Layout, owner: ProcessMark | None, *, secure: bool) -> int:
     """Run the stack until a stop or a failure; return the exit status."""
-    layout.directory.mkdir(parents=True, exist_ok=True)
+    make_folder(layout.state, private=True)
+    make_folder(layout.directory)
     # Airflow's keys, its login and its database.
-    layout.airflow_home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(layout.airflow_home, private=True)
     with ExitStack() as held:
         try:
             held.enter_context(locked(layout.lock_file, timeout_s=_LOCK_TIMEOUT_S))
@@ -147,7 +213,7 @@ def supervise(layout: Layout, owner: ProcessMark | None) -> int:
         before = StackRecord.load(layout.record_file)
         itself = mark(psutil.Process())
         assert itself is not None, "this process runs"  # noqa: S101 - for the type checker
-        supervisor = _Supervisor(layout, StackRecord(status="starting", supervisor=itself, owner=owner))
+        supervisor = _Supervisor(layout, StackRecord(status="starting", supervisor=itself, owner=owner), secure)
         if before and (ended := end_all(lambda: survivors(before.processes))):
             supervisor.record.notes.append(f"Ended {ended} processes that the last stack left behind.")
         supervisor.note()
@@ -163,7 +229,7 @@ def _run_until_the_end(supervisor: _Supervisor) -> str:
         supervisor.run()
     except _StopAsked:
         return "stopped"
-    except (MillraceError, BrokerError) as error:
+    except MillraceError as error:
         supervisor.record.error = str(error)
     except Exception as error:  # noqa: BLE001 - whoever waits for the stack reads the record, not this process's output
         supervisor.record.error = f"{one_line(error)} (see {supervisor.layout.supervisor_log})"
@@ -195,13 +261,14 @@ def main() -> int:
     _stop_on_signals()
     owner: ProcessMark | None = None
     try:
-        if len(sys.argv) > 1:
-            owner = mark(psutil.Process(int(sys.argv[1])))
+        arguments = sys.argv[1:]
+        if secure := arguments[:1] == ["--secure"]:
+            del arguments[0]
+        if arguments:
+            owner = mark(psutil.Process(int(arguments[0])))
             _stop_with_owner()
-        return supervise(Layout(state_dir()), owner)
-    except psutil.NoSuchProcess:
-        return 0  # the owner has gone
-    except _StopAsked:
+        return supervise(Layout(state_dir()), owner, secure=secure)
+    except (psutil.NoSuchProcess, _StopAsked):  # the owner has gone, or a stop came before the stack was begun
         return 0
 
 

@@ -41,7 +41,7 @@ def dead_letter(pipeline: Pipeline, offset: int) -> Record:
 
 
 def look(kafka: KafkaConnection, pipeline: Pipeline) -> Audit:
-    return audit(kafka.bootstrap_servers, pipeline, {})
+    return audit(kafka.settings, pipeline, {})
 
 
 def predict(kafka: KafkaConnection, pipeline: Pipeline, offsets: Sequence[int]) -> None:
@@ -94,10 +94,10 @@ def test_aborted_predictions_do_not_count(kafka, asked):
 def test_only_records_beyond_the_given_offsets_are_new(kafka, asked):
     commit(kafka, asked.samples_topic, [Record()] * 3)
     predict(kafka, asked, [0, 1])
-    since = end_offsets(kafka.bootstrap_servers, asked)
+    since = end_offsets(kafka.settings, asked)
     commit(kafka, asked.samples_topic, [Record()] * 2)
     predict(kafka, asked, [2, 3, 4])
-    found = audit(kafka.bootstrap_servers, asked, since)
+    found = audit(kafka.settings, asked, since)
     assert (found.samples, found.new_samples) == (5, 2)
     assert (found.requests, found.new_requests) == (REQUESTS, 0)
     assert (found.predictions, found.new_predictions) == (5, 3)
@@ -124,7 +124,7 @@ def test_the_last_five_predictions_are_shown_as_they_are_in_the_topic(kafka, ask
 
 def test_topics_that_do_not_exist_yet_are_empty(kafka, new_name):
     pipeline = tiny_pipeline(new_name())
-    assert end_offsets(kafka.bootstrap_servers, pipeline) == {}
+    assert end_offsets(kafka.settings, pipeline) == {}
     found = look(kafka, pipeline)
     assert (found.samples, found.requests, found.predictions, found.dead_letters) == (0, 0, 0, 0)
 

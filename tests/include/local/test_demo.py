@@ -18,7 +18,16 @@ from include.local.runs import Run
 from include.registry.versions import Version
 from tests.support.tiny_pipelines import tiny_pipeline
 
-CHAMPION = Version("tiny", 1, "run", "digest", "manifest", "job", "accuracy", 0.99)
+CHAMPION = Version(
+    name="tiny",
+    number=1,
+    run_id="0" * 32,
+    digest="1" * 64,
+    manifest_id="2" * 16,
+    job="3" * 64,
+    metric="accuracy",
+    score=0.99,
+)
 INGESTED = Run("tiny.ingest", "one", "manual", "success", None, None, ())
 PROVEN = PipelineResult(tiny_pipeline("tiny"), Audit(samples=8, requests=2, predictions=2), CHAMPION, (INGESTED,))
 

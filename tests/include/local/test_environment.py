@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from include.local.environment import Layout, stack_settings
-from include.local.ports import Ports
+from include.local.environment import Layout, replaced_connections, stack_settings
+from include.local.ports import API_PORT, TRIGGER_LOG_PORT, WORKER_LOG_PORT
 from include.storage.state import PROJECT_ROOT
 
-PORTS = Ports(api=8081, worker_log=8793, trigger_log=8794)
+PORTS = {API_PORT: "8081", WORKER_LOG_PORT: "8793", TRIGGER_LOG_PORT: "8794"}
 
 
 def settings(state: Path, **environment: str) -> dict[str, str]:
-    return stack_settings(Layout(state), ports=PORTS, bootstrap_servers="127.0.0.1:29092", environment=environment)
+    return stack_settings(
+        Layout(state),
+        ports=PORTS,
+        kafka={"kafka_default": {"bootstrap.servers": "127.0.0.1:29092"}},
+        environment=environment,
+    )
 
 
 def test_the_home_of_another_project_is_not_used(tmp_path):
@@ -40,6 +45,16 @@ def test_a_setting_that_the_user_has_made_stays(tmp_path):
 def test_the_connection_is_the_brokers(tmp_path):
     connection = json.loads(settings(tmp_path)["AIRFLOW_CONN_KAFKA_DEFAULT"])
     assert connection == {"conn_type": "kafka", "extra": {"bootstrap.servers": "127.0.0.1:29092"}}
+
+
+def test_a_connection_that_the_stack_replaces_is_named():
+    ours = {"kafka_default": {}, "kafka_ingest": {}}
+    own = {"AIRFLOW_CONN_KAFKA_DEFAULT": '{"conn_type": "kafka"}', "AIRFLOW_CONN_MY_CLUSTER": "{}"}
+
+    [sentence] = replaced_connections(ours, own)
+
+    assert sentence.startswith("AIRFLOW_CONN_KAFKA_DEFAULT is set, and this stack replaces it")
+    assert replaced_connections(ours, {}) == []
 
 
 def test_tasks_find_the_api_on_the_port_that_was_chosen(tmp_path):

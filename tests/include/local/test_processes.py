@@ -32,7 +32,7 @@ time.sleep(600)
 # As the supervisor does it: a grandchild whose parent ends, and which left the session, is still among the descendants.
 ORPHAN = """
 import os, time, psutil
-from include.local.processes import adopt_orphans, descendants, end_all, reap_orphans
+from include.local.processes import adopt_orphans, clear_orphans, descendants, end_all
 adopt_orphans()
 parent = os.fork()
 if not parent:
@@ -44,8 +44,36 @@ os.waitpid(parent, 0)
 orphans = descendants()
 print(len(orphans), orphans[0].ppid() == os.getpid(), flush=True)
 end_all(descendants)
-reap_orphans(set())
+clear_orphans(set(), set())
 print(len(psutil.Process().children()), flush=True)
+"""
+
+# Two workers and a log server, whose parent, a part of Airflow with a session of its own, has ended.
+ORPHANED_WORKERS = """
+import os, time
+from setproctitle import setproctitle
+from include.local.processes import adopt_orphans, clear_orphans, descendants, end_all
+adopt_orphans()
+reading, writing = os.pipe()
+titles = "airflow worker -- LocalExecutor: <idle>", "airflow worker -- LocalExecutor: dag.task", "log server"
+part = os.fork()
+if not part:
+    os.setsid()
+    for title in titles:
+        if not os.fork():
+            setproctitle(title)
+            os.write(writing, b".")
+            time.sleep(600)
+    os._exit(0)
+os.waitpid(part, 0)
+for _ in titles:
+    os.read(reading, 1)
+clear_orphans(set(), set())
+print(len(descendants()), flush=True)
+while len(descendants()) > 1:
+    clear_orphans(set(), {part})
+print(" ".join(descendants()[0].cmdline()).strip(), flush=True)
+end_all(descendants)
 """
 
 
@@ -120,3 +148,16 @@ def test_an_orphan_of_another_session_stays_in_sight():
         [sys.executable, "-c", ORPHAN], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=30, check=True
     )
     assert ran.stdout.splitlines() == ["1 True", "0"], ran.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a parent of choice")
+def test_only_a_worker_with_a_task_outlives_its_part():
+    ran = subprocess.run(
+        [sys.executable, "-c", ORPHANED_WORKERS],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert ran.stdout.splitlines() == ["3", "airflow worker -- LocalExecutor: dag.task"], ran.stderr

@@ -18,19 +18,19 @@ from include.local.api import AirflowApi
 from include.local.audit import audit
 from include.local.environment import Layout
 from include.local.errors import StackError
-from include.local.ports import API_PORT, is_free, random_ports
+from include.local.ports import API_PORT, is_free
 from include.local.processes import find
-from include.local.stack import running_stack
 from include.local.stack_file import StackRecord
 from include.storage.state import PROJECT_ROOT
 from tests.support.assertions import assert_readable
 from tests.support.listening import listening
 from tests.support.processes import is_gone, wait_for
+from tests.support.stacks import random_ports, running_stack, runs_of, wait_for_run
 
 OWNER = """
 import sys, threading
 from pathlib import Path
-from include.local.stack import running_stack
+from tests.support.stacks import running_stack
 with running_stack(Path(sys.argv[1])) as stack:
     threading.Event().wait()
 """
@@ -91,10 +91,11 @@ def wait_for_status(layout: Layout, **expected: str) -> StackRecord:
 
 
 def begun(api: AirflowApi, dag_id: str) -> bool:
-    runs = api.runs(dag_id)
+    runs = runs_of(api, dag_id)
     return any(task["state"] == "running" for run in runs for task in api.tasks(dag_id, run["dag_run_id"]))
 
 
+@pytest.mark.long
 def test_a_stack_ends_with_its_owner_even_while_it_starts(layout):
     with owner_of(layout) as owner:
         wait_for_status(layout, step="Starting Airflow")
@@ -105,6 +106,7 @@ def test_a_stack_ends_with_its_owner_even_while_it_starts(layout):
     assert record_of(layout).status == "stopped"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_stack_that_was_killed_is_cleared_away_and_its_work_goes_on(layout):
     """One test, as a start takes a quarter of a minute."""
@@ -134,19 +136,19 @@ def test_a_stack_that_was_killed_is_cleared_away_and_its_work_goes_on(layout):
         with running_stack(layout.state) as stack:
             assert "processes that the last stack left behind" in stack.record.notes[0]
             assert_all_ended(killed)
-            run = stack.api.wait_for_run(ingest, run_id, timeout_s=RECOVERY_TIMEOUT_S)
+            run = wait_for_run(stack.api, ingest, run_id, timeout_s=RECOVERY_TIMEOUT_S)
             assert run["state"] == "success"
-            for run in stack.api.runs(ingest):
-                stack.api.wait_for_run(ingest, run["dag_run_id"], timeout_s=RECOVERY_TIMEOUT_S)
+            for run in runs_of(stack.api, ingest):
+                wait_for_run(stack.api, ingest, run["dag_run_id"], timeout_s=RECOVERY_TIMEOUT_S)
                 # The attempt that was killed, and one more: none was lost to an API server that was still starting.
                 tries = [task["try_number"] for task in stack.api.tasks(ingest, run["dag_run_id"])]
                 assert max(tries) <= 2
-            topics = audit(stack.bootstrap_servers, pipeline, {})
+            topics = audit(stack.kafka_settings, pipeline, {})
             assert topics.samples + topics.requests == pipeline.source.count()
             stopped = record_of(layout)
         assert_all_ended(stopped)
         ports = ports_of(stopped)
-        assert len(ports) == 4
+        assert len(ports) == 5
         wait_for(lambda: all(map(is_free, ports)), f"all of the ports {ports} to be free", timeout_s=5)
         with pytest.raises(StackError, match="was stopped"):
             stack.check()
@@ -155,12 +157,12 @@ def test_a_stack_that_was_killed_is_cleared_away_and_its_work_goes_on(layout):
 def test_a_port_in_use_is_refused_before_anything_is_started(layout):
     wanted = random_ports()
     with (
-        listening("127.0.0.1", wanted.api),
+        listening("127.0.0.1", int(wanted[API_PORT])),
         pytest.raises(StackError) as refusal,
-        running_stack(layout.state, environment=wanted.settings()),
+        running_stack(layout.state, environment=wanted),
     ):
         pass
-    assert_readable(refusal.value, wanted.api, API_PORT)
+    assert_readable(refusal.value, wanted[API_PORT], API_PORT)
     assert record_of(layout).processes == []
     assert not layout.broker_data.exists()
 
@@ -180,9 +182,9 @@ def test_a_record_that_cannot_be_read_is_named_and_not_overwritten(layout):
 
 def test_the_environment_of_a_stack_that_does_not_run_has_the_ports_that_it_would_get(layout, monkeypatch):
     wanted = random_ports()
-    for name, value in wanted.settings().items():
+    for name, value in wanted.items():
         monkeypatch.setenv(name, value)
-    assert local.settings_of(layout)[API_PORT] == str(wanted.api)
+    assert local.settings_of(layout)[API_PORT] == wanted[API_PORT]
 
 
 def test_clean_removes_the_state_and_keeps_the_jars(layout):
