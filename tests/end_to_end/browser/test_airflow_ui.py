@@ -12,10 +12,13 @@ from playwright.sync_api import Locator, Page, expect
 from include.definition.files import load_pipeline
 from include.local.stack import Stack
 from tests.support.browsers import BROWSERS, installed_browser
+from tests.support.stacks import result_of
 from tests.support.workflows import BUNDLED
 
 PIPELINE = "digits"
-INGEST, TRAIN, PREDICT, REPLAY = (f"{PIPELINE}.{workflow}" for workflow in ("ingest", "train", "predict", "replay"))
+INGEST, TRAIN, PREDICT, REPLAY, ROLLBACK = (
+    f"{PIPELINE}.{workflow}" for workflow in ("ingest", "train", "predict", "replay", "rollback")
+)
 EPOCHS = 2
 TIMEOUT_S = 240
 
@@ -103,29 +106,29 @@ def test_a_training_that_is_triggered_from_its_form_succeeds_with_the_forms_valu
     settings.scroll_into_view_if_needed()
     picture(airflow, screenshots / "train-run.png")
 
-    run = stack.api.run(TRAIN, run_id)
+    run = stack.api.get(f"/dags/{TRAIN}/dagRuns/{run_id}")
     assert (run["state"], run["triggered_by"], run["conf"]["epochs"]) == ("success", "ui", EPOCHS)
-    assert stack.api.result(TRAIN, run_id, "train_model")["version"] >= 1
+    assert result_of(stack.api, TRAIN, run_id, "train_model")["version"] >= 1
     assert any(f"Epoch {EPOCHS} of {EPOCHS}" in line for line in stack.api.log(TRAIN, run_id, "train_model", 1))
 
 
-def test_the_asset_graph_connects_samples_and_predictions(airflow: Page, stack: Stack, screenshots: Path) -> None:
+def test_the_asset_graph_connects_backlogs_model_and_predictions(
+    airflow: Page, stack: Stack, screenshots: Path
+) -> None:
     samples, requests, model, predictions = (
-        f"{PIPELINE}.{name}" for name in ("samples", "requests", "model", "predictions")
+        f"{PIPELINE}.{name}" for name in ("train.backlog", "predict.backlog", "model", "predictions")
     )
     airflow.get_by_role("link", name="Assets", exact=True).first.click()
-    airflow.get_by_role("table").get_by_role("link", name=samples, exact=True).click()
+    airflow.get_by_role("table").get_by_role("link", name=model, exact=True).click()
     graph = airflow.get_by_role("application")
     nodes = {
         name: graph.get_by_role("link", name=name, exact=True)
-        for name in (INGEST, samples, requests, TRAIN, model, PREDICT, predictions, REPLAY)
+        for name in (samples, requests, TRAIN, ROLLBACK, model, PREDICT, predictions)
     }
     arrows = {
-        (INGEST, samples),
-        (INGEST, requests),
-        (REPLAY, requests),
         (samples, TRAIN),
         (TRAIN, model),
+        (ROLLBACK, model),
         (model, PREDICT),
         (requests, PREDICT),
         (PREDICT, predictions),
@@ -141,7 +144,7 @@ def test_the_asset_graph_connects_samples_and_predictions(airflow: Page, stack: 
         for arrow in drawn.all()
         for ends in re.findall("^Edge from (.+) to (.+)$", arrow.get_attribute("aria-label") or "")
     } == arrows
-    lay_out_downwards(airflow, stack, nodes[INGEST], nodes[predictions])
+    lay_out_downwards(airflow, stack, nodes[samples], nodes[predictions])
     picture(airflow, screenshots / "assets.png")
 
 

@@ -1,4 +1,4 @@
-"""A headless browser for the session's Airflow; a failed test reports its page's address and a screenshot."""
+"""A headless browser for the one Airflow; a failed test reports its page's address and a screenshot."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
+from include.local.airflow import USERNAME
 from include.local.stack import Stack
 from tests.support.browsers import installed_browser
 
@@ -64,8 +65,8 @@ def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> It
 @pytest.fixture
 def airflow(page: Page, stack: Stack) -> Page:
     """Airflow's home page, after a login through its form."""
-    page.goto(stack.url)
-    page.get_by_label("Username").fill(stack.username)
+    page.goto(stack.record.url)
+    page.get_by_label("Username").fill(USERNAME)
     page.get_by_label("Password").fill(stack.password)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Welcome")).to_be_visible()

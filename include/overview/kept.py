@@ -1,0 +1,142 @@
+"""Values that are read in the background and kept for a moment, so that nobody waits for a broker to show a page."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from include.errors import MillraceError, PermanentError, one_line
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# What is refused is asked for ever more rarely: a login that is refused every few seconds would lock its account.
+MAX_PAUSE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Reading(Generic[T]):
+    """The last value, and what has become of the attempt after it.
+
+    Attributes:
+        value: None until the first attempt has succeeded.
+        at: when the value was read, in seconds since 1970.
+        error: why the last attempt has failed, as a sentence; empty if it has not.
+        kind: the type of that error.
+    """
+
+    value: T | None = None
+    at: float = 0.0
+    error: str = ""
+    kind: type[Exception] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether no attempt has ended yet."""
+        return self.value is None and not self.error
+
+
+class Kept(Generic[T]):
+    """A value that is read again, in a thread of its own, when somebody asks for it and it is no longer fresh.
+
+    Nothing is read while nobody asks. The threads are made where they are needed, since Kafka's client does not survive
+    a fork.
+
+    Args:
+        name: of the threads.
+        read: reads the value; it may take long and may raise any error.
+        fresh_s: for how many seconds a value, or a failure, is not read again.
+    """
+
+    def __init__(self, name: str, read: Callable[[], T], fresh_s: float) -> None:
+        self._name, self._read, self._fresh_s = name, read, fresh_s
+        self._lock = threading.Lock()
+        self._reading: Reading[T] = Reading()
+        self._due = float("-inf")
+        self._pause_s = fresh_s
+        self._thread: threading.Thread | None = None
+
+    def get(self) -> Reading[T]:
+        """What is known now, at once; an old value is read again meanwhile."""
+        with self._lock:
+            if time.monotonic() >= self._due and (self._thread is None or not self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._renew, name=f"millrace-{self._name}", daemon=True)
+                self._thread.start()
+            return self._reading
+
+    def wait(self, timeout_s: float) -> Reading[T]:
+        """The same, but wait for the first attempt to end, at most for so many seconds."""
+        reading = self.get()
+        thread = self._thread
+        if reading.pending and thread is not None:
+            thread.join(timeout_s)
+        return self._reading
+
+    def _renew(self) -> None:
+        pause_s = self._fresh_s
+        try:
+            reading = Reading(self._read(), time.time())
+        except PermanentError as error:
+            reading = replace(self._reading, error=str(error), kind=type(error))
+            pause_s = min(max(2 * self._pause_s, self._fresh_s), MAX_PAUSE_S)
+        except MillraceError as error:
+            reading = replace(self._reading, error=str(error), kind=type(error))
+        except Exception as error:
+            log.exception("%s could not be read", self._name)
+            reading = replace(self._reading, error=f"It could not be read ({one_line(error)}): see the server's log.")
+        with self._lock:
+            self._reading, self._pause_s = reading, pause_s
+            self._due = time.monotonic() + pause_s
+
+
+class Busy(MillraceError):
+    """As many readings as allowed are at work."""
+
+
+class Recent(Generic[T]):
+    """What was read a moment ago for the same question, so that many who ask at once cost one reading.
+
+    Args:
+        fresh_s: for how many seconds a value is given again.
+        at_once: how many readings may be at work.
+        patience_s: how long one more waits for its turn, in seconds.
+    """
+
+    MOST = 64
+
+    def __init__(self, fresh_s: float, at_once: int = 4, patience_s: float = 5.0) -> None:
+        self._fresh_s, self._patience_s = fresh_s, patience_s
+        self._turns = threading.BoundedSemaphore(at_once)
+        self._lock = threading.Lock()
+        self._values: dict[Hashable, tuple[float, T]] = {}
+
+    def get(self, key: Hashable, read: Callable[[], T]) -> T:
+        """The value of a question, read by the caller's thread if nobody did a moment ago.
+
+        Raises:
+            Busy: too many others read now.
+        """
+        if (found := self._find(key)) is not None:
+            return found[1]
+        if not self._turns.acquire(timeout=self._patience_s):
+            raise Busy("Too many records are being read for others now: try again in a moment.")
+        try:
+            if (found := self._find(key)) is not None:
+                return found[1]
+            value = read()
+        finally:
+            self._turns.release()
+        with self._lock:
+            self._values[key] = time.monotonic(), value
+        return value
+
+    def _find(self, key: Hashable) -> tuple[float, T] | None:
+        oldest = time.monotonic() - self._fresh_s
+        with self._lock:
+            self._values = {name: kept for name, kept in list(self._values.items())[-self.MOST :] if kept[0] > oldest}
+            return self._values.get(key)

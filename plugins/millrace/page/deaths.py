@@ -1,0 +1,61 @@
+"""The page of dead letters: its chart, and what the replay form is filled with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from include.overview.deaths import Deaths, Letter, death_at, newest_deaths
+from millrace.page.charts import Chart, bars
+
+if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
+    from millrace.page.site import Site
+
+# Of one page.
+SHOWN = 24
+BUCKETS = 48
+DAY_MS = 86_400_000
+
+
+def deaths(site: Site, pipeline: Pipeline, reason: str) -> Deaths:
+    """The newest dead letters; see `newest_deaths` for the errors."""
+    return site.deaths.get(
+        (pipeline.name, reason),
+        lambda: newest_deaths(site.connection(pipeline), pipeline, SHOWN, reason=reason),
+    )
+
+
+def death(site: Site, pipeline: Pipeline, partition: int, offset: int) -> Letter | None:
+    """A dead letter; see `newest_deaths` for the errors."""
+    return site.letters.get(
+        (pipeline.name, partition, offset),
+        lambda: death_at(site.connection(pipeline), pipeline, partition, offset),
+    )
+
+
+def times_chart(times: Sequence[int], now: float) -> Chart:
+    """When the newest dead letters died, over the last day or as long as they reach back if that is less."""
+    now_ms = int(now * 1000)
+    span = max(min(now_ms - min(times), DAY_MS), BUCKETS * 1000)
+    counts = [0] * BUCKETS
+    for time_ms in times:
+        age = max(now_ms - time_ms, 0)
+        if age <= span:
+            counts[BUCKETS - 1 - min(age * BUCKETS // span, BUCKETS - 1)] += 1
+    ticks = [
+        f"{datetime.fromtimestamp((now_ms - span + span * part / 4) / 1000, UTC):%d %b %H:%M}" for part in range(5)
+    ]
+    return bars("When they died (UTC)", counts, ticks, "dead letters")
+
+
+def since_of(found: Deaths | None, reason: str) -> str:
+    """The time of the first dead letter of a reason, as a field of a form takes it; empty where none is chosen."""
+    first = next((seen.first_ms for seen in found.reasons if seen.reason == reason), None) if found else None
+    if first is None:
+        return ""
+    try:
+        return f"{datetime.fromtimestamp(first // 1000, UTC):%Y-%m-%dT%H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return ""

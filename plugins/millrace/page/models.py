@@ -1,0 +1,96 @@
+"""The pages of a pipeline's model: its versions side by side, and each with its curves, its confusion and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.overview.ledger import SeenEntry
+from include.overview.models import VersionDetail
+from millrace.page.charts import Chart, lines
+
+if TYPE_CHECKING:
+    from include.artifact.figures import Confusion
+
+# Rows and columns of a confusion matrix; a larger one has its largest mistakes as a list.
+SHOWN_LABELS = 24
+SHOWN_MISTAKES = 40
+SHADES = 5
+
+
+@dataclass(frozen=True)
+class Event:
+    """A promotion, a decision about one or a rollback, as the ledger has it.
+
+    Attributes:
+        crowned: whether the version became champion by it.
+    """
+
+    at_ms: int
+    version: int
+    text: str
+    crowned: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A field of a confusion matrix.
+
+    Attributes:
+        shade: 0 to `SHADES`, by its share of the row.
+    """
+
+    count: int
+    true: str
+    predicted: str
+    shade: int
+
+
+def events(history: Iterable[SeenEntry]) -> list[Event]:
+    """What the ledger has of a pipeline's champions, the newest first."""
+    found = []
+    for entry in history:
+        fields = entry.fields or {}
+        if entry.key.step == "rollback":
+            found.append(Event(entry.at_ms, fields["version"], f"rolled back to by {fields['by']}: {fields['why']}"))
+        elif entry.key.step == "approval" and fields:
+            text = f"{fields['decision']} by {fields['by'] or 'nobody in time'}"
+            found.append(Event(entry.at_ms, fields["version"], text, crowned=False))
+        elif fields.get("promoted") and entry.key.scope.isdecimal():
+            found.append(Event(entry.at_ms, int(entry.key.scope), "promoted by its training"))
+    return sorted(found, key=lambda event: -event.at_ms)
+
+
+def curves(detail: VersionDetail) -> Chart:
+    """The losses of each epoch."""
+    epochs = max((len(values) for values in detail.curves.values()), default=0)
+    series = [(name.replace("_", " "), values) for name, values in detail.curves.items()]
+    return lines("Loss by epoch", series, [] if epochs < 2 else ["1", f"epoch {epochs}"])
+
+
+def matrix(confusion: Confusion) -> list[list[Cell]]:
+    """The matrix by rows of true labels; empty where it has too many labels to be read."""
+    if len(confusion.labels) > SHOWN_LABELS:
+        return []
+    rows = []
+    for true, counts in zip(confusion.labels, confusion.counts, strict=False):
+        whole = max(sum(counts), 1)
+        rows.append(
+            [
+                Cell(count, true, predicted, round(SHADES * count / whole))
+                for predicted, count in zip(confusion.labels, counts, strict=False)
+            ]
+        )
+    return rows
+
+
+def mistakes(confusion: Confusion) -> list[Cell]:
+    """The most frequent mistakes."""
+    found = [
+        Cell(count, true, predicted, 0)
+        for true, counts in zip(confusion.labels, confusion.counts, strict=False)
+        for predicted, count in zip(confusion.labels, counts, strict=False)
+        if count and true != predicted
+    ]
+    return sorted(found, key=lambda cell: -cell.count)[:SHOWN_MISTAKES]

@@ -1,0 +1,149 @@
+"""The overview: what each pipeline's card says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from include.overview.flow import Flow
+from include.overview.models import ChampionSeen
+from millrace.page.runs import DagSeen, Run
+from millrace.page.site import WORKFLOWS, Site
+from millrace.page.text import duration
+
+if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
+
+# An old figure with a note is better than none.
+STALE_S = 30.0
+STATES = {"success": "succeeded", "failed": "failed", "running": "runs", "queued": "is queued"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A pipeline as the overview shows it; what is not known yet is None.
+
+    Attributes:
+        dags: those that the person may read, by workflow.
+        broker_error, registry_error: why Kafka or MLflow is not known, as a sentence.
+    """
+
+    pipeline: Pipeline
+    flow: Flow | None
+    flow_at: float
+    champion: ChampionSeen | None
+    dags: dict[str, DagSeen]
+    broker_error: str
+    registry_error: str
+    now: float
+
+    @property
+    def name(self) -> str:
+        return self.pipeline.name
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is being read for the first time."""
+        return (self.flow is None and not self.broker_error) or (self.champion is None and not self.registry_error)
+
+    @property
+    def source(self) -> str:
+        source = self.pipeline.source
+        return source.kind if source is not None else "other applications"
+
+    @property
+    def alerts(self) -> list[str]:
+        """What a person has to look at, each a sentence."""
+        flow = self.flow or Flow()
+        found = [flow.fault, *flow.damage, *(backlog.fault for backlog in flow.backlogs.values())]
+        if self.champion is not None:
+            found.append(self.champion.fault)
+        return [sentence for sentence in found if sentence]
+
+    @property
+    def failed(self) -> list[DagSeen]:
+        """The DAGs whose last run has failed."""
+        return [dag for dag in self.dags.values() if dag.last is not None and dag.last.state == "failed"]
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """A word for all of it, and its class."""
+        last = [dag.last for dag in self.dags.values() if dag.last is not None]
+        words = (
+            (self.flow is not None and self.flow.hold is not None, "Held", "bad"),
+            (bool(self.broker_error), "Kafka fails", "bad"),
+            (bool(self.alerts or self.failed), "Needs attention", "bad"),
+            (self.pending, "Reading", "quiet"),
+            (any(run.state == "running" for run in last), "Working", "busy"),
+            (self.champion is not None and self.champion.version is None, "No model yet", "quiet"),
+            (self.waits, "Waiting", "quiet"),
+        )
+        return next(((word, kind) for holds, word, kind in words if holds), ("Up to date", "good"))
+
+    @property
+    def waits(self) -> bool:
+        return self.flow is not None and any(backlog.waits for backlog in self.flow.backlogs.values())
+
+    @property
+    def promoted(self) -> str:
+        """How the champion became it: by a promotion or by whom."""
+        version = None if self.champion is None else self.champion.version
+        if self.flow is None or version is None:
+            return ""
+        for entry in reversed(self.flow.history):
+            fields = entry.fields or {}
+            age = duration(self.now - entry.at_ms / 1000)
+            if entry.key.step == "rollback" and fields.get("version") == version.number:
+                return f"rolled back to {age} ago by {fields['by']}: {fields['why']}"
+            if entry.key.step == "model" and entry.key.scope == str(version.number) and fields.get("promoted"):
+                approved = next(
+                    (
+                        seen.fields["by"]
+                        for seen in reversed(self.flow.history)
+                        if seen.key.step == "approval"
+                        and seen.fields
+                        and (seen.fields["version"], seen.fields["decision"]) == (version.number, "approved")
+                    ),
+                    None,
+                )
+                return f"promoted {age} ago by its training{f', approved by {approved}' if approved else ''}"
+        return ""
+
+
+def cards(site: Site, readable: Collection[str], now: float) -> list[Card]:
+    """The cards of the pipelines of which a person may read a DAG, with only those DAGs."""
+    return [
+        card(site, pipeline, readable, now)
+        for pipeline in site.files.load()[0]
+        if any(f"{pipeline.name}.{workflow}" in readable for workflow in WORKFLOWS)
+    ]
+
+
+def card(site: Site, pipeline: Pipeline, readable: Collection[str], now: float) -> Card:
+    """A pipeline's card; see `cards`."""
+    runs, flows, champions = site.runs(), site.flows(pipeline.connection), site.champions()
+    ids = {workflow: f"{pipeline.name}.{workflow}" for workflow in WORKFLOWS}
+    known = runs.value or {}
+    return Card(
+        pipeline=pipeline,
+        flow=(flows.value or {}).get(pipeline.name),
+        flow_at=flows.at,
+        champion=(champions.value or {}).get(pipeline.name),
+        dags={workflow: known[dag_id] for workflow, dag_id in ids.items() if dag_id in readable and dag_id in known},
+        broker_error=flows.error,
+        registry_error=champions.error,
+        now=now,
+    )
+
+
+def run_sentence(run: Run, now: float) -> str:
+    """A run for a person: `digits.train failed 3 min ago`."""
+    text = f"{run.dag_id} {STATES.get(run.state, run.state)}"
+    since = run.ended or run.started
+    return text if since is None else f"{text} {duration(now - _utc(since).timestamp())} ago"
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

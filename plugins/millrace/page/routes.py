@@ -1,0 +1,246 @@
+"""The page's addresses. All of them only read.
+
+They are plain functions, which FastAPI runs in threads, so that none of them stops the server's loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import Path as PathField
+from fastapi.responses import FileResponse, HTMLResponse, Response
+
+from include.definition.pipeline import Pipeline
+from include.errors import MillraceError
+from include.kafka.errors import TopicMissing
+from include.kafka.records import Address
+from include.overview.look import Content
+from include.registry.versions import NoSuchVersion
+from millrace.page import deaths, history, look, models, overview
+from millrace.page.access import User, may_see_records, may_trigger, readable_dags
+from millrace.page.render import HERE, Pages
+from millrace.page.site import WORKFLOWS, Site
+
+STATIC = {path.name: path for path in (HERE / "static").iterdir()}
+# A file that was made from a record: whatever it holds, it is no page.
+MEDIUM_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Content-Disposition": "inline",
+    "Cache-Control": "private, max-age=600",
+}
+
+router = APIRouter(default_response_class=HTMLResponse)
+
+
+def site_of(request: Request) -> Site:
+    return cast("Site", request.app.state.site)
+
+
+def readable_pipeline(request: Request, name: str, user: User) -> Pipeline:
+    """The pipeline of the address, if the person may read one of its DAGs."""
+    pipeline = site_of(request).files.find(name)
+    dags = readable_dags(user)
+    if pipeline is None or not any(f"{name}.{workflow}" in dags for workflow in WORKFLOWS):
+        raise HTTPException(404, f"There is no pipeline {name!r:.100} whose DAGs you may read.")
+    return pipeline
+
+
+Readable = Annotated[Pipeline, Depends(readable_pipeline)]
+
+
+def pipeline_with_records(pipeline: Readable, user: User) -> Pipeline:
+    """The same, if the person may see its records, too."""
+    if not may_see_records(user, pipeline.name):
+        raise HTTPException(403, f"You may not read the XComs of {pipeline.name}.predict, and so not its records.")
+    return pipeline
+
+
+KnownSite = Annotated[Site, Depends(site_of)]
+WithRecords = Annotated[Pipeline, Depends(pipeline_with_records)]
+Partition = Annotated[int, PathField(ge=0, lt=2**31)]
+Offset = Annotated[int, PathField(ge=0, lt=2**63)]
+
+
+@dataclass
+class Problem:
+    """Why a page lacks its content, and the status that says so."""
+
+    error: str = ""
+    status: int = 200
+
+
+@contextmanager
+def explained() -> Iterator[Problem]:
+    """Keep an error of Millrace's as its sentence, for the page to show."""
+    problem = Problem()
+    try:
+        yield problem
+    except TopicMissing as error:
+        problem.error, problem.status = str(error), 404
+    except MillraceError as error:
+        problem.error, problem.status = str(error), 503
+
+
+def answer(request: Request, template: str, problem: Problem | None = None, **values: Any) -> Response:
+    pages = cast("Pages", request.app.state.pages)
+    problem = problem or Problem()
+    return pages.render(request, template, status=problem.status, error=problem.error, **values)
+
+
+@router.get("/")
+def show_overview(request: Request, site: KnownSite, user: User) -> Response:
+    cards = overview.cards(site, readable_dags(user), time.time())
+    may_acknowledge = {card.name for card in cards if may_trigger(user, f"{card.name}.predict")}
+    invalid = site.files.load()[1]
+    return answer(request, "overview.html", cards=cards, may_acknowledge=may_acknowledge, invalid=invalid)
+
+
+@router.get("/static/{name}")
+def send_static(name: str) -> Response:
+    if name not in STATIC:
+        raise HTTPException(404, "There is no such file.")
+    return FileResponse(STATIC[name], headers={"Cache-Control": "private, max-age=60"})
+
+
+@router.get("/{name}/overview")
+def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
+    found, now = None, time.time()
+    with explained() as problem:
+        found = history.day(site, pipeline, now)
+    # The card says by itself that a broker is away.
+    return answer(
+        request,
+        "pipeline.html",
+        Problem("", problem.status),
+        pipeline=pipeline,
+        tab="overview",
+        card=overview.card(site, pipeline, readable_dags(user), now),
+        may_acknowledge={pipeline.name} if may_trigger(user, f"{pipeline.name}.predict") else set(),
+        day=found,
+        charts=history.charts(found, now) if found else [],
+    )
+
+
+@router.get("/{name}/look")
+def show_newest(
+    request: Request, site: KnownSite, pipeline: WithRecords, question: Annotated[look.LookQuestion, Query()]
+) -> Response:
+    found = None
+    with explained() as problem:
+        found = look.look(site, pipeline, question)
+    return answer(
+        request,
+        "look.html",
+        problem,
+        pipeline=pipeline,
+        tab="look",
+        question=question,
+        contents=look.CONTENTS,
+        labels=pipeline.training.labels,
+        found=found,
+    )
+
+
+@router.get("/{name}/dead-letters")
+def show_dead_letters(
+    request: Request,
+    site: KnownSite,
+    pipeline: WithRecords,
+    user: User,
+    reason: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    found, now = None, time.time()
+    with explained() as problem:
+        found = deaths.deaths(site, pipeline, reason)
+    return answer(
+        request,
+        "dead_letters.html",
+        problem,
+        pipeline=pipeline,
+        tab="dead-letters",
+        reason=reason,
+        found=found,
+        chart=deaths.times_chart(found.times, now) if found and found.times else None,
+        since=deaths.since_of(found, reason),
+        replayable=pipeline.topics.requests is None,
+        may_replay=may_trigger(user, f"{pipeline.name}.replay"),
+    )
+
+
+@router.get("/{name}/dead-letters/{partition}/{offset}")
+def show_dead_letter(
+    request: Request, site: KnownSite, pipeline: WithRecords, partition: Partition, offset: Offset
+) -> Response:
+    letter = None
+    with explained() as problem:
+        letter = deaths.death(site, pipeline, partition, offset)
+        problem.status = 200 if letter else 404
+    return answer(request, "dead_letter.html", problem, pipeline=pipeline, tab="dead-letters", letter=letter)
+
+
+@router.get("/{name}/models")
+def show_models(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
+    reading = site.models(pipeline.name)
+    flow = (site.flows(pipeline.connection).value or {}).get(pipeline.name)
+    events = models.events(flow.history if flow else ())
+    champion = reading.value.champion if reading.value else None
+    return answer(
+        request,
+        "models.html",
+        Problem(reading.error),
+        pipeline=pipeline,
+        tab="models",
+        models=reading.value,
+        events=events,
+        earlier=sorted({event.version for event in events if event.crowned} - {champion}, reverse=True),
+        may_roll_back=may_trigger(user, f"{pipeline.name}.rollback"),
+    )
+
+
+@router.get("/{name}/models/{number}")
+def show_model(
+    request: Request, site: KnownSite, pipeline: Readable, number: Annotated[int, PathField(ge=1, lt=2**31)]
+) -> Response:
+    reading = site.detail(pipeline.name, number)
+    detail = reading.value
+    confusion = detail.confusion if detail else None
+    return answer(
+        request,
+        "model.html",
+        Problem(reading.error, 200 if detail or reading.pending else 404 if reading.kind is NoSuchVersion else 503),
+        pipeline=pipeline,
+        tab="models",
+        number=number,
+        detail=detail,
+        curves=models.curves(detail) if detail else None,
+        rows=models.matrix(confusion) if confusion else [],
+        mistakes=models.mistakes(confusion) if confusion else [],
+    )
+
+
+@router.get("/{name}/{content}/{partition}/{offset}")
+def show_record(
+    request: Request, site: KnownSite, pipeline: WithRecords, content: Content, partition: Partition, offset: Offset
+) -> Response:
+    item = None
+    with explained() as problem:
+        item = look.one(site, pipeline, content, partition, offset)
+        problem.status = 200 if item else 404
+    return answer(request, "record.html", problem, pipeline=pipeline, tab="look", item=item, content=content)
+
+
+@router.get("/{name}/{content}/{partition}/{offset}/media")
+def send_medium(
+    site: KnownSite, pipeline: WithRecords, content: Content, partition: Partition, offset: Offset
+) -> Response:
+    found = None
+    with explained() as problem:
+        found = look.medium(site, pipeline, content, Address("", partition, offset))
+    if found is None:
+        raise HTTPException(problem.status if problem.error else 404, problem.error or "The record has no medium.")
+    return Response(found.content, media_type=found.type, headers=MEDIUM_HEADERS)

@@ -1,0 +1,124 @@
+"""All that the page shows, read in the background and kept for a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING
+
+from include.overview.deaths import Deaths, Letter
+from include.overview.files import PipelineFiles
+from include.overview.flow import LOGIN_TIMEOUT_S, Flow, FlowReader
+from include.overview.history import Day
+from include.overview.kept import Kept, Reading, Recent
+from include.overview.look import Found
+from include.overview.models import ChampionSeen, ModelReader, Models, VersionDetail
+from millrace.connection import logged_in, with_keys
+from millrace.page.media import MediaKept
+from millrace.page.runs import DagSeen, latest_runs
+
+if TYPE_CHECKING:
+    from include.definition.pipeline import Pipeline
+    from include.kafka.connection import KafkaConnection
+
+# For how long each is shown without being read again.
+FLOW_FRESH_S = 3.0
+CHAMPIONS_FRESH_S = 10.0
+RUNS_FRESH_S = 2.0
+RECORDS_FRESH_S = 3.0
+DAY_FRESH_S = 15.0
+# How long a page waits for MLflow, which may need a while to be imported or to answer.
+REGISTRY_WAIT_S = 2.0
+KEPT_DETAILS = 100
+# A pipeline's DAGs, in the order of its flow.
+WORKFLOWS = ("ingest", "train", "predict", "replay", "rollback", "repredict", "export")
+
+Connect = Callable[[str], "KafkaConnection"]
+
+
+def short_login(connection_id: str) -> KafkaConnection:
+    """The connection, or an error after a moment: a page does not wait for a broker that is down."""
+    return logged_in(connection_id, timeout_s=LOGIN_TIMEOUT_S)
+
+
+class Site:
+    """What is known of all pipelines.
+
+    Args:
+        connect: logs in, by the id of an Airflow connection.
+        find_runs: returns the latest runs of DAGs by their ids.
+    """
+
+    def __init__(
+        self,
+        connect: Connect = short_login,
+        find_runs: Callable[[Collection[str]], dict[str, DagSeen]] = latest_runs,
+    ) -> None:
+        self.files = PipelineFiles()
+        self.connect = connect
+        self.recent: Recent[Found] = Recent(RECORDS_FRESH_S)
+        self.media = MediaKept()
+        self.days: Recent[Day] = Recent(DAY_FRESH_S)
+        self.deaths: Recent[Deaths] = Recent(RECORDS_FRESH_S)
+        self.letters: Recent[Letter | None] = Recent(RECORDS_FRESH_S)
+        self._flows: dict[str, Kept[dict[str, Flow]]] = {}
+        self._registry = ModelReader()
+        self._models: dict[str, Kept[Models]] = {}
+        self._details: dict[tuple[str, int], Kept[VersionDetail]] = {}
+        self._champions = Kept("champions", lambda: self._registry.champions(self._names()), CHAMPIONS_FRESH_S)
+        self._runs = Kept("runs", lambda: find_runs(self._dag_ids()), RUNS_FRESH_S)
+
+    def begin(self) -> None:
+        """Begin to read all of it."""
+        self.runs()
+        self.champions()
+        for pipeline in self.files.load()[0]:
+            self.flows(pipeline.connection)
+
+    def flows(self, connection_id: str) -> Reading[dict[str, Flow]]:
+        """The flows of the pipelines that have this connection, by their names."""
+        kept = self._flows.get(connection_id)
+        if kept is None:
+            reader = FlowReader(partial(self.connect, connection_id), with_keys)
+            kept = Kept(
+                f"flows-{connection_id}",
+                lambda: reader.read(each for each in self.files.load()[0] if each.connection == connection_id),
+                FLOW_FRESH_S,
+            )
+            # Of two that are made at once, both use the first.
+            kept = self._flows.setdefault(connection_id, kept)
+        return kept.get()
+
+    def champions(self) -> Reading[dict[str, ChampionSeen]]:
+        return self._champions.get()
+
+    def models(self, name: str) -> Reading[Models]:
+        """The versions of a pipeline's model; a first reading is waited for, but not for long."""
+        kept = self._models.get(name) or self._models.setdefault(
+            name, Kept(f"models-{name}", lambda: self._registry.models(name), CHAMPIONS_FRESH_S)
+        )
+        return kept.wait(REGISTRY_WAIT_S)
+
+    def detail(self, name: str, number: int) -> Reading[VersionDetail]:
+        """One version, waited for in the same way."""
+        key = name, number
+        if key not in self._details and len(self._details) >= KEPT_DETAILS:
+            self._details.clear()
+        kept = self._details.get(key) or self._details.setdefault(
+            key, Kept(f"version-{name}-{number}", lambda: self._registry.detail(name, number), CHAMPIONS_FRESH_S)
+        )
+        return kept.wait(REGISTRY_WAIT_S)
+
+    def runs(self) -> Reading[dict[str, DagSeen]]:
+        """The DAGs that Airflow has, by id."""
+        return self._runs.get()
+
+    def connection(self, pipeline: Pipeline) -> KafkaConnection:
+        """The connection that a pipeline's records are read with; see `logged_in` and `with_keys` for the errors."""
+        return with_keys(self.connect(pipeline.connection), pipeline)
+
+    def _names(self) -> list[str]:
+        return [pipeline.name for pipeline in self.files.load()[0]]
+
+    def _dag_ids(self) -> list[str]:
+        return [f"{name}.{workflow}" for name in self._names() for workflow in WORKFLOWS]

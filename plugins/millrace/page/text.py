@@ -1,0 +1,33 @@
+"""Numbers and times as the page writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
+
+
+def number(value: float) -> str:
+    """1234567 as `1,234,567`."""
+    return f"{value:,}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest whole unit: `3 min`."""
+    for unit, size in UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def moment(milliseconds: int) -> str:
+    """A time in UTC to the second; what is no time of the calendar as its number."""
+    try:
+        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms since 1970, beyond the calendar"
+
+
+def figure(value: float) -> str:
+    """A score with four digits: `0.9780`."""
+    return f"{value:.4f}"

@@ -1,0 +1,170 @@
+"""The newest records, decoded for a person, from a real broker."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import wave
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from include.kafka.topics import TopicSpec, ensure_topics
+from include.overview import look as module
+from include.overview.look import Filters, Looker
+from include.overview.media import as_found, png, wav
+from tests.support.producers import Record, produce
+from tests.support.publishing import ask, publish, request
+from tests.support.tiny_pipelines import LETTERS, SCHEMA, letter, numbers, sample_id, tiny_pipeline, tiny_predictor
+
+
+def answered(kafka, pipeline, count):
+    """Requests 0 to `count` with their predictions, in order."""
+    publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(count))), tiny_predictor(pipeline.name))
+
+
+def test_predictions_come_newest_first_with_the_samples_of_their_requests(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    answered(kafka, pipeline, 5)
+
+    found = Looker(kafka, pipeline).newest("predictions", 3)
+
+    assert [item.id for item in found.items] == [sample_id(number) for number in (4, 3, 2)]
+    for number, item in zip((4, 3, 2), found.items, strict=True):
+        assert item.answer is not None
+        assert (item.answer.text, item.answer.version) == (letter(numbers(number)), 7)
+        assert item.answer.request.topic == pipeline.requests_topic
+        assert item.shown is not None
+        assert item.shown.text is not None
+        assert f"{numbers(number)[0]:g}" in item.shown.text
+        assert (item.label, item.right) == (None, None)
+
+
+def test_filters_select_by_label_version_and_score(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    answered(kafka, pipeline, 20)
+    looker = Looker(kafka, pipeline)
+    labels = [letter(numbers(number)) for number in range(20)]
+
+    found = looker.newest("predictions", 50, Filters(label="b"))
+    assert len(found.items) == labels.count("b") > 0
+    assert looker.newest("predictions", 50, Filters(version=6)).items == ()
+    scores = [item.answer.score for item in looker.newest("predictions", 50, Filters(least=0.5, most=0.7)).items]
+    assert scores
+    assert all(0.5 <= score <= 0.7 for score in scores)
+
+
+def test_late_labels_are_the_truth_and_show_what_is_wrong(kafka, new_name):
+    name = new_name()
+    topics = {"partitions": 1, "samples": f"{name}.all", "requests": f"{name}.all"}
+    labels = {"kind": "topic", "topic": f"{name}.truth"}
+    pipeline = tiny_pipeline(name, source=None, topics=topics, labels=labels, envelope={"kind": "bare"})
+    ensure_topics(kafka, [*pipeline.topic_specs(), *map(TopicSpec, (f"{name}.all", f"{name}.truth"))])
+    answered(kafka, pipeline, 4)
+    right = letter(numbers(0))
+    truth = {0: right, 1: next(label for label in LETTERS if label not in (right, letter(numbers(1))))}
+    produce(
+        kafka,
+        f"{name}.truth",
+        [Record(key=sample_id(number).encode(), value=label.encode()) for number, label in truth.items()],
+    )
+    looker = Looker(kafka, pipeline)
+
+    by_id = {item.id: item for item in looker.newest("predictions", 10).items}
+    assert [by_id[sample_id(number)].right for number in range(4)] == [True, False, None, None]
+    wrong = looker.newest("predictions", 10, Filters(wrong=True))
+    assert [(item.id, item.label) for item in wrong.items] == [(sample_id(1), truth[1])]
+    assert [item.id for item in looker.newest("samples", 10, Filters(label=truth[0])).items] == [sample_id(0)]
+
+
+def test_a_record_that_is_no_sample_is_shown_as_found_with_its_faults(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    ask(kafka, pipeline, request(0, value=b"\x1b[31m<script>\x00", key=b"<b>"))
+
+    (item,) = Looker(kafka, pipeline).newest("requests", 5).items
+
+    assert item.id == "<b>"
+    assert item.shown is not None
+    assert item.shown.raw == "\\x1b[31m<script>\\x00"
+    assert item.faults[0].startswith("wrong-size")
+
+
+def test_a_record_that_is_no_prediction_is_found_by_its_place_alone(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    produce(kafka, pipeline.predictions_topic, [Record(value=b'{"label": 3}'), Record(value=b"[" * 100_000)])
+    looker = Looker(kafka, pipeline)
+
+    assert looker.newest("predictions", 5).items == ()
+    item = looker.one("predictions", 0, 0)
+    assert item is not None
+    assert (item.answer, item.faults) == (None, ("The record is no prediction of this pipeline.",))
+    assert looker.one("predictions", 0, 2) is None
+    assert looker.one("predictions", 9, 0) is None
+
+
+def test_a_prediction_of_another_topic_or_of_a_lost_request_has_no_sample(kafka, new_pipeline):
+    pipeline = new_pipeline()
+    plain = {"id": "x", "label": "a", "score": 0.5, "model": "m", "version": 1, "digest": "d", "manifest": "m"}
+    place = {"partition": 0, "offset": 2**62, "timestamp": None}
+    values = [{**plain, **place, "topic": topic} for topic in ("other", pipeline.requests_topic)]
+    produce(kafka, pipeline.predictions_topic, [Record(value=json.dumps(value).encode()) for value in values])
+
+    assert [item.shown for item in Looker(kafka, pipeline).newest("predictions", 5).items] == [None, None]
+
+
+def test_a_long_topic_is_read_from_its_end_and_no_further_than_the_limit(kafka, new_pipeline, monkeypatch):
+    monkeypatch.setattr(module, "LIMITS", module.Limits(offsets=200, size=2**20))
+    pipeline = new_pipeline()
+    produce(
+        kafka,
+        pipeline.samples_topic,
+        (
+            Record(
+                numbers(0).tobytes(), f"{number}".encode(), [("schema", SCHEMA), ("label", b"a" if number else b"b")]
+            )
+            for number in range(2000)
+        ),
+    )
+    looker = Looker(kafka, pipeline)
+
+    assert [item.id for item in looker.newest("samples", 2).items] == ["1999", "1998"]
+    found = looker.newest("samples", 2, Filters(label="b"))
+    assert (found.items, found.complete) == ((), False)
+
+
+def test_a_pipeline_without_topics_has_nothing_to_look_at(kafka, new_name):
+    assert not Looker(kafka, tiny_pipeline(new_name())).newest("samples", 5).exists
+
+
+def test_a_broker_that_is_down_is_an_error_soon(no_broker):
+    began = time.monotonic()
+    with pytest.raises(Exception, match="No Kafka broker"):
+        Looker(no_broker, tiny_pipeline("tiny")).newest("samples", 5)
+    assert time.monotonic() - began < 10
+
+
+def test_pictures_and_sounds_are_encoded_anew():
+    picture = np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6)
+    with Image.open(io.BytesIO(png(picture))) as image:
+        assert (image.format, image.size, image.mode) == ("PNG", (6, 4), "RGB")
+        assert np.array_equal(np.asarray(image).transpose(2, 0, 1), picture)
+    with Image.open(io.BytesIO(png(np.zeros((1, 40, 4000), np.uint8)))) as image:
+        assert image.size == (768, 8)
+    sound = np.array([[0, 1000, -32768, 32767]], np.int16)
+    with wave.open(io.BytesIO(wav(sound, 8000))) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        assert file.readframes(4) == sound.astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (b"", ""), (b"\xff\n\x07", "\\xff\\n\\x07"), ("\u202eé".encode(), "\\u202eé")],
+)
+def test_bytes_are_shown_with_escapes(value, text):
+    assert as_found(value) == text
+
+
+def test_long_bytes_are_cut():
+    assert as_found(b"x" * 10_000) == "x" * 512 + " … (10,000 bytes)"

@@ -1,0 +1,166 @@
+"""The versions of a model, side by side and one by one, from a real MLflow database."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from include.definition.pipeline import Pipeline
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.connection import KafkaConnection
+from include.kafka.topics import ensure_topics
+from include.registry.tracking import open_registry
+from include.storage.state import state_dir
+from tests.support.mlflow_database import put_database
+from tests.support.page import Person, Seen, wait_for
+
+Visit = Callable[[str | None], Person]
+Register = Callable[..., None]
+SCRIPT = "<script>alert(1)</script>"
+SIDE = {"total": 30, "samples": {"a": 10, SCRIPT: 20}, "refused": {"wrong-size": 1}}
+CARD = {"created": "2026-11-30T00:00:00Z", "train": SIDE, "held_out": SIDE, "software": {"torch": SCRIPT}}
+
+
+@pytest.fixture
+def pipeline(
+    kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline], known_dags: Callable[..., None]
+) -> Pipeline:
+    put_database(state_dir())
+    made = new_pipeline()
+    ensure_topics(kafka, made.topic_specs())
+    known_dags(made)
+    return made
+
+
+@pytest.fixture
+def register(pipeline: Pipeline, tmp_path: Path) -> Register:
+    """Registers a version with two epochs, as another program may: with any settings and files."""
+    client = open_registry().client
+    experiment = client.create_experiment(pipeline.name, artifact_location=(tmp_path / "artifacts").as_uri())
+    client.create_registered_model(pipeline.name)
+
+    def make(score: float, *, setting: str = "8", **files: str) -> None:
+        run = client.create_run(experiment, tags={"millrace.run": f"{pipeline.name}.train/manual__{setting[:1]}"})
+        run_id = run.info.run_id
+        for step in (1, 2):
+            client.log_metric(run_id, "train_loss", 1 / step, step=step)
+            client.log_metric(run_id, "held_out_loss", 2 / step, step=step)
+            client.log_metric(run_id, "held_out_accuracy", score, step=step)
+        client.log_param(run_id, "epochs", setting)
+        for path, content in files.items():
+            file = tmp_path / ("model_card.json" if path == "card" else "confusion_matrix.json")
+            file.write_text(content)
+            client.log_artifact(run_id, str(file), "model" if path == "card" else None)
+        client.set_terminated(run_id)
+        tags = {
+            "digest": "a" * 64,
+            "manifest": "0" * 16,
+            "job": "b" * 64,
+            "metric": "accuracy",
+            "accuracy": repr(score),
+        }
+        client.create_model_version(pipeline.name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags)
+
+    return make
+
+
+def read(person: Person, path: str, word: str) -> Seen:
+    """A page when it has a word: MLflow and the ledger are read in the background."""
+    return wait_for(lambda: seen if word in (seen := Seen(person.get(path).text)).text else None)
+
+
+def test_versions_are_side_by_side_with_their_figures_and_the_champion(
+    pipeline: Pipeline, register: Register, visit: Visit
+) -> None:
+    register(0.75)
+    register(0.875)
+    open_registry().client.set_registered_model_alias(pipeline.name, "champion", "1")
+
+    seen = read(visit("VIEWER"), f"/{pipeline.name}/models", "champion")
+
+    assert "0.7500" in seen.text
+    assert "0.8750" in seen.text
+    assert seen.text.index("0.8750") < seen.text.index("0.7500")
+    assert f"/dags/{pipeline.name}.train/runs/manual__8" in seen.links()
+    assert seen.active() == []
+
+
+def test_who_made_a_version_champion_is_said_and_only_earlier_champions_can_be_rolled_back_to(
+    kafka: KafkaConnection, pipeline: Pipeline, register: Register, visit: Visit
+) -> None:
+    for score in (0.5, 0.75, 0.875):
+        register(score)
+    open_registry().client.set_registered_model_alias(pipeline.name, "champion", "1")
+    with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
+        for number in (1, 2, 3):
+            entry = {"digest": "a" * 64, "manifest": "0" * 16, "promoted": number < 3}
+            writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, "model", str(number)), entry)
+        rollback = {"version": 1, "before": 2, "why": SCRIPT, "by": "eve"}
+        writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, "rollback", "r"), rollback)
+
+    seen = read(visit("USER"), f"/{pipeline.name}/models", "rolled back to by eve")
+
+    assert SCRIPT in seen.text
+    assert seen.active() == []
+    forms = [attributes.get("data-dag") for tag, attributes in seen.elements if tag == "form"]
+    assert forms == [f"{pipeline.name}.rollback"]
+    assert sum(tag == "option" for tag, _ in seen.elements) == 1  # version 2: 1 is champion, and 3 never was
+    reader = read(visit("VIEWER"), f"/{pipeline.name}/models", "rolled back to by eve")
+    assert not [tag for tag, _ in reader.elements if tag == "form"]
+    overview = read(visit("VIEWER"), "/", "rolled back to")
+    assert "by eve" in overview.text
+
+
+def test_a_version_shows_its_curves_its_card_and_what_it_confuses(
+    pipeline: Pipeline, register: Register, visit: Visit
+) -> None:
+    confusion = {"labels": ["a", SCRIPT], "counts": [[9, 1], [0, 20]]}
+    register(0.75, setting=SCRIPT, card=json.dumps(CARD), confusion=json.dumps(confusion))
+
+    seen = read(visit("VIEWER"), f"/{pipeline.name}/models/1", "What it confuses")
+
+    assert "Loss by epoch" in seen.text
+    assert "30 for training, 30 held out" in seen.text
+    assert f"a taken for {SCRIPT} 1" in seen.text
+    assert f"/millrace/{pipeline.name}/look?topic=samples&label=a" in seen.links()
+    assert seen.active() == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"labels": 3}', "9" * 5000, "[" * 100_000])
+def test_files_of_another_program_leave_a_version_readable(
+    pipeline: Pipeline, register: Register, visit: Visit, content: str
+) -> None:
+    register(0.75, card=content, confusion=content)
+
+    seen = read(visit("VIEWER"), f"/{pipeline.name}/models/1", "Held-out accuracy")
+
+    assert "What it confuses" not in seen.text
+
+
+def test_a_version_that_does_not_exist_is_not_found(pipeline: Pipeline, register: Register, visit: Visit) -> None:
+    person = visit("VIEWER")
+
+    def answered() -> int | None:
+        status = person.get(f"/{pipeline.name}/models/7").status_code
+        return None if status == 200 else status  # while MLflow is read for the first time
+
+    assert wait_for(answered) == 404
+    assert person.get(f"/{pipeline.name}/models/0").status_code == 422
+    assert visit(None).get(f"/{pipeline.name}/models").status_code == 401
+
+
+def test_a_page_does_not_wait_for_an_mlflow_that_does_not_answer(
+    pipeline: Pipeline, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.overview.models.open_registry", lambda: time.sleep(20))
+
+    began = time.monotonic()
+    answer = visit("VIEWER").get(f"/{pipeline.name}/models")
+
+    assert time.monotonic() - began < 10
+    assert "MLflow is being read" in answer.text

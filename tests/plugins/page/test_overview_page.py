@@ -1,0 +1,195 @@
+"""The overview behind Airflow's login, of pipelines on a real broker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from include.definition.files import pipelines_folder
+from include.definition.pipeline import Pipeline
+from include.exactly_once.ledger import LedgerKey
+from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.connection import KafkaConnection
+from include.kafka.topics import ensure_topics
+from include.storage.state import PROJECT_ROOT, state_dir
+from millrace.page.render import HERE
+from millrace.page.site import Site
+from tests.support.mlflow_database import put_database
+from tests.support.page import Person, Seen, wait_for
+from tests.support.producers import Record, produce
+
+Visit = Callable[[str | None], Person]
+
+SCRIPT = "<script>alert(1)</script>"
+HOLD = {
+    "finding": f"{SCRIPT} of 50 requests",
+    "leading": "wrong-size",
+    "reasons": {"wrong-size": 40},
+    "run": "x.predict/manual__0",
+    "range": {"topic": "t", "topic_id": "i", "partition": 0, "start": 0, "end": 50},
+}
+
+
+@pytest.fixture
+def pipeline(kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline]) -> Pipeline:
+    """A pipeline with its topics and without a model."""
+    put_database(state_dir())
+    made = new_pipeline(description=json.dumps(f"What is {SCRIPT}?"))
+    ensure_topics(kafka, made.topic_specs())
+    return made
+
+
+def hold(kafka: KafkaConnection, pipeline: Pipeline) -> None:
+    key = LedgerKey(kafka.environment, pipeline.name, "predict", "hold")
+    with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
+        writer.write_ledger(key, HOLD)
+
+
+@pytest.mark.parametrize("path", ["/", "/static/page.css", "/static/page.js", "/static/icon.svg", "/no-such-page"])
+def test_nobody_sees_anything_without_a_login(visit: Visit, path: str) -> None:
+    answer = visit(None).get(path)
+
+    assert answer.status_code in (401, 404)
+    assert answer.status_code == 401 or path == "/no-such-page"
+    assert "Content-Security-Policy" in answer.headers
+
+
+def test_the_card_shows_the_flow_and_leads_to_dags_and_runs(
+    kafka: KafkaConnection, pipeline: Pipeline, known_dags: Callable[..., None], visit: Visit
+) -> None:
+    known_dags(pipeline, train="success", predict="failed")
+    produce(kafka, pipeline.requests_topic, [Record(timestamp_ms=int(time.time() * 1000) - 180_000) for _ in range(3)])
+
+    seen = visit("VIEWER").see()
+
+    assert "3 wait" in seen.text
+    assert "the oldest for 3 min" in seen.text
+    assert "none yet" in seen.text
+    assert "Needs attention" in seen.text
+    assert f"{pipeline.name}.predict failed" in seen.text
+    assert f"/dags/{pipeline.name}.train" in seen.links()
+    assert f"/dags/{pipeline.name}.predict/runs/manual__1" in seen.links()
+    assert seen.active() == []
+
+
+def test_a_person_who_may_read_no_dag_of_a_pipeline_does_not_see_it(pipeline: Pipeline, visit: Visit) -> None:
+    # Airflow has no DAG of it.
+    assert pipeline.name not in visit("ADMIN").see().text
+
+
+def test_a_hold_is_shown_to_all_and_its_button_to_who_may_trigger_the_dag(
+    kafka: KafkaConnection, pipeline: Pipeline, known_dags: Callable[..., None], visit: Visit
+) -> None:
+    known_dags(pipeline)
+    hold(kafka, pipeline)
+
+    reader, user = visit("VIEWER").see(), visit("USER").see()
+
+    for seen in (reader, user):
+        assert "The predictions are held" in seen.text
+        assert f"{SCRIPT} of 50 requests" in seen.text
+        assert seen.active() == []
+    assert "Acknowledge" in user.text
+    assert "Acknowledge" not in reader.text
+
+
+def test_every_answer_forbids_scripts_and_other_servers(pipeline: Pipeline, visit: Visit) -> None:
+    for path in ("/", "/static/page.css", "/no-such-page"):
+        headers = visit("VIEWER").get(path).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+    assert visit("VIEWER").get("/").headers["Cache-Control"] == "no-store"
+
+
+def test_a_broker_that_is_down_is_shown_in_two_seconds_with_all_else(
+    no_broker: KafkaConnection,
+    pipeline: Pipeline,
+    known_dags: Callable[..., None],
+    visit_site: Callable[[Site, str | None], Person],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = {"conn_type": "kafka", "extra": dict(no_broker.settings)}
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps(connection))
+    known_dags(pipeline, train="success")
+    visit_site(Site(), "VIEWER").get()  # imports
+
+    def seconds() -> float:
+        person, began = visit_site(Site(), "VIEWER"), time.monotonic()
+        seen = wait_for(lambda: found if "No Kafka broker" in (found := Seen(person.get().text)).text else None)
+        took = time.monotonic() - began
+        assert no_broker.bootstrap_servers in seen.text
+        assert f"/dags/{pipeline.name}.train/runs/manual__1" in seen.links()
+        return took
+
+    # The best of a few: other tests take the processor meanwhile.
+    assert min(seconds() for _ in range(3)) < 2
+
+
+def test_the_first_content_of_twenty_pipelines_comes_in_half_a_second(
+    pipeline: Pipeline, known_dags: Callable[..., None], visit: Visit
+) -> None:
+    known_dags(pipeline)
+    file = pipelines_folder() / f"{pipeline.name}.toml"
+    for number in range(19):
+        copy = file.with_name(f"{pipeline.name}_{number}.toml")
+        shutil.copy(file, copy)
+        known_dags(pipeline.model_copy(update={"name": copy.stem}))
+    person = visit("VIEWER")
+
+    def asked() -> float:
+        began = time.perf_counter()
+        assert person.get().text.count("<article") == 20
+        return time.perf_counter() - began
+
+    asked()  # the files are parsed once
+    # The best of a few: other tests take the processor meanwhile.
+    assert min(asked() for _ in range(5)) < 0.5
+
+
+def test_an_invalid_pipeline_file_is_named(pipeline: Pipeline, visit: Visit) -> None:
+    (pipelines_folder() / "broken.toml").write_text(f'description = "{SCRIPT}"')
+
+    seen = visit("VIEWER").see()
+
+    assert "broken.toml is no valid pipeline" in seen.text
+    assert seen.active() == []
+
+
+def test_the_plugins_file_imports_nothing_for_the_processes_that_have_no_page() -> None:
+    program = (
+        "import sys, airflow.plugins_manager, airflow.configuration; before = set(sys.modules); import millrace_page; "
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT_ROOT / "plugins", capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == "['millrace_page']"
+
+
+def test_the_app_imports_no_torch_and_no_client_of_kafka_or_mlflow() -> None:
+    program = (
+        "import sys; sys.path[:0] = ['.', 'plugins']; from millrace_page import MillracePlugin; "
+        "(found,) = MillracePlugin().fastapi_apps; "
+        "print([name for name in ('torch', 'confluent_kafka', 'mlflow', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_templates_and_files_lie_beside_the_code_and_name_no_other_server() -> None:
+    for file in (*(HERE / "templates").iterdir(), *(HERE / "static").iterdir()):
+        addresses = [
+            word
+            for word in file.read_text().replace('"', " ").replace("'", " ").split()
+            if "//" in word and ("http:" in word or "https:" in word)
+        ]
+        assert set(addresses) <= {"http://www.w3.org/2000/svg"}, file.name
