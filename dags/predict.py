@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from millrace.assets import model_asset, predictions_asset, requests_asset
+from millrace.assets import backlog_asset, model_asset, predictions_asset, requests_asset
 from millrace.operators import FreezeRangesOperator, PublishPredictionsOperator
 from millrace.workflow import cron, dag_settings, ensure_topics_before, pipelines_for
 
@@ -24,7 +24,7 @@ for pipeline in pipelines_for("predict"):
     schedule = pipeline.prediction.schedule
     with DAG(
         **dag_settings(pipeline, "predict", documentation=DOCUMENTATION),
-        schedule=requests_asset(pipeline) | model_asset(pipeline) if schedule is None else cron(schedule),
+        schedule=backlog_asset(pipeline, "predict") | model_asset(pipeline) if schedule is None else cron(schedule),
         params={
             "version": Param(
                 "champion",
@@ -52,22 +52,23 @@ for pipeline in pipelines_for("predict"):
             task_id="freeze_ranges",
             pipeline=pipeline.name,
             step="predict",
+            version="{{ params.version }}",
             accept_lost="{{ params.accept_lost }}",
+            divided=pipeline.prediction.tasks > 1,
             inlets=[requests_asset(pipeline)],
         )
         ensure_topics_before(pipeline, ranges)
         publishing = {
             "task_id": "publish_predictions",
             "pipeline": pipeline.name,
-            "ranges": ranges.output["ranges"],
             "version": "{{ params.version }}",
             "accept_lost": "{{ params.accept_lost }}",
             "acknowledge": "{{ params.acknowledge }}",
             "inlets": [model_asset(pipeline)],
             "outlets": [predictions_asset(pipeline)],
+            "pool": pipeline.prediction.pool,
         }
-        tasks = pipeline.prediction.tasks
-        if tasks == 1:
-            PublishPredictionsOperator(**publishing)
+        if pipeline.prediction.tasks == 1:
+            PublishPredictionsOperator(**publishing, ranges=ranges.output["ranges"])
         else:
-            PublishPredictionsOperator.partial(**publishing, parts=tasks).expand(part=list(range(tasks)))
+            PublishPredictionsOperator.partial(**publishing).expand(ranges=ranges.output)

@@ -7,7 +7,7 @@ from airflow.sdk import DAG, Param
 from include.replay.selection import DEFAULT_NUMBER, MAX_NUMBER
 from millrace.assets import requests_asset
 from millrace.operators import ReplayDeadLettersOperator
-from millrace.workflow import dag_settings, pipelines_for
+from millrace.workflow import dag_settings, pipelines_for, time_param
 
 DOCUMENTATION = """
 **What it does.** Sends dead letters back to the requests as the original records; `<name>.predict` then runs by
@@ -38,20 +38,8 @@ for pipeline in pipelines_for("replay"):
                 description="Reason codes, one per line, such as `wrong-schema` or `wrong-size` (a dead letter has its "
                 "own in the header `dead-letter-reason`); none for all.",
             ),
-            "since": Param(
-                None,
-                type=["null", "string"],
-                format="date-time",
-                title="Since",
-                description="Only what became a dead letter at this time or later.",
-            ),
-            "until": Param(
-                None,
-                type=["null", "string"],
-                format="date-time",
-                title="Until",
-                description="Only what became a dead letter before this time.",
-            ),
+            "since": time_param(title="Since", description="Only what became a dead letter at this time or later."),
+            "until": time_param(title="Until", description="Only what became a dead letter before this time."),
             "number": Param(
                 DEFAULT_NUMBER,
                 type="integer",

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, Param
 
-from millrace.assets import model_asset, samples_asset
-from millrace.operators import FreezeRangesOperator, PromoteModelOperator, TrainModelOperator
-from millrace.workflow import cron, dag_settings, ensure_topics_before, pipelines_for
+from millrace.assets import backlog_asset, model_asset, samples_asset
+from millrace.operators import (
+    ApproveModelOperator,
+    CompareModelsOperator,
+    FreezeRangesOperator,
+    PromoteModelOperator,
+    TrainModelOperator,
+)
+from millrace.workflow import cron, dag_settings, ensure_topics_before, pipelines_for, time_param
 
 DOCUMENTATION = """
 **What it does.** Freezes the offset ranges of the samples topic, trains a network on them, registers a model version
-with its manifest, and makes it champion if it reaches the floor and is better than the present champion on the same
-held-out samples.
+with its manifest, and makes it champion if the rules of `[promotion]` find it better than the present champion on the
+same held-out samples. With `approval = "person"` it then waits for a person to approve that.
 
 **Run it again.** The same ranges and settings give the same weights; a killed run resumes from its checkpoint.
 
@@ -19,10 +27,14 @@ held-out samples.
 """
 
 for pipeline in pipelines_for("train"):
-    training = pipeline.training
+    training, promotion = pipeline.training, pipeline.promotion
+    by_person = promotion.approval == "person"
+    settings = dag_settings(pipeline, "train", documentation=DOCUMENTATION)
+    if by_person:
+        settings["dagrun_timeout"] += timedelta(seconds=promotion.approval_s)
     with DAG(
-        **dag_settings(pipeline, "train", documentation=DOCUMENTATION),
-        schedule=[samples_asset(pipeline)] if training.schedule is None else cron(training.schedule),
+        **settings,
+        schedule=[backlog_asset(pipeline, "train")] if training.schedule is None else cron(training.schedule),
         params={
             "epochs": Param(
                 training.epochs,
@@ -56,6 +68,10 @@ for pipeline in pipelines_for("train"):
                 title="New samples",
                 description="How many samples must be new since the last training; 0 trains in any case.",
             ),
+            "as_of": time_param(
+                title="As of",
+                description="Train on what the topic had at this time; a backfill does so for the end of its interval.",
+            ),
         },
     ):
         ranges = FreezeRangesOperator(
@@ -63,6 +79,7 @@ for pipeline in pipelines_for("train"):
             pipeline=pipeline.name,
             step="train",
             min_new_samples="{{ params.min_new_samples }}",
+            as_of="{{ params.as_of }}",
             inlets=[samples_asset(pipeline)],
         )
         ensure_topics_before(pipeline, ranges)
@@ -71,13 +88,30 @@ for pipeline in pipelines_for("train"):
             pipeline=pipeline.name,
             ranges=ranges.output["ranges"],
             start=ranges.output["start"],
+            as_of=ranges.output["as_of"],
             epochs="{{ params.epochs }}",
             batch_size="{{ params.batch_size }}",
             learning_rate="{{ params.learning_rate }}",
         )
-        PromoteModelOperator(
+        promote = PromoteModelOperator(
             task_id="promote_model",
             pipeline=pipeline.name,
             version=model.output["version"],
+            approved=by_person,
             outlets=[model_asset(pipeline)],
         )
+        if by_person:
+            compared = CompareModelsOperator(
+                task_id="compare_models", pipeline=pipeline.name, version=model.output["version"]
+            )
+            approve = ApproveModelOperator(
+                task_id="approve_model",
+                pipeline=pipeline.name,
+                version=model.output["version"],
+                champion_version=compared.output["champion_version"],
+                subject=compared.output["subject"],
+                body=compared.output["body"],
+                approvers=promotion.approvers,
+                approval_s=promotion.approval_s,
+            )
+            approve >> promote

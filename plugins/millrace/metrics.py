@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from airflow.sdk.observability.stats import Stats
 
-from include.metrics import Counters, Gauges
+from include.metrics import Counters, Gauges, Metrics
 
 PREFIX = "millrace"
 
 
-class AirflowMetrics:
-    """Implements `include.metrics.Metrics` with the backend that Airflow is configured for, or none."""
+class AirflowMetrics(Metrics):
+    """Reports to the backend that Airflow is configured for, or to none."""
 
     def count(self, metric: Counters, value: int, **placeholders: str) -> None:
-        """Add to a counter; zero is not sent."""
-        if value:
+        if value:  # zero is not sent
             Stats.incr(f"{PREFIX}.{metric.name_for(**placeholders)}", value)
 
     def gauge(self, metric: Gauges, value: float, **placeholders: str) -> None:
-        """Set a gauge."""
         Stats.gauge(f"{PREFIX}.{metric.name_for(**placeholders)}", value)

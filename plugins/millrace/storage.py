@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from millrace.connection import NoConnection
+from millrace.connection import NoConnection, airflow_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -49,18 +49,11 @@ def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
     Raises:
         NoConnection: there is no such connection, its extra has unknown keys, or no provider supports the scheme.
     """
-    from airflow.sdk.bases.hook import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
     from airflow.sdk.io.fs import get_fs, has_fs
 
     scheme = path.partition("://")[0] if "://" in path else "file"
-    try:
-        connection = BaseHook.get_connection(connection_id)
-    except AirflowNotFoundException as error:
-        raise NoConnection(
-            f"Airflow has no connection {connection_id!r} for {path}: set AIRFLOW_CONN_{connection_id.upper()} or add "
-            "one under Admin > Connections, for S3 of type Amazon Web Services."
-        ) from error
+    kind = "under Admin > Connections, for S3 of type Amazon Web Services"
+    connection = airflow_connection(connection_id, path, kind)
     if scheme in S3_SCHEMES:
         from include.storage.s3 import s3_filesystem
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import BaseOperator, CronTriggerTimetable, get_parsing_context
+from airflow.sdk import BaseOperator, CronTriggerTimetable, Param, get_parsing_context
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from include.definition.files import InvalidPipeline, load_pipelines, pipelines_folder, read_pipeline
 from include.definition.pipeline import Pipeline
+from millrace.alerts import alert_failed_run, alert_late_run
 from millrace.operators import EnsureTopicsOperator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,8 +46,18 @@ def cron(schedule: str) -> CronTriggerTimetable:
     return CronTriggerTimetable(schedule, timezone="UTC")
 
 
+def time_param(*, title: str, description: str) -> Param:
+    """A time in a form, which may be left out."""
+    return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
+
+
 def dag_settings(pipeline: Pipeline, workflow: str, *, documentation: str) -> dict[str, Any]:
-    """Keyword arguments of a `DAG`: id, documentation, owner, tags, retries with backoff, timeouts."""
+    """Keyword arguments of a `DAG`: id, documentation, owner, tags, alerts, retries with backoff, timeouts."""
+    longest = getattr(pipeline.alerts, f"{workflow}_s", None)
+    deadline = None
+    if longest is not None:
+        callback = AsyncCallback(alert_late_run, {"pipeline": pipeline.name, "seconds": longest})
+        deadline = DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(seconds=longest), callback)
     return {
         "dag_id": f"{pipeline.name}.{workflow}",
         "description": pipeline.description,
@@ -53,6 +66,8 @@ def dag_settings(pipeline: Pipeline, workflow: str, *, documentation: str) -> di
         "start_date": START,
         "catchup": False,
         "max_active_runs": 1,
+        "on_failure_callback": alert_failed_run,
+        "deadline": deadline,
         "dagrun_timeout": timedelta(hours=12),
         "render_template_as_native_obj": True,
         "default_args": {

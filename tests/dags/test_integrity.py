@@ -21,12 +21,16 @@ TASKS: dict[str, dict[str, set[str]]] = {
     "ingest": {"ensure_topics": {"produce_batch"}, "produce_batch": set()},
     "train": {"freeze_ranges": {"train_model"}, "train_model": {"promote_model"}, "promote_model": set()},
     "predict": {"freeze_ranges": {"publish_predictions"}, "publish_predictions": set()},
+    "repredict": {"ensure_topics": {"repredict_requests"}, "repredict_requests": set()},
+    "rollback": {"roll_back_model": set()},
     "replay": {"replay_dead_letters": set()},
 }
 PARAMS: dict[str, set[str]] = {
     "ingest": {"records"},
-    "train": {"epochs", "batch_size", "learning_rate", "min_new_samples"},
+    "train": {"epochs", "batch_size", "learning_rate", "min_new_samples", "as_of"},
     "predict": {"version", "accept_lost", "acknowledge"},
+    "repredict": {"since", "until", "answered_by", "version", "accept_lost"},
+    "rollback": {"version", "why"},
     "replay": {"reasons", "since", "until", "number"},
 }
 DAG_IDS = [f"{name}.{workflow}" for name in PIPELINES for workflow in TASKS]
@@ -81,7 +85,9 @@ def test_params_make_a_form_with_titles_descriptions_and_defaults_within_their_l
         param: Any = dag.params.get_param(name)
         assert param.schema.get("title"), name
         assert param.description, name
-        assert param.resolve() is not None or "null" in param.schema["type"], name
+        # A form without a default asks a person for a value.
+        if workflow != "rollback":
+            assert param.resolve() is not None or "null" in param.schema["type"], name
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -99,16 +105,19 @@ def test_assets_connect_ingest_training_and_prediction(name: str, dag_bag: DagBa
         return {asset.name for asset in condition.objects}
 
     assert outlets("ingest") == {f"{name}.samples", f"{name}.requests"}
-    assert schedule("train") == {f"{name}.samples"}
+    assert schedule("train") == {f"{name}.train.backlog"}
     assert outlets("train") == {f"{name}.model"}
-    assert schedule("predict") == {f"{name}.requests", f"{name}.model"}
+    assert schedule("predict") == {f"{name}.predict.backlog", f"{name}.model"}
     assert outlets("predict") == {f"{name}.predictions"}
     assert outlets("replay") == {f"{name}.requests"}
+    assert outlets("rollback") == {f"{name}.model"}
+    assert outlets("repredict") == {f"{name}.repredictions"}
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_replay_runs_only_when_triggered_and_is_not_paused(name: str, dag_bag: DagBag) -> None:
-    replay = dag_bag.dags[f"{name}.replay"]
+@pytest.mark.parametrize("workflow", ["replay", "repredict", "rollback"])
+def test_a_form_runs_only_when_triggered_and_is_not_paused(name: str, workflow: str, dag_bag: DagBag) -> None:
+    form = dag_bag.dags[f"{name}.{workflow}"]
 
-    assert replay.schedule is None
-    assert replay.is_paused_upon_creation is False
+    assert form.schedule is None
+    assert form.is_paused_upon_creation is False

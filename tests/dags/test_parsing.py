@@ -19,7 +19,7 @@ from tests.support.dags import DAGS, load_dags
 FILES = sorted(path.name for path in DAGS.glob("*.py"))
 HEAVY = ["torch", "confluent_kafka", "mlflow", "sklearn", "matplotlib", "pandas"]
 # As a share of the CPU time of importing Airflow.
-LARGEST_SHARE = 0.5
+MAX_SHARE = 0.5
 
 # A dag processor imports Airflow and forks for each file; this does the same.
 PARSE = """
@@ -66,7 +66,7 @@ def test_a_file_costs_little_beside_airflow_and_imports_nothing_heavy(
     file: str, parsed: dict[str, dict[str, Any]]
 ) -> None:
     assert parsed[file]["heavy"] == []
-    assert parsed[file]["share"] < LARGEST_SHARE
+    assert parsed[file]["share"] < MAX_SHARE
 
 
 @pytest.fixture
@@ -110,11 +110,12 @@ def test_a_task_process_builds_only_its_own_dag(pipelines: Path, monkeypatch: py
 
 def test_a_pipeline_with_several_prediction_tasks_has_a_mapped_task(pipelines: Path) -> None:
     good = next(pipelines.glob("*.toml"))
-    (pipelines / "divided.toml").write_text(f"{good.read_text()}\n[prediction]\ntasks = 3\n")
+    (pipelines / "divided.toml").write_text(f'{good.read_text()}\n[prediction]\ntasks = 3\npool = "gpu"\n')
 
     dags = load_dags().dags
 
     divided = dags["divided.predict"].get_task("publish_predictions")
     assert divided.is_mapped
-    assert (divided.partial_kwargs["parts"], divided.expand_input.value) == (3, {"part": [0, 1, 2]})
+    sets = divided.expand_input.value["ranges"]
+    assert (sets.operator.task_id, sets.operator.divided, divided.pool) == ("freeze_ranges", True, "gpu")
     assert not dags[f"{good.stem}.predict"].get_task("publish_predictions").is_mapped

@@ -1,13 +1,52 @@
-"""A Kafka connection to the stack's broker, as the applications around it have."""
+"""A real Airflow with a secured Kafka, which ends after the last test that uses it."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
 from include.kafka.connection import KafkaConnection
 from include.local.stack import Stack
+from tests.support.secrets import Canaries, secured_pipelines, watched_processes
+from tests.support.stacks import running_stack
+from tests.support.workflows import run_workflows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
+def processes() -> Iterator[dict[bytes, bytes]]:
+    """The arguments, with the environment, of all processes that run beside this Airflow."""
+    with watched_processes() as seen:
+        yield seen
+
+
+@pytest.fixture(scope="package")
+def canaries() -> Canaries:
+    """The secrets that this Airflow is given."""
+    return Canaries()
+
+
+@pytest.fixture(scope="package")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, processes: dict[bytes, bytes], canaries: Canaries
+) -> Iterator[Stack]:
+    """A secured Kafka, MLflow's database and Airflow with its scheduler, from a clean home; all DAGs are paused."""
+    folder = tmp_path_factory.mktemp("stack")
+    environment = {"MILLRACE_PIPELINES": str(secured_pipelines(folder / "pipelines")), **canaries.environment()}
+    with running_stack(folder / "state", environment=environment, secure=True) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="package")
+def flow(stack: Stack) -> Stack:
+    """The stack after the three workflows have run once, from source to prediction."""
+    run_workflows(stack)
+    return stack
+
+
+@pytest.fixture(scope="package")
 def kafka(flow: Stack) -> KafkaConnection:
-    return KafkaConnection({"bootstrap.servers": flow.bootstrap_servers}, timeout_s=30)
+    return KafkaConnection(flow.kafka_settings, timeout_s=30)

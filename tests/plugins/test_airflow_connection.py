@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def test_a_connection_that_can_not_be_used_is_refused(
 @pytest.fixture
 def pipeline(kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline]) -> Pipeline:
     """A pipeline of signed records: the floor is the last line of its file."""
-    return new_pipeline(floor='0.9\n[signing]\nconnection = "signing_keys"')
+    return new_pipeline(floor='0.9\n[signing]\nconnection = "signing_keys"\naudience = "shoes"')
 
 
 def test_an_operator_signs_with_the_pipeline_s_keys(
@@ -102,7 +103,8 @@ def test_an_operator_signs_with_the_pipeline_s_keys(
 
     records = committed_records(kafka, pipeline.samples_topic)
     assert records
-    assert [KEYS.verify(record, headers_of([record])[0])[1] for record in records] == [None] * len(records)
+    ours = replace(KEYS, audience="shoes")
+    assert [ours.verify(record, headers_of([record])[0])[1] for record in records] == [None] * len(records)
     assert SECRET not in caplog.text
 
 

@@ -59,12 +59,10 @@ def add_labels(kafka: KafkaConnection, pipeline: Pipeline, *offsets: int, text: 
 
 
 def trained(kafka: KafkaConnection, pipeline: Pipeline, frozen: dict[str, Any]) -> None:
-    Attempt(kafka, pipeline.name, "train", "run").record_progress(
-        [OffsetRange.from_dict(item) for item in frozen["ranges"]]
-    )
+    Attempt(kafka, pipeline.name, "train", "run").record_progress([OffsetRange(**item) for item in frozen["ranges"]])
 
 
-def test_a_topic_of_others_that_is_missing_stops_all_before_anything_is_made(
+def test_a_missing_external_topic_fails_the_task_before_anything_is_created(
     kafka: KafkaConnection, theirs: Pipeline
 ) -> None:
     with pytest.raises(AirflowFailException, match=f"{theirs.samples_topic}, {theirs.labels_topic} does not exist"):
@@ -73,7 +71,7 @@ def test_a_topic_of_others_that_is_missing_stops_all_before_anything_is_made(
     assert describe_topics(kafka, [theirs.predictions_topic, *theirs.external_topics]) == {}
 
 
-def test_topics_of_others_are_left_as_they_are(kafka: KafkaConnection, theirs: Pipeline) -> None:
+def test_external_topics_are_not_changed(kafka: KafkaConnection, theirs: Pipeline) -> None:
     config = {"max.message.bytes": "5000000"}
     ensure_topics(kafka, [TopicSpec(name, 2, config=config) for name in theirs.external_topics])
 
@@ -98,6 +96,7 @@ def test_what_is_new_is_counted_in_labelled_samples(kafka: KafkaConnection, fill
     assert {item["topic"] for item in frozen["ranges"]} == {filled.samples_topic, filled.labels_topic}
     with pytest.raises(AirflowSkipException, match="has 3 new samples"):
         freeze(filled, min_new_samples=4)
+    assert freeze(filled, min_new_samples=1)["new_samples"] == "at least 3"
 
 
 def test_a_sample_is_new_again_by_its_label(kafka: KafkaConnection, filled: Pipeline) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import load_pipeline, pipelines_folder
@@ -102,7 +101,7 @@ def test_a_topic_that_got_nothing_raises_no_event(kafka: KafkaConnection, new_pi
     operator.execute(context_of(DagRun("d", "r")))
 
     # Airflow raises an event for each outlet that the operator has when it ends.
-    assert operator.outlets == [Asset(name=pipeline.samples_topic, group="kafka")]
+    assert operator.outlets == [samples_asset(pipeline)]
 
 
 def test_a_stop_leaves_the_batch_to_the_next_attempt(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:
@@ -132,7 +131,7 @@ def test_missing_topics_fail_and_name_the_way_out(kafka: KafkaConnection, new_pi
 
 
 @pytest.mark.parametrize("make", [EnsureTopicsOperator, ProduceBatchOperator])
-def test_without_a_broker_an_operator_fails_in_time_and_says_where_it_looked(
+def test_without_a_broker_an_operator_fails_in_time_and_names_the_servers(
     make: type[EnsureTopicsOperator], new_pipeline: NewPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,18 +18,26 @@ from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
 from include.kafka.headers import write_headers
 from include.kafka.records import OutgoingRecord
-from include.registry.tracking import migrate
-from millrace.assets import model_asset, predictions_asset
+from include.prediction import backlog
+from include.registry.record import record_promotion
+from include.registry.tracking import open_registry
+from include.registry.versions import set_champion
+from include.registry.versions import version as registered_version
+from include.storage.state import state_dir
+from millrace.assets import model_asset, predictions_asset, repredictions_asset
 from millrace.operators import (
     EnsureTopicsOperator,
     FreezeRangesOperator,
     ProduceBatchOperator,
     PromoteModelOperator,
     PublishPredictionsOperator,
+    RepredictRequestsOperator,
+    RollBackModelOperator,
     TrainModelOperator,
 )
 from tests.support.administrator import change_topic
 from tests.support.consumers import committed_records
+from tests.support.mlflow_database import put_database
 from tests.support.operators import DagRun, context_of
 
 NewPipeline = Callable[..., Pipeline]
@@ -38,7 +47,7 @@ NewPipeline = Callable[..., Pipeline]
 def pipeline(kafka: KafkaConnection, new_pipeline: NewPipeline) -> Pipeline:
     """A pipeline with topics, and a registry that is ready."""
     pipeline = new_pipeline(epochs="10", min_new_samples="100")
-    migrate()
+    put_database(state_dir())
     EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
     return pipeline
 
@@ -106,7 +115,7 @@ def test_an_incremental_training_starts_from_the_champion_and_learns_what_is_new
 ) -> None:
     incremental = '8\nstart_from = "champion"\nincremental = true\nreplay_share = 0.25'
     pipeline = new_pipeline(epochs=incremental, min_new_samples="1")
-    migrate()
+    put_database(state_dir())
     EnsureTopicsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))
 
     def learn(run: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -173,6 +182,7 @@ def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeli
         "dead_letters": 0,
         "reasons": {},
         "version": 1,
+        "versions": {"1": sent["requests"]},
     }
     with pytest.raises(AirflowSkipException, match="predicted already"):
         publish(pipeline, requests)
@@ -194,13 +204,17 @@ def requests(pipeline: Pipeline) -> list[dict[str, Any]]:
     return ranges
 
 
-def test_mapped_tasks_predict_their_parts_and_skip_where_there_is_none(
-    pipeline: Pipeline, requests: list[dict[str, Any]], kafka: KafkaConnection
+def test_mapped_tasks_predict_their_sets(
+    pipeline: Pipeline, requests: list[dict[str, Any]], kafka: KafkaConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = [publish(pipeline, requests, part=part, parts=4) for part in range(3)]
-    with pytest.raises(AirflowSkipException, match="Part 3 of 4 has no partition to predict"):
-        publish(pipeline, requests, part=3, parts=4)
+    monkeypatch.setattr(backlog, "number_of_tasks", lambda *_: 2)
+    sets: Any = freeze(pipeline, "predict", divided=True)
+    assert sets == freeze(pipeline, "predict")["sets"]
+    assert sorted(item["partition"] for found in sets for item in found) == [item["partition"] for item in requests]
 
+    results = [publish(pipeline, found) for found in sets]
+
+    assert len(results) == 2
     answers = committed_records(kafka, pipeline.predictions_topic)
     assert sum(result["predictions"] for result in results) == len(answers)
     assert len(answers) == len(committed_records(kafka, pipeline.requests_topic))
@@ -292,3 +306,51 @@ def test_a_registry_that_was_never_migrated_is_refused(kafka: KafkaConnection, n
 
     with pytest.raises(AirflowFailException, match="migrate"):
         train(pipeline, "r")
+
+
+def test_a_backfill_trains_as_of_its_interval_and_leaves_the_samples_new(pipeline: Pipeline) -> None:
+    ingest(pipeline, "a", 200)
+    samples = freeze(pipeline, "train", min_new_samples=1)["new_samples"]
+    backfill = DagRun(f"{pipeline.name}.train", "r", "backfill", data_interval_end=datetime(2020, 1, 1, tzinfo=UTC))
+
+    with pytest.raises(AirflowSkipException, match="no samples from before 2020-01-01T00:00:00"):
+        FreezeRangesOperator(task_id="t", pipeline=pipeline.name, step="train").execute(context_of(backfill))
+    with pytest.raises(AirflowFailException, match="can't be trained as of"):
+        freeze(pipeline, "train", as_of="2020-01-01T00:00:00")
+
+    frozen = freeze(pipeline, "train", as_of="2100-01-01T00:00:00Z")
+    assert frozen["as_of"] == "2100-01-01T00:00:00+00:00"
+    operator = TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=frozen["ranges"], as_of=frozen["as_of"])
+    assert operator.execute(context_of(DagRun(f"{pipeline.name}.train", "r")))["version"] == 1
+    assert freeze(pipeline, "train", min_new_samples=1)["new_samples"] == samples
+
+
+def test_what_a_bad_champion_answered_is_answered_again_after_a_rollback(
+    pipeline: Pipeline, requests: list[dict[str, Any]], kafka: KafkaConnection
+) -> None:
+    bad = train(pipeline, "bad", epochs=1, learning_rate=1e-6)["version"]
+    made = registered_version(open_registry(), pipeline.name, bad)
+    record_promotion(kafka, made)
+    set_champion(open_registry(), made)
+    answered = publish(pipeline, requests)
+    assert answered["versions"] == {str(bad): answered["predictions"]}
+
+    back = RollBackModelOperator(
+        task_id="t", pipeline=pipeline.name, version=1, why="it has not learnt", outlets=[model_asset(pipeline)]
+    ).execute(context_of(DagRun(f"{pipeline.name}.rollback", "r", triggering_user_name="ada")))
+    assert back == {"version": 1, "before": bad, "why": "it has not learnt", "by": "ada"}
+    operator = RepredictRequestsOperator(
+        task_id="t", pipeline=pipeline.name, answered_by=bad, outlets=[repredictions_asset(pipeline)]
+    )
+    again = operator.execute(context_of(DagRun(f"{pipeline.name}.repredict", "r")))
+
+    assert (again["predictions"], again["version"]) == (answered["predictions"], 1)
+    values = [json.loads(record.value() or b"") for record in committed_records(kafka, pipeline.repredictions_topic)]
+    assert {value["version"] for value in values} == {1}
+    with pytest.raises(AirflowSkipException, match="answers no more requests answered by version 2"):
+        operator.execute(context_of(DagRun(f"{pipeline.name}.repredict", "r2")))
+
+
+def test_everything_is_not_predicted_again_by_an_empty_form(pipeline: Pipeline) -> None:
+    with pytest.raises(AirflowFailException, match="give a time since or until, or answered_by"):
+        RepredictRequestsOperator(task_id="t", pipeline=pipeline.name).execute(context_of(DagRun("d", "r")))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.pipeline import Pipeline
@@ -110,4 +109,4 @@ def test_the_event_is_that_of_the_requests(pipeline: Pipeline) -> None:
     """So that predict begins by itself."""
     (operator,) = load_dags().dags[f"{pipeline.name}.replay"].tasks
 
-    assert operator.outlets == [Asset(name=pipeline.requests_topic, group="kafka")]
+    assert operator.outlets == [requests_asset(pipeline)]

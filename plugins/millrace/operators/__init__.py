@@ -1,7 +1,9 @@
-"""The operators: topics, batches, ranges, training, promotion, predictions, replays and exports."""
+"""The operators: each is one step of a pipeline's DAGs."""
 
 from __future__ import annotations
 
+from millrace.operators.approve_model import ApproveModelOperator
+from millrace.operators.compare_models import CompareModelsOperator
 from millrace.operators.ensure_topics import EnsureTopicsOperator
 from millrace.operators.export_predictions import ExportPredictionsOperator
 from millrace.operators.freeze_ranges import FreezeRangesOperator
@@ -9,9 +11,13 @@ from millrace.operators.produce_batch import ProduceBatchOperator
 from millrace.operators.promote_model import PromoteModelOperator
 from millrace.operators.publish_predictions import PublishPredictionsOperator
 from millrace.operators.replay_dead_letters import ReplayDeadLettersOperator
+from millrace.operators.repredict_requests import RepredictRequestsOperator
+from millrace.operators.roll_back_model import RollBackModelOperator
 from millrace.operators.train_model import TrainModelOperator
 
 __all__ = [
+    "ApproveModelOperator",
+    "CompareModelsOperator",
     "EnsureTopicsOperator",
     "ExportPredictionsOperator",
     "FreezeRangesOperator",
@@ -19,5 +25,7 @@ __all__ = [
     "PromoteModelOperator",
     "PublishPredictionsOperator",
     "ReplayDeadLettersOperator",
+    "RepredictRequestsOperator",
+    "RollBackModelOperator",
     "TrainModelOperator",
 ]

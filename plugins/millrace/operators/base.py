@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -12,10 +13,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import load_pipeline
 from include.definition.pipeline import Pipeline
-from include.errors import NothingToDo, PermanentError
+from include.definition.tables import WorkStep
+from include.errors import MillraceError, NothingToDo, PermanentError
 from include.exactly_once.attempt import Attempt, Step
-from millrace.connection import connection_keys, kafka_connection, schema_registry
+from millrace.alerts import leave_failure
+from millrace.connection import pipeline_connection
 from millrace.metrics import AirflowMetrics
+from millrace.operators.links import MlflowLink, PageLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
     from include.kafka.connection import KafkaConnection
     from include.metrics import Metrics
+    from millrace.lineage import Lineage
+
+log = logging.getLogger(__name__)
 
 
 class PipelineOperator(BaseOperator):
@@ -33,11 +40,15 @@ class PipelineOperator(BaseOperator):
 
     Args:
         pipeline: the pipeline's name, that of its TOML file.
-        kafka_conn_id: the Airflow connection; the pipeline's own by default.
+        kafka_conn_id: the Airflow connection; by default the one that the pipeline has for this step.
         request_timeout: seconds that any one request to Kafka may take.
     """
 
+    # Which of the pipeline's connections it uses.
+    step: WorkStep
+
     template_fields: Sequence[str] = ("pipeline", "kafka_conn_id")
+    operator_extra_links = (PageLink(), MlflowLink())
 
     def __init__(
         self, *, pipeline: str, kafka_conn_id: str | None = None, request_timeout: float = 60.0, **kwargs: Any
@@ -48,22 +59,16 @@ class PipelineOperator(BaseOperator):
         self.kafka_conn_id = kafka_conn_id
         self.request_timeout = request_timeout
         self._stop_requested = False
+        self.lineage: Lineage | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the step; returns its counts, ranges and versions."""
-        try:
+        with airflow_errors(context):
             pipeline = load_pipeline(self.pipeline)
-            connection = kafka_connection(self.kafka_conn_id or pipeline.connection, timeout_s=self.request_timeout)
-            if pipeline.signing is not None:
-                connection = replace(connection, signing=connection_keys(pipeline.signing.connection))
-            if pipeline.registry is not None:
-                connection = replace(connection, registry=schema_registry(pipeline.registry.connection))
+            connection = pipeline_connection(
+                pipeline, self.step, connection_id=self.kafka_conn_id, timeout_s=self.request_timeout
+            )
             result = self.run_step(context, pipeline, connection)
-        except NothingToDo as reason:
-            self.log.info("Skipped: %s", reason)
-            raise AirflowSkipException(str(reason)) from reason
-        except PermanentError as error:
-            raise AirflowFailException(str(error)) from error
         self.log.info("%s: %s", self.task_type, result)
         return result
 
@@ -81,7 +86,6 @@ class PipelineOperator(BaseOperator):
         self._stop_requested = True
 
     def stop_requested(self) -> bool:
-        """Whether Airflow has asked this task to end."""
         return self._stop_requested
 
     def attempt(
@@ -106,8 +110,11 @@ class PipelineOperator(BaseOperator):
 
     @property
     def metrics(self) -> Metrics:
-        """The receiver of the step's metrics."""
         return AirflowMetrics()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - the provider gives it
+        """What the task has read and written, for Airflow's OpenLineage provider; None where it did nothing."""
+        return None if self.lineage is None else self.lineage.to_openlineage()
 
     def attach_to_event(self, context: Context, asset_name: str, extra: dict[str, Any]) -> None:
         """Attach counts, ranges or versions to the event of one of the task's outlets."""
@@ -118,6 +125,25 @@ class PipelineOperator(BaseOperator):
     def drop_outlet(self, asset_name: str) -> None:
         """Raise no event for an outlet that got no records, while the task succeeds for its other outlets."""
         self.outlets = [asset for asset in self.outlets if asset.name != asset_name]
+
+
+@contextmanager
+def airflow_errors(context: Context | None = None) -> Iterator[None]:
+    """Translate the library's errors: `NothingToDo` skips a task, a `PermanentError` fails it without a retry.
+
+    Args:
+        context: of the task, which leaves its error for the alert about its run.
+    """
+    try:
+        yield
+    except NothingToDo as reason:
+        log.info("Skipped: %s", reason)
+        raise AirflowSkipException(str(reason)) from reason
+    except MillraceError as error:
+        leave_failure(context or {}, error)
+        if isinstance(error, PermanentError):
+            raise AirflowFailException(str(error)) from error
+        raise
 
 
 def faults_of(error: ValidationError) -> str:

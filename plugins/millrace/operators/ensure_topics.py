@@ -25,6 +25,8 @@ class EnsureTopicsOperator(PipelineOperator):
     Returns `{"topics": {name: "created" | "exists"}}`.
     """
 
+    step = "topics"
+
     def run_step(
         self,
         context: Context,  # noqa: ARG002

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo, PermanentError
+from millrace.lineage import Dataset, Lineage, topic
 from millrace.operators.base import PipelineOperator, is_true
 from millrace.storage import filesystem_for
 
@@ -27,6 +28,7 @@ class ExportPredictionsOperator(PipelineOperator):
         accept_lost: go on although retention has removed predictions that were never written.
     """
 
+    step = "export"
     template_fields: Sequence[str] = (*PipelineOperator.template_fields, "accept_lost")
 
     def __init__(self, *, accept_lost: bool | str = False, **kwargs: Any) -> None:
@@ -50,4 +52,8 @@ class ExportPredictionsOperator(PipelineOperator):
         if not done.rows:
             left_out = f" but {done.left_out} records that are no predictions" if done.left_out else ""
             raise NothingToDo(f"{pipeline.predictions_topic} has nothing new to write{left_out}: nothing was exported.")
+        self.lineage = Lineage(
+            [topic(connection, pipeline.predictions_topic, rows=done.rows)],
+            [Dataset("file", settings.path, rows=done.rows)],
+        )
         return {"rows": done.rows, "files": done.files, "left_out": done.left_out}

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from include.errors import NothingToDo
 from include.ingest.batch import ingest_batch
 from include.ingest.topic import topic_reader
+from include.kafka.login import log_in
 from include.sources import FileSource
 from include.sources.topic import TopicSource
 from millrace.connection import kafka_connection
+from millrace.lineage import Lineage, topic
 from millrace.operators.base import PipelineOperator
 from millrace.storage import filesystem_for
 
@@ -40,6 +42,7 @@ class ProduceBatchOperator(PipelineOperator):
         batch: the batch's permanent name; by default the start of a scheduled run's data interval, else the run's id.
     """
 
+    step = "ingest"
     template_fields: Sequence[str] = (*PipelineOperator.template_fields, "records", "batch")
 
     def __init__(self, *, records: int | str | None = None, batch: str | None = None, **kwargs: Any) -> None:
@@ -58,11 +61,16 @@ class ProduceBatchOperator(PipelineOperator):
         )
         if not result.sent_now and not result.same_run:
             raise NothingToDo(f"Batch {batch} is in the topics already, sent by another run: nothing was sent.")
-        for topic, count in ((pipeline.samples_topic, result.samples), (pipeline.requests_topic, result.requests)):
+        counts = {pipeline.samples_topic: result.samples, pipeline.requests_topic: result.requests}
+        for name, count in counts.items():
             if count:
-                self.attach_to_event(context, topic, {"batch": batch, "samples": count})
+                self.attach_to_event(context, name, {"batch": batch, "samples": count})
             else:
-                self.drop_outlet(topic)
+                self.drop_outlet(name)
+        self.lineage = Lineage(
+            outputs=[topic(connection, name, rows=count) for name, count in counts.items() if count],
+            identifies={"batch": batch},
+        )
         return {
             "batch": batch,
             "start": result.start,
@@ -79,6 +87,7 @@ class ProduceBatchOperator(PipelineOperator):
             return source.on(filesystem_for(source.path, source.connection))
         if isinstance(source, TopicSource) and source.connection is not None:
             cluster = kafka_connection(source.connection, timeout_s=self.request_timeout)
+            log_in(cluster)
             return source.through(topic_reader(pipeline, source, cluster))
         return source
 

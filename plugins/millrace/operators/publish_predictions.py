@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from include.definition.model_reference import CHAMPION
 from include.errors import NothingToDo
 from include.kafka.ranges import OffsetRange
-from include.prediction.division import part_of
+from millrace.lineage import Lineage, model, topic
 from millrace.operators.base import PipelineOperator, is_true
 
 if TYPE_CHECKING:
@@ -23,21 +25,24 @@ class PublishPredictionsOperator(PipelineOperator):
     Skips when no model has been promoted yet (the requests wait), and when other attempts have processed the ranges.
     Fails without a retry when a limit on dead letters is reached, and in every later run until one acknowledges it.
 
-    Returns `samples`, `predictions`, `dead_letters`, these by reason as `reasons`, and the model's `version`; where the
-    topic holds versions of rows, `superseded` and `deletions` too. Samples are the sum of the other counts, all of this
-    attempt.
+    While a champion predicts, one that is promoted meanwhile takes over with the next chunk. With `linger_s` of
+    `[prediction]` the run goes on with what arrives, see `publish_predictions`.
 
-    To divide a run among mapped tasks, give each its number: `.partial(parts=4, ...).expand(part=[0, 1, 2, 3])`. A part
-    without a partition skips.
+    Returns `samples`, `predictions`, `dead_letters`, these by reason as `reasons`, the model's `version` at the
+    beginning, and `versions`, the predictions by version; where the topic holds versions of rows, `superseded` and
+    `deletions` too. Samples are the sum of the other counts, all of this attempt.
+
+    To divide a run among mapped tasks, give each a set: `.partial(...).expand(ranges=freeze.output)` with a `divided`
+    `FreezeRangesOperator`.
 
     Args:
         ranges: frozen ranges of the requests topic, as `FreezeRangesOperator` returns them.
         version: `champion`, or the number of a registered version.
         accept_lost: go on although retention has removed requests that were never predicted.
         acknowledge: publish the dead letters that a limit has stopped, and end the hold.
-        part, parts: the number of this part, from 0, and how many parts the ranges are divided into.
     """
 
+    step = "predict"
     template_fields: Sequence[str] = (
         *PipelineOperator.template_fields,
         "ranges",
@@ -53,8 +58,6 @@ class PublishPredictionsOperator(PipelineOperator):
         version: str | int = "champion",
         accept_lost: bool | str = False,
         acknowledge: bool | str = False,
-        part: int = 0,
-        parts: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,23 +65,23 @@ class PublishPredictionsOperator(PipelineOperator):
         self.version = version
         self.accept_lost = accept_lost
         self.acknowledge = acknowledge
-        self.part = part
-        self.parts = parts
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
-        from include.prediction.predictor import load_predictor
+        from include.prediction.predictor import load_predictor, newest_champion
         from include.prediction.publish import publish_predictions
 
-        ranges = part_of([OffsetRange.from_dict(item) for item in self.ranges], self.part, self.parts)
-        if not ranges:
-            raise NothingToDo(f"Part {self.part} of {self.parts} has no partition to predict: there are fewer of them.")
-        predictor = load_predictor(pipeline, str(self.version))
+        predictor = load_predictor(connection, pipeline, str(self.version))
+        # A fixed version is never replaced by a newer champion. Runs with a fixed version, or with limits off, do not
+        # linger.
+        champion, acknowledge = str(self.version) == CHAMPION, is_true(self.acknowledge)
         published = publish_predictions(
             self.attempt(context, pipeline, connection, "predict", accept_lost=is_true(self.accept_lost)),
             pipeline,
-            ranges,
+            [OffsetRange(**item) for item in self.ranges],
             predictor,
-            acknowledge=is_true(self.acknowledge),
+            newest=partial(newest_champion, connection, pipeline) if champion else None,
+            linger_s=pipeline.prediction.linger_s if champion and not acknowledge else 0.0,
+            acknowledge=acknowledge,
         )
         result = {
             "samples": published.samples,
@@ -86,14 +89,29 @@ class PublishPredictionsOperator(PipelineOperator):
             "dead_letters": published.rejected,
             "reasons": dict(published.dead_letters),
             "version": predictor.identity.version,
+            "versions": {str(number): count for number, count in published.versions.items()},
         }
         if pipeline.record_layout(pipeline.requests_topic).envelope.row_name is not None:
             result |= {"superseded": published.superseded, "deletions": published.deletions}
         if not published.samples:
             raise NothingToDo("Every request of the ranges is predicted already: nothing was published.")
+        identity, ranges = predictor.identity, list(published.ranges.values())
+        self.lineage = Lineage(
+            [
+                topic(connection, pipeline.requests_topic, ranges, published.samples),
+                *(model(identity.name, number) for number in published.versions),
+            ],
+            [
+                topic(connection, pipeline.predictions_topic, rows=published.predictions),
+                topic(connection, pipeline.dead_letters_topic, rows=published.rejected),
+            ],
+            {"manifest": identity.manifest, "version": identity.version},
+        )
         if published.predictions:
             self.attach_to_event(
-                context, pipeline.predictions_topic, {**result, "ranges": [item.to_dict() for item in ranges]}
+                context,
+                pipeline.predictions_topic,
+                {**result, "ranges": [item.to_dict() for item in ranges]},
             )
         else:
             self.drop_outlet(pipeline.predictions_topic)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from include.errors import NothingToDo, PermanentError
 from include.replay.replay import ReplayReport, replay_dead_letters
 from include.replay.selection import Selection
+from millrace.lineage import Lineage, topic
 from millrace.operators.base import PipelineOperator, faults_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class ReplayDeadLettersOperator(PipelineOperator):
         number: how many are replayed at most.
     """
 
+    step = "replay"
     template_fields: Sequence[str] = (*PipelineOperator.template_fields, "reasons", "since", "until", "number")
 
     def __init__(
@@ -68,6 +70,10 @@ class ReplayDeadLettersOperator(PipelineOperator):
             "stay_dead": dict(done.stay_dead),
         }
         self.attach_to_event(context, pipeline.requests_topic, result)
+        self.lineage = Lineage(
+            [topic(connection, pipeline.dead_letters_topic, rows=done.selected)],
+            [topic(connection, pipeline.requests_topic, rows=done.replayed_now)],
+        )
         return result
 
     def _selection(self, pipeline: Pipeline) -> Selection:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from include.errors import PermanentError
 from include.kafka.ranges import OffsetRange
 from include.metrics import Counters, Gauges
+from millrace.lineage import Lineage, model, topics
 from millrace.operators.base import PipelineOperator, faults_of, run_id
 
 if TYPE_CHECKING:
@@ -29,15 +30,19 @@ class TrainModelOperator(PipelineOperator):
 
     Args:
         ranges: frozen ranges of the samples topic, as `FreezeRangesOperator` returns them.
-        start: the resolved `training.start_from`, as `FreezeRangesOperator` returns it: None for initial weights, also
+        start: the resolved `training.start_from`, as `FreezeRangesOperator` returns it: None for random weights, also
             in a run that is cleared after there is a champion. `now`, the default, resolves it in each attempt.
+        as_of: the time that the ranges are of, as `FreezeRangesOperator` returns it. A training of an earlier time
+            does not record what it has learnt from: the next training counts all samples as new that it counted before.
         epochs, batch_size, learning_rate: the pipeline's own by default.
     """
 
+    step = "train"
     template_fields: Sequence[str] = (
         *PipelineOperator.template_fields,
         "ranges",
         "start",
+        "as_of",
         "epochs",
         "batch_size",
         "learning_rate",
@@ -48,6 +53,7 @@ class TrainModelOperator(PipelineOperator):
         *,
         ranges: Sequence[Mapping[str, Any]],
         start: Mapping[str, Any] | Literal["now"] | None = "now",
+        as_of: str | None = None,
         epochs: int | str | None = None,
         batch_size: int | str | None = None,
         learning_rate: float | str | None = None,
@@ -56,46 +62,55 @@ class TrainModelOperator(PipelineOperator):
         super().__init__(**kwargs)
         self.ranges = ranges
         self.start = start
+        self.as_of = as_of
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        from include.training.backlog import record_training
         from include.training.versioned import train_version
 
         run = run_id(context)
-        ranges = [OffsetRange.from_dict(item) for item in self.ranges]
-        trained = train_version(self._job(pipeline, ranges), connection, run=run, stopped=self.stop_requested)
-        # Of an incremental training's ranges in a partition the last one ends where it has learnt to.
-        learnt = {(item.topic, item.partition): item for item in sorted(ranges, key=lambda item: item.end)}
-        self.attempt(context, pipeline, connection, "train").record_progress(learnt.values())
+        ranges = [OffsetRange(**item) for item in self.ranges]
+        job = self._job(connection, pipeline, ranges)
+        cache_bytes = pipeline.training.cache_bytes
+        trained = train_version(job, connection, run=run, cache_bytes=cache_bytes, stopped=self.stop_requested)
+        if self.as_of is None:
+            record_training(self.attempt(context, pipeline, connection, "train"), ranges)
         outcome = trained.result.outcome
         samples = outcome.train.total
         self.metrics.gauge(Gauges.HELD_OUT_SCORE, trained.result.score, pipeline=pipeline.name, score=outcome.metric)
         self.metrics.count(Counters.TRAIN_SAMPLES, samples, pipeline=pipeline.name)
+        version = trained.version
+        self.lineage = Lineage(
+            topics(connection, ranges),
+            [model(version.name, version.number)],
+            {"manifest": version.manifest_id, "version": version.number, "samples": samples},
+        )
         return {
-            "version": trained.version.number,
+            "version": version.number,
             outcome.metric: trained.result.score,
             "samples": samples,
-            "run": trained.version.run_id,
-            "manifest": trained.version.manifest_id,
+            "run": version.run_id,
+            "manifest": version.manifest_id,
         }
 
-    def _job(self, pipeline: Pipeline, ranges: list[OffsetRange]) -> TrainingJob:
+    def _job(self, connection: KafkaConnection, pipeline: Pipeline, ranges: list[OffsetRange]) -> TrainingJob:
         from pydantic import ValidationError
 
+        from include.training.initial_weights import InitialWeights, resolve_initial_weights
         from include.training.job import TrainingJob
-        from include.training.start import Start, resolve_start
 
         if self.start == "now":
-            start = resolve_start(pipeline)
+            initial = resolve_initial_weights(connection, pipeline)
         else:
-            start = None if self.start is None else Start.model_validate(self.start)
+            initial = None if self.start is None else InitialWeights.model_validate(self.start)
         try:
             return TrainingJob.of(
                 pipeline,
                 ranges,
-                start=start,
+                start=initial,
                 epochs=None if self.epochs is None else int(self.epochs),
                 batch_size=None if self.batch_size is None else int(self.batch_size),
                 learning_rate=None if self.learning_rate is None else float(self.learning_rate),

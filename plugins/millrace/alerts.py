@@ -1,0 +1,135 @@
+"""Tell people what needs them: by the notifiers of a pipeline's file, or in a log."""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseNotifier
+
+from include.definition.files import load_pipeline
+from include.definition.tables import Notify
+from include.errors import MillraceError, one_line
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.definition.pipeline import Pipeline
+    from include.exactly_once.waiting import Waiting
+
+log = logging.getLogger(__name__)
+
+# Of the XCom in which a failed task leaves its error.
+FAILURE = "failure"
+# The states of a run that has not ended.
+ACTIVE = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a notifier's arguments may name, as `{{ alert.text }}`.
+
+    Attributes:
+        event: a run has failed or takes too long, a step is held until a person acknowledges it, requests wait for too
+            long, or a person is asked.
+        pipeline: its name.
+        title: a few words.
+        text: sentences.
+    """
+
+    event: Literal["failed", "late", "held", "waiting", "approval"]
+    pipeline: str
+    title: str
+    text: str
+
+
+class LogNotifier(BaseNotifier):
+    """Writes an alert to the log of the process that raises it."""
+
+    def notify(self, context: Context) -> None:
+        """Log it as an error."""
+        alert: Any = context.get("alert")
+        log.error("ALERT %s: %s", alert.title, alert.text)
+
+
+DEFAULT = (Notify(notifier=f"{__name__}.{LogNotifier.__name__}"),)
+
+
+def send(pipeline: Pipeline, alert: Alert, context: Any = None) -> None:
+    """Give an alert to all notifiers of the pipeline; one that fails is logged and stops none of the others.
+
+    Args:
+        context: what the notifiers' templates may name besides `alert`.
+    """
+    # With the DAG, templates would be rendered as Python's values, and a text may look like one.
+    names = {name: value for name, value in (context or {}).items() if name != "dag"}
+    for entry in pipeline.alerts.notify or DEFAULT:
+        try:
+            pkgutil.resolve_name(entry.notifier)(**entry.arguments)({**names, "alert": alert})
+        except Exception as error:  # noqa: BLE001 - a notifier may raise anything
+            log.error(  # noqa: TRY400 - without the arguments of the call, which may hold a secret
+                "The alert %r of %s was not sent by %s (%s): correct alerts.notify in %s.toml, or its connection. Its "
+                "text: %s",
+                alert.title,
+                pipeline.name,
+                entry.notifier,
+                one_line(error),
+                pipeline.name,
+                alert.text,
+            )
+
+
+def leave_failure(context: Any, error: MillraceError) -> None:
+    """Leave a task's error where the alert about its run finds it."""
+    if (instance := context.get("ti")) is not None:
+        instance.xcom_push(FAILURE, {"kind": type(error).__name__, "text": str(error)})
+
+
+def alert_failed_run(context: Any) -> None:
+    """Airflow's callback for a failed run, once for each; not for one that only found its step held, as before."""
+    instance = context.get("ti")
+    dag_id, run = context["dag"].dag_id, context["run_id"]
+    name = dag_id.rpartition(".")[0]
+    failures: list[dict[str, str]] = []
+    where = ""
+    if instance is not None:
+        where = f" in {instance.task_id}"
+        # Of all tasks that it is mapped to.
+        failures = [found for found in instance.xcom_pull(task_ids=[instance.task_id], key=FAILURE) or () if found]
+    new = [failure for failure in failures if failure["kind"] != "StepHeld"]
+    if failures and not new:
+        return
+    text = new[0]["text"] if new else f"Its log says why ({context.get('reason') or 'no reason is known'})."
+    text = f"Run {run} of {dag_id} has failed{where}: {text}"
+    if any(failure["kind"] == "TooManyRejected" for failure in new):
+        alert = Alert("held", name, f"{dag_id} is held", text)
+    else:
+        alert = Alert("failed", name, f"{dag_id} has failed", text)
+    send(load_pipeline(name), alert, context)
+
+
+def alert_waiting(name: str, step: str, found: Waiting) -> None:
+    """Requests have waited for longer than `[alerts] waiting_s`."""
+    pipeline = load_pipeline(name)
+    age, records = found.age_s(time.time()) or 0.0, found.records
+    text = (
+        f"At least {records} records wait for {name}.{step}, the oldest for {age:.0f} s, and alerts.waiting_s is "
+        f"{found.thresholds.alert_s:g}: look at its last runs, or whether the DAG is paused."
+    )
+    send(pipeline, Alert("waiting", name, f"{name}.{step} is behind", text))
+
+
+async def alert_late_run(pipeline: str, seconds: float, context: Any = None) -> None:
+    """The callback of a deadline: a run takes too long. One that has ended meanwhile raises no alert."""
+    from asgiref.sync import sync_to_async
+
+    run = (context or {}).get("dag_run") or {}
+    if run.get("state") not in ACTIVE:
+        return
+    dag_id = run["dag_id"]
+    text = f"Run {run['dag_run_id']} of {dag_id} has not ended {seconds:g} s after it was queued: look at its tasks."
+    alert = Alert("late", pipeline, f"{dag_id} takes too long", text)
+    await sync_to_async(send, thread_sensitive=False)(load_pipeline(pipeline), alert)

@@ -1,0 +1,47 @@
+"""A run that fails is one alert, with the sentence of its error, and a run that takes too long another."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.local.stack import Stack
+from tests.support.http_notifier import receiving
+from tests.support.stacks import added_pipelines, wait_for_run
+from tests.support.workflows import TIMEOUT_S
+
+pytestmark = pytest.mark.timeout(600)
+
+NAME = "alerted"
+FILE = f"""
+description = "Its topics do not exist."
+[topics]
+samples = "{NAME}.theirs"
+requests = "{NAME}.theirs"
+[format]
+kind = "tensor.raw"
+shape = [4]
+dtype = "float32"
+[envelope]
+kind = "bare"
+[model]
+kind = "convnet"
+[training]
+labels = ["a", "b"]
+[alerts]
+train_s = 1
+"""
+
+
+def test_a_failed_run_is_one_alert_and_so_is_a_late_one(stack: Stack) -> None:
+    dag_id = f"{NAME}.train"
+    with receiving() as receiver, added_pipelines(stack, {NAME: FILE + receiver.toml}):
+        stack.api.unpause(dag_id)
+        run = stack.api.trigger(dag_id, {"min_new_samples": 0})
+        assert wait_for_run(stack.api, dag_id, run, timeout_s=TIMEOUT_S)["state"] == "failed"
+        stack.api.wait_until(
+            lambda: receiver.of("failed") and receiver.of("late"), timeout_s=TIMEOUT_S, what="an alert is missing"
+        )
+
+    (failed,), (late,) = receiver.of("failed"), receiver.of("late")
+    assert failed.startswith(f"Run {run} of {dag_id} has failed in ensure_topics: Topic {NAME}.theirs does not exist")
+    assert late.startswith(f"Run {run} of {dag_id} has not ended 1 s after it was queued")

@@ -1,0 +1,59 @@
+"""Runs that follow the data, with the real triggerer and scheduler: another application writes the requests.
+
+They come after test_workflow.py, which counts what the workflows themselves have written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from include.kafka.connection import KafkaConnection
+from include.local.stack import Stack
+from tests.support.stacks import runs_of
+from tests.support.workflow_requests import answers, ask, wait_for_answers
+
+pytestmark = pytest.mark.timeout(600)
+
+PIPELINE = "digits"
+PREDICT = f"{PIPELINE}.predict"
+BURSTS = 10
+REQUESTS = 1000
+
+
+def test_bursts_are_answered_once_by_far_fewer_runs_than_messages(flow: Stack, kafka: KafkaConnection) -> None:
+    before = {run["dag_run_id"] for run in runs_of(flow.api, PREDICT)}
+    ids: list[str] = []
+    for _ in range(BURSTS):
+        ids += ask(kafka, PIPELINE, REQUESTS // BURSTS)
+
+    wait_for_answers(flow, kafka, PIPELINE, ids)
+
+    assert answers(kafka, PIPELINE, ids) == Counter(ids)
+    started = {run["dag_run_id"] for run in runs_of(flow.api, PREDICT)} - before
+    assert 1 <= len(started) <= BURSTS
+
+
+def test_a_single_request_is_answered_soon(
+    flow: Stack,
+    kafka: KafkaConnection,
+    record_property: Callable[[str, object], None],
+) -> None:
+    began = time.monotonic()
+    wait_for_answers(flow, kafka, PIPELINE, ask(kafka, PIPELINE, 1))
+    record_property("from idle", f"a request was answered after {time.monotonic() - began:.1f} s")
+
+
+def test_requests_that_came_while_the_dag_was_paused_are_answered_after_it(flow: Stack, kafka: KafkaConnection) -> None:
+    flow.api.patch(f"/dags/{PREDICT}", {"is_paused": True})
+    try:
+        ids = ask(kafka, PIPELINE, 5)
+    finally:
+        flow.api.unpause(PREDICT)
+
+    wait_for_answers(flow, kafka, PIPELINE, ids)
+
+    assert answers(kafka, PIPELINE, ids) == Counter(ids)
