@@ -2,61 +2,96 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 
-from benchmarks.measure import Comparison, take_turns
+from benchmarks import peers
+from benchmarks.measure import Comparison, Contender, Run, Stopwatch, take_turns
 from benchmarks.samples import CODEC
+from include.feed.cache import FeedCache
 from include.feed.feed import Feed
 from include.feed.manifest import Manifest
 from include.kafka.connection import KafkaConnection
 
-TARGET = 0.5
+FIRST_TARGET, LATER_TARGET = 0.5, 1.8
+PEER, PEER_TARGET = "kafka-python", 30.0
 BATCH_SIZE = 256
 CONSUME_RECORDS = 500
 CONSUME_S = 0.05
+# Of the peer, which needs seconds for what the others do in one.
+PEER_SHARE = 8
 MIB = 2**20
+BARE = f"bare consume({CONSUME_RECORDS}) of all partitions at once, every error() checked, nothing else"
 
 
 def compare(
     connection: KafkaConnection, manifest: Manifest, *, repeats: int, on_round: Callable[[int], None]
-) -> Comparison:
-    """Read the manifest's ranges as shuffled tensors, and as bare messages."""
+) -> Iterator[Comparison]:
+    """Read the manifest's ranges as shuffled tensors, from the log and from the cache, and as bare messages."""
     memory = _peak_memory(connection, manifest)
-    contenders: dict[str, Callable[[], float]] = {
-        "ours": lambda: _feed(connection, manifest),
-        "limit": lambda: _consume(connection, manifest, look=False),
-        "headers read": lambda: _consume(connection, manifest, look=True),
+    contenders: dict[str, Contender] = {
+        "ours": lambda: _epoch(Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE)),
+        "limit": lambda: _consume(connection, manifest, headers=False),
+        "headers read": lambda: _consume(connection, manifest, headers=True),
+        **peers.contender("kafka_python", PEER, connection.bootstrap_servers, *_share(manifest)),
     }
-    for contender in contenders.values():
-        contender()
-    rates = take_turns(contenders, repeats=repeats, on_round=on_round)
-    return Comparison(
-        name="feed",
-        ours=f"shuffled float32 batches of {BATCH_SIZE}: headers, labels, split, decoding, window of 65,536",
-        limit=f"bare consume({CONSUME_RECORDS}) of all partitions at once, every error() checked, nothing else",
-        rates=rates,
-        target=TARGET,
+    batches = f"shuffled float32 batches of {BATCH_SIZE}: headers, labels, split, decoding, window of 65,536"
+    yield Comparison(
+        name="feed, first epoch",
+        question="How fast do records become batches, beside a client that only fetches them?",
+        ours=batches,
+        limit=BARE,
+        runs=take_turns(contenders, repeats=repeats, on_round=on_round),
+        target=FIRST_TARGET,
+        peers={PEER: PEER_TARGET},
         notes=(
             "headers read: the same loop with values joined and headers() called, the minimum of any feed",
+            f"{PEER}: its consumer's poll() over the first {1 / PEER_SHARE:.0%} of each partition, nothing decoded",
             f"peak memory of the feed: {memory}",
         ),
     )
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
+        cache = FeedCache(Path(folder), 2 * manifest_bytes(manifest))
+        feed = Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE, cache=cache)
+        _epoch(feed)
+        yield Comparison(
+            name="feed, later epochs",
+            question="How much faster is an epoch that is read from the cache?",
+            ours=f"{batches}; read from the cache on disk",
+            limit=BARE,
+            runs=take_turns(
+                {"ours": lambda: _epoch(feed), "limit": contenders["limit"]}, repeats=repeats, on_round=on_round
+            ),
+            target=LATER_TARGET,
+        )
 
 
-def _feed(connection: KafkaConnection, manifest: Manifest) -> float:
-    began = time.perf_counter()
-    read = sum(len(labels) for _, labels in Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE))
-    return _rate(manifest, read, began)
+def manifest_bytes(manifest: Manifest) -> int:
+    """The size of all values, in bytes."""
+    return sum(item.offsets for item in manifest.ranges) * CODEC.sample_bytes
 
 
-def _consume(connection: KafkaConnection, manifest: Manifest, *, look: bool) -> float:
+def _share(manifest: Manifest) -> tuple[str, str]:
+    """The topic, and the peer's part of the ranges as JSON."""
+    ranges = [(item.partition, item.start, item.start + item.offsets // PEER_SHARE) for item in manifest.ranges]
+    return manifest.ranges[0].topic, json.dumps(ranges)
+
+
+def _epoch(feed: Feed) -> Run:
+    watch = Stopwatch()
+    read = sum(len(labels) for _, labels in feed)
+    return watch.run(_all_of(feed.manifest, read))
+
+
+def _consume(connection: KafkaConnection, manifest: Manifest, *, headers: bool) -> Run:
     """Read every range to its end-of-partition event, with the settings of Millrace's own consumers."""
     from confluent_kafka import TopicPartition
 
-    began = time.perf_counter()
+    watch = Stopwatch()
     read, ends = 0, 0
     with connection.consumer("bench.bare") as consumer:
         consumer.assign([TopicPartition(item.topic, item.partition, item.start) for item in manifest.ranges])
@@ -65,19 +100,19 @@ def _consume(connection: KafkaConnection, manifest: Manifest, *, look: bool) -> 
             records = [message for message in messages if message.error() is None]
             read += len(records)
             ends += len(messages) - len(records)
-            if look:
+            if headers:
                 b"".join([message.value() or b"" for message in records])
                 [message.headers() for message in records]
-    return _rate(manifest, read, began)
+    return watch.run(_all_of(manifest, read))
 
 
-def _rate(manifest: Manifest, read: int, began: float) -> float:
-    seconds = time.perf_counter() - began
+def _all_of(manifest: Manifest, read: int) -> int:
+    """`read`, where it is the number of records."""
     expected = sum(item.offsets for item in manifest.ranges)
     # Transaction markers take offsets too, one for each partition and transaction.
     if not 0.99 * expected < read <= expected:
         raise RuntimeError(f"{read:,} records were read of {expected:,} offsets: so the figures are invalid.")
-    return read / seconds
+    return read
 
 
 def _peak_memory(connection: KafkaConnection, manifest: Manifest) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
 
 import numpy as np
@@ -13,7 +12,7 @@ import simplejpeg
 from PIL import Image
 
 from benchmarks import produce
-from benchmarks.measure import Comparison, Spread, take_turns
+from benchmarks.measure import Comparison, Contender, Run, Stopwatch, take_turns
 from benchmarks.samples import LABELS, EncodedSample
 from include.codecs import available_threads
 from include.codecs.jpeg import JpegCodec
@@ -30,30 +29,37 @@ QUALITY = 90
 BATCH_SIZE, WINDOW = 64, 512
 
 
-def compare(connection: KafkaConnection, *, seed: int, repeats: int, on_round: Callable[[int], None]) -> Comparison:
+def compare(
+    connection: KafkaConnection, *, seed: int, repeats: int, on_round: Callable[[int], None]
+) -> Iterator[Comparison]:
     """Decode batches of JPEG images by the codec and without it, and read them out of a topic as a network's inputs."""
     values = [*islice(cycle(photographs(PHOTOGRAPHS, seed)), RECORDS)]
     batches = [values[start : start + BATCH_SIZE] for start in range(0, RECORDS, BATCH_SIZE)]
     manifest = _written(connection, values, seed)
     threads = available_threads()
-    contenders: dict[str, Callable[[], float]] = {
-        "ours": lambda: _rate(lambda: _decode(batches)),
-        "limit": lambda: _rate(lambda: _decode_bare(batches, threads)),
-        "feed": lambda: _rate(lambda: _feed(connection, manifest)),
+    contenders: dict[str, Contender] = {
+        "codec": lambda: _run(lambda: _decode(batches)),
+        "limit": lambda: _run(lambda: _decode_bare(batches, threads)),
+        "feed": lambda: _run(lambda: _feed(connection, manifest)),
     }
-    for contender in contenders.values():
-        contender()
-    rates = take_turns(contenders, repeats=repeats, on_round=on_round)
-    fed = Spread.of([feed / limit for feed, limit in zip(rates.pop("feed"), rates["limit"], strict=True)])
-    shown = fed.shown("{:.2f}")
+    runs = take_turns(contenders, repeats=repeats, on_round=on_round)
     size = sum(map(len, values)) / RECORDS / 1024
-    return Comparison(
-        name="decoding JPEG",
+    limit = f"simplejpeg.decode_jpeg into an array for each batch, in {threads} threads, no checks"
+    yield Comparison(
+        name="photographs, decoded",
+        question="What do the codec's checks cost beside the bare decoder?",
         ours=f"codec.decode of batches of {BATCH_SIZE} photographs, 224x224 pixels and {size:.0f} KiB each",
-        limit=f"simplejpeg.decode_jpeg into an array for each batch, in {threads} threads, no checks",
-        rates=rates,
+        limit=limit,
+        runs={"ours": runs["codec"], "limit": runs["limit"]},
         target=TARGET,
-        notes=(f"the same out of a topic, by the feed as shuffled float32 batches: {shown} of the limit",),
+    )
+    yield Comparison(
+        name="photographs, feed",
+        question="How fast do photographs in a topic become batches, beside the bare decoder on all cores?",
+        ours=f"the same photographs out of a topic: shuffled float32 batches of {BATCH_SIZE}, window of {WINDOW}",
+        limit=limit,
+        runs={"ours": runs["feed"], "limit": runs["limit"]},
+        target=TARGET,
     )
 
 
@@ -110,9 +116,9 @@ def _feed(connection: KafkaConnection, manifest: Manifest) -> int:
     return sum(len(labels) for _, labels in Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE, window=WINDOW))
 
 
-def _rate(work: Callable[[], int]) -> float:
-    began = time.perf_counter()
+def _run(work: Callable[[], int]) -> Run:
+    watch = Stopwatch()
     done = work()
     if done != RECORDS:
         raise RuntimeError(f"{done:,} of {RECORDS:,} photographs were decoded: so the figures are invalid.")
-    return done / (time.perf_counter() - began)
+    return watch.run(done)

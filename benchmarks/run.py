@@ -1,7 +1,8 @@
-"""`python -m benchmarks.run`: four ratios, each to a limit that is measured in the same minutes."""
+"""`python -m benchmarks.run`: what Millrace does, beside its limits and its peers in the same minutes."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -18,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import feed, images, produce, training
+from benchmarks import feed, images, ingest, latency, prediction, produce, skip, training
 from benchmarks.measure import Comparison, Spread
 from benchmarks.samples import samples
 from include.exactly_once import ledger
@@ -29,34 +30,47 @@ from include.local.broker import running_cluster
 BELOW = 1
 TOPIC = TopicSpec("bench.samples", partitions=4)
 PRODUCED = 40_000
-TRAINED = 120_000
 LONG_REPEATS = 3
 
 # A pipe has no width, and the table needs more than the default of 80.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 def main(
     seed: Annotated[int, typer.Option(help="Seed of the samples, the shuffling and the weights.")] = 1,
-    records: Annotated[int, typer.Option(help="Records in the log.", min=80_000)] = 240_000,
+    records: Annotated[int, typer.Option(help="Records in the log.", min=1_000)] = 240_000,
     repeats: Annotated[int, typer.Option(help="Runs of each contender; for training 3 at most.", min=1)] = 7,
+    only: Annotated[str, typer.Option(help="A part of the names of those to measure, such as feed.")] = "",
+    figures: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
 ) -> None:
     """Measure, print, and fail where a ratio is below its target."""
     logging.basicConfig(level=logging.ERROR)
     # As `include.training.launch` sets it for the trainer; it must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     began = time.monotonic()
-    console.print(_machine(seed))
+    machine = _machine(seed)
+    console.print(machine)
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, running_cluster(Path(folder)) as cluster:
         connection = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
-        comparisons = list(_comparisons(connection, seed=seed, records=records, repeats=repeats))
+        comparisons = list(_comparisons(connection, only, seed=seed, records=records, repeats=repeats))
+        waited = latency.measure(connection, seed=seed) if only in "latency" else None
+    if not comparisons and waited is None:
+        raise typer.BadParameter(f"No figure's name has {only!r} in it: name a part of one, such as feed.")
     console.print(_table(comparisons))
+    if waited is not None:
+        console.print(
+            f"From arrival to published answer with linger: {waited.shown('{:.2f}')} s, {latency.REQUESTS} requests at "
+            f"{latency.PER_SECOND} a second. From idle through Airflow: see the measurements that `make test` prints.",
+            highlight=False,
+        )
     for comparison in comparisons:
-        console.print(f"[bold]{comparison.name}[/]")
+        console.print(f"[bold]{comparison.name}[/]: {comparison.question}", highlight=False)
         for line in (f"ours: {comparison.ours}", f"limit: {comparison.limit}", *comparison.notes):
             console.print(f"  {line}", highlight=False)
     console.print(f"{time.monotonic() - began:.0f} s; load now {_load()}.", highlight=False)
-    if below := [comparison.name for comparison in comparisons if not comparison.reached]:
+    if figures is not None:
+        _write(figures, machine, comparisons, waited)
+    if below := [comparison.name for comparison in comparisons if comparison.missed]:
         console.print(
             f"Below target: {', '.join(below)}; other work on this machine widens the spread, so run it again alone "
             "before looking for the cause."
@@ -64,10 +78,13 @@ def main(
         raise typer.Exit(BELOW)
 
 
-def _comparisons(connection: KafkaConnection, *, seed: int, records: int, repeats: int) -> Iterator[Comparison]:
+def _comparisons(
+    connection: KafkaConnection, only: str, *, seed: int, records: int, repeats: int
+) -> Iterator[Comparison]:
+    long_repeats = min(repeats, LONG_REPEATS)
     with console.status("") as status:
 
-        def telling(name: str) -> Callable[[int], None]:
+        def on_round(name: str) -> Callable[[int], None]:
             return lambda number: status.update(f"{name}: round {number}")
 
         status.update(f"writing {records:,} records")
@@ -76,39 +93,58 @@ def _comparisons(connection: KafkaConnection, *, seed: int, records: int, repeat
         manifest = produce.written(connection, TOPIC.name, everything, seed)
         few = everything[:PRODUCED]
         del everything
-        yield images.compare(connection, seed=seed, repeats=repeats, on_round=telling("decoding JPEG"))
-        yield feed.compare(connection, manifest, repeats=repeats, on_round=telling("feed"))
-        yield produce.compare(connection, few, repeats=repeats, on_round=telling("transactional produce"))
-        long_repeats = min(repeats, LONG_REPEATS)
-        yield training.compare(
-            connection, manifest, records=TRAINED, repeats=long_repeats, on_round=telling("training")
-        )
+        scenarios: dict[str, Callable[[Callable[[int], None]], Iterator[Comparison]]] = {
+            "skip": lambda report: skip.compare(connection, repeats=repeats, on_round=report),
+            "photographs": lambda report: images.compare(connection, seed=seed, repeats=repeats, on_round=report),
+            "feed": lambda report: feed.compare(connection, manifest, repeats=repeats, on_round=report),
+            "produce": lambda report: produce.compare(connection, few, repeats=repeats, on_round=report),
+            "ingest": lambda report: ingest.compare(connection, seed=seed, repeats=repeats, on_round=report),
+            "predict": lambda report: prediction.compare(connection, few, repeats=repeats, on_round=report),
+            "training": lambda report: training.compare(connection, manifest, repeats=long_repeats, on_round=report),
+        }
+        for name, compare in scenarios.items():
+            if only in name:
+                yield from compare(on_round(name))
 
 
 def _table(comparisons: list[Comparison]) -> Table:
     table = Table(title="Millrace beside its limits (median, lowest to highest)")
-    for heading in ("", "ratio", "target", "", "Millrace, records/s", "limit, records/s"):
+    for heading in ("", "ratio", "target", "", "Millrace, a second", "limit, a second", "CPU", "limit's CPU"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for comparison in sorted(comparisons, key=lambda item: item.name):
-        table.add_row(
-            comparison.name,
-            comparison.ratio().shown("{:.2f}"),
-            f"{comparison.target:.2f}",
-            "[green]reached[/]" if comparison.reached else "[red]below[/]",
-            Spread.of(comparison.rates["ours"]).shown("{:,.0f}"),
-            Spread.of(comparison.rates["limit"]).shown("{:,.0f}"),
-        )
-        for other in comparison.rates.keys() - {"ours", "limit"}:
+    for comparison in comparisons:
+        targets = comparison.targets
+        for contender in sorted(comparison.runs.keys() - {"ours"}, key=lambda name: (name not in targets, name)):
+            target = targets.get(contender)
+            verdict = "[red]below[/]" if contender in comparison.missed else "[green]reached[/]"
             table.add_row(
-                f"  to {other}",
-                comparison.ratio(other).shown("{:.2f}"),
-                "",
-                "",
-                "",
-                Spread.of(comparison.rates[other]).shown("{:,.0f}"),
-                style="dim",
+                comparison.name if contender == "limit" else f"  to {contender}",
+                comparison.ratio(contender).shown("{:.2f}"),
+                "" if target is None else f"{target:.2f}",
+                "" if target is None else verdict,
+                Spread.of(comparison.rates("ours")).shown("{:,.0f}") if contender == "limit" else "",
+                Spread.of(comparison.rates(contender)).shown("{:,.0f}"),
+                _time(comparison.cpu_ns("ours")) if contender == "limit" else "",
+                _time(comparison.cpu_ns(contender)),
+                style=None if target is not None else "dim",
             )
     return table
+
+
+def _time(nanoseconds: float) -> str:
+    """`850 ns`, `2.4 us`, `310 us`, `1.2 s`."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.3g} {unit}"
+    return f"{nanoseconds:.0f} ns"
+
+
+def _write(path: Path, machine: str, comparisons: list[Comparison], waited: Spread | None) -> None:
+    content = {
+        "machine": machine,
+        "figures": [figure for comparison in comparisons for figure in comparison.figures()],
+        "latency_with_linger_s": None if waited is None else round(waited.median, 3),
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _machine(seed: int) -> str:

@@ -6,13 +6,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from benchmarks.measure import Comparison, take_turns
+from benchmarks.measure import Comparison, Run, Stopwatch
 from benchmarks.samples import CODEC
-from include.feed.feed import Feed, FeedReport, Side
+from include.feed.feed import Feed, FeedReport
 from include.feed.manifest import Manifest
+from include.feed.side import Side
 from include.feed.split import Split
 from include.kafka.connection import KafkaConnection
 from include.models.convnet import ConvNet
@@ -22,14 +24,40 @@ from include.training.loop import train
 if TYPE_CHECKING:
     import torch
 
-TARGET = 0.9
 BATCH_SIZE = 256
 HELD_OUT = 0.01
 THREADS = 2
-MODEL = ConvNet(channels=(4, 8), hidden=32)
 WARM_UP = 5_000
+# Enough for all samples of the benchmark; the default of `[training] cache_bytes` is larger.
+CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A network, and what it has to reach.
+
+    Attributes:
+        records: about how many make an epoch, where the topic has as many.
+        first, later: target ratios of the first epoch and of those after it; None where they are not distinguished.
+        whole: the target of all epochs together.
+    """
+
+    name: str
+    model: ConvNet
+    records: int
+    epochs: int
+    first: float | None = None
+    later: float | None = None
+    whole: float | None = None
+
+
+SCENARIOS = (
+    Scenario("a light network", ConvNet(channels=(4, 8), hidden=32), records=120_000, epochs=3, first=0.8, later=0.95),
+    Scenario("a convolutional network", ConvNet(channels=(16, 32), hidden=64), records=30_000, epochs=5, whole=0.97),
+)
 
 Batches = list[tuple["torch.Tensor", "torch.Tensor"]]
+Epochs = list[Run]
 
 
 @dataclass
@@ -44,58 +72,76 @@ class MemoryFeed:
         yield from self.batches
         self.epoch += 1
 
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch}
+
 
 def compare(
+    connection: KafkaConnection, manifest: Manifest, *, repeats: int, on_round: Callable[[int], None]
+) -> Iterator[Comparison]:
+    """Train by `include.training.loop` both ways, from the same weights and over the same batches."""
+    for scenario in SCENARIOS:
+        yield from _compare(connection, scenario, manifest, repeats=repeats, on_round=on_round)
+
+
+def _compare(
     connection: KafkaConnection,
+    scenario: Scenario,
     manifest: Manifest,
     *,
-    records: int,
     repeats: int,
     on_round: Callable[[int], None],
-) -> Comparison:
-    """Train one epoch of `include.training.loop` both ways, from the same weights and over the same batches.
-
-    Args:
-        records: about how many of the manifest's records make the epoch.
-    """
-    job = _job(manifest, records)
+) -> Iterator[Comparison]:
+    job = _job(scenario, manifest, scenario.records)
     held = {side: _hold(connection, job, side) for side in ("train", "held_out")}
 
     def memory_feed(*_: object, side: Side = "train", **__: object) -> MemoryFeed:
         batches, report = held[side]
         return MemoryFeed(batches, report)
 
-    def from_memory() -> float:
+    def from_memory() -> Epochs:
         with patch("include.training.loop.Feed", memory_feed), patch("include.feed.cached.Feed", memory_feed):
-            return _epoch(connection, job)
+            return _train(connection, job)
 
-    _epoch(connection, _job(manifest, WARM_UP))
-    rates = take_turns(
-        {"ours": lambda: _epoch(connection, job), "limit": from_memory}, repeats=repeats, on_round=on_round
-    )
+    _train(connection, _job(scenario, manifest, WARM_UP))
+    trained: dict[str, list[Epochs]] = {"ours": [], "limit": []}
+    for number in range(1, repeats + 1):
+        on_round(number)
+        trained["ours"].append(_train(connection, job))
+        trained["limit"].append(from_memory())
     samples = sum(held["train"][1].samples.values())
-    cost_us = 1e6 / sorted(rates["limit"])[repeats // 2]
-    return Comparison(
-        name="training",
-        ours="include.training.loop over the feed: a whole epoch from its first connection, without the evaluation",
-        limit="the same loop, network and batches, all tensors in memory",
-        rates=rates,
-        target=TARGET,
-        notes=(
-            f"{samples:,} samples in batches of {BATCH_SIZE}, {THREADS} threads",
-            f"convnet {MODEL.channels} with {MODEL.hidden} hidden units: {cost_us:.0f} us a sample in memory",
-        ),
-    )
+    cost_us = 1e6 / median(run.rate for epochs in trained["limit"] for run in epochs)
+    parts = {
+        "first epoch": (scenario.first, slice(0, 1)),
+        "later epochs": (scenario.later, slice(1, None)),
+        f"{scenario.epochs} epochs": (scenario.whole, slice(None)),
+    }
+    for part, (target, epochs) in parts.items():
+        if target is None:
+            continue
+        yield Comparison(
+            name=f"training, {scenario.name}, {part}",
+            question="How much longer does a training take from Kafka than from memory?",
+            ours="include.training.loop over the feed and its cache, from the first connection, without the evaluation",
+            limit="the same loop, network and batches, all tensors in memory",
+            runs={name: [_together(item[epochs]) for item in runs] for name, runs in trained.items()},
+            target=target,
+            unit="samples/s",
+            notes=(
+                f"{samples:,} samples in batches of {BATCH_SIZE}, {THREADS} threads",
+                f"{scenario.model!r}: {cost_us:.0f} us a sample in memory",
+            ),
+        )
 
 
-def _job(manifest: Manifest, records: int) -> TrainingJob:
+def _job(scenario: Scenario, manifest: Manifest, records: int) -> TrainingJob:
     share = -(-records // len(manifest.ranges))
     ranges = tuple(replace(item, end=min(item.end, item.start + share)) for item in manifest.ranges)
     return TrainingJob(
         manifest=replace(manifest, ranges=ranges, split=Split("benchmark", HELD_OUT)),
         format=CODEC,
-        model=MODEL,
-        epochs=1,
+        model=scenario.model,
+        epochs=scenario.epochs,
         batch_size=BATCH_SIZE,
         learning_rate=0.001,
         weight_decay=0.01,
@@ -120,9 +166,22 @@ def _hold(connection: KafkaConnection, job: TrainingJob, side: Side) -> tuple[Ba
     return list(feed), feed.report
 
 
-def _epoch(connection: KafkaConnection, job: TrainingJob) -> float:
-    """Samples a second by the loop's own clock, which leaves the evaluation out."""
-    events: list[Mapping[str, Any]] = []
+def _train(connection: KafkaConnection, job: TrainingJob) -> Epochs:
+    """The epochs by the loop's own clock, which leaves the evaluation out."""
+    epochs: Epochs = []
+    watch = Stopwatch()
+
+    def add(event: Mapping[str, Any]) -> None:
+        nonlocal watch
+        if event["event"] == "epoch":
+            epochs.append(watch.run(event["samples"], seconds=event["seconds"]))
+            watch = Stopwatch()
+
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
-        train(job, connection, Path(directory), on_progress=events.append)
-    return float(next(event["samples_per_second"] for event in events if event["event"] == "epoch"))
+        train(job, connection, Path(directory), on_progress=add, cache_bytes=CACHE_BYTES)
+    return epochs
+
+
+def _together(epochs: Epochs) -> Run:
+    """One run of several, all of the same number of samples."""
+    return Run(len(epochs) / sum(1 / run.rate for run in epochs), sum(run.cpu_ns for run in epochs) / len(epochs))

@@ -1,0 +1,43 @@
+"""`make bench` runs, briefly and without its figures being compared."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+import typer
+
+from benchmarks import images, ingest, latency, run, training
+
+
+@pytest.mark.long
+def test_every_scenario_measures_something(tmp_path, monkeypatch):
+    """With little data; most ratios are below their targets then, which is no failure here."""
+    for module, name, value in (
+        (images, "RECORDS", 256),
+        (images, "PHOTOGRAPHS", 16),
+        (ingest, "FILES", 64),
+        (latency, "REQUESTS", 20),
+        (run, "PRODUCED", 1_000),
+        (training, "WARM_UP", 1_000),
+    ):
+        monkeypatch.setattr(module, name, value)
+    path = tmp_path / "benchmarks.json"
+
+    with suppress(typer.Exit):
+        run.main(seed=1, records=4_000, repeats=1, only="", figures=path)
+
+    content = json.loads(path.read_text())
+    figures = {figure["name"]: figure for figure in content["figures"]}
+    assert {name.partition(",")[0] for name in figures} == {
+        "a run that finds nothing",
+        "photographs",
+        "feed",
+        "produce",
+        "ingest of a folder of photographs",
+        "consume",
+        "training",
+    }
+    assert all(figure["ours"] > 0 and figure["limit"] > 0 and figure["cpu_ns"] > 0 for figure in figures.values())
+    assert 0 < content["latency_with_linger_s"] < 60
