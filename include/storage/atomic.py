@@ -1,7 +1,5 @@
 """Files and directories that are complete or absent even after a kill or on a full disk, and their digest."""
 
-from __future__ import annotations
-
 import errno
 import glob
 import hashlib
@@ -13,6 +11,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from include.errors import MillraceError
+from include.storage.removal import remove_folder
+from include.storage.state import make_folder
 
 ASIDE = ".aside-"
 BLOCK = 4096
@@ -40,7 +40,7 @@ def whole_file(target: Path, *, size: int | None = None) -> Iterator[Path]:
         DiskFull: it does not fit; a file that was there before stays.
     """
     with explained_if_full(target, size=size):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         aside = target.parent / f"{ASIDE}{target.name}-{uuid4().hex}"
         try:
             yield aside
@@ -72,8 +72,26 @@ def whole_directory(target: Path, *, size: int | None = None) -> Iterator[Path]:
         FileExistsError: `target` exists already and is kept as it is.
         DiskFull: it does not fit.
     """
-    with explained_if_full(target, size=size), _aside(target) as aside:
-        yield aside
+    with explained_if_full(target, size=size):
+        _make_folder(target.parent)
+        aside = target.parent / f"{ASIDE}{target.name}-{os.getpid()}"
+        remove_folder(target.parent, aside, missing_ok=True)
+        try:
+            aside.mkdir()
+            yield aside
+            for folder, _, files in os.walk(aside):
+                for name in files:
+                    _sync(Path(folder, name))
+                _sync(Path(folder))
+            try:
+                aside.rename(target)
+            except OSError as error:
+                if not target.exists():
+                    raise
+                raise FileExistsError(f"{target} exists already and a whole directory never replaces one.") from error
+            _sync(target.parent)
+        finally:
+            remove_folder(target.parent, aside, missing_ok=True)
 
 
 @contextmanager
@@ -128,34 +146,11 @@ def _disk_full(path: Path, free: int, size: int | None) -> DiskFull:
     )
 
 
-@contextmanager
-def _aside(target: Path) -> Iterator[Path]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.parent / f"{ASIDE}{target.name}-{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir()
-        yield aside
-        for folder, _, files in os.walk(aside):
-            for name in files:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
-        try:
-            aside.rename(target)
-        except OSError as error:
-            if target.exists():
-                raise FileExistsError(f"{target} exists already and a whole directory never replaces one.") from error
-            raise
-        _sync(target.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 def remove_leftovers(parent: Path) -> None:
     """Remove what killed writers have left in `parent`; no writer may be alive."""
     for leftover in parent.glob(f"{ASIDE}*"):
         if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove_folder(parent, leftover, missing_ok=True)
         else:
             leftover.unlink(missing_ok=True)
 
@@ -173,6 +168,14 @@ def files_digest(directory: Path, names: Sequence[str]) -> str:
             digest.update(hashlib.sha256(name.encode()).digest())
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder with its parents, each of them on disk before anything is in it."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        make_folder(path)
+        _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

@@ -1,7 +1,5 @@
 """Locks on files, held by one process at a time; the kernel drops a lock with its holder, however that ends."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os
@@ -13,6 +11,7 @@ from typing import IO
 
 from include.errors import MillraceError, Stopped
 from include.storage.atomic import explained_if_full
+from include.storage.state import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def locked(path: Path, *, timeout_s: float, stopped: Callable[[], bool] = lambda
         DiskFull: there is no room for the file.
     """
     with explained_if_full(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         file = path.open("a+", encoding="ascii")
     deadline = time.monotonic() + timeout_s
     waiting = False

@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsspec.implementations.arrow import ArrowFSWrapper
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CONNECT_S = 10
 # A request that receives no byte for so long fails.
@@ -121,10 +118,10 @@ def _translated(path: str) -> Iterator[None]:
         if ELSEWHERE.search(reason):
             raise PermissionError(errno.EACCES, "its bucket is in another region", path) from error
         if DENIED.search(reason):
-            raise PermissionError(errno.EACCES, _told(reason), path) from error
-        raise OSError(errno.EIO, _told(reason), path) from error
+            raise PermissionError(errno.EACCES, _message(reason), path) from error
+        raise OSError(errno.EIO, _message(reason), path) from error
 
 
-def _told(reason: str) -> str:
+def _message(reason: str) -> str:
     """The client's message without its source location and the request id."""
     return reason.partition("AWS Error ")[2].partition(" (Request ID")[0].rstrip(". ") or reason

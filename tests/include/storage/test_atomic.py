@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -43,6 +44,18 @@ def test_it_appears_only_when_it_is_complete(tmp_path: Path) -> None:
         (aside / "inner" / "file").write_text("whole")
         assert not target.exists()
     assert (target / "inner" / "file").read_text() == "whole"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="The folder of a descriptor is known on Linux only.")
+@pytest.mark.parametrize("whole", [whole_file, whole_directory])
+def test_new_folders_around_it_are_on_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Any) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    )
+    with whole(tmp_path / "new" / "newer" / "target") as aside:
+        (aside if whole is whole_file else aside / "file").write_text("whole")
+    assert {str(tmp_path), str(tmp_path / "new"), str(tmp_path / "new" / "newer")} <= set(synced)
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
@@ -94,7 +107,7 @@ def test_room_is_asked_for_before_anything_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_writer_that_was_killed_leaves_only_what_can_be_told_apart(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_only_what_can_be_recognised(tmp_path: Path) -> None:
     target = tmp_path / "target"
     killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(target)], cwd=PROJECT_ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -133,7 +133,7 @@ def test_a_storage_that_does_not_answer_is_given_up(bucket, monkeypatch, backlog
     assert_readable(error.value, "pets")
 
 
-def test_a_connection_that_no_task_has_resolved_is_told():
+def test_a_connection_that_no_task_has_resolved_is_refused():
     with pytest.raises(SourceRefused) as refusal:
         FolderSource(path="s3://bucket/pets", connection="aws_default").count()
 
