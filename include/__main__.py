@@ -7,16 +7,43 @@ from typing import Annotated
 
 import typer
 
-from include.commands import broker, demo, new_pipeline, peek, registry, schema, stack, validate
+from include.commands import (
+    acls,
+    backlog,
+    broker,
+    compose_secrets,
+    demo,
+    doctor,
+    ledger,
+    new_pipeline,
+    peek,
+    plan,
+    predictions,
+    registry,
+    schema,
+    stack,
+    topic,
+    trace,
+    validate,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(broker.app, name="broker")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(registry.app, name="registry")
 app.add_typer(stack.app, name="stack")
+app.add_typer(topic.app, name="topic")
+app.command()(acls.acls)
+app.command()(backlog.backlog)
+app.command()(compose_secrets.compose_secrets)
 app.command()(demo.demo)
+app.command()(doctor.doctor)
 app.command()(new_pipeline.new_pipeline)
 app.command()(peek.peek)
+app.command()(plan.plan)
+app.command()(predictions.predictions)
 app.command()(schema.schema)
+app.command(name="trace")(trace.trace_prediction)
 app.command()(validate.validate)
 
 

@@ -4,12 +4,9 @@
 these enumerations and no strings.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Counters(Metric):
     INGESTED = Definition(
         "<pipeline>.ingested",
         unit="records",
-        meaning="Samples and requests that an attempt of `produce_batch` committed, reported when it ends well.",
+        meaning="Samples and requests that an attempt of `produce_batch` committed, also if it failed afterwards.",
         action="No increase over several schedules: the source has nothing new, or the DAG is paused or fails.",
     )
     REFUSED = Definition(
@@ -73,7 +70,7 @@ class Counters(Metric):
     REPLAYED = Definition(
         "<pipeline>.replayed",
         unit="requests",
-        meaning="Dead letters that a run of the replay DAG sent back to the requests, reported when it ends well.",
+        meaning="Dead letters that an attempt of the replay DAG sent to the requests, also if it failed afterwards.",
         action="If `<pipeline>.dead_letters` grows by as many soon after, the cause is not corrected: stop replaying.",
     )
     EXPORTED = Definition(
@@ -119,21 +116,11 @@ class Gauges(Metric):
     )
 
 
-class Metrics(Protocol):
-    """Where metrics are reported; the plugin's implementation hands them to Airflow."""
+class Metrics:
+    """Where metrics are reported. This class drops them; the plugin's hands them to Airflow."""
 
     def count(self, metric: Counters, value: int, **placeholders: str) -> None:
         """Add to a counter."""
 
     def gauge(self, metric: Gauges, value: float, **placeholders: str) -> None:
         """Set a gauge."""
-
-
-class NoMetrics:
-    """For callers that collect none."""
-
-    def count(self, metric: Counters, value: int, **placeholders: str) -> None:
-        """Drop it."""
-
-    def gauge(self, metric: Gauges, value: float, **placeholders: str) -> None:
-        """Drop it."""

@@ -1,7 +1,5 @@
 """How commands speak: sentences, progress and errors on standard error, since scripts read standard output."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,13 +7,16 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from include.errors import MillraceError
+from include.errors import MillraceError, PermanentError
 
 FAILED = 1
 
 
+class CommandRefused(PermanentError):
+    """The command can't do what its arguments ask for."""
+
+
 def say(sentence: str) -> None:
-    """Print a sentence for a person."""
     _stderr().print(sentence, markup=False, highlight=False)
 
 

@@ -12,30 +12,28 @@ import typer
 from rich.console import Console
 
 from include.codecs import ImageCodec
-from include.commands.console import exit_on_error, say
-from include.commands.kafka_access import NoKafka, find_kafka, find_registry
-from include.commands.record_view import DecodedRecord, decode_prediction, decode_record, image_of, view
+from include.commands.console import CommandRefused, exit_on_error, say
+from include.commands.kafka_access import BootstrapServers, PipelineName, find_kafka, find_registry
+from include.commands.record_view import view
 from include.definition.files import load_pipeline
-from include.errors import PermanentError
+from include.definition.pipeline import Pipeline
+from include.kafka.connection import KafkaConnection
+from include.kafka.environment import in_environment
+from include.kafka.login import log_in
 from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import freeze_ranges
+from include.overview.records import DecodedRecord, decode_prediction, decode_record, image_of
 from include.reading.records import record_reader
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from include.definition.pipeline import Pipeline
-    from include.kafka.connection import KafkaConnection
 
 GROUP = "millrace.peek"
 MAX_NUMBER = 1000
 LIMITS = Limits(offsets=100_000, size=256 * 2**20)
 # Long enough to show a commit of a moment ago; an open transaction is not waited for.
 SETTLE_S = 1.0
-
-
-class CannotSave(PermanentError):
-    """There is no image to save, or no folder for it."""
 
 
 class Topic(StrEnum):
@@ -48,31 +46,37 @@ class Topic(StrEnum):
 
 
 def peek(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")],
+    name: PipelineName,
     topic: Annotated[Topic, typer.Option(help="Which of its topics.")] = Topic.SAMPLES,
     number: Annotated[int, typer.Option(min=1, max=MAX_NUMBER, help="How many records.")] = 5,
     save: Annotated[Path | None, typer.Option(help="Write images into this folder as PNG.", show_default=False)] = None,
-    bootstrap_servers: Annotated[
-        str | None,
-        typer.Option(help="Where Kafka is; by default the local stack's, or the connection's.", show_default=False),
-    ] = None,
+    bootstrap_servers: BootstrapServers = None,
 ) -> None:
     """Show the newest committed records of a topic, the newest first; nothing is committed and no offset moved."""
     with exit_on_error():
         pipeline = load_pipeline(name)
+        topic_name = {
+            Topic.SAMPLES: pipeline.samples_topic,
+            Topic.REQUESTS: pipeline.requests_topic,
+            Topic.PREDICTIONS: pipeline.predictions_topic,
+            Topic.DEAD_LETTERS: pipeline.dead_letters_topic,
+        }[topic]
         if save is not None:
             _check_saving(pipeline, topic, save)
-        connection = find_kafka(pipeline, bootstrap_servers)
+        connection = find_kafka(pipeline.connection, bootstrap_servers)
+        log_in(connection)
         if pipeline.registry is not None and topic is not Topic.PREDICTIONS:
             connection = replace(connection, registry=find_registry(pipeline.registry.connection))
-        messages, complete = _newest(connection, _name(pipeline, topic), number)
+        ranges = freeze_ranges(connection, topic_name, settle_s=SETTLE_S)
+        group = in_environment(connection.environment, GROUP)
+        messages, complete = newest_records(connection, group, ranges, number, limits=LIMITS)
         console = Console(highlight=False)
         for record in _decoded(connection, pipeline, topic, messages):
             console.print(view(record, pipeline, colours=console.color_system is not None))
             console.print()
             if save is not None:
                 _save(record, save)
-    where = f"{_name(pipeline, topic)} at {connection.bootstrap_servers}"
+    where = f"{topic_name} at {connection.bootstrap_servers}"
     if not messages:
         say(f"There is no committed record in {where}{'' if complete else ' in the part that was searched'}.")
     elif not complete:
@@ -81,15 +85,6 @@ def peek(
         say(f"Not searched: records more than {LIMITS.offsets:,} offsets or {LIMITS.size // 2**20} MiB back.")
     if pipeline.signed:
         say("Signatures were not verified: this command has no keys.")
-
-
-def _name(pipeline: Pipeline, topic: Topic) -> str:
-    return {
-        Topic.SAMPLES: pipeline.samples_topic,
-        Topic.REQUESTS: pipeline.requests_topic,
-        Topic.PREDICTIONS: pipeline.predictions_topic,
-        Topic.DEAD_LETTERS: pipeline.dead_letters_topic,
-    }[topic]
 
 
 def _decoded(
@@ -106,26 +101,16 @@ def _decoded(
             yield decode_record(message, pipeline, reader, labelled=labelled)
 
 
-def _newest(connection: KafkaConnection, topic: str, number: int) -> tuple[list[Message], bool]:
-    from confluent_kafka import KafkaException
-
-    try:
-        ranges = freeze_ranges(connection, topic, settle_s=SETTLE_S)
-        return newest_records(connection, GROUP, ranges, number, limits=LIMITS)
-    except KafkaException as error:  # an invalid setting
-        raise NoKafka(f"No Kafka client can be created ({error.args[0].str()}): correct the connection.") from error
-
-
 def _check_saving(pipeline: Pipeline, topic: Topic, folder: Path) -> None:
     if topic is Topic.PREDICTIONS or not isinstance(pipeline.format, ImageCodec):
-        raise CannotSave(
+        raise CommandRefused(
             f"Only images are saved, and {pipeline.name}.{topic.value} with the format {pipeline.format.kind} has "
             "none: leave out --save."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotSave(f"Folder {folder} can't be made ({error.strerror}): correct --save.") from error
+        raise CommandRefused(f"Folder {folder} can't be made ({error.strerror}): correct --save.") from error
 
 
 def _save(record: DecodedRecord, folder: Path) -> None:
@@ -135,5 +120,5 @@ def _save(record: DecodedRecord, folder: Path) -> None:
     try:
         image_of(record.sample).save(file)
     except OSError as error:
-        raise CannotSave(f"{file} can't be written ({error.strerror or error}): correct --save.") from error
+        raise CommandRefused(f"{file} can't be written ({error.strerror or error}): correct --save.") from error
     say(f"Saved {file}.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
 import unicodedata
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from include.codecs import PADDING, AudioCodec, ImageCodec, TextCodec
-from include.commands.sound_view import sound
+from include.codecs.row import RowCodec
+from include.definition.pipeline import Pipeline
+from include.errors import printable
 from include.kafka import dead_letters
-from include.kafka.headers import LABEL, headers_of, headers_size
+from include.kafka.headers import LABEL, headers_size
 from include.kafka.records import address_of
-from include.kafka.signing import SIGNATURE, UNSIGNED
-from include.reading.records import NO_LABEL
-from include.refusal import Refusal
+from include.overview.records import DecodedRecord, image_of
 
 if TYPE_CHECKING:
     import numpy as np
-    from confluent_kafka import Message
     from PIL.Image import Image
 
-    from include.definition.pipeline import Pipeline
-    from include.kafka.headers import Headers
-    from include.reading.records import RecordReader
 
 SHOWN_CHARACTERS = 300
 SHOWN_TEXT = 2000
@@ -47,80 +42,6 @@ EXPLAINING = {
 PICTURE_WIDTH, PICTURE_HEIGHT = 64, 48
 
 
-@dataclass(frozen=True)
-class DecodedRecord:
-    """A record, decoded as far as possible.
-
-    Attributes:
-        content: the encoded sample, as the codec gets it; None if there is none, and for predictions.
-        sample: in the codec's dtype and shape; None if the content is invalid, and for predictions.
-        refusals: why it is no sample; empty if it is one.
-        id, label: the sample's, if the record has them.
-        deleted: the record says that a row was deleted, and has no sample for that.
-    """
-
-    message: Message
-    headers: Headers
-    content: bytes | None
-    sample: np.ndarray[Any, Any] | None
-    refusals: tuple[Refusal, ...]
-    id: bytes | None = None
-    label: str | None = None
-    deleted: bool = False
-
-    @property
-    def file_name(self) -> str:
-        address = address_of(self.message)
-        return f"{address.topic}-{address.partition}-{address.offset}.png"
-
-
-def decode_record(message: Message, pipeline: Pipeline, reader: RecordReader, *, labelled: bool) -> DecodedRecord:
-    """Decode a record of samples, requests or dead letters as training and prediction do.
-
-    Args:
-        reader: of the records of its topic; a dead letter is read as the request that it was.
-        labelled: whether the record must have a label.
-
-    Raises:
-        MillraceError: see `RecordReader.read`.
-    """
-    headers, codec = headers_of([message])[0], pipeline.format
-    records = reader.read([message])
-    label, content = records.labels[0], records.contents[0]
-    if records.changes and (change := records.changes[0]) is not None and change.deleted:
-        return DecodedRecord(message, headers, None, None, (), records.ids[0], deleted=True)
-    refusals: list[Refusal] = []
-    if isinstance(label, Refusal):
-        refusals.append(label)
-    elif labelled and (refusal := _label_refusal(label, pipeline)):
-        refusals.append(refusal)
-    if pipeline.signed and SIGNATURE not in dict(headers):
-        refusals.append(UNSIGNED)
-    decoded = codec.decode([] if isinstance(label, Refusal) and content is None else [content])
-    refusals += decoded.refusals.values()
-    sample = decoded.samples[0] if len(decoded.samples) else None
-    shown = None if isinstance(label, Refusal) else label
-    return DecodedRecord(message, headers, content, sample, tuple(refusals), records.ids[0], shown)
-
-
-def _label_refusal(label: str | None, pipeline: Pipeline) -> Refusal | None:
-    if label is None:
-        return NO_LABEL
-    target = pipeline.training.target().read(label)
-    return target if isinstance(target, Refusal) else None
-
-
-def decode_prediction(message: Message) -> DecodedRecord:
-    """Decode a record of the predictions, which should be one JSON object."""
-    refusals: tuple[Refusal, ...] = ()
-    try:
-        if not isinstance(json.loads(message.value() or b""), dict):
-            refusals = (Refusal("wrong-type", "The record's JSON is no object."),)
-    except (ValueError, RecursionError) as error:
-        refusals = (Refusal("invalid-json", f"The record is no JSON: {error}."),)
-    return DecodedRecord(message, headers_of([message])[0], None, None, refusals)
-
-
 def view(record: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> RenderableType:
     """Address, time, key, headers, content and faults, one below the other.
 
@@ -134,15 +55,17 @@ def view(record: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> Rendera
     if record.deleted:
         facts.add_row("row", "deleted")
     size = len(message) + len(message.key() or b"")
-    facts.add_row("time", _time(message.timestamp()[1]))
+    facts.add_row("time", shown_time(message.timestamp()[1]))
     facts.add_row("key", Text("none", style="dim") if message.key() is None else Text(escaped(message.key())))
     if record.id is not None and record.id != message.key():
         facts.add_row("id", Text(escaped(record.id)))
     if record.label is not None and not any(name == LABEL for name, _ in record.headers):
         facts.add_row("label", Text(escaped(record.label)))
     facts.add_row("size", f"{size:,} bytes, and about {headers_size(record.headers):,} of headers")
+    # In any other topic they are what another program says.
+    explaining = EXPLAINING if message.topic() == pipeline.dead_letters_topic else {}
     for name, content in record.headers[:SHOWN_HEADERS]:
-        facts.add_row(EXPLAINING.get(name, "header"), _header(name, content))
+        facts.add_row(explaining.get(name, "header"), _header(name, content, explained=name in explaining))
     if len(record.headers) > SHOWN_HEADERS:
         facts.add_row("", f"and {len(record.headers) - SHOWN_HEADERS} more headers")
     for refusal in record.refusals:
@@ -159,9 +82,7 @@ def escaped(content: bytes | str | None, limit: int = SHOWN_CHARACTERS) -> str:
     if isinstance(content, bytes):
         content = content[: 4 * limit].decode("utf-8", "backslashreplace")
     content = content or ""
-    shown = content[:limit]
-    # Of the blanks only a space is printable; marks of direction and lone surrogates are not.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    text = printable(content[:limit])
     return f"{text} ..." if len(content) > limit else text
 
 
@@ -181,14 +102,6 @@ def _is_harmless(character: str) -> bool:
     return unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
 
 
-def image_of(sample: np.ndarray[Any, Any]) -> Image:
-    """The picture of a decoded sample, uint8 (channels, height, width)."""
-    import numpy as np
-    from PIL import Image
-
-    return Image.fromarray(np.ascontiguousarray(sample[0] if len(sample) == 1 else sample.transpose(1, 2, 0)))
-
-
 def half_blocks(image: Image) -> Text:
     """A picture of at most PICTURE_WIDTH columns: each character shows two pixels, one above the other."""
     import numpy as np
@@ -204,16 +117,12 @@ def half_blocks(image: Image) -> Text:
         if row:
             text.append("\n")
         for column in range(width):
-            below = _colour(pixels[row + 1, column]) if row + 1 < height else None
-            text.append("▀", Style(color=_colour(pixels[row, column]), bgcolor=below))
+            above, *below = (Color.from_rgb(*pixel) for pixel in pixels[row : row + 2, column].tolist())
+            text.append("▀", Style(color=above, bgcolor=next(iter(below), None)))
     return text
 
 
-def _colour(pixel: np.ndarray[Any, Any]) -> Color:
-    return Color.from_rgb(*pixel.tolist())
-
-
-def _time(milliseconds: int) -> str:
+def shown_time(milliseconds: int) -> str:
     if milliseconds < 0:
         return "none"
     try:
@@ -222,9 +131,9 @@ def _time(milliseconds: int) -> str:
         return f"{milliseconds} ms since 1970, beyond the calendar"
 
 
-def _header(name: str, content: bytes | None) -> Text:
+def _header(name: str, content: bytes | None, *, explained: bool) -> Text:
     shown = Text("null", style="dim") if content is None else Text(escaped(content))
-    return shown if name in EXPLAINING else Text(f"{escaped(name)} = ") + shown
+    return shown if explained else Text(f"{escaped(name)} = ") + shown
 
 
 def _content(record: DecodedRecord, pipeline: Pipeline) -> str:
@@ -234,7 +143,31 @@ def _content(record: DecodedRecord, pipeline: Pipeline) -> str:
     if isinstance(codec, ImageCodec):
         return f"image of {codec.width}x{codec.height} pixels, {'gray' if codec.channels == 1 else 'RGB'}"
     if isinstance(codec, AudioCodec):
-        return sound(sample, record.content or b"", codec)
+        return _sound(sample, record.content or b"", codec)
     if isinstance(codec, TextCodec):
         return readable(sample.tobytes().rstrip(PADDING).decode())
+    if isinstance(codec, RowCodec):
+        return readable((record.content or b"").decode())
     return f"array of shape {sample.shape}, {sample.dtype}, {sample.min():g} to {sample.max():g}"
+
+
+def _sound(sample: np.ndarray[Any, Any], value: bytes, codec: AudioCodec) -> str:
+    """The record's length, and peak and root mean square of the part in its sample.
+
+    Both are in dBFS relative to 1.0: a full-scale sine has a root mean square of -3.0 dBFS.
+
+    Args:
+        sample: int16 (1, samples), decoded from `value`.
+    """
+    import numpy as np
+
+    seconds = codec.extent(value).seconds
+    taken = max(1, min(codec.length, round(seconds * codec.sample_rate)))
+    wave = sample[0].astype(np.float64) / 2**15
+    peak, power = float(np.abs(wave).max()), float(np.square(wave).sum()) / taken
+    level = f"peak {_decibels(peak)}, RMS {_decibels(math.sqrt(power))}" if peak else "silence"
+    return f"sound of {seconds:.2f} s, of which {taken / codec.sample_rate:.2f} s are taken: {level}"
+
+
+def _decibels(level: float) -> str:
+    return f"{20 * math.log10(level):.1f} dBFS"

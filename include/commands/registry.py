@@ -1,7 +1,5 @@
 """`millrace registry`: MLflow's database."""
 
-from __future__ import annotations
-
 import typer
 
 from include.commands.console import exit_on_error, say

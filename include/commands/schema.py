@@ -1,7 +1,5 @@
 """`millrace schema`: what an editor checks a pipeline's file with."""
 
-from __future__ import annotations
-
 import typer
 
 from include.definition.schema import pipeline_schema

@@ -1,21 +1,14 @@
 """`millrace validate`: every fault of pipeline files, each with its file and line."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from include.commands.console import FAILED, exit_on_error, say
+from include.commands.console import FAILED, CommandRefused, exit_on_error, say
 from include.definition.files import InvalidPipeline, pipelines_folder, read_pipeline
 from include.definition.toml_lines import line_of
-from include.errors import PermanentError
-
-
-class NoPipelines(PermanentError):
-    """There is no file to check."""
 
 
 def validate(
@@ -28,7 +21,12 @@ def validate(
 ) -> None:
     """Print every fault as file:line: fault; exit status 0: all files are valid, 1: some are not."""
     with exit_on_error():
-        paths = files or _all_files()
+        paths = files or sorted(pipelines_folder().glob("*.toml"))
+        if not paths:
+            raise CommandRefused(
+                f"The pipelines folder {pipelines_folder()} has no .toml file: write one with `millrace new-pipeline`, "
+                "or correct MILLRACE_PIPELINES."
+            )
     invalid = [item for item in map(read_pipeline, paths) if isinstance(item, InvalidPipeline)]
     for item in invalid:
         for fault in item.faults:
@@ -36,16 +34,6 @@ def validate(
     say(f"{len(paths) - len(invalid)} of {len(paths)} pipeline files are valid.")
     if invalid:
         raise typer.Exit(FAILED)
-
-
-def _all_files() -> list[Path]:
-    found = sorted(pipelines_folder().glob("*.toml"))
-    if not found:
-        raise NoPipelines(
-            f"The pipelines folder {pipelines_folder()} has no .toml file: write one with `millrace new-pipeline`, or "
-            "correct MILLRACE_PIPELINES."
-        )
-    return found
 
 
 def _place(path: Path, fault: str) -> str:

@@ -1,16 +1,14 @@
 """Cross-table checks: tables that are valid alone and contradict each other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
 
-from include.exactly_once.ledger import LEDGER_TOPIC
+from include.codecs.row import RowCodec
+from include.definition.pipeline import Pipeline
+from include.exactly_once.ledger import ledger_name
+from include.models.imported import ImportedModel
+from include.models.rows import RowNet
 from include.reading.layout import FieldLabels, KeyLabels, RecordLayout
 from include.sources.folder import FolderSource
-
-if TYPE_CHECKING:
-    from include.definition.pipeline import Pipeline
 
 
 def cross_table_faults(pipeline: Pipeline, invalid: Collection[str] = ()) -> Iterator[str]:
@@ -44,6 +42,8 @@ def _ingest_faults(pipeline: Pipeline) -> Iterator[str]:
             f"ingest.requests_share = {pipeline.ingest.requests_share:g}: nothing is sent to an external topic, which "
             f"topics.requests = {requests!r} is; set 0"
         )
+    if pipeline.ingest.requests_by == "group" and getattr(pipeline.source, "group", "its own") is None:
+        yield "ingest.requests_by = 'group': the source has no groups; name them by group of [source], or set \"id\""
 
 
 def _envelope_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -64,9 +64,11 @@ def _registry_faults(pipeline: Pipeline) -> Iterator[str]:
         yield f"registry: an envelope of kind {pipeline.envelope.kind!r} needs none; remove the table"
 
 
-def _label_field_faults(pipeline: Pipeline) -> Iterator[str]:
+def _label_place_faults(pipeline: Pipeline) -> Iterator[str]:
     if isinstance(pipeline.labels, FieldLabels) and not pipeline.envelope.has_fields:
         yield f"labels.name = {pipeline.labels.name!r}: an envelope of kind {pipeline.envelope.kind!r} has no fields"
+    if isinstance(pipeline.labels, KeyLabels) and pipeline.envelope.row_name is not None:
+        yield "labels.kind = 'key': with envelope.newest_of the key names a row; name another place of the label"
 
 
 def _signing_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -76,7 +78,8 @@ def _signing_faults(pipeline: Pipeline) -> Iterator[str]:
 
 def _name_faults(pipeline: Pipeline) -> Iterator[str]:
     topics, late = pipeline.topics, pipeline.labels_topic
-    taken = {pipeline.predictions_topic, pipeline.dead_letters_topic, LEDGER_TOPIC, ".", ".."}
+    own = (pipeline.predictions_topic, pipeline.repredictions_topic, pipeline.dead_letters_topic)
+    taken = {*own, ledger_name(pipeline.environment), ".", ".."}
     for key, topic in {
         "topics.samples": topics.samples,
         "topics.requests": topics.requests,
@@ -88,23 +91,33 @@ def _name_faults(pipeline: Pipeline) -> Iterator[str]:
         yield f"labels.topic = {late!r}: the samples or requests are in that topic; name one of labels"
 
 
-def _training_schedule_faults(pipeline: Pipeline) -> Iterator[str]:
-    return _schedule_faults("training.schedule", pipeline.training.schedule, event_driven=pipeline.source is not None)
-
-
-def _prediction_schedule_faults(pipeline: Pipeline) -> Iterator[str]:
-    event_driven = pipeline.source is not None and pipeline.topics.requests is None
-    return _schedule_faults("prediction.schedule", pipeline.prediction.schedule, event_driven=event_driven)
-
-
-def _schedule_faults(key: str, schedule: str | None, *, event_driven: bool) -> Iterator[str]:
-    if schedule is None and not event_driven:
+def _prediction_backlog_faults(pipeline: Pipeline) -> Iterator[str]:
+    prediction = pipeline.prediction
+    if prediction.schedule is not None and (prediction.min_records > 1 or prediction.max_wait_s is not None):
         yield (
-            f"{key}: Field required, such as '0 * * * *' for every hour: no event is raised for records of an external "
-            "topic"
+            f"prediction.schedule = {prediction.schedule!r}: prediction.min_records and prediction.max_wait_s say when "
+            "a run begins without a schedule; remove it or them"
         )
-    if schedule is not None and event_driven:
-        yield f"{key} = {schedule!r}: it runs when the ingest has sent something; remove the key"
+    elif prediction.max_wait_s is not None and prediction.min_records == 1:
+        yield (
+            f"prediction.max_wait_s = {prediction.max_wait_s:g}: a run begins at the first request; remove the key or "
+            "raise prediction.min_records"
+        )
+
+
+def _cloud_event_faults(pipeline: Pipeline) -> Iterator[str]:
+    prediction = pipeline.prediction
+    own = [name for name in prediction.carry if name.startswith("ce_") or name == "content-type"]
+    if prediction.cloud_events and own:
+        yield f"prediction.carry: with cloud_events a prediction has a {own[0]!r} of its own; leave it out"
+
+
+def _alert_faults(pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.alerts.waiting_s is not None and pipeline.prediction.schedule is not None:
+        yield (
+            f"alerts.waiting_s = {pipeline.alerts.waiting_s:g}: with prediction.schedule nothing watches the requests; "
+            "remove one of them"
+        )
 
 
 def _augmentation_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -124,13 +137,24 @@ def _incremental_faults(pipeline: Pipeline) -> Iterator[str]:
 
 
 def _content_faults(pipeline: Pipeline) -> Iterator[str]:
-    if getattr(pipeline.envelope, "content_is", None) == "numbers" and pipeline.format.kind != "tensor.text":
-        yield f"format.kind = {pipeline.format.kind!r}: envelope.content_is = 'numbers' is read by 'tensor.text'"
+    kind, content_is = pipeline.format.kind, getattr(pipeline.envelope, "content_is", None)
+    needed = {"numbers": "tensor.text", "row": "row"}.get(content_is or "")
+    if needed is not None and kind != needed:
+        yield f"format.kind = {kind!r}: envelope.content_is = {content_is!r} is read by {needed!r}"
+    if kind == "row" and content_is not in (None, "row"):
+        yield f'envelope.content_is = {content_is!r}: set "row", since [format] is of rows'
+    if getattr(pipeline.envelope, "columns", ()):
+        yield "envelope.columns: they are those of [format]; remove the key"
 
 
-def _row_key_faults(pipeline: Pipeline) -> Iterator[str]:
-    if pipeline.envelope.row_name is not None and isinstance(pipeline.labels, KeyLabels):
-        yield "labels.kind = 'key': with envelope.newest_of the key names a row; name another place of the label"
+def _row_faults(pipeline: Pipeline) -> Iterator[str]:
+    is_row, model = isinstance(pipeline.format, RowCodec), pipeline.model
+    if is_row and not isinstance(model, RowNet | ImportedModel):
+        yield f"model.kind = {model.kind!r}: rows are learnt by 'rows', or by a network of your own"
+    if not is_row and isinstance(model, RowNet):
+        yield f"format.kind = {pipeline.format.kind!r}: a model of kind 'rows' reads 'row'"
+    if isinstance(model, RowNet) and model.inputs is not None:
+        yield "model.inputs: they are those of [format]; remove the key"
 
 
 def _versions_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -139,6 +163,19 @@ def _versions_faults(pipeline: Pipeline) -> Iterator[str]:
             "training.incremental = True: a share of older records may lack the newest version of a row, so that an "
             "outdated one would be learnt; remove the key, or envelope.newest_of"
         )
+
+
+def _promotion_faults(pipeline: Pipeline) -> Iterator[str]:
+    promotion, training = pipeline.promotion, pipeline.training
+    if training.task != "classification":
+        for key in ("class_floor", "class_floors"):
+            if value := getattr(promotion, key):
+                yield f"promotion.{key} = {value!r}: only a classification has classes; remove the key"
+    elif unknown := sorted({*promotion.class_floors} - {*training.labels}):
+        yield f"promotion.class_floors.{unknown[0]}: no class of training.labels has this name; correct it"
+    if promotion.approval == "automatic":
+        for key in sorted({"approvers", "approval_s"} & promotion.model_fields_set):
+            yield f'promotion.{key} = {getattr(promotion, key)!r}: set approval = "person", or remove the key'
 
 
 def _split_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -157,15 +194,17 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] =
     (frozenset({"topics", "envelope"}), _envelope_faults),
     (frozenset({"topics", "labels"}), _label_faults),
     (frozenset({"envelope", "registry"}), _registry_faults),
-    (frozenset({"envelope", "labels"}), _label_field_faults),
+    (frozenset({"envelope", "labels"}), _label_place_faults),
     (frozenset({"labels", "signing"}), _signing_faults),
     (frozenset({"name", "topics", "labels"}), _name_faults),
-    (frozenset({"source", "training"}), _training_schedule_faults),
-    (frozenset({"source", "topics", "prediction"}), _prediction_schedule_faults),
+    (frozenset({"prediction"}), _prediction_backlog_faults),
+    (frozenset({"prediction", "alerts"}), _alert_faults),
+    (frozenset({"prediction"}), _cloud_event_faults),
     (frozenset({"format", "training"}), _augmentation_faults),
     (frozenset({"labels", "training"}), _incremental_faults),
     (frozenset({"source", "training"}), _split_faults),
+    (frozenset({"promotion", "training"}), _promotion_faults),
     (frozenset({"envelope", "training"}), _versions_faults),
     (frozenset({"envelope", "format"}), _content_faults),
-    (frozenset({"envelope", "labels"}), _row_key_faults),
+    (frozenset({"format", "model"}), _row_faults),
 )

@@ -1,7 +1,5 @@
 """Reading the pipelines' TOML files: each is a pipeline, or invalid with all of its faults."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -15,6 +13,7 @@ from include.definition.consistency import cross_table_faults
 from include.definition.kinds import KINDS
 from include.definition.pipeline import Pipeline
 from include.errors import PermanentError
+from include.kafka.environment import InvalidEnvironment, current_environment
 from include.kinds import Config
 from include.storage.state import PROJECT_ROOT
 
@@ -77,7 +76,15 @@ def read_pipeline(path: Path) -> Pipeline | InvalidPipeline:
     faults: list[str] = []
     if "name" in values:
         faults.append(f"name = {values['name']!r}: remove the key, the file's name is the name")
+    if "environment" in values:
+        faults.append(
+            f"environment = {values['environment']!r}: remove the key, MILLRACE_ENVIRONMENT is the environment"
+        )
     values["name"] = path.stem
+    try:
+        values["environment"] = current_environment()
+    except InvalidEnvironment as error:
+        return InvalidPipeline(path, (str(error),))
     invalid: set[str] = set()
     try:
         pipeline = Pipeline.model_validate(values)

@@ -1,7 +1,5 @@
 """How a pipeline's file names a model version, or a file of weights in its place."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

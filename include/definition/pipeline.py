@@ -1,13 +1,14 @@
 """A pipeline: one TOML file's tables, and the names and layouts of its topics."""
 
-from __future__ import annotations
-
 import re
 
 from pydantic import field_validator
 
+from include.codecs.row import FIRST_KNOWN, RowCodec
 from include.definition.kinds import AnyCodec, AnyModel, AnySource
 from include.definition.tables import (
+    Alerts,
+    Connections,
     Export,
     Ingest,
     Prediction,
@@ -16,30 +17,35 @@ from include.definition.tables import (
     Signing,
     TopicLayout,
     Training,
+    WorkStep,
 )
 from include.envelopes.plain import OwnEnvelope
 from include.exactly_once.ledger import ledger_topic
 from include.kafka.dead_letters import EXTRA_BYTES
-from include.kafka.topics import TopicSpec
+from include.kafka.environment import LOCAL, in_environment
+from include.kafka.topics import BROKER_DEFAULT, TopicSpec
 from include.kinds import Config
 from include.models.imported import ImportedModel
+from include.models.rows import RowInputs, RowNet
 from include.reading.layout import AnyEnvelope, AnyLabels, HeaderLabels, RecordLayout, TopicLabels
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class Pipeline(Config):
-    """One pipeline; its name is its file's.
+    """One pipeline; its name is its file's, and its environment that of the process which reads the file.
 
     Each table is valid by itself; whether they fit each other is checked where a file is read, see
     `include.definition.consistency`.
     """
 
     name: str
+    environment: str = LOCAL
     description: str
     owner: str = "millrace"
     tags: tuple[str, ...] = ()
     connection: str = "kafka_default"
+    connections: Connections = Connections()
     topics: TopicLayout = TopicLayout()
     format: AnyCodec
     envelope: AnyEnvelope = OwnEnvelope()
@@ -51,6 +57,7 @@ class Pipeline(Config):
     promotion: Promotion = Promotion()
     prediction: Prediction = Prediction()
     export: Export | None = None
+    alerts: Alerts = Alerts()
     signing: Signing | None = None
     registry: Registry | None = None
 
@@ -61,9 +68,11 @@ class Pipeline(Config):
             raise ValueError("a pipeline's file name has only small letters, digits and _, and begins with a letter")
         return value
 
+    def connection_of(self, step: WorkStep) -> str:
+        return getattr(self.connections, step) or self.connection
+
     @property
     def signed(self) -> bool:
-        """Whether its records are signed."""
         return self.signing is not None
 
     @property
@@ -73,12 +82,22 @@ class Pipeline(Config):
         return (*own, *self.promotion.earlier_models)
 
     @property
+    def sized_model(self) -> AnyModel:
+        """The model with the inputs of the pipeline's format, where its settings lack them."""
+        codec = self.format
+        if not isinstance(self.model, RowNet) or not isinstance(codec, RowCodec):
+            return self.model
+        categories, codes = len(codec.categories), FIRST_KNOWN + codec.vocabulary
+        inputs = RowInputs(numbers=codec.number_inputs, categories=categories, codes=codes)
+        return self.model.model_copy(update={"inputs": inputs})
+
+    @property
     def samples_topic(self) -> str:
-        return self.topics.samples or f"{self.name}.samples"
+        return self.topics.samples or self._own_topic("samples")
 
     @property
     def requests_topic(self) -> str:
-        return self.topics.requests or f"{self.name}.requests"
+        return self.topics.requests or self._own_topic("requests")
 
     @property
     def labels_topic(self) -> str | None:
@@ -93,16 +112,26 @@ class Pipeline(Config):
 
     @property
     def predictions_topic(self) -> str:
-        return f"{self.name}.predictions"
+        return self._own_topic("predictions")
 
     @property
     def dead_letters_topic(self) -> str:
-        return f"{self.name}.dead-letters"
+        return self._own_topic("dead-letters")
+
+    @property
+    def repredictions_topic(self) -> str:
+        """Where answers to requests that are predicted again go."""
+        return self._own_topic("repredictions")
+
+    def _own_topic(self, content: str) -> str:
+        return in_environment(self.environment, f"{self.name}.{content}")
 
     def record_layout(self, topic: str) -> RecordLayout:
         """How the records of one of its topics are read; its own topics have Millrace's own records."""
-        external = topic in self.external_topics
-        return RecordLayout(envelope=self.envelope, labels=self.labels) if external else RecordLayout()
+        if topic not in self.external_topics:
+            return RecordLayout()
+        columns = self.format.columns if isinstance(self.format, RowCodec) else ()
+        return RecordLayout(envelope=self.envelope.with_columns(columns), labels=self.labels)
 
     def topic_specs(self, largest_request: int = 0) -> list[TopicSpec]:
         """The pipeline's own topics and the ledger.
@@ -116,12 +145,14 @@ class Pipeline(Config):
         }
         largest = max(self.topics.max_record_bytes, largest_request)
         larger = {**config, "max.message.bytes": str(largest + EXTRA_BYTES)}
-        layout = (self.topics.partitions, self.topics.replication)
+        replication = self.topics.replication or BROKER_DEFAULT
+        layout = (self.topics.partitions, replication)
         specs = [
             TopicSpec(self.samples_topic, *layout, config),
             TopicSpec(self.requests_topic, *layout, config),
             TopicSpec(self.predictions_topic, *layout, config),
+            TopicSpec(self.repredictions_topic, *layout, config),
             TopicSpec(self.dead_letters_topic, *layout, larger),
-            ledger_topic(self.topics.replication),
+            ledger_topic(replication, environment=self.environment),
         ]
         return [spec for spec in specs if spec.name not in self.external_topics]

@@ -27,8 +27,8 @@ def pipeline_schema() -> str:
     It checks keys, kinds, types and limits. What depends on several keys only `read_pipeline` checks.
     """
     schema = Pipeline.model_json_schema(schema_generator=_FileSchema)
-    # The file's name is the pipeline's name, not a key.
-    del schema["properties"]["name"]
+    # The file's name is the pipeline's name, and the environment is a variable: neither is a key.
+    del schema["properties"]["name"], schema["properties"]["environment"]
     schema["required"].remove("name")
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A Millrace pipeline"}
     return json.dumps({**schema, **head}, indent=2, ensure_ascii=False) + "\n"

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from include.definition.kinds import AnyAugmentation
 from include.definition.model_reference import CHAMPION, StartName
+from include.kafka.headers import MODEL
 from include.kafka.topics import TopicName
 from include.kinds import Config
 from include.models.imported import ImportedName
@@ -23,12 +24,13 @@ class TopicLayout(Config):
 
     Args:
         samples, requests: external topics, which other programs fill; Millrace never creates, changes or writes them.
+        replication: copies of each partition of a new topic; by default the broker's `default.replication.factor`.
     """
 
     samples: TopicName | None = None
     requests: TopicName | None = None
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
-    replication: Annotated[int, Field(ge=1, le=32)] = 1
+    replication: Annotated[int, Field(ge=1, le=32)] | None = None
     retention_hours: Annotated[int, Field(ge=1)] = 24 * 7
     max_record_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
 
@@ -41,17 +43,23 @@ def _five_fields(value: str) -> str:
 
 Schedule = Annotated[str, AfterValidator(_five_fields)]
 
+MAX_BATCH_RECORDS = 1_000_000
+
 
 class Ingest(Config):
     """How a batch is taken from the source.
 
     Args:
-        max_refused_share: the share of a batch's samples that may be left out as unfit; a batch with more is refused.
+        requests_by: what decides whether a sample is a request: its `id`, or its `group`, so that all samples of a
+            group are requests or none is, as on the two sides of a held-out split. A sample without a group counts by
+            its id.
+        max_refused_share: the share of a batch's samples that may be left out; a batch with more is refused.
     """
 
     schedule: Schedule = "0 * * * *"
-    records: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    records: Annotated[int, Field(ge=1, le=MAX_BATCH_RECORDS)] = 1000
     requests_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    requests_by: Literal["id", "group"] = "id"
     max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
@@ -62,7 +70,7 @@ class Training(Config):
         task: what the text of a label means, see include.targets.
         labels: the classes, the labels that a sample may have, or the numbers.
         separator: between the names of several labels.
-        start_from: a version or a file of weights, see include.training.start.
+        start_from: a version or a file of weights, see include.training.initial_weights.
         freeze: patterns of the parameters that are not trained, `0.*` for instance.
         incremental: learn only from samples that arrived since the champion's training and from older ones, about
             `replay_share` of all, see include.training.incremental.
@@ -70,6 +78,12 @@ class Training(Config):
             of the records names `val` or `test`, see `split` of a folder.
         loss: of a regression; `mse` by default.
         normalise: whether a regression's targets are scaled to mean 0 and standard deviation 1; True by default.
+        optimizer: `sgd` has Nesterov's momentum of 0.9, see include.training.optimizer.
+        cache_bytes: of the samples that a training keeps on disk for its later epochs; 0 for none.
+        min_new_samples: a training needs this many new samples.
+        max_wait_s: seconds after which it begins with fewer; None for no such limit.
+        refire_after_s: without a `schedule`, seconds after which a training that was asked for and has not ended is
+            asked for again.
     """
 
     task: Task = "classification"
@@ -86,13 +100,17 @@ class Training(Config):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     split: Literal["hash", "given"] = "hash"
     split_salt: str = "millrace"
     min_new_samples: Annotated[int, Field(ge=1)] = 1000
+    max_wait_s: Annotated[float, Field(gt=0)] | None = None
+    refire_after_s: Annotated[float, Field(ge=1)] = 3600
     window: Annotated[int, Field(ge=1)] = 65_536
     checkpoint_batches: Annotated[int, Field(ge=1)] = 200
+    cache_bytes: Annotated[int, Field(ge=0)] = 4 * 2**30
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     augment: tuple[AnyAugmentation, ...] = ()
@@ -134,7 +152,6 @@ class Training(Config):
         return value
 
     def target(self) -> Target:
-        """The task with its labels."""
         return target_of(self.task, self.labels, separator=self.separator)
 
     @property
@@ -152,12 +169,27 @@ class Promotion(Config):
     the mean never becomes champion.
 
     Args:
+        margin: by how much the score has to be better on the same held-out samples.
+        confidence: of a bootstrap interval of the lead over the champion, 0.95 for instance, whose lower end has to be
+            more than `margin`; None compares the scores themselves.
+        class_floor: of a classification, the least share of a class's held-out samples that are recognised as it.
+        class_floors: the same for single classes, by label.
+        approval: who decides about a challenger that meets all of this: nobody, or a person.
+        approvers: the ids of the Airflow users who may decide; none for all who may edit the DAG.
+        approval_s: seconds after which a challenger that nobody has decided about is not promoted.
         earlier_models: `module:name` kinds that `[model]` had before, and whose versions may still be loaded.
-        allow_missing: whether a model may become champion while a label of `[training] labels` has no held-out sample,
-            which nothing shows that it can tell.
+        allow_missing: whether a model may become champion while a label of `[training] labels` has no held-out sample
+            that its score counts.
     """
 
     floor: Annotated[float, Field(ge=0, le=1)] = 0.8
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.0
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    class_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    class_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default={})
+    approval: Literal["automatic", "person"] = "automatic"
+    approvers: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    approval_s: Annotated[float, Field(ge=1, le=30 * 86_400)] = 86_400
     allow_missing: bool = False
     earlier_models: tuple[ImportedName, ...] = ()
 
@@ -166,16 +198,69 @@ class Prediction(Config):
     """How predictions are published.
 
     Args:
-        tasks: how many tasks publish at once; those beyond the number of partitions have nothing to do.
+        schedule: when a run begins; without it, the backlog decides by the next three.
+        min_records: a run begins when this many requests wait.
+        max_wait_s: seconds after which it begins with fewer; None for no such limit.
+        refire_after_s: seconds after which a run that was asked for and has published nothing is asked for again, then
+            after twice as many, and so on.
+        linger_s: seconds that a run stays for after its last chunk, to go on with what arrives.
+        tasks: how many tasks publish at once at most; there are no more than partitions with requests.
+        min_requests_per_task: a run has only as many tasks as each gets this many requests.
+        pool: the Airflow pool of these tasks; it must exist.
+        carry: headers of a request that its prediction has too, `traceparent` for instance; dead letters keep all.
+        cloud_events: whether a prediction has the attributes of a CloudEvent as headers.
     """
 
     schedule: Schedule | None = None
+    min_records: Annotated[int, Field(ge=1)] = 1
+    max_wait_s: Annotated[float, Field(gt=0)] | None = None
+    refire_after_s: Annotated[float, Field(ge=1)] = 60
+    linger_s: Annotated[float, Field(ge=0, le=3600)] = 0
     tasks: Annotated[int, Field(ge=1, le=64)] = 1
+    min_requests_per_task: Annotated[int, Field(ge=1)] = 1000
+    pool: Annotated[str, Field(min_length=1)] = "default_pool"
+    carry: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    cloud_events: bool = False
     chunk_samples: Annotated[int, Field(ge=1, le=100_000)] = 2000
     chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_rejected_in_a_row: Annotated[int, Field(ge=1)] = 1000
     max_replays: Annotated[int, Field(ge=1, le=1000)] = 3
+
+    @field_validator("carry")
+    @classmethod
+    def _not_our_own(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if MODEL in value:
+            raise ValueError(f"the header {MODEL!r} of a prediction names the model; leave it out")
+        return value
+
+
+class Notify(Config):
+    """One receiver of alerts.
+
+    Args:
+        notifier: the import path of an Airflow notifier, of any provider or your own.
+        arguments: of the notifier; its templates have the alert as `{{ alert.title }}`, `{{ alert.text }}` and
+            `{{ alert.event }}`.
+    """
+
+    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    arguments: dict[str, Any] = Field(default={})
+
+
+class Alerts(Config):
+    """What people are notified of, and how. A failed run and a held step always notify.
+
+    Args:
+        notify: who gets the alerts; without one they are logged.
+        waiting_s: seconds that a request may wait for its prediction.
+        train_s, predict_s: seconds after which a run that has not ended takes too long.
+    """
+
+    notify: tuple[Notify, ...] = ()
+    waiting_s: Annotated[float, Field(ge=1)] | None = None
+    train_s: Annotated[float, Field(ge=1)] | None = None
+    predict_s: Annotated[float, Field(ge=1)] | None = None
 
 
 class Export(Config):
@@ -193,14 +278,41 @@ class Export(Config):
     rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
 
 
+# The parts of a pipeline that may each have a connection, and so a principal, of their own.
+WorkStep = Literal["topics", "ingest", "train", "predict", "repredict", "replay", "export"]
+ConnectionName = Annotated[str, Field(min_length=1)]
+
+
+class Connections(Config):
+    """The Kafka connection of a step, for a principal with the rights of that step only; see `millrace acls`.
+
+    Args:
+        topics, ingest, train, predict, repredict, replay, export: an Airflow connection; the pipeline's `connection` by
+            default.
+    """
+
+    topics: ConnectionName | None = None
+    ingest: ConnectionName | None = None
+    train: ConnectionName | None = None
+    predict: ConnectionName | None = None
+    repredict: ConnectionName | None = None
+    replay: ConnectionName | None = None
+    export: ConnectionName | None = None
+
+
 class Signing(Config):
     """With this table records are signed, and a record without a valid signature is refused; see include.kafka.signing.
 
     The Airflow connection has the key's id as login and the secret as password. Its extra may have `retired_secrets`:
     by id, the secrets of keys that still verify.
+
+    Args:
+        audience: part of every signature, so that records that were signed with the same key for another audience, or
+            for none, are refused.
     """
 
     connection: Annotated[str, Field(min_length=1)]
+    audience: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class Registry(Config):

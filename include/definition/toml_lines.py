@@ -1,7 +1,5 @@
 """On which line of a TOML file a fault is; `tomllib` gives values without their places."""
 
-from __future__ import annotations
-
 import re
 
 SYNTAX = re.compile(r"\(at line (\d+), column \d+\)$")
