@@ -1,7 +1,7 @@
 # The project's tasks; `make` alone lists them. Needs Python 3.11 or newer, and nothing else.
 
 PYTHON ?= python3
-UV_VERSION := 0.13.9
+UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-uv.txt)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
@@ -16,24 +16,34 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.installed-dev
 S3_SERVER := $(VENV)/s3-server/.installed
 TENSORFLOW := $(VENV)/tensorflow/.installed
-PACKAGES := -r requirements.txt
+AUDIT := $(VENV)/audit/.installed
+PIP := $(UV) pip install --require-hashes
+PACKAGES := $(PIP) --python $(BIN)/python --compile-bytecode -r requirements.txt
 ifneq ($(TORCH_BACKEND),)
 # The pins are constraints here and not requirements: they include the CUDA packages, which other wheels do not need.
-PACKAGES := --torch-backend $(TORCH_BACKEND) -c requirements.txt -r requirements.in
+# These packages come from PyTorch's own index, whose files the hashes do not name; all others are compared as usual.
+PINS := $(VENV)/pins.txt
+PACKAGES := sed -E '/^(torch|triton|nvidia|cuda)/,/[^\\]$$/ {/^ /d; s/ \\$$//}' requirements.txt > $(PINS) && $(UV) pip install \
+	--python $(BIN)/python --compile-bytecode --torch-backend $(TORCH_BACKEND) -c $(PINS) -r requirements.in
 endif
 
-LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
-	$(if $(UPGRADE),--upgrade)
+WORKERS := --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: help install demo up down status test test-fast test-tensorflow lint format docs hooks bench faults lock clean
+LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
+	--generate-hashes $(if $(UPGRADE),--upgrade)
+# Those that the others name as constraints come first.
+LOCKED := requirements requirements-dev requirements-s3-server requirements-tensorflow requirements-audit requirements-image \
+	requirements-uv
+
+.PHONY: help install demo up down status test test-long test-fast test-tensorflow lint format docs hooks bench faults lock licenses sbom audit clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the pinned packages and `millrace` (TORCH_BACKEND=cpu: the small PyTorch)
 
-demo: $(INSTALLED) ## run all pipelines on a real broker and Airflow, until Ctrl-C (EXIT=1: until the summary)
-	@$(BIN)/millrace demo $(if $(EXIT),--exit)
+demo: $(INSTALLED) ## run all pipelines on a real broker and Airflow, until Ctrl-C (EXIT=1: until the summary; SECURE=1: with TLS, logins and ACLs)
+	@$(BIN)/millrace demo $(if $(EXIT),--exit) $(if $(SECURE),--secure)
 
 up: $(INSTALLED) ## start the same stack in the background
 	@$(BIN)/millrace stack up
@@ -41,15 +51,17 @@ up: $(INSTALLED) ## start the same stack in the background
 down: $(INSTALLED) ## stop that stack with all of its processes
 	@$(BIN)/millrace stack down
 
-status: $(INSTALLED) ## show the address and login of the background stack
+status: $(INSTALLED) ## show the address and login of the background stack, and which parts have ended
 	@$(BIN)/millrace stack status
 
-test: $(DEV_INSTALLED) $(S3_SERVER) ## all tests, with broker and scheduler, and the branch coverage (ARGS="-k ledger": some)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder \
-		$(or $(ARGS),--cov --cov-report=)
+test: $(DEV_INSTALLED) $(S3_SERVER) ## the tests, with broker and scheduler, and the branch coverage (ARGS="-k ledger": some)
+	@$(BIN)/python -m pytest -m "not long" --hypothesis-profile fast $(WORKERS) $(or $(ARGS),--cov --cov-report=)
+
+test-long: $(DEV_INSTALLED) ## the tests that take minutes: kills, stacks that are killed, compose's services as processes
+	@$(BIN)/python -m pytest -m "long or property" $(WORKERS) $(ARGS)
 
 test-fast: $(DEV_INSTALLED) ## the tests that need no broker, scheduler, S3 server or browser
-	@$(BIN)/python -m pytest -m fast --hypothesis-profile fast --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -m fast --hypothesis-profile fast $(WORKERS) $(ARGS)
 
 test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
 	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)
@@ -58,7 +70,7 @@ lint: $(DEV_INSTALLED) ## style, spelling, types and the direction of imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/codespell
-	@$(BIN)/mypy include plugins
+	@$(BIN)/mypy include plugins benchmarks
 	@$(BIN)/lint-imports --no-logo
 
 format: $(DEV_INSTALLED) ## format the code with ruff
@@ -71,45 +83,57 @@ docs: $(DEV_INSTALLED) ## the documentation as a site in site/, refusing broken 
 hooks: $(DEV_INSTALLED) ## let git run `make lint`'s checks on what a commit changes
 	@$(BIN)/pre-commit install
 
-bench: $(INSTALLED) ## measure throughput, each figure beside its limit in the same run
+bench: $(INSTALLED) ## measure throughput, each figure beside its limit in the same run (ARGS="--only feed": some)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 faults: $(DEV_INSTALLED) ## kill steps and brokers, count what is lost or doubled (ARGS="--only kills --seed 1": some)
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-lock: $(INSTALLED) ## write the pins of changed requirements (UPGRADE=1: the newest versions)
-	@$(LOCK) requirements.in -o requirements.txt
-	@$(LOCK) requirements-dev.in -o requirements-dev.txt
-	@$(LOCK) requirements-s3-server.in -o requirements-s3-server.txt
-	@$(LOCK) requirements-tensorflow.in -o requirements-tensorflow.txt
+lock: $(INSTALLED) ## write the pins of changed requirements with their hashes (UPGRADE=1: the newest versions)
+	@for name in $(LOCKED); do $(LOCK) $$name.in -o $$name.txt || exit; done
+
+licenses: $(INSTALLED) ## write the table of licences in docs/ and collect their texts in licenses/
+	@PYTHONPATH=. $(BIN)/python .ci/licenses.py
+
+sbom: $(AUDIT) ## write sbom.cdx.json: every package and jar, with version and licence (CycloneDX)
+	@$(dir $(AUDIT))bin/cyclonedx-py environment --output-reproducible --output-file sbom.cdx.json $(BIN)/python
+	@PYTHONPATH=. $(BIN)/python .ci/sbom.py sbom.cdx.json
+
+audit: $(AUDIT) ## compare the pins with the known vulnerabilities (needs a network)
+	@$(dir $(AUDIT))bin/pip-audit --strict --disable-pip --no-deps -r requirements.txt -r requirements-dev.txt
 
 clean: down ## stop the stack and remove its state: topics, models, runs, logs (the broker's jars stay)
 	@$(BIN)/millrace stack clean
 
-$(INSTALLED): requirements.in requirements.txt pyproject.toml
+$(INSTALLED): requirements.in requirements.txt requirements-uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python %d.%d is too old, 3.11 is needed: install it, and run make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@$(UV) --version 2>/dev/null | grep -q '^uv $(UV_VERSION) ' || \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip install --python $(BIN)/python --compile-bytecode $(PACKAGES)
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	$(PACKAGES)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@echo "$(TORCH_BACKEND)" > $(VENV)/.torch-backend
 	@touch $@
 
 $(DEV_INSTALLED): requirements-dev.txt $(INSTALLED)
-	$(UV) pip install --python $(BIN)/python -r requirements-dev.txt
+	$(PIP) --python $(BIN)/python -r requirements-dev.txt
 	@touch $@
 
 $(S3_SERVER): requirements-s3-server.txt $(INSTALLED)
 	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
-	$(UV) pip install --python $(@D)/bin/python -r requirements-s3-server.txt
+	$(PIP) --python $(@D)/bin/python -r requirements-s3-server.txt
+	@touch $@
+
+$(AUDIT): requirements-audit.txt $(INSTALLED)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
+	$(PIP) --python $(@D)/bin/python -r requirements-audit.txt
 	@touch $@
 
 # Its own packages first, then those of the project.
 $(TENSORFLOW): requirements-tensorflow.txt $(DEV_INSTALLED)
 	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
-	$(UV) pip install --python $(@D)/bin/python -r requirements-tensorflow.txt
+	$(PIP) --python $(@D)/bin/python -r requirements-tensorflow.txt
 	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
 		$$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
 	@touch $@

@@ -65,12 +65,22 @@ def test_an_example_of_the_settings_is_a_valid_pipeline(example: str, tmp_path: 
         if table not in tomllib.loads(example)
     ]
     file = tmp_path / "example.toml"
-    file.write_text("\n".join(['description = "Cat or dog?"', example, *added]))
+    described = [] if "description" in tomllib.loads(example) else ['description = "Cat or dog?"']
+    file.write_text("\n".join([*described, example, *added]))
 
     loaded = read_pipeline(file)
 
     assert isinstance(loaded, Pipeline), loaded
     assert [error.message for error in SCHEMA.iter_errors(tomllib.loads(file.read_text()))] == []
+
+
+def test_an_example_with_a_description_is_valid_as_it_is_copied(tmp_path: Path) -> None:
+    whole = [example for example in EXAMPLES if "description" in tomllib.loads(example)]
+    assert whole
+    for number, example in enumerate(whole):
+        file = tmp_path / f"example_{number}.toml"
+        file.write_text(example)
+        assert isinstance(loaded := read_pipeline(file), Pipeline), loaded
 
 
 @pytest.mark.parametrize("table", ["augment", "envelope", "format", "model", "source"])

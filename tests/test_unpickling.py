@@ -59,9 +59,16 @@ def test_lint_refuses_what_unpickles(folder):
     assert [statement for row, statement in rows if row not in refused] == []
 
 
-def test_no_file_is_exempt():
-    """Neither by a comment for the linter, nor by the argument that makes NumPy unpickle."""
+def test_no_line_is_exempt():
+    """Neither by a comment for the linter, which only `shutil.rmtree` has, nor by NumPy's own argument for it."""
     asked = re.compile(r"noqa\b.*TID251|allow_pickle(?!=False\b)")
     files = [path for folder in FOLDERS for path in (PROJECT_ROOT / folder.split("/")[0]).rglob("*.py")]
 
-    assert [path for path in files if path != Path(__file__) and asked.search(path.read_text())] == []
+    exempt = [
+        f"{path}: {line}"
+        for path in files
+        if path != Path(__file__)
+        for line in path.read_text().splitlines()
+        if asked.search(line) and "rmtree" not in line
+    ]
+    assert exempt == []

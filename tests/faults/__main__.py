@@ -32,7 +32,7 @@ def main(
     at_once: Annotated[
         int, typer.Option(min=1, help="Scenarios that run at the same time: most of them wait for most of their time.")
     ] = 2,
-    short: Annotated[bool, typer.Option("--short", help="The version that `make test` runs.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="The version that `make test-long` runs.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the rows there; a whole run that passes writes docs/faults.json.", show_default=False),

@@ -147,11 +147,11 @@ def _restart(node: Node) -> None:
 
 
 def _silence(node: Node) -> None:
-    node.pause()
+    node.process().suspend()
     try:
         time.sleep(SILENCE_S)
     finally:
-        node.resume()
+        node.process().resume()
 
 
 def _one_by_one(disturb: Callable[[Node], None], nodes: Iterable[Node]) -> None:

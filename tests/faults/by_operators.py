@@ -62,7 +62,7 @@ class OperatorPipeline:
     @property
     def group(self) -> str:
         """The consumer group of prediction."""
-        return Attempt(self.kafka, self.pipeline.name, "predict", "").id()
+        return Attempt(self.kafka, self.pipeline.name, "predict", "").group()
 
     def ensure_topics(self) -> None:
         EnsureTopicsOperator(task_id="t", pipeline=self.pipeline.name).execute(self._context("ingest"))
@@ -90,7 +90,7 @@ class OperatorPipeline:
 
     def freeze(self, step: Step, *, accept_lost: bool = False) -> list[OffsetRange]:
         operator = FreezeRangesOperator(task_id="t", pipeline=self.pipeline.name, step=step, accept_lost=accept_lost)
-        return [OffsetRange.from_dict(item) for item in operator.execute(self._context(step))["ranges"]]
+        return [OffsetRange(**item) for item in operator.execute(self._context(step))["ranges"]]
 
     def publish(self, ranges: list[OffsetRange], *, accept_lost: bool = False) -> PublishReport:
         return publish_predictions(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.faults.kills import TASK, Tally, endure, enough_for, ground, prediction, random_instants, transaction_points
+from tests.faults.kills import (
+    TASK,
+    Kill,
+    Tally,
+    endure,
+    enough_for,
+    ground,
+    prediction,
+    random_instants,
+    transaction_points,
+)
 from tests.faults.rows import Row, Setting
 
 
@@ -10,6 +20,8 @@ def run(setting: Setting) -> list[Row]:
     """Kill a worker without transactions as `tests.faults.kills` does; the counts must show duplicates."""
     draws, tally = setting.random("control"), Tally()
     points = transaction_points(draws, 3 if setting.short else 9)
+    # At most of the drawn points and instants nothing is between delivery and position; here the records always are.
+    points.append(Kill(draws.choice(TASK), "before commit", draws.randint(1, 3)))
     kills = points + random_instants(draws, 2 if setting.short else 10, TASK)
     with ground(setting) as (kafka, workers):
         setting.say(f"{len(kills)} kills of a worker without transactions")

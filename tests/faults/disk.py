@@ -20,6 +20,7 @@ import pytest
 
 from include.artifact.result import RESULT, TrainingResult
 from include.errors import MillraceError, PermanentError, Stopped
+from include.exactly_once.ledger import ledger_topic
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.local.broker import running_cluster
@@ -54,7 +55,7 @@ def run(setting: Setting) -> list[Row]:
     """
     with _small_disk(setting.folder / "small") as disk, running_cluster(setting.folder / "broker", nodes=1) as cluster:
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
-        ensure_topics(kafka, [TopicSpec(TOPIC, PARTITIONS)])
+        ensure_topics(kafka, [TopicSpec(TOPIC, PARTITIONS), ledger_topic()])
         fill(kafka, TOPIC, IMAGES)
         trainings = _Trainings(kafka, disk, setting.folder / "runs", train_here if setting.short else run_training)
         rows = [trainings.checkpoints(), trainings.results()]
@@ -184,7 +185,7 @@ class _Trainings:
         recovered = time.monotonic() - began
         assert events.first("started")["resumed"], "the last good checkpoint was not used"
         same = weights(result.model_directory) == weights(whole.model_directory)
-        shutil.rmtree(directory)
+        shutil.rmtree(directory)  # noqa: TID251 - this scenario's own
         return Row(f"full disk: {what}", times, lost=int(not same), duplicated=0, recovered_s=middle([recovered]))
 
 
@@ -201,18 +202,24 @@ class _RegisteredRun:
         """No room for the manifest, the picture, the card or the weights."""
         with self._state("artifacts", state=self._disk.path) as run:
             run.log_result(self._result)
-            names = ("manifest.json", "confusion_matrix.png", "model/model_card.json", "model/weights.safetensors")
+            names = (
+                "manifest.json",
+                "confusion_matrix.png",
+                "confusion_matrix.json",
+                "model/model_card.json",
+                "model/weights.safetensors",
+            )
             stored = [run.artifacts / name for name in names]
             rooms = [_pages(*stored[:position]) for position in range(len(stored))]
             for path, room in zip(stored, rooms, strict=True):
-                shutil.rmtree(run.artifacts)
+                shutil.rmtree(run.artifacts)  # noqa: TID251 - this scenario's own
                 self._disk.leave(room)
                 _refused(lambda: self._register(run), path)
                 assert self._disk.leftovers() == []
                 assert self._versions(run) == []
             row = self._registers_once("MLflow's artifacts", run, len(stored))
         for name in ("mlflow", "models"):
-            shutil.rmtree(self._disk.path / name)
+            shutil.rmtree(self._disk.path / name)  # noqa: TID251 - this scenario's own
         return row
 
     def database(self) -> Row:

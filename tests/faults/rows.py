@@ -49,7 +49,7 @@ class Setting:
     Attributes:
         folder: empty, used by this scenario only; removed afterwards.
         seed: everything random is drawn from `random()`, so the printed seed replays the faults.
-        short: the version that `make test` runs.
+        short: the version that `make test-long` runs.
         say: reports progress.
     """
 

@@ -38,8 +38,8 @@ BATCH = 590
 # For a task to begin its work on a loaded machine.
 BUSY_S = 300.0
 
-# Many epochs and many small transactions take long enough to be hit. Only the suite triggers its ingest: the first data
-# interval of its schedule ends in 2032.
+# Many epochs and many small transactions take long enough to be hit. Only the suite triggers its DAGs: the first data
+# interval of their schedule ends in 2032, and a DAG with a schedule does not follow the backlog.
 PIPELINE = f"""
 description = "Is killed again and again."
 [topics]
@@ -60,6 +60,7 @@ channels = [8]
 hidden = 32
 dropout = 0.1
 [training]
+schedule = "0 0 29 2 *"
 labels = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 epochs = 70
 batch_size = 32
@@ -69,6 +70,7 @@ threads = 1
 [promotion]
 floor = 0.5
 [prediction]
+schedule = "0 0 29 2 *"
 chunk_samples = 1
 """
 

@@ -12,7 +12,6 @@ import psutil
 from include.definition.files import load_pipeline
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import ensure_topics
-from include.local.stack import running_stack
 from tests.faults.rows import Row, Setting, middle
 from tests.faults.scheduled import NAME, PIPELINE, DagTask, Ingest, Prediction, Scene, Training
 from tests.faults.tasks import (
@@ -26,6 +25,7 @@ from tests.faults.tasks import (
 )
 from tests.faults.witness import Witness, key_of, request_of
 from tests.support.processes import wait_for
+from tests.support.stacks import running_stack, wait_for_run
 
 # For a run with its retries on a loaded machine.
 RUN_S = 900.0
@@ -50,7 +50,7 @@ def run(setting: Setting) -> list[Row]:
         running_stack(setting.folder / "stack", environment=environment, on_step=setting.say) as stack,
         patch.dict(os.environ, {**environment, "MILLRACE_STATE": str(stack.layout.state)}),
     ):
-        kafka = KafkaConnection({"bootstrap.servers": stack.bootstrap_servers})
+        kafka = KafkaConnection({"bootstrap.servers": stack.record.bootstrap_servers})
         pipeline = load_pipeline(NAME)
         ensure_topics(kafka, pipeline.topic_specs())
         keyed = dict.fromkeys((pipeline.samples_topic, pipeline.requests_topic), key_of)
@@ -101,13 +101,13 @@ def _kill(work: DagTask, kill: Kill) -> float:
 def _succeeds(task: AirflowTask, began: float, family: list[psutil.Process]) -> float:
     def succeeded() -> bool:
         state = task.look()["state"]
-        assert state not in ("failed", "skipped"), f"{task} is {state}, see {task.stack.log_dir}"
+        assert state not in ("failed", "skipped"), f"{task} is {state}, see {task.stack.layout.task_logs}"
         return bool(state == "success")
 
     wait_for(succeeded, f"{task.task_id} to succeed", timeout_s=RUN_S)
     recovered = time.monotonic() - began
     assert task.look()["try_number"] > 1, "nothing had to be retried"
-    ended = task.stack.api.wait_for_run(task.dag_id, task.run_id, timeout_s=RUN_S)
+    ended = wait_for_run(task.stack.api, task.dag_id, task.run_id, timeout_s=RUN_S)
     assert ended["state"] == "success", ended
     wait_until_gone(family)
     return recovered

@@ -139,7 +139,7 @@ def _predict(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
         disable_transactions()
     _halt(job, send)
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job["tables"])
-    ranges = [OffsetRange.from_dict(item) for item in job["ranges"]]
+    ranges = [OffsetRange(**item) for item in job["ranges"]]
     attempt = Attempt(kafka, pipeline.name, "predict", "faults", stopped=_pace(job, send))
     published = publish_predictions(attempt, pipeline, ranges, tiny_predictor())
     return {"sent": published.samples}

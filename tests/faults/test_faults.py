@@ -11,7 +11,7 @@ from tests.faults.rows import Setting
 from tests.faults.scenarios import SHORT, run_scenario
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SHORT)
 def test_nothing_is_lost_and_nothing_is_twice(name: str, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def train_here(
     request = {"directory": str(directory), "job": job.model_dump(mode="json"), "connection": connection}
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     try:
-        work({**request, "run": run, "lease_timeout_s": 1}, stopped, on_progress)
+        work({**request, "run": run, "cache_bytes": 0, "lease_timeout_s": 1}, stopped, on_progress)
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)

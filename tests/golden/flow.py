@@ -7,7 +7,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from include.prediction.json_record import ModelIdentity
 from include.prediction.predictor import Predictor
 from include.prediction.publish import publish_predictions
 from include.prediction.read import read_predictions
+from include.registry.record import record_promotion
 from include.registry.tracking import open_registry
 from include.registry.versions import set_champion
 from include.registry.versions import version as registered_version
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 MAIN, TOPIC, LABELS, NUMBERS = "golden", "golden_topic", "golden_multi_label", "golden_regression"
+ROWS = "golden_rows"
 EXTERNAL_SAMPLES, EXTERNAL_LABELS = "golden-external-samples", "golden-external-labels"
 # 2026-01-01 in milliseconds: the pipelines' topics keep their records for a century.
 TIME_MS = 1_767_225_600_000
@@ -69,13 +71,13 @@ FOUR = np.array([0.5, -0.25, 2.0, 1.0], "<f4").tobytes()
 def record_flow(broker: Cluster, folder: Path) -> dict[str, str]:
     """Run everything, and return what it left behind by subject; all that differs between runs has a placeholder."""
     settings = {"bootstrap.servers": broker.bootstrap_servers}
-    kafka = KafkaConnection(settings, timeout_s=20, environment="golden", signing=KEYS)
+    kafka = KafkaConnection(settings, timeout_s=20, signing=KEYS)
     with pytest.MonkeyPatch.context() as patch, _recorded_groups(patch) as groups:
         _set_environment(patch, folder, settings)
         put_database(folder / "state")
         _ingest(kafka)
         with restored_torch_settings():
-            trained = {name: _train(kafka, name) for name in (MAIN, LABELS, NUMBERS)}
+            trained = {name: _train(kafka, name) for name in (MAIN, LABELS, NUMBERS, ROWS)}
         _register_and_predict(kafka)
         for name in (TOPIC, LABELS, NUMBERS):
             _publish_with_known_model(kafka, name)
@@ -99,7 +101,7 @@ def record_flow(broker: Cluster, folder: Path) -> dict[str, str]:
 
 
 def _broker_texts(kafka: KafkaConnection, placeholders: Placeholders) -> dict[str, dict[str, str]]:
-    known = (f"golden/golden/predict/{scope}" for scope in ("golden.requests/0", "golden.requests/1", "hold"))
+    known = (f"local/golden/predict/{scope}" for scope in ("golden.requests/0", "golden.requests/1", "hold"))
     return {
         "identifiers": {
             "topics": readout.own_topics(kafka, placeholders),
@@ -146,7 +148,7 @@ def _set_environment(patch: pytest.MonkeyPatch, folder: Path, settings: dict[str
         export = f'\n[export]\npath = "{folder / "export"}"\n' if path.stem == MAIN else ""
         (pipelines / path.name).write_text(path.read_text() + export)
     signing = {"login": "2026", "password": SECRET, "extra": {"retired_secrets": {"2025": RETIRED}}}
-    patch.setenv("MILLRACE_ENVIRONMENT", "golden")
+    patch.delenv("MILLRACE_ENVIRONMENT", raising=False)
     patch.setenv("MILLRACE_PIPELINES", str(pipelines))
     patch.setenv("MILLRACE_STATE", str(folder / "state"))
     patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -182,6 +184,7 @@ def _ingest(kafka: KafkaConnection) -> None:
     _execute(ProduceBatchOperator, TOPIC, "ingest/first", records=5)
     _fill_external(kafka)
     _fill_numbers(kafka)
+    _fill_rows(kafka)
 
 
 def _register_and_predict(kafka: KafkaConnection) -> None:
@@ -191,7 +194,9 @@ def _register_and_predict(kafka: KafkaConnection) -> None:
     version = _execute(TrainModelOperator, MAIN, "train/first", ranges=frozen["ranges"])["version"]
     # Not by promotion: no held-out sample has the label b, and so few samples teach no more than a constant answer.
     registry = open_registry()
-    set_champion(registry, registered_version(registry, MAIN, version))
+    chosen = registered_version(registry, MAIN, version)
+    record_promotion(kafka, chosen)
+    set_champion(registry, chosen)
     frozen = _execute(FreezeRangesOperator, MAIN, "predict/first", step="predict")
     _execute(PublishPredictionsOperator, MAIN, "predict/first", ranges=frozen["ranges"])
 
@@ -267,10 +272,22 @@ def _fill_numbers(kafka: KafkaConnection) -> None:
     produce(kafka, f"{NUMBERS}.samples", [*samples, *bad])
 
 
+def _fill_rows(kafka: KafkaConnection) -> None:
+    """Rows of two numbers, the first of which some lack, and of a category."""
+    _execute(EnsureTopicsOperator, ROWS, "train/first")
+    samples = []
+    for position, row in enumerate(_rows()):
+        first, second, *_ = json.loads(row["numbers"])
+        cells = {"first": first if position % 5 else None, "second": second, "series": row["group"]}
+        headers = [("schema", b"row/1"), ("label", row["label"].encode())]
+        samples.append(Record(json.dumps(cells).encode(), row["id"].encode(), headers, TIME_MS + position))
+    produce(kafka, f"{ROWS}.samples", samples)
+
+
 def _train(kafka: KafkaConnection, name: str) -> dict[str, dict[str, str]]:
     """The checkpoint of a run that is stopped in its second epoch, and the result that it ends with when it goes on."""
     frozen = _execute(FreezeRangesOperator, name, "train/first", step="train")
-    job = TrainingJob.of(load_pipeline(name), [OffsetRange.from_dict(item) for item in frozen["ranges"]])
+    job = TrainingJob.of(load_pipeline(name), [OffsetRange(**item) for item in frozen["ranges"]])
     run = f"{name}.train/first"
     directory = run_directory(job, run)
     # What the trainer's own process is asked for; here it runs in this one, which has imported torch.
@@ -281,9 +298,10 @@ def _train(kafka: KafkaConnection, name: str) -> dict[str, dict[str, str]]:
             "settings": dict(kafka.settings),
             "timeout_s": kafka.timeout_s,
             "environment": kafka.environment,
-            "signing": KEYS.to_dict(),
+            "signing": asdict(KEYS),
         },
         "run": run,
+        "cache_bytes": 2**20,
         "lease_timeout_s": 10,
     }
     with pytest.raises(Stopped):
@@ -355,7 +373,7 @@ def _publish_with_known_model(kafka: KafkaConnection, name: str) -> None:
     ]
     produce(kafka, topic, [request, *odd])
     frozen = _execute(FreezeRangesOperator, name, "predict/first", step="predict")
-    ranges = [OffsetRange.from_dict(item) for item in frozen["ranges"]]
+    ranges = [OffsetRange(**item) for item in frozen["ranges"]]
     layer = torch.nn.Linear(4, 3)
     with torch.no_grad():
         layer.weight.copy_(torch.eye(3, 4))
@@ -367,7 +385,7 @@ def _publish_with_known_model(kafka: KafkaConnection, name: str) -> None:
 def _jobs() -> dict[str, str]:
     """Jobs over ranges that are the same in every run, so that their digests are pinned too."""
     texts = {}
-    for name in (MAIN, LABELS, NUMBERS):
+    for name in (MAIN, LABELS, NUMBERS, ROWS):
         pipeline = load_pipeline(name)
         job = TrainingJob.of(pipeline, _known_ranges(pipeline))
         if name == NUMBERS:

@@ -62,18 +62,18 @@ def transactional_ids(kafka: KafkaConnection) -> list[str]:
         version, length = struct.unpack_from(">hh", record.key())
         if version == 0:
             ids.add(record.key()[4 : 4 + length].decode())
-    return sorted(item for item in ids if item.startswith("golden."))
+    return sorted(item for item in ids if item.startswith("local.golden"))
 
 
 def groups_with_offsets(kafka: KafkaConnection) -> list[str]:
     with AdminClient(dict(kafka.settings)) as admin:
         groups = admin.list_consumer_groups(request_timeout=TIMEOUT_S).result(TIMEOUT_S)
-        return sorted(group.group_id for group in groups.valid if group.group_id.startswith("golden."))
+        return sorted(group.group_id for group in groups.valid if group.group_id.startswith("local.golden"))
 
 
 def ledger_entries(kafka: KafkaConnection) -> str:
     """Every entry that was ever written, the older ones of a key first."""
-    records = [record for record in committed_records(kafka, LEDGER) if record.key().startswith(b"golden/")]
+    records = [record for record in committed_records(kafka, LEDGER) if record.key().startswith(b"local/golden")]
     records.sort(key=lambda record: (record.key(), record.offset()))
     return "\n".join(f"{record.key().decode()}\n  {json_line(record.value())}" for record in records)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 
@@ -20,22 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def kafka(broker: Cluster) -> KafkaConnection:
-    return KafkaConnection({"bootstrap.servers": broker.bootstrap_servers}, timeout_s=10, environment="test")
-
-
-@pytest.fixture
-def no_broker() -> KafkaConnection:
-    """A connection to a port without a server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return KafkaConnection({"bootstrap.servers": f"127.0.0.1:{port}"}, timeout_s=1)
-
-
-@pytest.fixture(scope="session")
-def new_name() -> Callable[[], str]:
-    """Unique names for topics, pipelines and transactional ids."""
-    return lambda: f"t{uuid4().hex[:12]}"
+    return KafkaConnection({"bootstrap.servers": broker.bootstrap_servers}, timeout_s=10)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from include.errors import one_line
+from include.errors import MillraceError, one_line
 
 
 @pytest.mark.parametrize(
@@ -11,8 +11,14 @@ from include.errors import one_line
         (ValueError("no such file"), "ValueError: no such file"),
         (RuntimeError("line one\n\n  line two\t"), "RuntimeError: line one line two"),
         (KeyError(), "KeyError"),
+        (ValueError("\x1b[2Jid\x00 \u202e"), r"ValueError: \x1b[2Jid\x00 \u202e"),
         (OSError("x" * 501), f"OSError: {'x' * 500}"),
     ],
 )
 def test_an_error_becomes_one_line_of_bounded_length(error: Exception, line: str) -> None:
     assert one_line(error) == line
+
+
+def test_nothing_in_an_errors_text_acts_on_a_terminal() -> None:
+    error = MillraceError("Sample \x1b[31mred\r is no image: Grüße, 猫.\nIts log follows.")
+    assert str(error) == "Sample \\x1b[31mred\\r is no image: Grüße, 猫.\nIts log follows."

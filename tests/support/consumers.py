@@ -21,19 +21,36 @@ if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
 TIMEOUT_S = 90
+# What a broker answers while it does not lead a new partition yet.
+WITHOUT_LEADER = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError._NOENT,  # no partition has a known leader
+)
 
 
 def log_ends(kafka: KafkaConnection, topic: str, partitions: list[int]) -> dict[int, int]:
     """The end of each partition's log, open transactions included; empty partitions are left out."""
     with AdminClient(dict(kafka.settings)) as admin:
-        # A client that does not know the leaders yet stalls for seconds in some list_offsets calls.
-        admin.list_topics(topic, timeout=TIMEOUT_S)
-        futures = admin.list_offsets(
-            {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=TIMEOUT_S,
-        )
-        ends = {partition.partition: future.result(TIMEOUT_S).offset for partition, future in futures.items()}
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            # A client that does not know the leaders yet stalls for seconds in some list_offsets calls.
+            admin.list_topics(topic, timeout=TIMEOUT_S)
+            futures = admin.list_offsets(
+                {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions},
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=TIMEOUT_S,
+            )
+            try:
+                ends = {partition.partition: future.result(TIMEOUT_S).offset for partition, future in futures.items()}
+            except KafkaException as error:
+                if error.args[0].code() not in WITHOUT_LEADER or time.monotonic() > deadline:
+                    raise
+                continue
+            break
     return {partition: end for partition, end in ends.items() if end}
 
 

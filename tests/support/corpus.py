@@ -62,6 +62,7 @@ BASE64 = {"kind": "tensor.base64", "shape": [4], "dtype": "float32"}
 TEXT_NUMBERS = {"kind": "tensor.text", "shape": [2, 2], "dtype": "float32"}
 UTF8 = {"kind": "text.utf8", "length": 32}
 JSON = {"kind": "text.json", "length": 32, "field": "text"}
+ROW = {"kind": "row", "numbers": ["age", "fare"], "categories": ["sex"]}
 SOUND = {"sample_rate": RATE, "seconds": 0.05, "spectrogram": {"n_fft": 64, "hop": 32, "n_mels": 8}}
 WAV = {"kind": "audio.wav", **SOUND}
 FLAC = {"kind": "audio.flac", **SOUND}
@@ -114,10 +115,10 @@ def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> tupl
     return b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour, 0, 0, 0])
 
 
-def png_bomb(width: int, height: int) -> bytes:
-    """A valid black image of one bit a pixel, which zlib compresses a thousandfold."""
-    rows = zlib.compress(bytes((width // 8 + 1) * height), 9)
-    return png_of(png_header(width, height, depth=1), (b"IDAT", rows), (b"IEND", b""))
+def png_bomb(width: int, height: int, *, depth: int = 1) -> bytes:
+    """A valid black image of so many bits a pixel, which zlib compresses a thousandfold."""
+    rows = zlib.compress(bytes((width * depth // 8 + 1) * height), 9)
+    return png_of(png_header(width, height, depth=depth), (b"IDAT", rows), (b"IEND", b""))
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -212,6 +213,9 @@ BAD_PNG = _bad(
     ("one bit a pixel", saved(slope("1", 6, 8), "PNG"), "wrong-channels"),
     ("16 bits a pixel", saved(slope("I;16", 6, 8), "PNG"), "wrong-channels"),
 )
+
+DEEP = saved(Image.fromarray(np.full((8, 6), 4096, np.uint16)), "PNG")
+BAD_DEEP_PNG = [BadValue("image.png: beyond 12 bits", {**PNG, "bits": 12}, DEEP, "wrong-depth")]
 
 BAD_JPEG = _bad(
     JPEG,
@@ -381,6 +385,33 @@ BAD_JSON = _bad(
     ("500 kB of escapes", b'{"text": "' + b"\\u0041" * 83_000 + b'"}', "too-long"),
 )
 
+WHOLE_ROW = b'{"age": 29, "fare": "211.5", "sex": "female", "name": null}'
+
+BAD_ROW = _bad(
+    ROW,
+    ("HTML", HTML, "invalid-json"),
+    ("cut", WHOLE_ROW[:-1], "invalid-json"),
+    ("key twice", b'{"age": 1, "age": 2, "fare": 3, "sex": "male"}', "invalid-json"),
+    ("NaN as JSON", b'{"age": NaN, "fare": 3, "sex": "male"}', "invalid-json"),
+    ("Latin-1", '{"age": 1, "fare": 3, "sex": "männlich"}'.encode("latin-1"), "invalid-utf8"),
+    ("half a surrogate pair", b'{"age": 1, "fare": 3, "sex": "\\ud800"}', "invalid-utf8"),
+    ("list", b"[29, 211.5, 0]", "wrong-type"),
+    ("object as a category", b'{"age": 1, "fare": 3, "sex": {"is": "male"}}', "wrong-type"),
+    ("no number", b'{"fare": 3, "sex": "male"}', "missing-field"),
+    ("null as a number", b'{"age": null, "fare": 3, "sex": "male"}', "missing-field"),
+    ("empty text as a number", b'{"age": " ", "fare": 3, "sex": "male"}', "missing-field"),
+    ("NaN as text", b'{"age": "nan", "fare": 3, "sex": "male"}', "missing-field"),
+    ("no category", b'{"age": 1, "fare": 3}', "missing-field"),
+    ("empty category", b'{"age": 1, "fare": 3, "sex": ""}', "missing-field"),
+    ("text as a number", b'{"age": "old", "fare": 3, "sex": "male"}', "undecodable"),
+    ("decimal comma", b'{"age": "1,5", "fare": 3, "sex": "male"}', "undecodable"),
+    ("boolean as a number", b'{"age": true, "fare": 3, "sex": "male"}', "undecodable"),
+    ("list as a number", b'{"age": [1], "fare": 3, "sex": "male"}', "undecodable"),
+    ("infinity as text", b'{"age": "inf", "fare": 3, "sex": "male"}', "not-finite"),
+    ("beyond float32", b'{"age": 1e39, "fare": 3, "sex": "male"}', "not-finite"),
+    ("a category of a kilobyte and a byte", b'{"age": 1, "fare": 3, "sex": "' + b"x" * 1025 + b'"}', "field-too-long"),
+)
+
 BAD_WAV = _bad(
     WAV,
     ("HTML", HTML, "undecodable"),
@@ -465,4 +496,5 @@ BAD_PCM = _bad(
 
 BAD_SOUNDS = [*BAD_WAV, *BAD_FLAC, *BAD_OGG, *BAD_MP3, *BAD_PCM]
 
-BAD_VALUES = [*BAD_PNG, *BAD_JPEG, *BAD_WEBP, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON, *BAD_SOUNDS]
+BAD_IMAGES = [*BAD_PNG, *BAD_DEEP_PNG, *BAD_JPEG, *BAD_WEBP]
+BAD_VALUES = [*BAD_IMAGES, *BAD_RAW, *BAD_NPY, *BAD_BASE64, *BAD_UTF8, *BAD_JSON, *BAD_ROW, *BAD_SOUNDS]

@@ -21,6 +21,8 @@ class DagRun:
     run_id: str
     run_type: str = "manual"
     data_interval_start: datetime | None = None
+    data_interval_end: datetime | None = None
+    triggering_user_name: str | None = None
     run_after: datetime = field(default_factory=lambda: datetime(2026, 1, 2, tzinfo=UTC))
 
 

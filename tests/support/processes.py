@@ -1,9 +1,10 @@
-"""Waiting for conditions of other processes, with a deadline."""
+"""Other processes: waiting for conditions of theirs, with a deadline, and what they show."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
@@ -16,6 +17,15 @@ def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 90.
     while not condition():
         assert time.monotonic() < deadline, f"timed out after {timeout_s:g} s waiting for: {what}"
         time.sleep(POLL_S)
+
+
+def what_it_shows(pid: int) -> str:
+    """A process's arguments, and its environment where this user may read it."""
+    process = psutil.Process(pid)
+    shown = process.cmdline()
+    with suppress(psutil.AccessDenied):
+        shown += process.environ().values()
+    return "\n".join(shown)
 
 
 def is_gone(pid: int) -> bool:

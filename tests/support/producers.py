@@ -35,12 +35,24 @@ def numbered(*numbers: int) -> list[Record]:
 
 
 def produce(
-    kafka: KafkaConnection, topic: str, records: Iterable[Record], *, partition: int = 0, compression: str = "none"
+    kafka: KafkaConnection,
+    topic: str,
+    records: Iterable[Record],
+    *,
+    partition: int = 0,
+    compression: str = "none",
+    together: bool = False,
 ) -> None:
-    """Write records without a transaction and wait for each delivery."""
+    """Write records without a transaction and wait for each delivery.
+
+    Args:
+        together: as few batches as possible, each of 180 MB before it is compressed.
+    """
     failures: list[str] = []
     # Only an idempotent producer keeps the order when it retries.
-    settings = {"enable.idempotence": True, "message.max.bytes": 100_000_000, "linger.ms": 5}
+    settings = {"enable.idempotence": True, "message.max.bytes": 200_000_000, "linger.ms": 5}
+    if together:
+        settings |= {"batch.size": 180_000_000, "linger.ms": 1000}
     producer = Producer({**kafka.settings, **settings, "compression.type": compression})
     for record in records:
         _queue(producer, topic, record, partition, failures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +51,16 @@ def publish(
     predictor: Predictor,
     *,
     run: str = "run-1",
+    newest: Callable[[Predictor], Predictor] | None = None,
+    linger_s: float = 0.0,
     acknowledge: bool = False,
     **settings: Any,
 ) -> PublishReport:
     """Predict as one attempt; `settings` are those of the `Attempt`."""
     attempt = Attempt(kafka, pipeline.name, STEP, run, **settings)
-    return publish_predictions(attempt, pipeline, ranges, predictor, acknowledge=acknowledge)
+    return publish_predictions(
+        attempt, pipeline, ranges, predictor, newest=newest, linger_s=linger_s, acknowledge=acknowledge
+    )
 
 
 def predictions(kafka: KafkaConnection, pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -81,7 +85,7 @@ def position_of(kafka: KafkaConnection, pipeline: Pipeline, item: OffsetRange) -
 
 
 def group_offset(kafka: KafkaConnection, pipeline: Pipeline, partition: int = 0) -> int:
-    consumer = Consumer({**kafka.settings, "group.id": f"test.{pipeline.name}.predict"})
+    consumer = Consumer({**kafka.settings, "group.id": f"local.{pipeline.name}.predict"})
     try:
         return consumer.committed([TopicPartition(pipeline.requests_topic, partition)], timeout=10)[0].offset
     finally:

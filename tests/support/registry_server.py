@@ -23,6 +23,7 @@ class RegistryServer(ThreadingHTTPServer):
     Attributes:
         status: of every response; with 200 the response is the requested content.
         asked: the paths of the requests.
+        subjects: the id of each subject's only version.
     """
 
     daemon_threads = True
@@ -32,6 +33,7 @@ class RegistryServer(ThreadingHTTPServer):
         self.schemas: list[dict[str, Any]] = []
         self.status = 200
         self.asked: list[str] = []
+        self.subjects: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -47,11 +49,14 @@ class RegistryServer(ThreadingHTTPServer):
             if 0 < number <= len(self.schemas):
                 return 200, {"id": number, "guid": str(UUID(int=number)), **self.schemas[number - 1]}
             return 404, {"error_code": 40403, "message": f"Schema {parts[2]} not found"}
+        if body is None and parts[0] == "subjects" and parts[1] in self.subjects:
+            number = self.subjects[parts[1]]
+            return 200, {"id": number, "subject": parts[1], "version": 1, **self.schemas[number - 1]}
         if body is not None and parts[0] == "subjects":
-            schema = {name: body[name] for name in ("schema", "schemaType") if body.get(name)}
+            schema = {name: body[name] for name in ("schema", "schemaType", "references") if body.get(name)}
             if schema not in self.schemas:
                 self.schemas.append(schema)
-            number = self.schemas.index(schema) + 1
+            number = self.subjects[parts[1]] = self.schemas.index(schema) + 1
             return 200, {"id": number, "guid": str(UUID(int=number)), "subject": parts[1], "version": 1, **schema}
         return 404, {"error_code": 404, "message": f"No {path} here"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.errors import Stopped
-from include.training.loop import Trained, train
+from include.training.loop import TrainedNetwork, train
 from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from include.training.job import TrainingJob
 
 
-def bits(trained: Trained) -> dict[str, bytes]:
+def bits(trained: TrainedNetwork) -> dict[str, bytes]:
     """The weights by name."""
     return {name: tensor.numpy().tobytes() for name, tensor in trained.network.state_dict().items()}
 
@@ -29,7 +29,7 @@ def stopped_every(batches: int) -> Callable[[], bool]:
 
 def trained_in_pieces(
     kafka: KafkaConnection, job: TrainingJob, directory: Path, batches: int, **settings: Any
-) -> tuple[Trained, int]:
+) -> tuple[TrainedNetwork, int]:
     """Stop and resume a training until it is done; returns it and the number of attempts."""
     for attempt in range(1, 100):
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from include.definition.files import PIPELINES
 from include.local.stack import Stack
+from tests.support.stacks import result_of, runs_of
 
 BUNDLED = sorted(path.stem for path in PIPELINES.glob("*.toml"))
 TIMEOUT_S = 400
@@ -18,10 +19,10 @@ def successes(stack: Stack, pipeline: str, workflow: str, task: str) -> list[dic
     """The results of the runs in which the task succeeded, oldest first; a skipped task has none."""
     dag_id = f"{pipeline}.{workflow}"
     results = []
-    for run in stack.api.runs(dag_id):
+    for run in runs_of(stack.api, dag_id):
         states = {item["task_id"]: item["state"] for item in stack.api.tasks(dag_id, run["dag_run_id"])}
         if states.get(task) == "success":
-            results.append(stack.api.result(dag_id, run["dag_run_id"], task))
+            results.append(result_of(stack.api, dag_id, run["dag_run_id"], task))
     return results
 
 
@@ -29,26 +30,29 @@ def idle(stack: Stack) -> bool:
     """Whether no run is queued or running; a failed run fails the test with the path of its logs."""
     for pipeline in BUNDLED:
         for workflow in WORKFLOWS:
-            for run in stack.api.runs(f"{pipeline}.{workflow}"):
+            for run in runs_of(stack.api, f"{pipeline}.{workflow}"):
                 if run["state"] == "failed":
-                    pytest.fail(f"{run['dag_id']} {run['dag_run_id']} failed, see {stack.log_dir}")
+                    pytest.fail(f"{run['dag_id']} {run['dag_run_id']} failed, see {stack.layout.task_logs}")
                 if run["state"] != "success":
                     return False
     return True
 
 
 def run_workflows(stack: Stack) -> None:
-    """Return when every pipeline has ingested two batches, promoted a model and predicted its requests."""
+    """Return when every pipeline has ingested twice, promoted a model and predicted its requests."""
     for pipeline in BUNDLED:
         for workflow in WORKFLOWS:
             stack.api.unpause(f"{pipeline}.{workflow}")
         stack.api.trigger(f"{pipeline}.ingest")
     for pipeline in BUNDLED:
-        # Unpausing starts one more run of ingest, for the last complete interval.
+        # Unpausing starts one more run of ingest, for the last complete interval. A small source has one batch.
         stack.api.wait_until(
-            lambda name=pipeline: len(successes(stack, name, "ingest", "produce_batch")) >= 2,
+            lambda name=pipeline: (
+                [run["state"] for run in runs_of(stack.api, f"{name}.ingest")].count("success") >= 2
+                and successes(stack, name, "ingest", "produce_batch")
+            ),
             timeout_s=TIMEOUT_S,
-            what=f"two batches of {pipeline} came in",
+            what=f"two runs of {pipeline}.ingest have ended",
         )
     for pipeline in BUNDLED:
         stack.api.wait_until(

@@ -17,6 +17,7 @@ from include.commands.kafka_access import NoKafka, find_kafka, find_registry
 from include.commands.record_view import escaped, half_blocks, readable
 from include.definition.files import load_pipeline
 from include.kafka.topics import ensure_topics
+from include.local.environment import CONNECTION
 from tests.support.assertions import assert_readable
 from tests.support.corpus import saved, slope
 from tests.support.producers import Record, abort, commit, produce
@@ -31,6 +32,7 @@ FORMATS = {
     "array": 'kind = "tensor.raw"\nshape = [4]\ndtype = "float32"',
     "text": 'kind = "text.utf8"\nlength = 100',
     "sound": 'kind = "audio.wav"\nsample_rate = 8000\nseconds = 1',
+    "row": 'kind = "row"\nnumbers = ["age"]\ncategories = ["port"]',
     "numbers": 'kind = "audio.pcm"\nsample_rate = 8000\nseconds = 1\nrate = 16000\nchannels = 2',
 }
 LONG, SHORT = (sound_file(tone(440, seconds=length, level=level), "WAV") for length, level in ((2.5, 0.5), (0.25, 0.1)))
@@ -44,9 +46,10 @@ def new_file(kafka, new_name, tmp_path, monkeypatch):
 
     def make(format_name, more=""):
         name = new_name()
+        model = "rows" if format_name == "row" else "convnet"
         (tmp_path / f"{name}.toml").write_text(
             f'description = "test"\n{more}\n[topics]\npartitions = 1\n[format]\n{FORMATS[format_name]}\n'
-            '[source]\nkind = "digits"\n[model]\nkind = "convnet"\n[training]\nlabels = ["a", "b", "c"]\n'
+            f'[source]\nkind = "digits"\n[model]\nkind = "{model}"\n[training]\nlabels = ["a", "b", "c"]\n'
         )
         pipeline = load_pipeline(name)
         ensure_topics(kafka, pipeline.topic_specs())
@@ -117,9 +120,10 @@ def test_an_image_is_saved_as_it_was(kafka, new_file, peek, tmp_path):
         ("sound", SHORT, "sound of 0.25 s, of which 0.25 s are taken: peak -20.0 dBFS, RMS -23.0 dBFS"),
         ("numbers", bytes(16_000), "sound of 0.25 s, of which 0.25 s are taken: silence"),
         ("text", "Where is the naïve 花?".encode(), "Where is the naïve 花?"),
+        ("row", b'{"age": 3, "port": "Q\\u001b"}', '{"age": 3, "port": "Q\\u001b"}'),
     ],
 )
-def test_arrays_are_reckoned_and_text_is_read(kafka, new_file, peek, format_name, value, expected):
+def test_arrays_are_summarised_and_text_is_shown(kafka, new_file, peek, format_name, value, expected):
     pipeline = new_file(format_name)
     produce(kafka, pipeline.samples_topic, [sample(value, schema=pipeline.format.schema_name.encode())])
     said = shown(peek(pipeline))
@@ -140,7 +144,7 @@ def test_arrays_are_reckoned_and_text_is_read(kafka, new_file, peek, format_name
         (sample(PNG, label=b"x" * 2000), "header-too-long: "),
     ],
 )
-def test_what_is_wrong_with_a_sample_is_told(kafka, new_file, peek, record, expected):
+def test_the_fault_of_a_sample_is_shown(kafka, new_file, peek, record, expected):
     pipeline = new_file("image")
     produce(kafka, pipeline.samples_topic, [record])
     assert expected in shown(peek(pipeline))
@@ -177,7 +181,7 @@ def test_predictions_and_dead_letters(kafka, new_file, peek):
     assert "because The record has 3 bytes" in said
 
 
-def test_a_prediction_that_is_no_json_is_told(kafka, new_file, peek):
+def test_a_prediction_that_is_no_json_is_shown_with_the_fault(kafka, new_file, peek):
     pipeline = new_file("array")
     produce(kafka, pipeline.predictions_topic, [Record(value=b"[" * 100_000), Record(value=b"[1]")])
     said = shown(peek(pipeline, "--topic", "predictions"))
@@ -185,7 +189,7 @@ def test_a_prediction_that_is_no_json_is_told(kafka, new_file, peek):
     assert "wrong wrong-type: " in said
 
 
-def test_a_record_that_is_not_signed_is_told_where_it_should_be(kafka, new_file, peek):
+def test_an_unsigned_record_of_a_signed_pipeline_is_shown_with_the_fault(kafka, new_file, peek):
     pipeline = new_file("array", "signing = { connection = 'keys' }")
     produce(kafka, pipeline.requests_topic, [request(1)])
     said = shown(peek(pipeline, "--topic", "requests"))
@@ -263,10 +267,10 @@ IN_QUERY = "kafka://?__extra__=%7B%22bootstrap.servers%22%3A+%22b%3A9092%22%7D"
 
 
 @pytest.mark.parametrize("variable", [URI, JSON, NESTED, IN_QUERY])
-def test_kafka_is_found_by_the_variable_of_the_connection(new_file, monkeypatch, tmp_path, variable):
+def test_kafka_is_found_by_the_variable_of_the_connection(monkeypatch, tmp_path, variable):
     monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "no-stack"))
     monkeypatch.setenv("AIRFLOW_CONN_OTHER_KAFKA", variable)
-    found = find_kafka(new_file("array", 'connection = "other_kafka"'), None)
+    found = find_kafka("other_kafka", None)
     assert found.bootstrap_servers == "b:9092"
 
 
@@ -282,24 +286,24 @@ def test_a_setting_that_kafka_does_not_know_is_refused(new_file, monkeypatch, tm
 @pytest.mark.parametrize(
     ("milliseconds", "expected"), [(-1, "none"), (0, "1970-01-01 00:00:00.000"), (2**63 - 1, "ms")]
 )
-def test_any_time_is_told(milliseconds, expected):
-    assert expected in record_view._time(milliseconds)
+def test_any_time_is_shown(milliseconds, expected):
+    assert expected in record_view.shown_time(milliseconds)
 
 
-def test_kafka_is_found_where_the_local_broker_runs(new_file, broker, monkeypatch):
+def test_kafka_is_found_where_the_local_broker_runs(broker, monkeypatch):
     monkeypatch.setattr(kafka_access, "default_data_dir", lambda: broker.data_dir)
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", JSON)
-    assert find_kafka(new_file("array"), None).bootstrap_servers == broker.bootstrap_servers
+    assert find_kafka(CONNECTION, None).bootstrap_servers == broker.bootstrap_servers
 
 
 @pytest.mark.parametrize(
     "variable", ["", "{", '{"extra": {}}', '{"extra": "["}', "kafka://host:9092", '{"extra": [1]}']
 )
-def test_where_kafka_is_has_to_be_told(new_file, monkeypatch, tmp_path, variable):
+def test_the_address_of_kafka_has_to_be_given(monkeypatch, tmp_path, variable):
     monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "no-stack"))
     monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", variable)
     with pytest.raises(NoKafka) as refused:
-        find_kafka(new_file("array"), None)
+        find_kafka(CONNECTION, None)
     assert_readable(refused.value, "AIRFLOW_CONN_KAFKA_DEFAULT", "--bootstrap-servers")
 
 
@@ -341,9 +345,7 @@ def test_without_a_variable_that_can_be_read_no_registry_is_found(monkeypatch, v
     assert_readable(refusal.value, "AIRFLOW_CONN_SCHEMAS")
 
 
-def test_records_of_others_are_shown_as_the_pipeline_reads_them(
-    kafka, new_topic, new_name, tmp_path, monkeypatch, peek
-):
+def test_external_records_are_shown_as_the_pipeline_reads_them(kafka, new_topic, new_name, tmp_path, monkeypatch, peek):
     name, topic = new_name(), new_topic()
     monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
     (tmp_path / f"{name}.toml").write_text(

@@ -153,6 +153,7 @@ def test_every_bundled_file_is_valid(path):
         ("epochs = 3", "seed = -1", ["training.seed = -1", "greater than or equal to 0"]),
         ("floor = 0.5", "floor = 50", ["promotion.floor = 50", "less than or equal to 1"]),
         ("chunk_samples = 50", "chunk_samples = 0", ["prediction.chunk_samples = 0", "greater than or equal to 1"]),
+        ("chunk_samples = 50", 'carry = ["model"]', ["prediction.carry", "names the model"]),
         ("chunk_samples = 50", "tasks = 65", ["prediction.tasks = 65", "less than or equal to 64"]),
         ("chunk_samples = 50", "max_replays = 0", ["prediction.max_replays = 0", "greater than or equal to 1"]),
         ("chunk_samples = 50", "[signing]", ["signing.connection", "required"]),
@@ -186,7 +187,7 @@ def test_every_fault_of_a_file_is_reported(tmp_path):
         "[topics]": 'name = "boots"\n[topics]\nsamples = "theirs"',  # [source] fills the samples already
         "epochs = 3": "epochs = 0\nseed = -1",
         "records = 100": "record = 100",
-        "chunk_samples = 50": 'schedule = "0 * * * *"',  # the ingest's events begin a prediction
+        "chunk_samples = 50": "max_wait_s = 60",  # a prediction begins at the first request
     }.items():
         assert text.count(good) == 1
         text = text.replace(good, bad)
@@ -198,7 +199,7 @@ def test_every_fault_of_a_file_is_reported(tmp_path):
     assert keys == [
         "ingest.record",
         "name",
-        "prediction.schedule",
+        "prediction.max_wait_s",
         "topics.samples",
         "training.epochs",
         "training.seed",
@@ -289,15 +290,16 @@ def test_topics_are_laid_out_as_the_file_says(folder):
         VALID.replace("partitions = 2", "partitions = 2\nretention_hours = 3\nmax_record_bytes = 2048")
     )
 
-    samples, requests, predictions, dead_letters, ledger = load_pipeline("shoes").topic_specs()
+    samples, requests, predictions, again, dead_letters, ledger = load_pipeline("shoes").topic_specs()
 
-    assert [spec.name for spec in (samples, requests, predictions, dead_letters)] == [
+    assert [spec.name for spec in (samples, requests, predictions, again, dead_letters)] == [
         "shoes.samples",
         "shoes.requests",
         "shoes.predictions",
+        "shoes.repredictions",
         "shoes.dead-letters",
     ]
-    assert {spec.partitions for spec in (samples, requests, predictions, dead_letters)} == {2}
+    assert {spec.partitions for spec in (samples, requests, predictions, again, dead_letters)} == {2}
     assert samples.config == {"retention.ms": "10800000", "max.message.bytes": "2048"}
     assert dead_letters.config["max.message.bytes"] == str(2048 + 64 * 1024)
     assert ledger.config["cleanup.policy"] == "compact"
