@@ -162,7 +162,7 @@ def stop(layout: Layout, child: subprocess.Popen[bytes] | None = None, *, timeou
     marks = [record.supervisor, *record.processes] if record else []
     end_all(lambda: survivors(marks))
     if child is not None:
-        child.wait()
+        child.communicate()  # waits, and closes the pipe that ties it to this process
     return True
 
 

@@ -11,8 +11,9 @@ from include.definition.kinds import KINDS
 from include.refusal import REASONS
 from tests.support.assertions import assert_readable
 from tests.support.corpus import BAD_VALUES
+from tests.support.no_warnings import no_warnings
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = no_warnings
 
 
 @pytest.mark.parametrize("bad", BAD_VALUES, ids=lambda bad: bad.name)

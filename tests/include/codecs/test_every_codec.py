@@ -49,6 +49,7 @@ from tests.support.corpus import (
     riff,
     webp_header,
 )
+from tests.support.no_warnings import no_warnings
 from tests.support.sounds import WAVE, WHOLE_FLAC, WHOLE_MP3, WHOLE_OGG, WHOLE_OPUS, WHOLE_WAV, wav_header, wav_of
 
 PEOPLE = RowStatistics(mean=(30, 100), deviation=(1e-3, 50), vocabularies=(("female", "male"),))
@@ -187,7 +188,7 @@ def test_every_kind_is_tested():
     assert set(CODECS) == set(KINDS["format"])
 
 
-@pytest.mark.filterwarnings("error")
+@no_warnings
 @pytest.mark.parametrize("codec", [*CODECS.values(), *TAKING_ANY.values()], ids=[*CODECS, *TAKING_ANY])
 @any_values
 @given(data=st.data())
@@ -209,7 +210,7 @@ def test_any_bytes_give_a_sample_or_a_refusal(codec, data):
         assert refusal.error.encode(), "it goes into a dead letter's header"
 
 
-@pytest.mark.filterwarnings("error")
+@no_warnings
 @pytest.mark.parametrize(
     "codec", [codec for kind, codec in CODECS.items() if kind not in LOSSY], ids=lambda it: it.kind
 )

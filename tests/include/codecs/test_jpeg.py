@@ -10,6 +10,7 @@ from PIL import Image
 
 from include.codecs.jpeg import JpegCodec
 from tests.support.corpus import SCAN, WHOLE_JPEG, flipped, saved, slope
+from tests.support.no_warnings import no_warnings
 
 GRAY = JpegCodec(height=16, width=24)
 COLOUR = JpegCodec(height=16, width=24, channels=3)
@@ -25,7 +26,7 @@ def test_an_image_is_decoded_nearly_as_it_was_encoded(codec, mode):
     assert np.abs(decoded.samples[0].astype(int) - pixels).max() <= 3
 
 
-@pytest.mark.filterwarnings("error")
+@no_warnings
 @pytest.mark.parametrize(
     "settings",
     [

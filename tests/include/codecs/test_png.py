@@ -9,6 +9,7 @@ import pytest
 
 from include.codecs.png import SIGNATURE, PngCodec
 from tests.support.corpus import WHOLE_PNG, chunk, png_header, png_of, saved, slope
+from tests.support.no_warnings import no_warnings
 
 GRAY = PngCodec(height=8, width=6)
 COLOUR = PngCodec(height=5, width=7, channels=3)
@@ -46,7 +47,7 @@ def test_pixels_become_numbers_from_0_to_1():
     np.testing.assert_allclose(inputs, [[[[0.0, 0.2, 1.0]]]], rtol=1e-6)
 
 
-@pytest.mark.filterwarnings("error")
+@no_warnings
 @pytest.mark.parametrize("name", METADATA)
 def test_metadata_is_not_parsed(name):
     """Before the pixels and after them: Pillow reads both."""
