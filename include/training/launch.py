@@ -92,7 +92,7 @@ def run_training(
                 refusal = (PermanentError if answer["permanent"] else MillraceError)(answer["text"])
             else:
                 on_progress(answer)
-        status = trainer.process.wait(STOP_TIMEOUT_S)
+        status = _exit_status(trainer.process)
     if refusal is not None:
         raise refusal
     if deadline is not None and status != 0:
@@ -105,8 +105,22 @@ def run_training(
         )
     result = read_result(directory, job.digest)
     if result is None:
-        raise TrainerDied(f"The trainer ended with success but left no result in {directory}: check the log.")
+        raise TrainerDied(f"The trainer ended without an error but left no result in {directory}: check the log.")
     return result
+
+
+def _exit_status(process: subprocess.Popen[str]) -> int:
+    """The exit status of a trainer that has closed its output; 0 for one that stays: its result says how it ended."""
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        log.warning(
+            "The trainer (process %d) has closed its output and did not end within %g s: it is killed.",
+            process.pid,
+            STOP_TIMEOUT_S,
+        )
+        process.kill()
+        return 0
 
 
 def _request(

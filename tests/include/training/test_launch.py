@@ -22,6 +22,7 @@ from include.errors import PermanentError, Stopped
 from include.kafka.connection import KafkaConnection
 from include.storage.locks import locked
 from include.storage.state import PROJECT_ROOT
+from include.training import launch
 from include.training.job import LEASE
 from include.training.launch import TrainerDied, run_training
 from include.training.loop import CHECKPOINTS
@@ -275,6 +276,31 @@ def test_a_setting_that_only_this_process_can_hold_is_refused(
     with pytest.raises(PermanentError) as refused:
         run_training(job, connection, tmp_path, run="callable")
     assert_readable(refused.value, "oauth_cb", "function")
+
+
+STAYING = """#!{python}
+import os, time
+from include.training import worker
+assert worker.main() == 0
+os.closerange(1, 256)
+time.sleep(600)
+"""
+
+
+def test_a_trainer_that_stays_after_its_result_is_killed_and_the_result_counts(
+    kafka: KafkaConnection, job: TrainingJob, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(STAYING.format(python=sys.executable))
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(launch, "STOP_TIMEOUT_S", 0.5)
+    events = Events()
+
+    result = run_training(job, kafka, finished, run="whole", on_progress=events)
+
+    assert result == read_result(finished, job.digest)
+    assert is_gone(events.first("process")["pid"])
 
 
 def test_what_the_trainer_refuses_comes_back_as_it_was_said(
