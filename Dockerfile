@@ -1,8 +1,6 @@
 # The image of every Airflow service and of the MLflow server: the official Airflow image with this project's pinned
 # packages. The code itself is mounted, not copied, see docker-compose.yaml.
-# The digest of the official image (sha256:...), compared if it is given; see docs/compose.md.
-ARG AIRFLOW_DIGEST=
-FROM apache/airflow:3.3.2-python3.11${AIRFLOW_DIGEST:+@${AIRFLOW_DIGEST}}
+FROM apache/airflow:3.3.2-python3.12@sha256:9df9c8be4096b9cc626bd7cb1f2b8c712eef66c59c615f8c7e6200871ca10bd1
 
 # The PyTorch wheel. `cpu` has a tenth of the CUDA wheel's size and runs anywhere. `auto` would depend on the building
 # machine. For a GPU, name its CUDA version: `--build-arg TORCH_BACKEND=cu132`.
