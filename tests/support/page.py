@@ -18,6 +18,16 @@ T = TypeVar("T")
 TIMEOUT_S = 30
 # Elements and attributes by which a page would run a program or fetch from elsewhere.
 ACTIVE = {"iframe", "object", "embed", "base", "style", "math", "foreignobject"}
+# What a record may hold in any of its fields.
+ATTACKS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'-alert(1)-'",
+    "javascript:alert(1)",
+    "</title></style></textarea><svg onload=alert(1)>",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202e\x00\x1b[2J",
+)
 
 
 class Seen(HTMLParser):

@@ -6,10 +6,9 @@ They are plain functions, which FastAPI runs in threads, so that none of them st
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi import Path as PathField
@@ -20,6 +19,7 @@ from include.errors import MillraceError
 from include.kafka.errors import TopicMissing
 from include.kafka.records import Address
 from include.overview.look import Content
+from include.overview.media import PNG, WAV
 from include.registry.versions import NoSuchVersion
 from millrace.page import deaths, history, look, models, overview
 from millrace.page.access import User, may_see_records, may_trigger, readable_dags
@@ -34,7 +34,19 @@ MEDIUM_HEADERS = {
     "Cache-Control": "private, max-age=600",
 }
 
-router = APIRouter(default_response_class=HTMLResponse)
+# For the description of the app: an error is a page, too.
+HTML: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "Nobody is logged in.", **HTML},
+    403: {"description": "The person may not see it.", **HTML},
+    404: {"description": "There is no such thing that the person may read.", **HTML},
+    422: {"description": "The address has a value that no form sends.", **HTML},
+    503: {"description": "Kafka or MLflow does not answer.", **HTML},
+}
+
+T = TypeVar("T")
+
+router = APIRouter(default_response_class=HTMLResponse, responses=ERRORS)
 
 
 def site_of(request: Request) -> Site:
@@ -74,16 +86,15 @@ class Problem:
     status: int = 200
 
 
-@contextmanager
-def explained() -> Iterator[Problem]:
-    """Keep an error of Millrace's as its sentence, for the page to show."""
-    problem = Problem()
+def read_or_explain(read: Callable[[], T | None]) -> tuple[T | None, Problem]:
+    """What is read; where that fails, the sentence of Millrace's error for the page to show."""
     try:
-        yield problem
+        found = read()
     except TopicMissing as error:
-        problem.error, problem.status = str(error), 404
+        return None, Problem(str(error), 404)
     except MillraceError as error:
-        problem.error, problem.status = str(error), 503
+        return None, Problem(str(error), 503)
+    return found, Problem(status=200 if found is not None else 404)
 
 
 def answer(request: Request, template: str, problem: Problem | None = None, **values: Any) -> Response:
@@ -100,7 +111,7 @@ def show_overview(request: Request, site: KnownSite, user: User) -> Response:
     return answer(request, "overview.html", cards=cards, may_acknowledge=may_acknowledge, invalid=invalid)
 
 
-@router.get("/static/{name}")
+@router.get("/static/{name}", include_in_schema=False)
 def send_static(name: str) -> Response:
     if name not in STATIC:
         raise HTTPException(404, "There is no such file.")
@@ -109,9 +120,8 @@ def send_static(name: str) -> Response:
 
 @router.get("/{name}/overview")
 def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
-    found, now = None, time.time()
-    with explained() as problem:
-        found = history.day(site, pipeline, now)
+    now = time.time()
+    found, problem = read_or_explain(lambda: history.day(site, pipeline, now))
     # The card says by itself that a broker is away.
     return answer(
         request,
@@ -130,9 +140,7 @@ def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: U
 def show_newest(
     request: Request, site: KnownSite, pipeline: WithRecords, question: Annotated[look.LookQuestion, Query()]
 ) -> Response:
-    found = None
-    with explained() as problem:
-        found = look.look(site, pipeline, question)
+    found, problem = read_or_explain(lambda: look.look(site, pipeline, question))
     return answer(
         request,
         "look.html",
@@ -154,9 +162,8 @@ def show_dead_letters(
     user: User,
     reason: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    found, now = None, time.time()
-    with explained() as problem:
-        found = deaths.deaths(site, pipeline, reason)
+    now = time.time()
+    found, problem = read_or_explain(lambda: deaths.deaths(site, pipeline, reason))
     return answer(
         request,
         "dead_letters.html",
@@ -176,10 +183,7 @@ def show_dead_letters(
 def show_dead_letter(
     request: Request, site: KnownSite, pipeline: WithRecords, partition: Partition, offset: Offset
 ) -> Response:
-    letter = None
-    with explained() as problem:
-        letter = deaths.death(site, pipeline, partition, offset)
-        problem.status = 200 if letter else 404
+    letter, problem = read_or_explain(lambda: deaths.death(site, pipeline, partition, offset))
     return answer(request, "dead_letter.html", problem, pipeline=pipeline, tab="dead-letters", letter=letter)
 
 
@@ -227,20 +231,19 @@ def show_model(
 def show_record(
     request: Request, site: KnownSite, pipeline: WithRecords, content: Content, partition: Partition, offset: Offset
 ) -> Response:
-    item = None
-    with explained() as problem:
-        item = look.one(site, pipeline, content, partition, offset)
-        problem.status = 200 if item else 404
+    item, problem = read_or_explain(lambda: look.one(site, pipeline, content, partition, offset))
     return answer(request, "record.html", problem, pipeline=pipeline, tab="look", item=item, content=content)
 
 
-@router.get("/{name}/{content}/{partition}/{offset}/media")
+@router.get(
+    "/{name}/{content}/{partition}/{offset}/media",
+    response_class=Response,
+    responses={200: {"content": {PNG: {}, WAV: {}}}},
+)
 def send_medium(
     site: KnownSite, pipeline: WithRecords, content: Content, partition: Partition, offset: Offset
 ) -> Response:
-    found = None
-    with explained() as problem:
-        found = look.medium(site, pipeline, content, Address("", partition, offset))
+    found, problem = read_or_explain(lambda: look.medium(site, pipeline, content, Address("", partition, offset)))
     if found is None:
-        raise HTTPException(problem.status if problem.error else 404, problem.error or "The record has no medium.")
+        raise HTTPException(problem.status, problem.error or "The record has no medium.")
     return Response(found.content, media_type=found.type, headers=MEDIUM_HEADERS)

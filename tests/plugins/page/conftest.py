@@ -83,7 +83,7 @@ def visit_site(airflow_database: None) -> Callable[[Site, str | None], Person]:
         if role is not None:
             token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=role.lower(), role=role))
             headers = {"Authorization": f"Bearer {token}"}
-        return Person(TestClient(root, headers=headers, raise_server_exceptions=False))
+        return Person(TestClient(root, headers=headers))
 
     return open_as
 

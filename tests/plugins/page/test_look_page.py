@@ -15,20 +15,10 @@ from include.definition.pipeline import Pipeline
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import ensure_topics
 from include.sources.digits import DigitsSource
-from tests.support.page import Person, Seen
+from tests.support.page import ATTACKS, Person, Seen
 from tests.support.producers import Record, produce
 
 Visit = Callable[[str | None], Person]
-
-ATTACKS = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "'-alert(1)-'",
-    "javascript:alert(1)",
-    "</title></style></textarea><svg onload=alert(1)>",
-    "{{ 7 * 7 }}{% raw %}",
-    "\u202e\x00\x1b[2J",
-)
 
 
 @pytest.fixture
