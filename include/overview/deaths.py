@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from include.errors import printable
@@ -55,6 +56,7 @@ class Letter(Explained):
         origin: the address of the original.
         run: that published it.
         key, value, headers: as found, as text with escapes, cut.
+        replayed: whether it was sent back to the requests.
     """
 
     address: Address
@@ -66,16 +68,18 @@ class Letter(Explained):
     key: str
     value: str
     headers: tuple[tuple[str, str], ...]
+    replayed: bool = False
 
 
 @dataclass
 class ReasonSeen(Explained):
-    """How many of the newest dead letters have a reason, and when the first and the last of them died."""
+    """How many of the newest dead letters have a reason or were replayed, and when the first and last of them died."""
 
     reason: str
     first_ms: int
     last_ms: int
     count: int = 0
+    replayed: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,19 @@ class Deaths:
     times: tuple[int, ...] = field(default=(), repr=False)
 
 
-def newest_deaths(connection: KafkaConnection, pipeline: Pipeline, number: int, *, reason: str = "") -> Deaths:
+def newest_deaths(
+    connection: KafkaConnection,
+    pipeline: Pipeline,
+    number: int,
+    *,
+    reason: str = "",
+    replayed: Collection[str] = frozenset(),
+) -> Deaths:
     """The newest dead letters, at most `number` of them.
 
     Args:
         reason: only those with this code; empty for all.
+        replayed: those that were replayed, see `LedgerView.replayed`.
 
     Raises:
         BrokerUnavailable, AccessDenied, RangeUnavailable, ReaderStalled: see include.kafka.
@@ -112,16 +124,18 @@ def newest_deaths(connection: KafkaConnection, pipeline: Pipeline, number: int, 
     group = reader_group(connection.environment)
     messages, complete = newest_records(connection, group, log.ranges, COUNTED, limits=LIMITS)
     reasons: dict[str, ReasonSeen] = {}
-    wanted: list[Message] = []
+    wanted: list[Letter] = []
     for message in messages:
         found, died = reason_of(message), message.timestamp()[1]
+        again = f"{log.topic_id}/{address_of(message)}" in replayed
         seen = reasons.setdefault(found, ReasonSeen(found, died, died))
         seen.count += 1
+        seen.replayed += again
         seen.first_ms, seen.last_ms = min(seen.first_ms, died), max(seen.last_ms, died)
         if reason in ("", found) and len(wanted) < number:
-            wanted.append(message)
+            wanted.append(replace(letter(message), replayed=again))
     return Deaths(
-        letters=tuple(map(letter, wanted)),
+        letters=tuple(wanted),
         reasons=tuple(sorted(reasons.values(), key=lambda seen: (-seen.count, seen.reason))),
         counted=len(messages),
         complete=complete and len(messages) < COUNTED,
@@ -129,13 +143,22 @@ def newest_deaths(connection: KafkaConnection, pipeline: Pipeline, number: int, 
     )
 
 
-def death_at(connection: KafkaConnection, pipeline: Pipeline, partition: int, offset: int) -> Letter | None:
-    """The dead letter at a place; None where there is none. For the errors see `newest_deaths`."""
+def death_at(
+    connection: KafkaConnection,
+    pipeline: Pipeline,
+    partition: int,
+    offset: int,
+    *,
+    replayed: Collection[str] = frozenset(),
+) -> Letter | None:
+    """The dead letter at a place; None where there is none. See `newest_deaths`."""
     topic = pipeline.dead_letters_topic
     log = log_histories(connection, [topic]).get(topic)
-    group = reader_group(connection.environment)
-    message = None if log is None else record_at(connection, group, log, Address(topic, partition, offset))
-    return None if message is None else letter(message)
+    if log is None:
+        return None
+    address = Address(topic, partition, offset)
+    message = record_at(connection, reader_group(connection.environment), log, address)
+    return None if message is None else replace(letter(message), replayed=f"{log.topic_id}/{address}" in replayed)
 
 
 def letter(message: Message) -> Letter:

@@ -124,6 +124,7 @@ class Flow:
     Attributes:
         topics: by what is in them: samples, requests, predictions, dead_letters.
         history: of promotions, approvals and rollbacks, the entries of the ledger.
+        replayed: the dead letters that were replayed, see `LedgerView.replayed`.
         damage: of entries of the ledger that a step would refuse.
         fault: why all this is not known, as a sentence.
     """
@@ -132,6 +133,7 @@ class Flow:
     backlogs: Mapping[BacklogStep, StepBacklog] = field(default_factory=dict)
     hold: Held | None = None
     history: tuple[SeenEntry, ...] = ()
+    replayed: frozenset[str] = frozenset()
     damage: tuple[str, ...] = ()
     fault: str = ""
 
@@ -218,6 +220,7 @@ class FlowReader:
             backlogs=backlogs,
             hold=next(filter(None, map(_held, holds)), None),
             history=tuple(sorted((entry for step in HISTORY for entry in seen[step]), key=lambda entry: entry.at_ms)),
+            replayed=self._ledger.replayed(pipeline.name),
             damage=tuple(entry.damage for entries in seen.values() for entry in entries if entry.damage),
         )
 

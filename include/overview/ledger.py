@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
     from include.kafka.signing import SigningKeys
 
-# The steps whose entries a person sees; a replay has one for each dead letter.
+# The steps whose entries a person sees.
 STEPS = frozenset({"train", "predict", "model", "rollback", "approval"})
+# A replay has an entry for each dead letter. Of these only the keys are kept, the newest ones of each pipeline.
+REPLAY = "replay"
+KEPT_REPLAYS = 20_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class LedgerView:
         self._topic_id = ""
         self._next: dict[int, int] = {}
         self._newest: dict[bytes, Message] = {}
+        self._replayed: dict[str, dict[str, None]] = {}
 
     def read_on(self, connection: KafkaConnection, group: str, ledger: LogHistory) -> None:
         """Take in what was written since the last call.
@@ -57,7 +61,7 @@ class LedgerView:
         """
         ends = {item.partition: item.end for item in ledger.ranges}
         if ledger.topic_id != self._topic_id or any(end < self._next.get(part, 0) for part, end in ends.items()):
-            self._topic_id, self._next, self._newest = ledger.topic_id, {}, {}
+            self._topic_id, self._next, self._newest, self._replayed = ledger.topic_id, {}, {}, {}
         # Compaction removes no key's newest record, so nothing is missed where the log begins later by now.
         wanted = [
             OffsetRange(item.topic, item.topic_id, item.partition, start, item.end)
@@ -77,12 +81,28 @@ class LedgerView:
             raw = message.key() or b""
             key = parse_key(raw)
             # No step writes a key to another partition.
-            if key.environment != environment or key.step not in STEPS or partition_of(raw) != message.partition():
+            if key.environment != environment or partition_of(raw) != message.partition():
                 continue
-            if message.value() is None:
+            if key.step == REPLAY:
+                self._take_replayed(key, deleted=message.value() is None)
+            elif key.step not in STEPS:
+                continue
+            elif message.value() is None:
                 self._newest.pop(raw, None)
             else:
                 self._newest[raw] = message
+
+    def _take_replayed(self, key: LedgerKey, *, deleted: bool) -> None:
+        letters = self._replayed.setdefault(key.pipeline, {})
+        letters.pop(key.scope, None)
+        if not deleted:
+            letters[key.scope] = None
+        if len(letters) > KEPT_REPLAYS:
+            del letters[next(iter(letters))]
+
+    def replayed(self, pipeline: str) -> frozenset[str]:
+        """The newest dead letters that were replayed, as `<topic's id>/<topic>/<partition>/<offset>`."""
+        return frozenset(self._replayed.get(pipeline, ()))
 
     def entries(self, pipeline: str, step: str, signing: SigningKeys | None) -> Iterator[SeenEntry]:
         """The entries of a pipeline's step.

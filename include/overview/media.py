@@ -25,6 +25,8 @@ LARGEST_SIDE = 768
 SHOWN_TEXT = 4000
 SHOWN_CELL = 200
 SHOWN_BYTES = 512
+# Bars of a sound's waveform.
+SHOWN_PEAKS = 72
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Shown:
     """A sample for a person; one of the first three, or neither where there is no sample.
 
     Attributes:
+        peaks: of a sound, the largest amplitude in each of equal parts, as shares of the largest one.
         row: cells by column.
         raw: the value as found, where it is no sample: text with escapes, cut.
     """
@@ -48,6 +51,7 @@ class Shown:
     text: str | None = None
     row: tuple[tuple[str, str], ...] | None = None
     raw: str | None = None
+    peaks: tuple[float, ...] = ()
 
 
 def shown(record: DecodedRecord, codec: Codec) -> Shown:
@@ -58,7 +62,7 @@ def shown(record: DecodedRecord, codec: Codec) -> Shown:
     if isinstance(codec, ImageCodec):
         return Shown(medium=Medium(PNG, png(sample)))
     if isinstance(codec, AudioCodec):
-        return Shown(medium=Medium(WAV, wav(sample, codec.sample_rate)))
+        return Shown(medium=Medium(WAV, wav(sample, codec.sample_rate)), peaks=peaks(sample))
     if isinstance(codec, TextCodec):
         return Shown(text=readable(sample.tobytes().rstrip(PADDING).decode("utf-8", "replace")))
     if isinstance(codec, RowCodec):
@@ -85,6 +89,15 @@ def wav(sample: np.ndarray[Any, Any], rate: int) -> bytes:
             sound.setframerate(rate)
             sound.writeframes(sample[0].astype("<i2").tobytes())
         return file.getvalue()
+
+
+def peaks(sample: np.ndarray[Any, Any]) -> tuple[float, ...]:
+    """The waveform of a decoded sound, int16 (1, samples): see `Shown`."""
+    import numpy as np
+
+    parts = np.array_split(np.abs(sample[0].astype(np.int32)), SHOWN_PEAKS)
+    highest = [int(part.max(initial=0)) for part in parts]
+    return tuple(peak / (max(highest) or 1) for peak in highest)
 
 
 def as_found(value: bytes | None, limit: int = SHOWN_BYTES) -> str:

@@ -23,7 +23,9 @@ def deaths(site: Site, pipeline: Pipeline, reason: str) -> Deaths:
     """The newest dead letters; see `newest_deaths` for the errors."""
     return site.deaths.get(
         (pipeline.name, reason),
-        lambda: newest_deaths(site.connection(pipeline), pipeline, SHOWN, reason=reason),
+        lambda: newest_deaths(
+            site.connection(pipeline), pipeline, SHOWN, reason=reason, replayed=_replayed(site, pipeline)
+        ),
     )
 
 
@@ -31,8 +33,13 @@ def death(site: Site, pipeline: Pipeline, partition: int, offset: int) -> Letter
     """A dead letter; see `newest_deaths` for the errors."""
     return site.letters.get(
         (pipeline.name, partition, offset),
-        lambda: death_at(site.connection(pipeline), pipeline, partition, offset),
+        lambda: death_at(site.connection(pipeline), pipeline, partition, offset, replayed=_replayed(site, pipeline)),
     )
+
+
+def _replayed(site: Site, pipeline: Pipeline) -> frozenset[str]:
+    flow = (site.flows(pipeline.connection).value or {}).get(pipeline.name)
+    return flow.replayed if flow else frozenset()
 
 
 def times_chart(times: Sequence[int], now: float) -> Chart:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
+from include.exactly_once.attempt import Attempt
 from include.kafka.dead_letters import ADDRESS, ERROR, REASON, RUN, TIMESTAMP
 from include.overview import deaths as module
 from include.overview.deaths import death_at, newest_deaths
+from include.overview.flow import FlowReader
 from include.overview.remedies import REMEDIES, UNKNOWN
 from include.refusal import REASONS
+from include.replay.replay import STEP, replay_dead_letters
+from include.replay.selection import Selection
 from tests.support.producers import NOW_MS, Record, produce
 from tests.support.publishing import ask, bad_request, publish, request
 from tests.support.tiny_pipelines import tiny_pipeline, tiny_predictor
@@ -78,3 +82,27 @@ def test_a_record_that_another_program_wrote_is_shown_as_such(kafka, new_pipelin
 
 def test_a_pipeline_without_topics_has_none(kafka, new_name):
     assert newest_deaths(kafka, tiny_pipeline(new_name()), 10).counted == 0
+
+
+def test_what_was_replayed_is_known_and_what_is_replayed_later_is_found_by_the_next_look(
+    kafka, new_pipeline, monkeypatch
+):
+    pipeline = new_pipeline()
+    monkeypatch.setattr("include.overview.ledger.KEPT_REPLAYS", 2)
+    produce(kafka, pipeline.dead_letters_topic, [dead(b"empty", NOW_MS) for _ in range(4)])
+    reader = FlowReader(lambda: kafka, lambda connection, _: connection)
+
+    def replayed_after(run: str, number: int) -> list[bool]:
+        if number:
+            replay_dead_letters(Attempt(kafka, pipeline.name, STEP, run), pipeline, Selection(number=number))
+        replayed = reader.read([pipeline])[pipeline.name].replayed
+        found = newest_deaths(kafka, pipeline, 10, replayed=replayed)
+        assert found.reasons[0].replayed == sum(letter.replayed for letter in found.letters)
+        (first,) = [letter for letter in found.letters if letter.address.offset == 0]
+        assert death_at(kafka, pipeline, 0, 0, replayed=replayed) == first
+        return [letter.replayed for letter in reversed(found.letters)]
+
+    assert replayed_after("none", 0) == [False, False, False, False]
+    assert replayed_after("first", 1) == [True, False, False, False]
+    assert replayed_after("second", 1) == [True, True, False, False]
+    assert replayed_after("third", 1) == [False, True, True, False]  # the newest that are kept

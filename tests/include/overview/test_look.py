@@ -14,7 +14,7 @@ from PIL import Image
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.overview import look as module
 from include.overview.look import Filters, Looker
-from include.overview.media import as_found, png, wav
+from include.overview.media import SHOWN_PEAKS, as_found, peaks, png, wav
 from tests.support.producers import Record, produce
 from tests.support.publishing import ask, publish, request
 from tests.support.tiny_pipelines import LETTERS, SCHEMA, letter, numbers, sample_id, tiny_pipeline, tiny_predictor
@@ -168,3 +168,15 @@ def test_bytes_are_shown_with_escapes(value, text):
 
 def test_long_bytes_are_cut():
     assert as_found(b"x" * 10_000) == "x" * 512 + " … (10,000 bytes)"
+
+
+@pytest.mark.parametrize("samples", [0, 1, 50, 8000])
+def test_a_waveform_has_as_many_bars_for_any_sound_and_the_loudest_is_one(samples: int) -> None:
+    sound = np.zeros((1, samples), np.int16)
+    sound[0, -1:] = -32768
+
+    found = peaks(sound)
+
+    assert len(found) == SHOWN_PEAKS
+    assert max(found) == (1.0 if samples else 0.0)
+    assert sum(found) == max(found)

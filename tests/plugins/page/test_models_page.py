@@ -116,6 +116,22 @@ def test_who_made_a_version_champion_is_said_and_only_earlier_champions_can_be_r
     assert "by eve" in overview.text
 
 
+def test_promotions_that_wait_for_a_person_are_one_click_away(
+    kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline], known_dags: Callable[..., None], visit: Visit
+) -> None:
+    put_database(state_dir())
+    asks, automatic = new_pipeline(floor='0.9\napproval = "person"'), new_pipeline()
+    for pipeline in (asks, automatic):
+        known_dags(pipeline)
+
+    shown = [
+        "/required_actions?response_received=false" in visit("VIEWER").see(f"/{pipeline.name}/models").links()
+        for pipeline in (asks, automatic)
+    ]
+
+    assert shown == [True, False]
+
+
 def test_a_version_shows_its_curves_its_card_and_what_it_confuses(
     pipeline: Pipeline, register: Register, visit: Visit
 ) -> None:
