@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from textwrap import indent
 from typing import Any
 
 from include.codecs import AudioCodec, ImageCodec, TextCodec
@@ -22,6 +23,8 @@ MIN_FIRST_BATCH, MAX_FIRST_BATCH = 1000, 10_000
 REQUESTS_SHARE, MAX_REQUESTS_SHARE = 0.1, 0.5
 # The convnet halves an image at each stage, down to about this many pixels a channel.
 LAST_STAGE = 64
+# Images are shifted by up to a 14th of their shorter side while training: 2 pixels of 28.
+SHIFT_SHARE = 14
 # The floor of a regression.
 LEAST_R2 = 0.05
 # A spectrogram of more frames is halved in the first convolution.
@@ -160,7 +163,9 @@ class _TomlTables:
 def _suited_to(found: Survey) -> _TomlTables:
     codec = found.codec
     if isinstance(codec, ImageCodec):
-        return _TomlTables(_image_format(codec), _image_model(codec.height, codec.width), 0.003, IMAGE_TRAINING)
+        height, width = codec.height, codec.width
+        training = _image_training(height, width, shift=found.numbers is None)
+        return _TomlTables(_image_format(codec), _image_model(height, width), 0.003, training)
     if isinstance(codec, RawCodec):
         _, height, width = codec.input_shape
         return _TomlTables(_array_format(codec), _image_model(height, width), 0.003)
@@ -176,11 +181,16 @@ def _suited_to(found: Survey) -> _TomlTables:
     raise NoPipelineFits(f"No bundled network takes samples of the format {codec.kind}: write the file by hand.")
 
 
-IMAGE_TRAINING = """\
-# Augmentations change each image at random while training; include/augmentations has the kinds.
-# [[training.augment]]
-# kind = "image.flip"
+def _image_training(height: int, width: int, *, shift: bool) -> str:
+    table = f"""\
+[[training.augment]]
+kind = "image.shift"
+pixels = {max(1, min(height, width) // SHIFT_SHARE)}
 """
+    return f"""\
+# Augmentations change each image at random while training; include/augmentations has the kinds. A class stays the same
+# where the image is moved a little.
+{table if shift else indent(table, "# ")}"""
 
 
 def _image_format(codec: ImageCodec) -> str:

@@ -85,8 +85,8 @@ def test_only_the_path_of_the_file_goes_to_standard_output(pipelines, place):
     assert ran.stdout == f"{pipelines / 'flowers.toml'}\n"
 
 
-@pytest.mark.parametrize(("width", "height"), [(2, 3), (8, 8), (28, 28), (300, 2), (224, 224)])
-def test_the_network_takes_the_images(pipelines, place, width, height):
+@pytest.mark.parametrize(("width", "height", "shift"), [(2, 3, 1), (8, 8, 1), (28, 28, 2), (300, 2, 1), (224, 224, 16)])
+def test_the_network_and_the_augmentation_take_the_images(pipelines, place, width, height, shift):
     import torch
 
     fill(place, content=png("L", width, height), count=1)
@@ -94,6 +94,8 @@ def test_the_network_takes_the_images(pipelines, place, width, height):
     network = pipeline.model.build(pipeline.format.sample_shape, 2)
     assert network(torch.zeros(1, 1, height, width)).shape == (1, 2)
     assert sum(parameter.numel() for parameter in network.parameters()) < 5_000_000
+    [augmentation] = pipeline.training.augment
+    assert (augmentation.kind, augmentation.pixels) == ("image.shift", shift)
 
 
 def test_images_too_small_for_the_network_are_refused(pipelines, place):
