@@ -13,6 +13,7 @@ from include.definition.kinds import AnyCodec, AnyModel
 from include.errors import PermanentError
 from include.feed.manifest import Manifest
 from include.kinds import Config
+from include.network.reference import Reference
 from include.targets.base import Target
 from include.targets.regression import Scale
 from include.targets.tasks import target_of
@@ -76,6 +77,8 @@ class ModelCard(Config):
     job: str
     scale: Scale | None = None
     statistics: Annotated[RowStatistics | None, Field(exclude_if=lambda found: found is None)] = None
+    # Models from before there was one have none.
+    reference: Annotated[Reference | None, Field(exclude_if=lambda found: found is None)] = None
     metrics: Metrics
     train: SideReport
     held_out: SideReport

@@ -134,6 +134,19 @@ class AudioCodec(Codec):
         """The log-mel spectrograms, see `LogMel`."""
         return self.spectrogram.of(samples, self.sample_rate)
 
+    @property
+    def described(self) -> tuple[str, ...]:
+        return ("seconds", "mean", "deviation")
+
+    def describe(self, inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """See `Codec.describe`: the seconds between the silence at both ends, mean and deviation of the spectrogram."""
+        import numpy as np
+
+        heard = inputs.reshape(len(inputs), *self.input_shape).max(axis=(1, 2), initial=0.0) > 0
+        frames = np.where(heard.any(axis=1), heard.shape[1] - heard.argmax(axis=1) - heard[:, ::-1].argmax(axis=1), 0)
+        seconds = frames * (self.spectrogram.hop / self.sample_rate)
+        return np.column_stack([seconds.astype(np.float32), super().describe(inputs)])
+
     def window(self, rate: int, channels: int, frames: int) -> Window:
         """The part of a record that is decoded, computed from what its header claims.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from include.codecs.base import Codec, DecodedBatch, check_sample, read_each
+from include.codecs.base import Codec, DecodedBatch, check_sample, read_each, statistics_of
 from include.refusal import InvalidRecord
 
 if TYPE_CHECKING:
@@ -63,6 +63,18 @@ class TextCodec(Codec):
         import numpy as np
 
         return samples.astype(np.float32)
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        return ("length", "mean", "deviation")
+
+    def describe(self, inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """See `Codec.describe`: the length in bytes, mean and deviation of the bytes, which differ between scripts."""
+        import numpy as np
+
+        texts = (row[: np.count_nonzero(row)] for row in inputs)
+        found = [(len(text), float(text.mean(dtype=np.float64)), float(text.std(dtype=np.float64))) for text in texts]
+        return statistics_of(found, 3)
 
     def _padded(self, value: bytes) -> bytes:
         """The text and its padding, `length` bytes."""

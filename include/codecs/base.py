@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,22 @@ class Codec(Config):
         """The codec whose inputs depend on these statistics."""
         return self
 
+    @property
+    def described(self) -> tuple[str, ...]:
+        """The names of the statistics of one input, see `describe`."""
+        return ("mean", "deviation")
+
+    def describe(self, inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A few numbers about each of float32 inputs (n, *input_shape), float32 (n, statistics).
+
+        They show whether the inputs of a model are still like those that it has learnt from.
+        """
+        import numpy as np
+
+        rows = inputs.reshape(len(inputs), math.prod(self.input_shape))
+        # One by one, as float64 of a whole batch of photographs has a gigabyte.
+        return statistics_of([(float(row.mean(dtype=np.float64)), float(row.std(dtype=np.float64))) for row in rows], 2)
+
     @abstractmethod
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
         """One sample of `sample_shape` as a record's value.
@@ -81,6 +98,13 @@ class Codec(Config):
     @abstractmethod
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Decoded samples as float32 inputs (n, *input_shape); training and prediction share it."""
+
+
+def statistics_of(rows: Sequence[Sequence[float]], count: int) -> np.ndarray[Any, Any]:
+    """What `Codec.describe` returns, from `count` numbers of each input."""
+    import numpy as np
+
+    return np.array(rows, np.float32).reshape(len(rows), count)
 
 
 def read_each(

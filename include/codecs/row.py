@@ -24,6 +24,8 @@ Column = Annotated[str, Field(min_length=1, max_length=1000)]
 # The first codes of each category. A vocabulary's texts have the codes behind them.
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 MAX_TEXT_BYTES = 1024
+# How many codes of a category are told apart where inputs are described.
+DESCRIBED_CODES = 10
 MAX_FLOAT32 = 3.4028234663852886e38  # of float32
 # Of a standardised number. What lies further away is an error of measurement, and would dominate every other column.
 MAX_DEVIATIONS = 1000.0
@@ -166,6 +168,24 @@ class RowCodec(Codec):
             inputs[:, count : 2 * count] = missing
         inputs[:, self.number_inputs :] = samples[:, count:]
         return inputs
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        marks = tuple(f"{column} is missing" for column in self.numbers) if self.missing == "mark" else ()
+        return (*self.numbers, *marks, *self.categories)
+
+    def describe(self, inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """See `Codec.describe`: the columns themselves.
+
+        Numbers are in standard deviations from the mean of the training samples. A category is its code, and the codes
+        beyond the most frequent texts are one.
+        """
+        import numpy as np
+
+        described = inputs.copy()
+        codes = described[:, self.number_inputs :]
+        np.minimum(codes, DESCRIBED_CODES - 1, out=codes)
+        return described
 
     def _read(self, value: bytes) -> tuple[list[float | None], list[str | None]]:
         """The row's numbers and texts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ def evaluate(
     target: Target,
     *,
     by_sample: bool = False,
+    observe: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
 ) -> Evaluation:
     """Predict batches of float32 (n, *shape) inputs and their targets; every module's mode is restored.
 
@@ -60,6 +61,7 @@ def evaluate(
 
     Args:
         by_sample: keep what each sample adds to the score.
+        observe: gets the inputs and outputs of each batch.
     """
     import torch
 
@@ -79,6 +81,8 @@ def evaluate(
                     continue
                 truth = labels.to(device, non_blocking=True)
                 outputs = network(inputs.to(device, non_blocking=True))
+                if observe is not None:
+                    observe(inputs, outputs)
                 loss += mean_loss(outputs, truth).double() * len(labels)
                 tally.add(outputs, truth)
                 if by_sample:

@@ -21,6 +21,7 @@ from include.feed.feed import Feed
 from include.kafka.connection import KafkaConnection
 from include.models.base import loss_function
 from include.network.evaluation import Evaluation, evaluate
+from include.network.reference import Reference, ReferenceFinder
 from include.targets.regression import Scale
 from include.training.checkpoint import (
     Checkpoint,
@@ -63,12 +64,14 @@ class TrainedNetwork:
         evaluation: after the last epoch, on the held-out samples.
         scale: of a regression whose targets were normalised.
         statistics: of the training samples, where the inputs depend on them.
+        reference: what the held-out samples and the answers to them are like after the last epoch.
         software: the versions and the device.
     """
 
     network: nn.Module
     history: list[Progress]
     evaluation: Evaluation
+    reference: Reference
     scale: Scale | None
     statistics: RowStatistics | None
     train: SideReport
@@ -165,6 +168,7 @@ class _Loop:
         self.use_scale(None)
         self.train_report: SideReport | None = None
         self.evaluation: Evaluation | None = None
+        self.reference: Reference | None = None
         offsets = sum(item.offsets for item in job.manifest.ranges)
         self.expected_batches = expected_batches(offsets, job.manifest.split.held_out, job.batch_size)
         self.resumed_samples = 0
@@ -235,11 +239,14 @@ class _Loop:
         if self.train_report is None:
             self.train_report = side_report(self.feed.report) if whole else self._counted_again()
             check_side(self.job, TRAINING, self.train_report)
-        self.evaluation = evaluate(self.network, self.held_out, self.target)
+        finder = ReferenceFinder(self.feed.codec, self.target) if self.feed.epoch == self.job.epochs else None
+        self.evaluation = evaluate(self.network, self.held_out, self.target, observe=finder and finder.add)
         if not self.history:
             check_side(self.job, HELD_OUT, side_report(self.held_out.report))
         if not math.isfinite(self.evaluation.loss):
             raise LossNotFinite(f"the held-out loss is {self.evaluation.loss} at the end")
+        if finder is not None:
+            self.reference = finder.reference()
         entry: Progress = {
             "epoch": epoch + 1,
             "held_out_loss": self.evaluation.loss,
@@ -338,12 +345,13 @@ class _Loop:
         return checkpoint is not None
 
     def result(self) -> TrainedNetwork:
-        if self.evaluation is None or self.train_report is None:
+        if self.evaluation is None or self.train_report is None or self.reference is None:
             raise RuntimeError("A run ends with the evaluation of its last epoch; this one has none.")
         return TrainedNetwork(
             network=self.network,
             history=self.history,
             evaluation=self.evaluation,
+            reference=self.reference,
             scale=self.scale,
             statistics=self.statistics,
             train=self.train_report,

@@ -25,6 +25,7 @@ def store_result(directory: Path, job: TrainingJob, run: str, trained: TrainedNe
         job=job.digest,
         scale=trained.scale,
         statistics=trained.statistics,
+        reference=trained.reference,
         metrics=Metrics(**evaluation.metrics, loss=evaluation.loss, samples=evaluation.samples),
         train=trained.train,
         held_out=trained.held_out,

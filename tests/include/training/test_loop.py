@@ -49,6 +49,7 @@ def test_a_run_in_pieces_ends_with_the_bits_of_a_whole_one(
     assert attempts > 1
     assert bits(pieces) == bits(reference)
     assert pieces.train == reference.train
+    assert pieces.reference == reference.reference
     measured = ("epoch", "train_loss", "held_out_loss", "held_out_accuracy", "learning_rate", "samples")
     assert [[entry[name] for name in measured] for entry in pieces.history] == [
         [entry[name] for name in measured] for entry in reference.history
