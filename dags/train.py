@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, AssetOrTimeSchedule, Param
 
-from millrace.assets import backlog_asset, model_asset, samples_asset
+from millrace.assets import backlog_asset, model_asset, samples_asset, watch_asset
 from millrace.operators import (
     ApproveModelOperator,
     CompareModelsOperator,
@@ -23,7 +24,8 @@ same held-out samples. With `approval = "person"` it then waits for a person to 
 
 **Run it again.** The same ranges and settings give the same weights; a killed run resumes from its checkpoint.
 
-**Skips** when fewer than `min_new_samples` samples are new. A model that is not better is not promoted.
+**Skips** when fewer than `min_new_samples` samples are new; one is enough where a figure of the served model started
+the run. A model that is not better is not promoted.
 """
 
 for pipeline in pipelines_for("train"):
@@ -32,9 +34,17 @@ for pipeline in pipelines_for("train"):
     settings = dag_settings(pipeline, "train", documentation=DOCUMENTATION)
     if by_person:
         settings["dagrun_timeout"] += timedelta(seconds=promotion.approval_s)
+    schedule: Any = [backlog_asset(pipeline, "train")] if training.schedule is None else cron(training.schedule)
+    if pipeline.watch is not None and pipeline.watch.retrain:
+        drifted = watch_asset(pipeline)
+        schedule = (
+            backlog_asset(pipeline, "train") | drifted
+            if training.schedule is None
+            else AssetOrTimeSchedule(timetable=cron(training.schedule), assets=[drifted])
+        )
     with DAG(
         **settings,
-        schedule=[backlog_asset(pipeline, "train")] if training.schedule is None else cron(training.schedule),
+        schedule=schedule,
         params={
             "epochs": Param(
                 training.epochs,

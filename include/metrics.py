@@ -114,6 +114,33 @@ class Gauges(Metric):
         meaning="The version that `promote_model` promoted, or found to be the champion already.",
         action="Unchanged after several trainings: the log of `promote_model` says why each was not promoted.",
     )
+    INPUT_DRIFT = Definition(
+        "<pipeline>.watch.input_drift",
+        unit="population stability index",
+        meaning=(
+            "How far the inputs of the champion are from the held-out samples of its training, beyond chance: the "
+            "largest of its statistics. Only with `[watch]`, as the next three."
+        ),
+        action="Above 0.1 look at the requests, above 0.25 train on newer samples; the ledger has each statistic.",
+    )
+    PREDICTION_DRIFT = Definition(
+        "<pipeline>.watch.prediction_drift",
+        unit="population stability index",
+        meaning="The same of the labels and scores, or numbers, that the champion answers with.",
+        action="Above 0.25 without a cause that you know: compare its newest answers with their labels.",
+    )
+    LIVE_SCORE = Definition(
+        "<pipeline>.watch.live_<score>",
+        unit="score, at most 1",
+        meaning="The champion's `<score>` over its answers that have the newest labels.",
+        action="Lower than the held-out `<score>`: train on newer samples, or roll back.",
+    )
+    CALIBRATION_ERROR = Definition(
+        "<pipeline>.watch.calibration_error",
+        unit="difference of probabilities",
+        meaning="The expected calibration error of a classification over the same answers, in ten bins.",
+        action="Growing: a score says less about how sure an answer is; train on newer samples.",
+    )
 
 
 class Metrics:

@@ -78,17 +78,20 @@ def _signing_faults(pipeline: Pipeline) -> Iterator[str]:
 
 def _name_faults(pipeline: Pipeline) -> Iterator[str]:
     topics, late = pipeline.topics, pipeline.labels_topic
+    watched = None if pipeline.watch is None or pipeline.watch.labels is None else pipeline.watch.labels.topic
     own = (pipeline.predictions_topic, pipeline.repredictions_topic, pipeline.dead_letters_topic)
     taken = {*own, ledger_name(pipeline.environment), ".", ".."}
     for key, topic in {
         "topics.samples": topics.samples,
         "topics.requests": topics.requests,
         "labels.topic": late,
+        "watch.labels.topic": watched,
     }.items():
         if topic in taken:
             yield f"{key} = {topic!r}: that is no external topic; name the one that other programs fill"
-    if late in (pipeline.samples_topic, pipeline.requests_topic):
-        yield f"labels.topic = {late!r}: the samples or requests are in that topic; name one of labels"
+    for key, topic in {"labels.topic": late, "watch.labels.topic": watched}.items():
+        if topic in (pipeline.samples_topic, pipeline.requests_topic):
+            yield f"{key} = {topic!r}: the samples or requests are in that topic; name one of labels"
 
 
 def _prediction_backlog_faults(pipeline: Pipeline) -> Iterator[str]:
@@ -178,6 +181,23 @@ def _promotion_faults(pipeline: Pipeline) -> Iterator[str]:
             yield f'promotion.{key} = {getattr(promotion, key)!r}: set approval = "person", or remove the key'
 
 
+def _watch_faults(pipeline: Pipeline) -> Iterator[str]:
+    watch = pipeline.watch
+    if watch is None:
+        return
+    if watch.labels is not None and pipeline.labels_topic is not None:
+        yield f"watch.labels.topic = {watch.labels.topic!r}: labels.topic names where the labels are; remove this table"
+    if pipeline.training.task != "classification" and watch.max_calibration_error is not None:
+        yield (
+            f"watch.max_calibration_error = {watch.max_calibration_error:g}: only a classification is judged by the "
+            "scores of its answers; remove the key"
+        )
+    elif pipeline.late_labels is None:
+        for key in ("min_score", "max_calibration_error"):
+            if (value := getattr(watch, key)) is not None:
+                yield f"watch.{key} = {value:g}: nothing labels its answers; name a topic by watch.labels.topic"
+
+
 def _split_faults(pipeline: Pipeline) -> Iterator[str]:
     source = pipeline.source
     gives = source is None or (isinstance(source, FolderSource) and source.split is not None)
@@ -196,7 +216,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] =
     (frozenset({"envelope", "registry"}), _registry_faults),
     (frozenset({"envelope", "labels"}), _label_place_faults),
     (frozenset({"labels", "signing"}), _signing_faults),
-    (frozenset({"name", "topics", "labels"}), _name_faults),
+    (frozenset({"name", "topics", "labels", "watch"}), _name_faults),
     (frozenset({"prediction"}), _prediction_backlog_faults),
     (frozenset({"prediction", "alerts"}), _alert_faults),
     (frozenset({"prediction"}), _cloud_event_faults),
@@ -204,6 +224,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] =
     (frozenset({"labels", "training"}), _incremental_faults),
     (frozenset({"source", "training"}), _split_faults),
     (frozenset({"promotion", "training"}), _promotion_faults),
+    (frozenset({"watch", "labels", "training"}), _watch_faults),
     (frozenset({"envelope", "training"}), _versions_faults),
     (frozenset({"envelope", "format"}), _content_faults),
     (frozenset({"format", "model"}), _row_faults),

@@ -17,6 +17,7 @@ from include.definition.tables import (
     Signing,
     TopicLayout,
     Training,
+    Watch,
     WorkStep,
 )
 from include.envelopes.plain import OwnEnvelope
@@ -57,6 +58,7 @@ class Pipeline(Config):
     promotion: Promotion = Promotion()
     prediction: Prediction = Prediction()
     export: Export | None = None
+    watch: Watch | None = None
     alerts: Alerts = Alerts()
     signing: Signing | None = None
     registry: Registry | None = None
@@ -105,9 +107,18 @@ class Pipeline(Config):
         return self.labels.topic if isinstance(self.labels, TopicLabels) else None
 
     @property
+    def late_labels(self) -> TopicLabels | None:
+        """Where the labels of answers come from, to watch the model by."""
+        if isinstance(self.labels, TopicLabels):
+            return self.labels
+        labels = None if self.watch is None else self.watch.labels
+        return None if labels is None else TopicLabels(topic=labels.topic, field=labels.field)
+
+    @property
     def external_topics(self) -> tuple[str, ...]:
         """The external topics, each once."""
-        named = (self.topics.samples, self.topics.requests, self.labels_topic)
+        watched = None if self.late_labels is None else self.late_labels.topic
+        named = (self.topics.samples, self.topics.requests, watched)
         return tuple(dict.fromkeys(topic for topic in named if topic is not None))
 
     @property

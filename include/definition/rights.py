@@ -24,6 +24,7 @@ def step_rights(pipeline: Pipeline, step: WorkStep) -> list[Right]:
         "repredict": _repredict,
         "replay": _replay,
         "export": _export,
+        "watch": _watch,
     }
     return sorted(
         set(find[step](pipeline)), key=lambda right: (right.resource, right.name, right.prefixed, right.operation)
@@ -116,3 +117,13 @@ def _export(pipeline: Pipeline) -> Iterable[Right]:
     yield from _ledger(pipeline)
     yield from _group(pipeline, "export")
     yield from _transactions(pipeline, "export", pipeline.predictions_topic)
+
+
+def _watch(pipeline: Pipeline) -> Iterable[Right]:
+    for topic in (pipeline.predictions_topic, pipeline.requests_topic):
+        yield from _on("Topic", topic, "Read")
+    if pipeline.late_labels is not None:
+        yield from _on("Topic", pipeline.late_labels.topic, "Read")
+    yield from _ledger(pipeline)
+    yield from _group(pipeline, "watch")
+    yield from _transactions(pipeline, "watch")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from include.definition.kinds import AnyAugmentation
 from include.definition.model_reference import CHAMPION, StartName
+from include.envelopes import FieldName
 from include.kafka.headers import MODEL
 from include.kafka.topics import TopicName
 from include.kinds import Config
@@ -278,8 +279,57 @@ class Export(Config):
     rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
 
 
+class AnswerLabels(Config):
+    """Late labels of the answers, as `[labels]` of kind `topic` has them.
+
+    Args:
+        topic: the topic's name.
+        field: the label is this field of the value, a JSON object; without it, the label is the whole value.
+    """
+
+    topic: TopicName
+    field: FieldName | None = None
+
+
+class Watch(Config):
+    """With this table the champion is watched while it serves; see include.watching.
+
+    Args:
+        schedule: when its figures are computed.
+        window: how many of its newest answers are compared with the held-out samples, and how many of the newest labels
+            with its answers.
+        min_samples: figures of fewer answers or labels are not judged.
+        max_drift: the largest population stability index of a statistic of its inputs, of its answers' labels or of
+            their scores.
+        min_score: the least accuracy, micro-F1 or R², by the task, over the answers that have labels.
+        max_calibration_error: of a classification, the largest expected calibration error over them.
+        labels: where they come from, by `topic` and `field`; those of `[labels]` by default.
+        label_delay_s: seconds after an answer in which its label is expected; earlier answers are not looked for.
+        retrain: whether a figure beyond its limit starts a training, also with fewer new samples than
+            `min_new_samples`.
+    """
+
+    schedule: Schedule = "*/15 * * * *"
+    window: Annotated[int, Field(ge=10, le=100_000)] = 2000
+    min_samples: Annotated[int, Field(ge=1, validate_default=True)] = 200
+    max_drift: Annotated[float, Field(gt=0)] = 0.25
+    min_score: Annotated[float, Field(le=1)] | None = None
+    max_calibration_error: Annotated[float, Field(gt=0, le=1)] | None = None
+    labels: AnswerLabels | None = None
+    label_delay_s: Annotated[float, Field(ge=1)] = 86_400
+    retrain: bool = False
+
+    @field_validator("min_samples")
+    @classmethod
+    def _within_the_window(cls, value: int, info: ValidationInfo) -> int:
+        window = info.data.get("window", value)
+        if value > window:
+            raise ValueError(f"a window of {window} never has as many; lower it, or raise window")
+        return value
+
+
 # The parts of a pipeline that may each have a connection, and so a principal, of their own.
-WorkStep = Literal["topics", "ingest", "train", "predict", "repredict", "replay", "export"]
+WorkStep = Literal["topics", "ingest", "train", "predict", "repredict", "replay", "export", "watch"]
 ConnectionName = Annotated[str, Field(min_length=1)]
 
 
@@ -287,8 +337,8 @@ class Connections(Config):
     """The Kafka connection of a step, for a principal with the rights of that step only; see `millrace acls`.
 
     Args:
-        topics, ingest, train, predict, repredict, replay, export: an Airflow connection; the pipeline's `connection` by
-            default.
+        topics, ingest, train, predict, repredict, replay, export, watch: an Airflow connection; the pipeline's
+            `connection` by default.
     """
 
     topics: ConnectionName | None = None
@@ -298,6 +348,7 @@ class Connections(Config):
     repredict: ConnectionName | None = None
     replay: ConnectionName | None = None
     export: ConnectionName | None = None
+    watch: ConnectionName | None = None
 
 
 class Signing(Config):

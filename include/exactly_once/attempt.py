@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 # The steps that write to Kafka: docs/contracts/transactions.md has their transactional ids. A promotion and a rollback
 # write as `train` does, see `include.registry.record.model_writer`.
-Step = Literal["ingest", "ingest-plan", "train", "predict", "repredict", "replay", "export", "repair"]
+Step = Literal["ingest", "ingest-plan", "train", "predict", "repredict", "replay", "export", "watch", "repair"]
 
 # Opening a writer waits for the transaction coordinator, so several are opened at once, and the ledger is read once for
 # them. Each has a thread and a connection per broker and two more, so a topic's hundreds of partitions take turns.

@@ -139,6 +139,29 @@ class Approval(_Entry):
     run: Text
 
 
+class WatchedVersion(_Entry):
+    """The last figures of a served version, see `include.watching.watch`.
+
+    Attributes:
+        over: the figures beyond their limits.
+        before: those of the look before.
+    """
+
+    version: Count
+    metric: Text
+    samples: Count
+    labelled: Count
+    input_drift: float | None
+    prediction_drift: float | None
+    score: float | None
+    calibration_error: float | None
+    inputs: dict[Text, float]
+    answers: dict[Text, float]
+    over: list[Text]
+    before: list[Text]
+    run: Text
+
+
 class CompleteModels(_Entry):
     """Every version of the pipeline's model has an entry; so many had none when the first was recorded."""
 
@@ -156,6 +179,7 @@ FORMS: dict[str, dict[str | None, type[_Entry]]] = {
     "repredict": {None: Progress},
     "replay": {None: ReplayedLetter},
     "export": {None: Progress},
+    "watch": {None: WatchedVersion},
 }
 
 

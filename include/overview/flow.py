@@ -125,6 +125,7 @@ class Flow:
         topics: by what is in them: samples, requests, predictions, dead_letters.
         history: of promotions, approvals and rollbacks, the entries of the ledger.
         replayed: the dead letters that were replayed, see `LedgerView.replayed`.
+        watched: the last figures of each version that was watched, the newest entry last.
         damage: of entries of the ledger that a step would refuse.
         fault: why all this is not known, as a sentence.
     """
@@ -134,6 +135,7 @@ class Flow:
     hold: Held | None = None
     history: tuple[SeenEntry, ...] = ()
     replayed: frozenset[str] = frozenset()
+    watched: tuple[SeenEntry, ...] = ()
     damage: tuple[str, ...] = ()
     fault: str = ""
 
@@ -207,7 +209,7 @@ class FlowReader:
             levels[content] = level
         seen = {
             step: list(self._ledger.entries(pipeline.name, step, connection.signing))
-            for step in ("train", "predict", *HISTORY)
+            for step in ("train", "predict", "watch", *HISTORY)
         }
         holds = [entry for entry in seen["predict"] if entry.key.scope == SCOPE]
         backlogs = {}
@@ -221,6 +223,7 @@ class FlowReader:
             hold=next(filter(None, map(_held, holds)), None),
             history=tuple(sorted((entry for step in HISTORY for entry in seen[step]), key=lambda entry: entry.at_ms)),
             replayed=self._ledger.replayed(pipeline.name),
+            watched=tuple(sorted(seen["watch"], key=lambda entry: entry.at_ms)),
             damage=tuple(entry.damage for entries in seen.values() for entry in entries if entry.damage),
         )
 

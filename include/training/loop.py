@@ -240,7 +240,8 @@ class _Loop:
             self.train_report = side_report(self.feed.report) if whole else self._counted_again()
             check_side(self.job, TRAINING, self.train_report)
         finder = ReferenceFinder(self.feed.codec, self.target) if self.feed.epoch == self.job.epochs else None
-        self.evaluation = evaluate(self.network, self.held_out, self.target, observe=finder and finder.add)
+        observe = None if finder is None else finder.add
+        self.evaluation = evaluate(self.network, self.held_out, self.target, observe=observe)
         if not self.history:
             check_side(self.job, HELD_OUT, side_report(self.held_out.report))
         if not math.isfinite(self.evaluation.loss):

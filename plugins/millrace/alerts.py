@@ -34,13 +34,13 @@ class Alert:
 
     Attributes:
         event: a run has failed or takes too long, a step is held until a person acknowledges it, requests wait for too
-            long, or a person is asked.
+            long, a person is asked, or a figure of the served model is beyond its limit.
         pipeline: its name.
         title: a few words.
         text: sentences.
     """
 
-    event: Literal["failed", "late", "held", "waiting", "approval"]
+    event: Literal["failed", "late", "held", "waiting", "approval", "watch"]
     pipeline: str
     title: str
     text: str

@@ -52,6 +52,11 @@ def model_asset(pipeline: Pipeline) -> Asset:
     return Asset(name=f"{pipeline.name}.model", group="model")
 
 
+def watch_asset(pipeline: Pipeline) -> Asset:
+    """What was found about the served model; an event says that a figure is beyond its limit, and has the figures."""
+    return Asset(name=f"{pipeline.name}.watch", group="model")
+
+
 def backlog_asset(pipeline: Pipeline, step: BacklogStep) -> Asset:
     """What waits for a step; an event asks for a run. The triggerer watches it, see `BacklogTrigger`."""
     trigger = BacklogTrigger(pipeline=pipeline.name, step=step, kafka_conn_id=pipeline.connection_of(step))

@@ -36,17 +36,19 @@ from include.replay.selection import Selection
 from include.training.backlog import freeze_training
 from include.training.job import TrainingJob
 from include.training.versioned import train_version
+from include.watching.watch import watch
 from tests.support.assertions import assert_readable
 from tests.support.mlflow_database import put_database
 from tests.support.producers import Record, produce
 from tests.support.secured import Users
-from tests.support.tiny_pipelines import LETTERS, tiny_pipeline, tiny_predictor
+from tests.support.tiny_pipelines import LETTERS, tiny_pipeline, tiny_predictor, tiny_watched
 
 STEPS: tuple[WorkStep, ...] = get_args(WorkStep)
 
 
 def pipeline_of(step: str, environment: str = "local") -> Pipeline:
-    return tiny_pipeline(f"rights_{step}", total=40).model_copy(update={"environment": environment})
+    watched = {"watch": {"min_samples": 1, "labels": {"topic": "rights_labels"}}} if step == "watch" else {}
+    return tiny_pipeline(f"rights_{step}", total=40, **watched).model_copy(update={"environment": environment})
 
 
 def create_topics(kafka: KafkaConnection, pipeline: Pipeline, folder: Path) -> None:
@@ -98,6 +100,11 @@ def export(kafka: KafkaConnection, pipeline: Pipeline, folder: Path) -> None:
     assert export_predictions(Attempt(kafka, pipeline.name, "export", "run"), pipeline, place, rows=100).rows
 
 
+def watch_model(kafka: KafkaConnection, pipeline: Pipeline, folder: Path) -> None:
+    model = tiny_watched(tiny_predictor(pipeline.name))
+    assert watch(Attempt(kafka, pipeline.name, "watch", "run"), pipeline, model).figures.inputs
+
+
 WORK: dict[WorkStep, Callable[[KafkaConnection, Pipeline, Path], None]] = {
     "topics": create_topics,
     "ingest": ingest,
@@ -106,6 +113,7 @@ WORK: dict[WorkStep, Callable[[KafkaConnection, Pipeline, Path], None]] = {
     "repredict": predict_again,
     "replay": replay,
     "export": export,
+    "watch": watch_model,
 }
 
 
@@ -168,11 +176,12 @@ def connections(
     folder = tmp_path_factory.mktemp("prepared")
     made = {step: pipeline_of(step) for step in STEPS if step != "topics"}
     ensure_topics(administrator, [spec for pipeline in made.values() for spec in pipeline.topic_specs()])
-    for step in ("train", "predict", "repredict", "replay", "export"):
+    ensure_topics(administrator, [TopicSpec("rights_labels")])
+    for step in ("train", "predict", "repredict", "replay", "export", "watch"):
         ingest(administrator, made[step], folder)
     for step in ("predict", "replay"):
         produce(administrator, made[step].requests_topic, [Record(b"no sample")])
-    for step in ("repredict", "replay", "export"):
+    for step in ("repredict", "replay", "export", "watch"):
         predict(administrator, made[step], folder)
     answers, letters = tiny_pipeline("rights_lost_answers"), tiny_pipeline("rights_lost_letters")
     ensure_topics(administrator, [*answers.topic_specs(), *letters.topic_specs()])

@@ -14,6 +14,7 @@ from include.targets.classification import Classification
 
 if TYPE_CHECKING:
     from include.prediction.predictor import Predictor
+    from include.watching.model import WatchedModel
 
 LETTERS = ("a", "b", "c")
 SCHEMA = b"tensor.raw/1"
@@ -92,3 +93,19 @@ def tiny_predictor(name: str = IDENTITY.name) -> Predictor:
         layer.weight.copy_(torch.eye(3, 4))
         layer.bias.zero_()
     return Predictor(nn.Sequential(nn.Flatten(), layer), Classification(LETTERS), replace(IDENTITY, name=name))
+
+
+def tiny_watched(predictor: Predictor) -> WatchedModel:
+    """The predictor as a model that serves, with the reference of 1000 samples."""
+    import torch
+
+    from include.codecs.raw import RawCodec
+    from include.network.reference import ReferenceFinder
+    from include.watching.model import WatchedModel
+
+    codec = RawCodec(shape=(4,), dtype="float32")
+    finder = ReferenceFinder(codec, predictor.target)
+    inputs = torch.from_numpy(np.stack([numbers(position) for position in range(10_000, 11_000)]))
+    with torch.inference_mode():
+        finder.add(inputs, predictor.network(inputs))
+    return WatchedModel(predictor.identity, codec, predictor.target, finder.reference())

@@ -14,6 +14,7 @@ from millrace.operators.replay_dead_letters import ReplayDeadLettersOperator
 from millrace.operators.repredict_requests import RepredictRequestsOperator
 from millrace.operators.roll_back_model import RollBackModelOperator
 from millrace.operators.train_model import TrainModelOperator
+from millrace.operators.watch_model import WatchModelOperator
 
 __all__ = [
     "ApproveModelOperator",
@@ -28,4 +29,5 @@ __all__ = [
     "RepredictRequestsOperator",
     "RollBackModelOperator",
     "TrainModelOperator",
+    "WatchModelOperator",
 ]

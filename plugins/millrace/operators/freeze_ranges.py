@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import PermanentError
+from millrace.assets import watch_asset
 from millrace.lineage import Lineage, topics
 from millrace.operators.base import PipelineOperator, is_true
 
@@ -32,7 +33,8 @@ class FreezeRangesOperator(PipelineOperator):
 
     Args:
         step: `train` or `predict`.
-        min_new_samples: how many of the samples must be new; the pipeline's own for `train`, 1 for `predict`.
+        min_new_samples: how many of the samples must be new; the pipeline's own for `train`, 1 for `predict`. For a run
+            that a figure of the served model has started, one is enough.
         as_of: for `train`, a time with a zone, as text or not: the ranges are those of that time, however few samples
             were new then. In a backfill it is the end of the run's data interval by default.
         version: for `predict`, the model version of the run, which skips where it is `champion` and there is none.
@@ -84,6 +86,8 @@ class FreezeRangesOperator(PipelineOperator):
             from include.training.backlog import freeze_training
 
             as_of = self._as_of(context, pipeline)
+            if _asked_by(context, watch_asset(pipeline).name) and wanted:
+                wanted = 1
             training = freeze_training(connection, pipeline, min_new_samples=wanted, as_of=as_of, metrics=self.metrics)
             self.lineage = Lineage(topics(connection, training.ranges))
             return {
@@ -126,6 +130,11 @@ class FreezeRangesOperator(PipelineOperator):
             raise PermanentError(
                 f"{pipeline.name} can't be trained as of {wanted!r}: {error.errors()[0]['msg']}."
             ) from error
+
+
+def _asked_by(context: Context, asset: str) -> bool:
+    """Whether an event of the asset has started the run."""
+    return any(getattr(key, "name", None) == asset for key in context.get("triggering_asset_events") or ())
 
 
 def _shown(count: int, *, counted_all: bool) -> int | str:

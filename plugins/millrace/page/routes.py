@@ -21,7 +21,7 @@ from include.kafka.records import Address
 from include.overview.look import Content
 from include.overview.media import PNG, WAV
 from include.registry.versions import NoSuchVersion
-from millrace.page import deaths, history, look, models, overview
+from millrace.page import deaths, history, look, models, overview, watched
 from millrace.page.access import User, may_see_records, may_trigger, readable_dags
 from millrace.page.render import HERE, Pages
 from millrace.page.site import WORKFLOWS, Site
@@ -122,6 +122,7 @@ def send_static(name: str) -> Response:
 def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
     now = time.time()
     found, problem = read_or_explain(lambda: history.day(site, pipeline, now))
+    card = overview.card(site, pipeline, readable_dags(user), now)
     # The card says by itself that a broker is away.
     return answer(
         request,
@@ -129,7 +130,8 @@ def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: U
         Problem("", problem.status),
         pipeline=pipeline,
         tab="overview",
-        card=overview.card(site, pipeline, readable_dags(user), now),
+        card=card,
+        watched=watched.watched(pipeline.watch, card.flow.watched if card.flow else ()),
         may_acknowledge={pipeline.name} if may_trigger(user, f"{pipeline.name}.predict") else set(),
         day=found,
         charts=history.charts(found, now) if found else [],

@@ -31,7 +31,7 @@ DAY_FRESH_S = 15.0
 REGISTRY_WAIT_S = 2.0
 KEPT_DETAILS = 100
 # A pipeline's DAGs, in the order of its flow.
-WORKFLOWS = ("ingest", "train", "predict", "replay", "rollback", "repredict", "export")
+WORKFLOWS = ("ingest", "train", "predict", "replay", "rollback", "repredict", "export", "watch")
 
 Connect = Callable[[str], "KafkaConnection"]
 

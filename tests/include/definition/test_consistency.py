@@ -72,6 +72,22 @@ def test_the_requests_alone_may_be_external(read):
             "max_wait_s = 60",
             ["prediction.max_wait_s = 60", "begins at the first request", "raise prediction.min_records"],
         ),
+        (
+            "[model]",
+            '[watch]\nlabels = { topic = "more_labels" }\n[model]',
+            ["watch.labels.topic = 'more_labels'", "remove this table"],
+        ),
+        (
+            '[labels]\nkind = "topic"\ntopic = "image_labels"\n',
+            "[watch]\nmin_score = 0.9\n",
+            ["watch.min_score = 0.9", "nothing labels its answers", "watch.labels.topic"],
+        ),
+        (
+            '[labels]\nkind = "topic"\ntopic = "image_labels"\n',
+            '[watch]\nlabels = { topic = "image_topic" }\n',
+            ["watch.labels.topic = 'image_topic'", "name one of labels"],
+        ),
+        ("[model]", "[watch]\nwindow = 100\n[model]", ["watch.min_samples = 200", "a window of 100", "raise window"]),
         ('"0 2 * * *"', '"daily"', ["training.schedule = 'daily'", "five fields"]),
         ('topic = "image_labels"', 'topic = "image_topic"', ["labels.topic = 'image_topic'", "name one of labels"]),
         (

@@ -99,6 +99,28 @@ def test_a_hold_is_shown_to_all_and_its_button_to_who_may_trigger_the_dag(
     assert "Acknowledge" not in reader.text
 
 
+def test_the_last_figures_of_a_watched_model_are_a_table_with_their_limits(
+    kafka: KafkaConnection, pipeline: Pipeline, known_dags: Callable[..., None], visit: Visit
+) -> None:
+    file = pipelines_folder() / f"{pipeline.name}.toml"
+    file.write_text(f"{file.read_text()}\n[watch]\nmax_drift = 0.375\n")
+    known_dags(pipeline)
+    unknown: dict[str, None] = dict.fromkeys(("prediction_drift", "score", "calibration_error"))
+    drifts = {"input_drift": 0.625, "inputs": {SCRIPT: 0.625, "mean": 0.5}, "answers": {}}
+    counts = {"version": 3, "samples": 200, "labelled": 0}
+    entry = {**counts, **drifts, **unknown, "metric": "accuracy", "over": ["input_drift"], "before": [], "run": "r"}
+    key = LedgerKey(kafka.environment, pipeline.name, "watch", "3")
+    with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
+        writer.write_ledger(key, entry)
+
+    seen = visit("VIEWER").see(f"/{pipeline.name}/overview")
+
+    assert "How version 3 serves" in seen.text
+    assert f"Drift of the inputs 0.6250 0.3750 200 {SCRIPT}" in seen.text
+    assert "Live score, accuracy" in seen.text
+    assert seen.active() == []
+
+
 def test_every_answer_forbids_scripts_and_other_servers(pipeline: Pipeline, visit: Visit) -> None:
     for path in ("/", "/static/page.css", "/no-such-page"):
         headers = visit("VIEWER").get(path).headers
