@@ -25,6 +25,7 @@ from millrace.operators import (
     PromoteModelOperator,
     PublishPredictionsOperator,
     TrainModelOperator,
+    WatchModelOperator,
 )
 from tests.support.consumers import committed_records
 from tests.support.kafka_acls import parse, rights_of
@@ -45,7 +46,7 @@ def pipeline_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         text = "\n".join(f"{key} = {value}" if line.startswith(f"{key} =") else line for line in text.splitlines())
     connections = "\n".join(f'{step} = "kafka_{step}"' for step in STEPS)
     file = folder / f"{NAME}.toml"
-    file.write_text(f'{text}\n[connections]\n{connections}\n[export]\npath = "{tmp_path / "export"}"\n')
+    file.write_text(f'{text}\n[connections]\n{connections}\n[export]\npath = "{tmp_path / "export"}"\n[watch]\n')
     monkeypatch.setenv("MILLRACE_PIPELINES", str(folder))
     monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("MILLRACE_ENVIRONMENT", ENVIRONMENT)
@@ -91,9 +92,14 @@ def test_the_whole_flow_runs_with_one_principal_for_each_step(
     frozen = execute(FreezeRangesOperator, step="predict")
     published = execute(PublishPredictionsOperator, ranges=frozen["ranges"])
     exported = execute(ExportPredictionsOperator)
+    watched = execute(WatchModelOperator)
 
     topic = load_pipeline(NAME).predictions_topic
     assert topic == f"{ENVIRONMENT}.{NAME}.predictions"
     assert (
-        sent["requests"] == published["predictions"] == exported["rows"] == len(committed_records(administrator, topic))
+        sent["requests"]
+        == published["predictions"]
+        == exported["rows"]
+        == watched["samples"]
+        == len(committed_records(administrator, topic))
     )

@@ -84,13 +84,18 @@ class Security:
         return found
 
     def client(self, user: str) -> dict[str, str]:
-        """librdkafka's settings of a user, all but `bootstrap.servers`."""
+        """librdkafka's settings of a user, all but `bootstrap.servers`.
+
+        A step that is newer than the cluster has no user of its own, and logs in as `ALL_STEPS`.
+        """
+        passwords = self.passwords()
+        known = user if user in passwords else ALL_STEPS
         return {
             "security.protocol": "SASL_SSL",
             "ssl.ca.location": str(self.authority),
             "sasl.mechanism": MECHANISM,
-            "sasl.username": user,
-            "sasl.password": self.passwords()[user],
+            "sasl.username": known,
+            "sasl.password": passwords[known],
         }
 
     def write_client_files(self, bootstrap_servers: str) -> None:
