@@ -5,6 +5,7 @@ these enumerations and no strings.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -151,3 +152,10 @@ class Metrics:
 
     def gauge(self, metric: Gauges, value: float, **placeholders: str) -> None:
         """Set a gauge."""
+
+    def span(self, name: str, began_ns: int, attributes: Mapping[str, str | int]) -> None:
+        """Add work that ends now to the trace of the task.
+
+        Args:
+            began_ns: when it began, in nanoseconds since 1970.
+        """

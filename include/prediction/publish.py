@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEP: Step = "predict"
+# From the beginning of a chunk's prediction to the end of its transaction.
+CHUNK_SPAN = "millrace.predict.chunk"
 # Kept with a partition's position, so that rejections in a row are counted across attempts and runs.
 IN_A_ROW = "rejected_in_a_row"
 # How long a reading of ledger and topic stays valid: many small partitions share one, and between large ones it is
@@ -115,6 +117,7 @@ class _AnsweredChunk:
         leader_epoch: of the record right before `end`.
         outcomes: what was decided for each request.
         version: of the model that predicted.
+        began_ns: when it was read and its prediction began, in nanoseconds since 1970.
     """
 
     start: int
@@ -123,6 +126,7 @@ class _AnsweredChunk:
     records: list[OutgoingRecord]
     outcomes: list[RequestOutcome]
     version: int
+    began_ns: int
 
 
 def publish_predictions(
@@ -289,6 +293,7 @@ def _publish_partition(
             state.offsets[item.partition] = chunk.end
             entries.clear()
             published.add(chunk.outcomes, chunk.version)
+            attempt.metrics.span(CHUNK_SPAN, chunk.began_ns, _span_attributes(item, chunk))
 
 
 def _answered(
@@ -300,6 +305,7 @@ def _answered(
     reading = read_chunks(attempt.connection, publisher.consumer, rest, pipeline, reader, leader_epoch)
     with closing(prefetch(reading)) as chunks:
         for chunk in chunks:
+            began_ns = time.time_ns()
             publisher.renew_predictor()
             predictor = publisher.predictor
             ids, outcomes = answer_messages(pipeline, predictor, reader, chunk.messages, versions)
@@ -307,8 +313,21 @@ def _answered(
                 writer, pipeline, predictor, chunk.messages, ids, outcomes, attempt.run
             )
             yield _AnsweredChunk(
-                chunk.start, chunk.end, chunk.leader_epoch, records, outcomes, predictor.identity.version
+                chunk.start, chunk.end, chunk.leader_epoch, records, outcomes, predictor.identity.version, began_ns
             )
+
+
+def _span_attributes(item: OffsetRange, chunk: _AnsweredChunk) -> dict[str, str | int]:
+    """What a trace shows of a chunk, by the names of OpenTelemetry's conventions for messaging where there are some."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.destination.name": item.topic,
+        "messaging.destination.partition.id": str(item.partition),
+        "messaging.batch.message_count": len(chunk.outcomes),
+        "millrace.offsets.start": chunk.start,
+        "millrace.offsets.end": chunk.end,
+        "millrace.model.version": chunk.version,
+    }
 
 
 def _pass_hold(publisher: _Publisher, state: _State) -> tuple[Gate, dict[LedgerKey, dict[str, Any]]]:

@@ -1,8 +1,11 @@
-"""Hands Millrace's metrics to Airflow's, which sends them to StatsD, Datadog or OpenTelemetry; see docs/metrics.md."""
+"""Hands Millrace's metrics to Airflow's, for StatsD, Datadog or OpenTelemetry, and its spans; see docs/metrics.md."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from airflow.sdk.observability.stats import Stats
+from opentelemetry import trace
 
 from include.metrics import Counters, Gauges, Metrics
 
@@ -18,3 +21,7 @@ class AirflowMetrics(Metrics):
 
     def gauge(self, metric: Gauges, value: float, **placeholders: str) -> None:
         Stats.gauge(f"{PREFIX}.{metric.name_for(**placeholders)}", value)
+
+    def span(self, name: str, began_ns: int, attributes: Mapping[str, str | int]) -> None:
+        # Where Airflow's tracing is off, this tracer drops it.
+        trace.get_tracer(PREFIX).start_span(name, start_time=began_ns, attributes=attributes).end()

@@ -29,6 +29,29 @@ AirflowMetrics().gauge(Gauges.BACKLOG_OFFSETS, 7, pipeline="digits", step="predi
 """
 
 
+# As Airflow configures tracing, but for the exporter, which keeps what it gets.
+TRACED = """
+import time
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from millrace.metrics import AirflowMetrics
+
+AirflowMetrics().span("dropped", time.time_ns(), {})
+exporter, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+began = time.time_ns() - 10**9
+with trace.get_tracer("airflow").start_as_current_span("task") as task:
+    AirflowMetrics().span("chunk", began, {"millrace.offsets.start": 5})
+chunk, _ = exporter.get_finished_spans()
+assert (chunk.name, chunk.start_time, dict(chunk.attributes)) == ("chunk", began, {"millrace.offsets.start": 5})
+assert chunk.end_time - began >= 10**9
+assert chunk.parent.span_id == task.get_span_context().span_id
+"""
+
+
 class Collector(ThreadingHTTPServer):
     """Keeps the values of all metrics by name."""
 
@@ -81,3 +104,15 @@ def test_a_collector_gets_what_a_task_reported(collector: Collector, tmp_path: P
         "airflow.millrace.digits.predictions": 3,
         "airflow.millrace.digits.predict.backlog_offsets": 7,
     }
+
+
+@pytest.mark.slow  # imports Airflow in another process, where no other test has chosen how to trace
+def test_a_span_is_a_part_of_the_trace_of_its_task_and_dropped_without_tracing(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")])
+
+    subprocess.run(
+        [sys.executable, "-c", TRACED],
+        env={**os.environ, "PYTHONPATH": path, "AIRFLOW_HOME": str(tmp_path)},
+        check=True,
+        timeout=120,
+    )

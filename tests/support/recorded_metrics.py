@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from include.metrics import Counters, Gauges
@@ -13,6 +14,7 @@ class RecordedMetrics:
 
     counted: dict[str, int] = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
+    spans: list[tuple[str, int, dict[str, str | int]]] = field(default_factory=list)
 
     def count(self, metric: Counters, value: int, **placeholders: str) -> None:
         name = metric.name_for(**placeholders)
@@ -20,3 +22,6 @@ class RecordedMetrics:
 
     def gauge(self, metric: Gauges, value: float, **placeholders: str) -> None:
         self.gauges[metric.name_for(**placeholders)] = value
+
+    def span(self, name: str, began_ns: int, attributes: Mapping[str, str | int]) -> None:
+        self.spans.append((name, began_ns, dict(attributes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -359,6 +360,21 @@ def test_what_was_published_is_counted(kafka, new_pipeline, predictor):
     publish(kafka, pipeline, ranges, predictor, metrics=metrics)
 
     assert metrics.counted == {f"{pipeline.name}.predictions": 2, f"{pipeline.name}.dead_letters": 1}
+
+
+def test_each_chunk_is_a_span_with_its_offsets(kafka, new_pipeline, predictor):
+    pipeline = new_pipeline(prediction={"chunk_samples": 20})
+    metrics, began_ns = RecordedMetrics(), time.time_ns()
+    publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(50))), predictor, metrics=metrics)
+
+    names, times, attributes = zip(*metrics.spans, strict=True)
+    assert set(names) == {"millrace.predict.chunk"}
+    assert began_ns < times[0] <= times[1] <= times[2] < time.time_ns()
+    found = [(each["millrace.offsets.start"], each["millrace.offsets.end"]) for each in attributes]
+    assert found == [(0, 20), (20, 40), (40, 50)]
+    assert [each["messaging.batch.message_count"] for each in attributes] == [20, 20, 10]
+    assert {each["messaging.destination.name"] for each in attributes} == {pipeline.requests_topic}
+    assert {each["millrace.model.version"] for each in attributes} == {7}
 
 
 def test_the_identity_s_header_filters_by_model_and_version():
