@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from include.exactly_once.snapshot import snapshot_ledger
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.local.airflow import USERNAME
+from include.local.api import ApiError
 from include.local.stack import Stack
 from include.registry.approval import STEP
 from tests.support.digit_trainings import PARTITIONS, fill
@@ -55,6 +58,7 @@ floor = 0
 PARKED = "Pausing task as AWAITING_INPUT"
 ENDED = f"executor event with state success for task instance TaskInstanceKey(dag_id='{APPROVED}.train', task_id='appr"
 PERSON = f'approval = "person"\napprovers = ["{USERNAME}"]\napproval_s = {APPROVAL_S}\n'
+SOMEBODY_ELSE = PERSON.replace(USERNAME, "ada")
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +108,9 @@ def ask_again(stack: Stack, run: str) -> None:
     stack.api.post(f"/dags/{APPROVED}.train/clearTaskInstances", {**body, "reset_dag_runs": True})
 
 
-def decision(kafka: KafkaConnection) -> tuple[str, str | None]:
-    """What the ledger has about version 1, and by whom."""
-    key = LedgerKey(kafka.environment, APPROVED, STEP, "1")
+def decision(kafka: KafkaConnection, version: int = 1) -> tuple[str, str | None]:
+    """What the ledger has about a version, and by whom."""
+    key = LedgerKey(kafka.environment, APPROVED, STEP, str(version))
     entry = snapshot_ledger(kafka, [key])[key]
     return entry["decision"], entry["by"]
 
@@ -118,7 +122,7 @@ def test_a_promotion_is_refused_expires_and_is_approved_and_two_pipelines_answer
     dag_id = f"{APPROVED}.train"
     for name in (APPROVED, BESIDE):
         stack.api.unpause(f"{name}.train")
-    run = stack.api.trigger(dag_id, {"min_new_samples": 0})
+    run = stack.api.trigger(dag_id, {"min_new_samples": 0, "epochs": 2})
     other = stack.api.trigger(f"{BESIDE}.train", {"min_new_samples": 0})
 
     shown = asked(stack, run)
@@ -153,3 +157,24 @@ def test_a_promotion_is_refused_expires_and_is_approved_and_two_pipelines_answer
     for name in (APPROVED, BESIDE):
         wait_for_answers(stack, kafka, name, ids)
         assert answers(kafka, name, ids) == Counter(ids)
+
+
+@pytest.mark.usefixtures("pipelines")
+def test_a_challenger_of_the_champion_is_not_approved_by_somebody_who_was_not_asked(
+    stack: Stack, kafka: KafkaConnection
+) -> None:
+    """After the test above, whose version 1 is champion."""
+    dag_id = f"{APPROVED}.train"
+    Path(stack.record.settings["MILLRACE_PIPELINES"], f"{APPROVED}.toml").write_text(FILE + SOMEBODY_ELSE)
+    run = stack.api.trigger(dag_id, {"min_new_samples": 0})
+
+    shown = asked(stack, run)
+    assert shown["subject"] == f"Is version 2 of {APPROVED} to be champion in place of version 1?"
+    for model in ("version 2", "champion 1"):
+        assert f"Confusion matrix of {model}" in shown["body"]
+    assert [user["id"] for user in shown["assigned_users"]] == ["ada"]
+    with pytest.raises(ApiError) as refused:
+        respond(stack, run, "Approve")
+    assert refused.value.status == HTTPStatus.FORBIDDEN
+    assert wait_for_run(stack.api, dag_id, run, timeout_s=TIMEOUT_S)["state"] == "failed"
+    assert decision(kafka, 2) == ("expired", None)
