@@ -123,7 +123,6 @@ def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: U
     now = time.time()
     found, problem = read_or_explain(lambda: history.day(site, pipeline, now))
     card = overview.card(site, pipeline, readable_dags(user), now)
-    # The card says by itself that a broker is away.
     return answer(
         request,
         "pipeline.html",
@@ -134,6 +133,7 @@ def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: U
         watched=watched.watched(pipeline.watch, card.flow.watched if card.flow else ()),
         may_acknowledge={pipeline.name} if may_trigger(user, f"{pipeline.name}.predict") else set(),
         day=found,
+        day_error=problem.error,
         charts=history.charts(found, now) if found else [],
     )
 

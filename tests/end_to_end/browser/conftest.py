@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
@@ -14,7 +16,7 @@ from include.local.stack import Stack
 from tests.support.browsers import installed_browser
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -71,6 +73,20 @@ def airflow(page: Page, stack: Stack) -> Page:
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
     return page
+
+
+@pytest.fixture
+def log_in(page: Page, stack: Stack) -> Callable[[str], Page]:
+    """Gives the browser the session of a person, as a login would, without its form."""
+
+    def log_in_as(name: str) -> Page:
+        password = json.loads(stack.layout.password_file.read_text())[name]
+        login = {"username": name, "password": password}
+        answer = httpx.post(f"{stack.record.url}/auth/token", json=login, trust_env=False, timeout=30)
+        page.context.add_cookies([{"name": "_token", "value": answer.json()["access_token"], "url": stack.record.url}])
+        return page
+
+    return log_in_as
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from include.definition.files import load_pipeline
 from include.local.stack import Stack
-from tests.support.browsers import BROWSERS, installed_browser
+from tests.support.browsers import BROWSERS, installed_browser, picture
 from tests.support.stacks import result_of
 from tests.support.workflows import BUNDLED
 
@@ -27,11 +27,6 @@ pytestmark = [
     pytest.mark.usefixtures("flow"),
     pytest.mark.timeout(900),  # the first test may also start the stack and wait for its first runs
 ]
-
-
-def picture(page: Page | Locator, path: Path) -> None:
-    """Save what the page or a part of it shows."""
-    page.screenshot(path=path, animations="disabled", style="[role=status] { visibility: hidden }")
 
 
 def open_list(page: Page) -> None:

@@ -150,3 +150,8 @@ def test_a_broker_that_is_down_is_said_in_two_seconds(
 
     # The best of a few: other tests take the processor meanwhile.
     assert min(seconds() for _ in range(3)) < 2
+    for path in ("look", "overview"):
+        answer = person.get(f"/{pipeline.name}/{path}")
+        live = [attributes["data-live"] for _, attributes in Seen(answer.text).elements if "data-live" in attributes]
+        assert answer.status_code == 503
+        assert {"error", "day"} & set(live)  # the page looks again by itself

@@ -125,10 +125,11 @@ async function renew() {
         location.reload();
         return;
       }
-      if (answer.ok) {
+      const known = answer.ok || answer.status === 503; // a page without Kafka or MLflow is a page
+      if (known) {
         renewParts(new DOMParser().parseFromString(await answer.text(), "text/html"));
       }
-      document.body.classList.toggle("offline", !answer.ok);
+      document.body.classList.toggle("offline", !known);
     } catch {
       document.body.classList.add("offline");
     }
