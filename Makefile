@@ -17,6 +17,7 @@ DEV_INSTALLED := $(VENV)/.installed-dev
 S3_SERVER := $(VENV)/s3-server/.installed
 TENSORFLOW := $(VENV)/tensorflow/.installed
 AUDIT := $(VENV)/audit/.installed
+FUZZ := $(VENV)/fuzz-columns
 PIP := $(UV) pip install --require-hashes
 PACKAGES := $(PIP) --python $(BIN)/python --compile-bytecode -r requirements.txt
 ifneq ($(TORCH_BACKEND),)
@@ -35,7 +36,7 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-e
 LOCKED := requirements requirements-dev requirements-s3-server requirements-tensorflow requirements-audit requirements-image \
 	requirements-uv
 
-.PHONY: help install demo up down status test test-long test-fast test-tensorflow lint format docs hooks bench faults lock licenses sbom audit clean
+.PHONY: help install demo up down status test test-long test-fast test-native test-tensorflow lint format docs hooks bench faults lock licenses sbom audit clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +66,12 @@ test-fast: $(DEV_INSTALLED) ## the tests that need no broker, scheduler, S3 serv
 
 test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
 	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)
+
+test-native: $(INSTALLED) ## the C code with random messages, under the sanitizers and, where it is installed, valgrind
+	@$(CC) -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -o $(FUZZ) tests/native/fuzz_columns.c
+	@$(FUZZ) 5000 $(or $(SEED),1)
+	@$(CC) -g -O2 -Wall -Wextra -Werror -o $(FUZZ) tests/native/fuzz_columns.c
+	@! command -v valgrind >/dev/null || valgrind --quiet --leak-check=full --error-exitcode=1 $(FUZZ) 200 $(or $(SEED),1)
 
 lint: $(DEV_INSTALLED) ## style, spelling, types and the direction of imports
 	@$(BIN)/ruff check

@@ -82,8 +82,16 @@ class TensorCodec(Codec):
         """The samples whose `sample_bytes` bytes, little-endian and in C order, are `whole`; adds to `refusals`."""
         import numpy as np
 
-        samples = np.frombuffer(b"".join(whole), self.wire_dtype).reshape(len(whole), *self.shape)
-        kept = np.asarray(positions, np.int64)
+        numbers = np.frombuffer(b"".join(whole), self.wire_dtype)
+        return self._finite(numbers, np.asarray(positions, np.int64), refusals)
+
+    def _finite(
+        self, numbers: np.ndarray[Any, Any], kept: np.ndarray[Any, Any], refusals: dict[int, Refusal]
+    ) -> DecodedBatch:
+        """The samples whose numbers these are, without those that are not finite; adds to `refusals`."""
+        import numpy as np
+
+        samples = numbers.reshape(len(kept), *self.shape)
         if not self.dtype.startswith("float"):
             return DecodedBatch(samples, kept, refusals)
         # A float64 can be finite and still beyond the float32 that a network takes.

@@ -18,7 +18,7 @@ from include.feed.manifest import Manifest
 from include.feed.plan import batch_ends, epoch_blocks, window_order
 from include.feed.selection import RecordOutcome, Selection, row_type
 from include.feed.side import Side, SideReader
-from include.feed.window import Part, WindowReader, decodes_early, sample_bytes, sample_type
+from include.feed.window import Part, WindowReader, decodes_early, only_copies, sample_bytes, sample_type
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.records import Address
@@ -332,7 +332,8 @@ class Feed:
                     break
 
     def _from_log(self, blocks: list[OffsetRange], epoch: _Epoch) -> Iterator[Selection]:
-        for selection in self._log.read(blocks, epoch.stop.is_set):
+        columns = self._decodes_early and only_copies(self.codec)
+        for selection in self._log.read(blocks, epoch.stop.is_set, columns=columns):
             yield selection.decoded(self.codec) if self._decodes_early else selection
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from include.codecs.base import Codec
 from include.refusal import Refusal
@@ -46,14 +47,18 @@ class Selection:
     start: int
     end: int
     rows: np.ndarray[Any, Any]
-    values: list[bytes | None] | np.ndarray[Any, Any]
+    values: Sequence[bytes | None] | np.ndarray[Any, Any]
     refusals: dict[int, Refusal] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """The memory of rows and values."""
-        sizes = map(len, filter(None, self.values)) if isinstance(self.values, list) else [self.values.nbytes]
-        return self.rows.nbytes + sum(sizes)
+        import numpy as np
+
+        values = self.values
+        return self.rows.nbytes + (
+            values.nbytes if isinstance(values, np.ndarray) else sum(map(len, filter(None, values)))
+        )
 
     def since(self, offset: int) -> Selection:
         """Its records from an offset on."""
@@ -67,7 +72,7 @@ class Selection:
         """The same with its values decoded."""
         import numpy as np
 
-        decoded = codec.decode(list(self.values))
+        decoded = codec.decode(cast("Sequence[bytes | None]", self.values))
         if not decoded.refusals:
             return Selection(self.start, self.end, self.rows, decoded.samples, self.refusals)
         samples = np.zeros((len(self.values), *codec.sample_shape), decoded.samples.dtype)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from zlib import crc32
 
 from include.exactly_once.attempt import consumer_group
 from include.feed.manifest import Manifest
 from include.feed.selection import RecordOutcome, Selection, row_type
 from include.given_split import GivenSide
+from include.kafka.columns import Columns
 from include.kafka.connection import KafkaConnection
 from include.kafka.position import offset_of
 from include.kafka.ranges import OffsetRange, check_ranges
-from include.kafka.reader import read_ranges
+from include.kafka.reader import read_columns, read_ranges
+from include.kafka.records import Address
 from include.reading.late import LateLabels, read_labels
 from include.reading.layout import TopicLabels
-from include.reading.records import NO_LABEL, LabelOrRefusal, RecordReader, record_reader
+from include.reading.records import NO_LABEL, LabelOrRefusal, ParsedHeaders, RecordReader, record_reader
 from include.reading.row_versions import RowVersions, State, read_row_versions
 from include.refusal import Refusal
 from include.targets.base import Target
 
 if TYPE_CHECKING:
+    import numpy as np
     from confluent_kafka import Message
 
 Side = Literal["train", "held_out"]
@@ -80,6 +84,11 @@ class _Records:
         """Whether they are as many, or as large, as an array operation should have."""
         return len(self) >= SELECT_RECORDS or self.size >= SELECT_BYTES
 
+    @property
+    def end(self) -> int:
+        """The offset behind the last one."""
+        return self.offsets[-1] + 1
+
     def take(
         self,
         messages: list[Message],
@@ -105,6 +114,56 @@ class _Records:
         messages.clear()
 
 
+@dataclass(frozen=True)
+class _RecordColumns:
+    """The same as columns: what depends on headers alone is found once for each distinct set of them.
+
+    Attributes:
+        block: from which the records are.
+        headers, labels: by the number of a set.
+    """
+
+    start: int
+    block: OffsetRange
+    columns: Columns
+    headers: list[ParsedHeaders]
+    labels: list[_ParsedLabel]
+
+    enough: ClassVar[bool] = True
+
+    @classmethod
+    def of(
+        cls,
+        columns: Columns,
+        start: int,
+        block: OffsetRange,
+        reader: RecordReader,
+        parse: Callable[[LabelOrRefusal], _ParsedLabel],
+    ) -> _RecordColumns:
+        headers = list(map(reader.parse_headers, columns.header_sets))
+        return cls(start, block, columns, headers, [parse(found.label) for found in headers])
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def end(self) -> int:
+        return int(self.columns.offsets[-1]) + 1
+
+    def group_hashes(self) -> np.ndarray[Any, Any]:
+        """The CRC-32 of each record's group: that of the headers, the key, or the address."""
+        import numpy as np
+
+        columns, groups = self.columns, [found.group for found in self.headers]
+        given = np.array([bool(group) for group in groups])[columns.headers]
+        crcs = np.array([crc32(group or b"") for group in groups], np.uint32)[columns.headers]
+        hashes = np.where(given, crcs, columns.key_hashes)
+        for place in np.flatnonzero(~columns.has_key & ~given).tolist():
+            address = Address(self.block.topic, self.block.partition, int(columns.offsets[place]))
+            hashes[place] = crc32(str(address).encode())
+        return hashes
+
+
 class SideReader:
     """Reads blocks of the samples topic as selections of one side.
 
@@ -124,35 +183,46 @@ class SideReader:
         self._late: LateLabels | None = None
         self._versions: RowVersions | None = None
 
-    def read(self, blocks: list[OffsetRange], stopped: Callable[[], bool]) -> Iterator[Selection]:
-        """The records of the side in the blocks; a block's last selection reaches its end, unless it is stopped."""
+    def read(
+        self, blocks: list[OffsetRange], stopped: Callable[[], bool], *, columns: bool = False
+    ) -> Iterator[Selection]:
+        """The records of the side in the blocks; a block's last selection reaches its end, unless it is stopped.
+
+        Args:
+            columns: read the records as columns where that is possible. The selections are the same, but for where one
+                ends and the next begins.
+        """
         if not blocks:
             return
         late = self._late_labels()
         parse = _label_parser(self._target, late=late is not None)
-        manifest, records, number = self._manifest, _Records(blocks[0].start), 0
+        manifest, number = self._manifest, 0
+        records: _Records | _RecordColumns = _Records(blocks[0].start)
         with record_reader(
             self._connection, manifest.reading, manifest.schema, keys=self._keys, split=manifest.split.given
         ) as reader:
             versions = self._row_versions(reader, stopped)
-            for index, messages in self._read_checked(blocks, stopped):
+            columns = columns and reader.reads_columns and late is None
+            for index, found in self._read_checked(blocks, stopped, columns=columns):
                 while number < index:
                     yield self._select(records, blocks[number].end)
                     number += 1
                     records = _Records(blocks[number].start)
                 if records.enough:
-                    end = records.offsets[-1] + 1
-                    yield self._select(records, end)
-                    records = _Records(end)
-                records.take(messages, reader, late, parse, versions)
+                    yield self._select(records, records.end)
+                    records = _Records(records.end)
+                if isinstance(found, Columns):
+                    records = _RecordColumns.of(found, records.start, blocks[number], reader, parse)
+                elif isinstance(records, _Records):
+                    records.take(found, reader, late, parse, versions)
         while not stopped() and number < len(blocks):
             yield self._select(records, blocks[number].end)
             number += 1
             records = _Records(blocks[min(number, len(blocks) - 1)].start)
 
     def _read_checked(
-        self, blocks: list[OffsetRange], stopped: Callable[[], bool]
-    ) -> Iterator[tuple[int, list[Message]]]:
+        self, blocks: list[OffsetRange], stopped: Callable[[], bool], *, columns: bool
+    ) -> Iterator[tuple[int, list[Message] | Columns]]:
         """The records of the blocks, after the manifest's ranges were checked beside the first fetch."""
         with ThreadPoolExecutor(1) as pool:
             check = pool.submit(check_ranges, self._connection, self._manifest.ranges)
@@ -160,7 +230,8 @@ class SideReader:
             def ended() -> bool:
                 return stopped() or (check.done() and check.exception() is not None)
 
-            reading = read_ranges(self._connection, self._group, blocks, batch_size=READ_RECORDS, stopped=ended)
+            read = read_columns if columns else read_ranges
+            reading = read(self._connection, self._group, blocks, batch_size=READ_RECORDS, stopped=ended)
             try:
                 first = list(islice(reading, 1))
             finally:
@@ -187,28 +258,68 @@ class SideReader:
             self._versions = versions
         return self._versions
 
-    def _select(self, records: _Records, end: int) -> Selection:
+    def _select(self, records: _Records | _RecordColumns, end: int) -> Selection:
         """The records of this side of the split, which are all that there are up to offset `end`."""
         import numpy as np
 
-        mine = np.flatnonzero(self._manifest.split.sides(records.groups, records.splits) == self._is_held_out)
-        labels = np.array([label.target for label in records.labels], self._target.dtype)
+        limits, split = (records.start, end), self._manifest.split
+        shape, dtype = self._target.shape, self._target.dtype
+        targets = np.array([label.target for label in records.labels], dtype).reshape(-1, *shape)
+        if isinstance(records, _RecordColumns):
+            labels, columns = records.labels, records.columns
+            return self._selected(
+                limits,
+                split.sides([], [found.split for found in records.headers])[columns.headers]
+                if split.given
+                else split.is_hash_held_out(records.group_hashes()),
+                columns.offsets,
+                targets[columns.headers],
+                lambda place: labels[columns.headers[place]].refusal,
+                columns.values.take,
+            )
+        return self._selected(
+            limits,
+            split.sides(records.groups, records.splits),
+            np.array(records.offsets, np.int64),
+            targets,
+            lambda place: records.labels[place].refusal,
+            lambda places: [records.values[place] for place in places.tolist()],
+            np.array(records.states),
+        )
+
+    def _selected(
+        self,
+        limits: tuple[int, int],
+        held_out: np.ndarray[Any, Any],
+        offsets: np.ndarray[Any, Any],
+        labels: np.ndarray[Any, Any],
+        refusal_of: Callable[[int], Refusal | None],
+        values_of: Callable[[np.ndarray[Any, Any]], Sequence[bytes | None]],
+        states: np.ndarray[Any, Any] | None = None,
+    ) -> Selection:
+        """The selection of this side's records.
+
+        Args:
+            limits: the offsets of which these are all records.
+            held_out, offsets, labels, states: of each record; see `Selection` and `State`.
+            refusal_of, values_of: for the places of records.
+        """
+        import numpy as np
+
+        mine = np.flatnonzero(held_out == self._is_held_out)
         rows = np.zeros(len(mine), row_type(self._target))
-        rows["label"] = labels.reshape(-1, *self._target.shape)[mine]
-        rows["offset"] = np.array(records.offsets, np.int64)[mine]
+        rows["label"] = labels[mine]
+        rows["offset"] = offsets[mine]
         outcomes = rows["outcome"]
         outcomes[~self._target.known(rows["label"])] = RecordOutcome.REFUSED
-        if records.states:
-            states = np.array(records.states)[mine]
-            outcomes[states == State.SUPERSEDED] = RecordOutcome.SUPERSEDED
-            outcomes[states == State.DELETION] = RecordOutcome.DELETION
+        if states is not None and len(states):
+            outcomes[states[mine] == State.SUPERSEDED] = RecordOutcome.SUPERSEDED
+            outcomes[states[mine] == State.DELETION] = RecordOutcome.DELETION
         refusals = {}
         for place in np.flatnonzero(outcomes == RecordOutcome.REFUSED).tolist():
-            refusal = records.labels[mine[place]].refusal
+            refusal = refusal_of(mine[place])
             if refusal is None:
                 outcomes[place] = RecordOutcome.UNLABELLED
             else:
-                refusals[records.offsets[mine[place]]] = refusal
-        samples = mine[outcomes == RecordOutcome.SAMPLE].tolist()
-        values = [records.values[position] for position in samples]
-        return Selection(records.start, end, rows, values, refusals)
+                refusals[int(rows["offset"][place])] = refusal
+        return Selection(*limits, rows, values_of(mine[outcomes == RecordOutcome.SAMPLE]), refusals)

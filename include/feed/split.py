@@ -47,16 +47,21 @@ class Split:
         return np.array([side in HELD_OUT_SIDES for side in splits], bool)
 
     def is_held_out(self, groups: Sequence[bytes]) -> np.ndarray[Any, Any]:
-        """Booleans of shape (n,) for n groups.
+        """Booleans of shape (n,) for n groups, by one C call for each, their CRC-32."""
+        import numpy as np
 
-        One C call per group (CRC-32), then salt and finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over the
-        whole array: the CRCs of sequential ids alone are regularly spaced.
+        return self.is_hash_held_out(np.fromiter(map(zlib.crc32, groups), np.uint64, len(groups)))
+
+    def is_hash_held_out(self, crcs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Booleans of shape (n,) for the CRC-32 of n groups.
+
+        Salt and finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over the whole array: the CRCs of sequential
+        ids alone are regularly spaced.
         """
         import numpy as np
 
-        crcs = np.fromiter(map(zlib.crc32, groups), np.uint64, len(groups))
         salt = np.uint64(int.from_bytes(hashlib.sha256(self.salt.encode()).digest()[:8], "little"))
-        mixed = crcs ^ salt
+        mixed = crcs.astype(np.uint64) ^ salt
         with np.errstate(over="ignore"):
             mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

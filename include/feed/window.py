@@ -194,7 +194,7 @@ def decodes_early(codec: Codec, size: int, *, reused: bool) -> bool:
     """
     if size * sample_bytes(codec) > MAX_ARRAY_BYTES:
         return False
-    return _only_copies(codec) or reused
+    return only_copies(codec) or reused
 
 
 def sample_bytes(codec: Codec) -> int:
@@ -210,7 +210,7 @@ def sample_type(codec: Codec) -> np.dtype[Any]:
     return kind
 
 
-def _only_copies(codec: Codec) -> bool:
+def only_copies(codec: Codec) -> bool:
     """Whether an encoded sample is the array's own bytes."""
     import numpy as np
 

@@ -155,33 +155,38 @@ class KafkaConnection:
         """
         from confluent_kafka import Consumer
 
-        consumer = self._client(
-            _with_group(Consumer),
-            {
-                **self._client_settings(),
-                "group.id": group,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "check.crcs": True,
-                # librdkafka does not count headers in the bytes that it fetches ahead, and by default fetches a hundred
-                # thousand records, which may have a megabyte of headers each.
-                "queued.min.messages": 250,
-                # At the end of a log the broker holds a fetch for this long. A reader of ranges fetches existing
-                # records, so it waits for this once per partition.
-                "fetch.wait.max.ms": 10,
-                # librdkafka stops fetching while its queue is full, and by default retries after a second; a fast
-                # reader empties the queue long before.
-                "fetch.queue.backoff.ms": 5,
-                **overrides,
-            },
-        )
+        consumer = self._client(_with_group(Consumer), self.consumer_settings(group, **overrides))
         try:
             yield consumer
         finally:
             consumer.close()
+
+    def consumer_settings(self, group: str, **overrides: Any) -> dict[str, Any]:
+        """The settings of `consumer`.
+
+        Raises:
+            InvalidSettings: see `include.kafka.settings`.
+        """
+        return {
+            **self._client_settings(),
+            "group.id": group,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "check.crcs": True,
+            # librdkafka does not count headers in the bytes that it fetches ahead, and by default fetches a hundred
+            # thousand records, which may have a megabyte of headers each.
+            "queued.min.messages": 250,
+            # At the end of a log the broker holds a fetch for this long. A reader of ranges fetches existing
+            # records, so it waits for this once per partition.
+            "fetch.wait.max.ms": 10,
+            # librdkafka stops fetching while its queue is full, and by default retries after a second; a fast
+            # reader empties the queue long before.
+            "fetch.queue.backoff.ms": 5,
+            **overrides,
+        }
 
     def producer(self, **overrides: Any) -> Producer:
         """An idempotent producer with `acks=all`; the caller flushes it."""

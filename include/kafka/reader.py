@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from include.kafka.columns import MOST_RECORDS, Columns, Event, column_consumer
 from include.kafka.connection import KafkaConnection, group_of
 from include.kafka.errors import ReaderStalled, Undecompressible
 from include.kafka.position import UNKNOWN_EPOCH, offset_of
@@ -16,6 +17,8 @@ from include.kafka.rights import Right
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
+
+Records = TypeVar("Records", "list[Message]", Columns)
 
 
 # How long one `consume()` waits to fill its batch; within a log the batch is full long before.
@@ -59,8 +62,9 @@ def read_range(
         ReaderStalled: the position did not move for `connection.timeout_s` seconds.
     """
     if wanted.offsets:
-        _assign(consumer, wanted, leader_epoch)
-        yield from _read(connection, consumer, wanted, batch_size, stopped)
+        client = _Messages(consumer)
+        client.assign(wanted, leader_epoch)
+        yield from _read(connection, client, wanted, batch_size, stopped)
 
 
 def read_ranges(
@@ -79,31 +83,111 @@ def read_ranges(
     Raises:
         RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.
     """
-    wanted = [(index, item) for index, item in enumerate(ranges) if item.offsets]
     with ExitStack() as stack:
-        consumers = [stack.enter_context(connection.consumer(group, **READ_AHEAD)) for _ in wanted[:2]]
-        for turn, (index, item) in enumerate(wanted):
-            consumer = consumers[turn % 2]
-            if turn == 0:
-                _assign(consumer, item)
-            if turn + 1 < len(wanted):
-                _assign(consumers[(turn + 1) % 2], wanted[turn + 1][1])
-            for messages in _read(connection, consumer, item, batch_size, stopped):
-                yield index, messages
-            if stopped():
-                return
+        count = min(2, sum(item.offsets > 0 for item in ranges))
+        consumers = [stack.enter_context(connection.consumer(group, **READ_AHEAD)) for _ in range(count)]
+        yield from _read_in_turn(connection, list(map(_Messages, consumers)), ranges, batch_size, stopped)
 
 
-def _assign(consumer: Consumer, wanted: OffsetRange, leader_epoch: int = UNKNOWN_EPOCH) -> None:
-    from confluent_kafka import TopicPartition
+def read_columns(
+    connection: KafkaConnection,
+    group: str,
+    ranges: Sequence[OffsetRange],
+    *,
+    batch_size: int = 1000,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, list[Message] | Columns]]:
+    """The same as columns, where there can be any; else as `read_ranges`.
 
-    start = TopicPartition(wanted.topic, wanted.partition, wanted.start, leader_epoch=leader_epoch)
-    consumer.assign([start])
+    Args:
+        batch_size: of lists of messages; the length of columns depends on the size of the records.
+
+    Raises:
+        RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.
+    """
+    with ExitStack() as stack:
+        count = min(2, sum(item.offsets > 0 for item in ranges))
+        found = [stack.enter_context(column_consumer(connection, group, **READ_AHEAD)) for _ in range(count)]
+        consumers = [consumer for consumer in found if consumer is not None]
+        if len(consumers) == count:
+            yield from _read_in_turn(connection, consumers, ranges, MOST_RECORDS, stopped)
+            return
+    yield from read_ranges(connection, group, ranges, batch_size=batch_size, stopped=stopped)
+
+
+class _Client(Protocol[Records]):
+    """What `_read` needs of a consumer, for either form of records."""
+
+    @property
+    def group(self) -> str:
+        """The consumer's group."""
+
+    def assign(self, wanted: OffsetRange) -> None:
+        """Read from the beginning of the range."""
+
+    def consume(self, most: int, timeout_s: float) -> tuple[Records, list[Event]]:
+        """At most so many records and events, after at most the timeout."""
+
+    def last_offset(self, records: Records) -> int:
+        """The offset of the last record."""
+
+    def before(self, records: Records, end: int) -> Records:
+        """The records before an offset."""
+
+
+class _Messages:
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    @property
+    def group(self) -> str:
+        return group_of(self._consumer)
+
+    def assign(self, wanted: OffsetRange, leader_epoch: int = UNKNOWN_EPOCH) -> None:
+        from confluent_kafka import TopicPartition
+
+        self._consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start, leader_epoch=leader_epoch)])
+
+    def consume(self, most: int, timeout_s: float) -> tuple[list[Message], list[Event]]:
+        messages = self._consumer.consume(most, timeout_s)
+        events = [Event(error, offset_of(message)) for message in messages if (error := message.error()) is not None]
+        return [message for message in messages if message.error() is None] if events else messages, events
+
+    def last_offset(self, records: list[Message]) -> int:
+        return offset_of(records[-1])
+
+    def before(self, records: list[Message], end: int) -> list[Message]:
+        return [message for message in records if offset_of(message) < end]
+
+
+def _read_in_turn(
+    connection: KafkaConnection,
+    consumers: Sequence[_Client[Records]],
+    ranges: Sequence[OffsetRange],
+    batch_size: int,
+    stopped: Callable[[], bool],
+) -> Iterator[tuple[int, Records]]:
+    """Read several ranges with one or two consumers; see `read_ranges`."""
+    wanted = [(index, item) for index, item in enumerate(ranges) if item.offsets]
+    for turn, (index, item) in enumerate(wanted):
+        consumer = consumers[turn % 2]
+        if turn == 0:
+            consumer.assign(item)
+        if turn + 1 < len(wanted):
+            consumers[(turn + 1) % 2].assign(wanted[turn + 1][1])
+        for records in _read(connection, consumer, item, batch_size, stopped):
+            yield index, records
+        if stopped():
+            return
 
 
 def _read(
-    connection: KafkaConnection, consumer: Consumer, wanted: OffsetRange, batch_size: int, stopped: Callable[[], bool]
-) -> Iterator[list[Message]]:
+    connection: KafkaConnection,
+    consumer: _Client[Records],
+    wanted: OffsetRange,
+    batch_size: int,
+    stopped: Callable[[], bool],
+) -> Iterator[Records]:
     """Read an assigned range; see `read_range`."""
     from confluent_kafka import KafkaError
 
@@ -112,27 +196,24 @@ def _read(
     while position < wanted.end and not stopped():
         before = position
         left = wanted.end - position
-        messages = consumer.consume(min(batch_size, left), FILL_S if left >= batch_size else FILL_END_S)
-        events = [message for message in messages if message.error() is not None]
-        records = [message for message in messages if message.error() is None] if events else messages
-        if records:
+        records, events = consumer.consume(min(batch_size, left), FILL_S if left >= batch_size else FILL_END_S)
+        if len(records):
             # Offsets ascend, so the last record has the largest.
-            position = offset_of(records[-1]) + 1
+            position = consumer.last_offset(records) + 1
             if position > wanted.end:
-                records = [message for message in records if offset_of(message) < wanted.end]
-        for event in events:
-            error = cast("KafkaError", event.error())
+                records = consumer.before(records, wanted.end)
+        for error, offset in events:
             if error.code() == KafkaError._PARTITION_EOF:
-                position = max(position, offset_of(event))
+                position = max(position, offset)
             else:
-                _raise_unless_temporary(connection, consumer, error, wanted, position)
+                _raise_unless_temporary(connection, consumer.group, error, wanted, position)
         if position == before and time.monotonic() > deadline:
             raise ReaderStalled(
                 f"Topic {wanted.topic} partition {wanted.partition} gave nothing for {connection.timeout_s:g} s at "
                 f"offset {position} of [{wanted.start}, {wanted.end}): check the broker, or the rights of group and "
                 "topic, and try again."
             )
-        if records:
+        if len(records):
             yield records
         if position > before:
             # Set after the yield: the time in which the caller processes its records is no stall.
@@ -140,7 +221,7 @@ def _read(
 
 
 def _raise_unless_temporary(
-    connection: KafkaConnection, consumer: Consumer, error: KafkaError, wanted: OffsetRange, position: int
+    connection: KafkaConnection, group: str, error: KafkaError, wanted: OffsetRange, position: int
 ) -> None:
     """Raise a final error; lost brokers and moved leaders are temporary, and the stall limit bounds them."""
     from confluent_kafka import KafkaError, KafkaException
@@ -163,5 +244,5 @@ def _raise_unless_temporary(
         KafkaException(error),
         f"reading {wanted.topic} partition {wanted.partition}",
         topic=wanted.topic,
-        rights=[Right("Topic", wanted.topic, "Read"), Right("Group", group_of(consumer), "Describe")],
+        rights=[Right("Topic", wanted.topic, "Read"), Right("Group", group, "Describe")],
     )

@@ -74,7 +74,9 @@ class RowChange(NamedTuple):
     deleted: bool
 
 
-class _ParsedHeaders(NamedTuple):
+class ParsedHeaders(NamedTuple):
+    """What the headers of a record say, by themselves."""
+
     label: LabelOrRefusal
     group: bytes | None
     schema_id: bytes | None = None
@@ -124,7 +126,7 @@ class RecordReader:
         split: bool = False,
     ) -> None:
         # A topic has few distinct sets of headers, and a lookup costs a tenth of parsing them.
-        self._known: dict[Headers, _ParsedHeaders] = {}
+        self._known: dict[Headers, ParsedHeaders] = {}
         envelope = layout.envelope
         labels = layout.labels if labelled or envelope.own_headers else None
         self._schema = schema if envelope.own_headers else None
@@ -160,7 +162,7 @@ class RecordReader:
             self._add_opened(records, message, headers, key)
         return records
 
-    def _add_opened(self, records: Records, message: Message, headers: _ParsedHeaders, key: bytes) -> None:
+    def _add_opened(self, records: Records, message: Message, headers: ParsedHeaders, key: bytes) -> None:
         label, sample_id, group, content = headers.label, key, headers.group, None
         change: RowChange | None = None
         if self._open is not None and not isinstance(label, Refusal):
@@ -187,12 +189,17 @@ class RecordReader:
         records.groups.append(group or sample_id)
         records.contents.append(content)
 
-    def _unread_change(self, message: Message, headers: _ParsedHeaders) -> RowChange | None:
+    def _unread_change(self, message: Message, headers: ParsedHeaders) -> RowChange | None:
         """The change by a refused record: its key still names the row, unless the signature is refused."""
         unsigned = self._keys is not None and isinstance(headers.label, Refusal)
         if self._row_name == "id" or unsigned or not (key := message.key()):
             return None
         return RowChange(key, None, message.value() is None)
+
+    @property
+    def reads_columns(self) -> bool:
+        """Whether headers, key and value say all, each by itself: see `include.kafka.columns`."""
+        return self._open is None and self._keys is None and not self._key_is_label
 
     @property
     def has_versions(self) -> bool:
@@ -205,7 +212,7 @@ class RecordReader:
             return [str(address_of(message)).encode() for message in messages]
         return [message.key() or str(address_of(message)).encode() for message in messages]
 
-    def _parsed_headers(self, messages: Sequence[Message]) -> list[_ParsedHeaders]:
+    def _parsed_headers(self, messages: Sequence[Message]) -> list[ParsedHeaders]:
         known, found = self._known, headers_of(messages)
         if self._keys is None:
             parsed = [known.get(headers) or self._parse(headers) for headers in found]
@@ -213,7 +220,7 @@ class RecordReader:
             parsed = []
             for headers, refusal in map(self._keys.verify, messages, found):
                 one = self.parse_headers(headers)
-                parsed.append(one if refusal is None else _ParsedHeaders(refusal, one.group))
+                parsed.append(one if refusal is None else ParsedHeaders(refusal, one.group))
         if not self._key_labels:
             return parsed
         return [
@@ -223,11 +230,11 @@ class RecordReader:
             for headers, message in zip(parsed, messages, strict=True)
         ]
 
-    def parse_headers(self, headers: Headers) -> _ParsedHeaders:
+    def parse_headers(self, headers: Headers) -> ParsedHeaders:
         """What the headers of a record say, by themselves."""
         return self._known.get(headers) or self._parse(headers)
 
-    def _parse(self, headers: Headers) -> _ParsedHeaders:
+    def _parse(self, headers: Headers) -> ParsedHeaders:
         found = read_headers(headers, label=self._label, own=self._schema is not None, split=self._split)
         refusal = found.refusal if self._schema is None else found.refusal_for(self._schema)
         side = side_of(found.split or "")
@@ -239,7 +246,7 @@ class RecordReader:
             label = _unquoted(found.label)
         name = self._envelope.schema_header
         schema_id = None if name is None else dict(headers).get(name)
-        parsed = _ParsedHeaders(refusal or label, found.group, schema_id, side)
+        parsed = ParsedHeaders(refusal or label, found.group, schema_id, side)
         # The bounds keep the memory flat where `group` makes each set different, or a header of another application has
         # a megabyte.
         if headers_size(headers) <= KNOWN_HEADERS_SIZE:

@@ -137,7 +137,15 @@ def _recorded_groups(patch: pytest.MonkeyPatch) -> Iterator[set[str]]:
             groups.add(settings["group.id"])
             super().__init__(settings, **arguments)
 
+    # Consumers of columns are made from the same settings and are no object of confluent_kafka.
+    settings_of = KafkaConnection.consumer_settings
+
+    def recorded(connection: KafkaConnection, group: str, **overrides: Any) -> dict[str, Any]:
+        groups.add(group)
+        return settings_of(connection, group, **overrides)
+
     patch.setattr(confluent_kafka, "Consumer", Recorded)
+    patch.setattr(KafkaConnection, "consumer_settings", recorded)
     yield groups
 
 

@@ -97,7 +97,8 @@ def no_log(monkeypatch):
         def read(*_: object, **__: object) -> None:
             raise AssertionError("the log is read")
 
-        monkeypatch.setattr("include.feed.side.read_ranges", read)
+        for reader in ("read_ranges", "read_columns"):
+            monkeypatch.setattr(f"include.feed.side.{reader}", read)
 
     return refuse
 

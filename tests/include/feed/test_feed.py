@@ -87,6 +87,15 @@ def small(kafka, new_topic):
     return make
 
 
+@pytest.fixture(scope="module", params=["columns", "messages"], autouse=True)
+def records_as(request):
+    """Every test reads records either way; the test of `Columns` says that there are any."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "messages":
+            patch.setattr("include.kafka.columns._library", lambda: None)
+        yield request.param
+
+
 def make_feed(kafka, manifest, **settings):
     return Feed(kafka, manifest, CODEC, **{"batch_size": BATCH, "window": WINDOW, **settings})
 
@@ -279,6 +288,7 @@ def test_other_ranks_go_on_where_one_stopped(kafka, manifest, epoch):
     "settings", [{"batch_size": 50}, {"window": 2000}, {"manifest": True}], ids=["batch size", "window", "manifest"]
 )
 def test_a_state_of_other_settings_is_refused(kafka, manifest, settings):
+    settings = dict(settings)
     state = make_feed(kafka, manifest).state_dict()
     other = replace(manifest, seed=99) if settings.pop("manifest", None) else manifest
 

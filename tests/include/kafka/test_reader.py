@@ -11,9 +11,10 @@ from confluent_kafka import KafkaError, Message
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from include.errors import PermanentError
+from include.kafka.columns import Columns
 from include.kafka.errors import RangeUnavailable, ReaderStalled, Undecompressible
 from include.kafka.ranges import OffsetRange, freeze_ranges
-from include.kafka.reader import read_range, read_ranges
+from include.kafka.reader import read_columns, read_range, read_ranges
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
@@ -21,11 +22,21 @@ from tests.support.memory import peak_memory
 from tests.support.producers import NOW_MS, Record, abort, commit, numbered, open_transaction, produce, produce_in
 
 
-def read(kafka, wanted, **arguments):
-    """The values of a range as numbers."""
-    with kafka.consumer("test-reader") as consumer:
-        batches = list(read_range(kafka, consumer, wanted, **arguments))
-    return [int(message.value()) for messages in batches for message in messages]
+@pytest.fixture(params=["messages", "columns"])
+def read(request):
+    """Reads a range either way, and returns its values as numbers."""
+
+    def messages(kafka, wanted):
+        with kafka.consumer("test-reader") as consumer:
+            batches = list(read_range(kafka, consumer, wanted))
+        return [int(message.value()) for messages in batches for message in messages]
+
+    def columns(kafka, wanted):
+        batches = [batch for _, batch in read_columns(kafka, "test-reader", [wanted])]
+        assert all(isinstance(batch, Columns) for batch in batches)
+        return [int(value) for batch in batches for value in batch.values]
+
+    return {"messages": messages, "columns": columns}[request.param]
 
 
 def whole(kafka, topic):
@@ -38,7 +49,7 @@ def cut(item, start, end):
     return OffsetRange(item.topic, item.topic_id, item.partition, start, end)
 
 
-def test_records_come_in_order(kafka, new_topic):
+def test_records_come_in_order(kafka, new_topic, read):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(2500)))
 
@@ -56,7 +67,7 @@ def test_batches_are_not_longer_than_requested(kafka, new_topic):
     assert max(lengths) <= 10
 
 
-def test_records_that_no_client_decompresses_need_a_person(kafka, new_topic):
+def test_records_that_no_client_decompresses_need_a_person(kafka, new_topic, read):
     """Ten kilobytes of Zstandard stopped the readers of a topic for good, as an error that is tried again."""
     topic = new_topic()
     produce(kafka, topic, numbered(1))
@@ -90,7 +101,7 @@ def test_headers_that_are_fetched_ahead_are_bounded(kafka, new_topic):
     assert peak.mebibytes < 600
 
 
-def test_a_range_that_ends_in_aborted_records_ends(kafka, new_topic):
+def test_a_range_that_ends_in_aborted_records_ends(kafka, new_topic, read):
     topic = new_topic()
     commit(kafka, topic, numbered(1, 2))
     abort(kafka, topic, numbered(*range(100, 150)))
@@ -100,7 +111,7 @@ def test_a_range_that_ends_in_aborted_records_ends(kafka, new_topic):
     assert read(kafka, item) == [1, 2]
 
 
-def test_a_range_of_only_markers_and_aborted_records_is_empty(kafka, new_topic):
+def test_a_range_of_only_markers_and_aborted_records_is_empty(kafka, new_topic, read):
     topic = new_topic()
     commit(kafka, topic, numbered(1, 2))
     abort(kafka, topic, numbered(100))
@@ -109,7 +120,7 @@ def test_a_range_of_only_markers_and_aborted_records_is_empty(kafka, new_topic):
     assert read(kafka, cut(item, 2, item.end)) == []
 
 
-def test_aborted_records_in_the_middle_are_skipped(kafka, new_topic):
+def test_aborted_records_in_the_middle_are_skipped(kafka, new_topic, read):
     topic = new_topic()
     commit(kafka, topic, numbered(1))
     abort(kafka, topic, numbered(100, 101))
@@ -119,7 +130,7 @@ def test_aborted_records_in_the_middle_are_skipped(kafka, new_topic):
     assert read(kafka, whole(kafka, topic)) == [1, 2]
 
 
-def test_records_beyond_the_end_are_not_returned(kafka, new_topic):
+def test_records_beyond_the_end_are_not_returned(kafka, new_topic, read):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(10)))
     item = whole(kafka, topic)
@@ -129,7 +140,7 @@ def test_records_beyond_the_end_are_not_returned(kafka, new_topic):
     assert read(kafka, cut(item, 3, 7)) == [3, 4, 5, 6]
 
 
-def test_an_empty_range_sends_no_request(kafka, no_broker, new_topic):
+def test_an_empty_range_sends_no_request(kafka, no_broker, new_topic, read):
     item = freeze_ranges(kafka, new_topic())[0]
 
     assert read(no_broker, item) == []
@@ -156,16 +167,16 @@ def compacted(kafka, broker, new_topic):
     return whole(kafka, topic)
 
 
-def test_compacted_gaps_are_skipped(kafka, compacted):
+def test_compacted_gaps_are_skipped(kafka, compacted, read):
     assert read(kafka, compacted) == [27, 28, 29, 30]
     assert read(kafka, cut(compacted, 10, 29)) == [27, 28]
 
 
-def test_a_range_whose_records_are_all_compacted_away_ends(kafka, compacted):
+def test_a_range_whose_records_are_all_compacted_away_ends(kafka, compacted, read):
     assert read(kafka, cut(compacted, 0, 20)) == []
 
 
-def test_an_end_that_is_never_reached_is_a_stall(kafka, no_broker, new_topic):
+def test_an_end_that_is_never_reached_is_a_stall(kafka, no_broker, new_topic, read):
     impatient = type(kafka)(kafka.settings, timeout_s=1)
     topic = new_topic()
     produce(kafka, topic, numbered(1, 2))
@@ -177,7 +188,7 @@ def test_an_end_that_is_never_reached_is_a_stall(kafka, no_broker, new_topic):
     assert_readable(refusal.value, topic, "partition 0", "1 s", "offset 2 of [0, 5)")
 
 
-def test_an_open_transaction_before_the_end_is_a_stall(kafka, new_topic):
+def test_an_open_transaction_before_the_end_is_a_stall(kafka, new_topic, read):
     impatient = type(kafka)(kafka.settings, timeout_s=1)
     topic = new_topic()
     produce(kafka, topic, numbered(1, 2))
@@ -189,7 +200,7 @@ def test_an_open_transaction_before_the_end_is_a_stall(kafka, new_topic):
             read(impatient, cut(item, 0, 3))
 
 
-def test_a_start_that_retention_removed_is_refused(kafka, new_topic):
+def test_a_start_that_retention_removed_is_refused(kafka, new_topic, read):
     topic = new_topic()
     produce(kafka, topic, numbered(*range(10)))
     item = whole(kafka, topic)
