@@ -90,10 +90,11 @@ async function trigger(event) {
   button.disabled = false;
 }
 
-function renewParts(next) {
+// Only a whole answer replaces the page where its parts are others: a broker that is away for once takes away no form.
+function renewParts(next, whole) {
   const parts = new Map([...next.querySelectorAll("[data-live]")].map((part) => [part.dataset.live, part]));
   const shown = [...document.querySelectorAll("[data-live]")];
-  if (shown.length !== parts.size || shown.some((part) => !parts.has(part.dataset.live))) {
+  if (whole && (shown.length !== parts.size || shown.some((part) => !parts.has(part.dataset.live)))) {
     const main = document.querySelector("main");
     if (!main.contains(document.activeElement)) {
       main.replaceChildren(...next.querySelector("main").childNodes);
@@ -102,6 +103,9 @@ function renewParts(next) {
   }
   for (const part of shown) {
     const renewed = parts.get(part.dataset.live);
+    if (renewed === undefined) {
+      continue;
+    }
     part.toggleAttribute("data-pending", renewed.hasAttribute("data-pending"));
     if (part.innerHTML === renewed.innerHTML) {
       continue;
@@ -127,7 +131,7 @@ async function renew() {
       }
       const known = answer.ok || answer.status === 503; // a page without Kafka or MLflow is a page
       if (known) {
-        renewParts(new DOMParser().parseFromString(await answer.text(), "text/html"));
+        renewParts(new DOMParser().parseFromString(await answer.text(), "text/html"), answer.ok);
       }
       document.body.classList.toggle("offline", !known);
     } catch {
