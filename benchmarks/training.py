@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from unittest.mock import patch
 
 from benchmarks.measure import Comparison, Run, Stopwatch
 from benchmarks.samples import CODEC
+from include.codecs.base import Codec
 from include.feed.feed import Feed, FeedReport
 from include.feed.manifest import Manifest
 from include.feed.side import Side
@@ -63,6 +64,8 @@ Epochs = list[Run]
 @dataclass
 class MemoryFeed:
     """The feed's interface over batches in memory."""
+
+    codec: ClassVar[Codec] = CODEC
 
     batches: Batches
     report: FeedReport
