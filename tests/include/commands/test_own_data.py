@@ -267,6 +267,7 @@ def test_each_of_the_readme_s_commands_makes_a_pipeline_of_all_its_data(flowers:
     assert source.open().count() == 600
 
 
+@pytest.mark.long
 def test_the_readme_s_first_command_leads_to_a_champion_that_predicts(kafka: KafkaConnection, flowers: Path) -> None:
     pipeline = made_by(FLOWERS[0])
     ensure_topics(kafka, pipeline.topic_specs())
