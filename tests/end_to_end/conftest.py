@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.kafka.connection import KafkaConnection
+from include.local.airflow import USERNAME
 from include.local.stack import Stack
 from tests.support.secrets import Canaries, secured_pipelines, watched_processes
-from tests.support.stacks import running_stack
+from tests.support.stacks import READER, running_stack
 from tests.support.workflows import run_workflows
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ def stack(
 ) -> Iterator[Stack]:
     """A secured Kafka, MLflow's database and Airflow with its scheduler, from a clean home; all DAGs are paused."""
     folder = tmp_path_factory.mktemp("stack")
-    environment = {"MILLRACE_PIPELINES": str(secured_pipelines(folder / "pipelines")), **canaries.environment()}
+    environment = {
+        "MILLRACE_PIPELINES": str(secured_pipelines(folder / "pipelines")),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin,{READER}:viewer",
+        **canaries.environment(),
+    }
     with running_stack(folder / "state", environment=environment, secure=True) as stack:
         yield stack
 

@@ -1,14 +1,14 @@
-"""The browsers that Playwright can drive, and pictures of what they show."""
+"""The browsers that Playwright can drive, Millrace's pages in them, and pictures of what they show."""
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
 
-    from playwright.sync_api import Locator, Page
+from include.local.stack import Stack
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -21,3 +21,19 @@ def installed_browser() -> str | None:
 def picture(page: Page | Locator, path: Path) -> None:
     """Save what the page or a part of it shows."""
     page.screenshot(path=path, animations="disabled", style="[role=status] { visibility: hidden }")
+
+
+def open_page(page: Page, stack: Stack, path: str) -> None:
+    """Open a page by its own address, outside of Airflow's frame, and wait until all of it has been read."""
+    page.goto(f"{stack.record.url}/millrace/{path}")
+    expect(page.locator("[data-pending]")).to_have_count(0)
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds serious or critical, by rule and element."""
+    return [
+        f"{rule['id']}: {node['html'][:200]} {[check['message'] for check in node['any']]}"
+        for rule in Axe().run(page).response["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]

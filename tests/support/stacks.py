@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,10 @@ from include.local.stack import Stack
 AIRFLOW_PORTS = range(10_000, 20_000)
 # For Airflow to notice a new pipeline, which it looks for every half minute.
 LOADED_S = 240
+# A pipeline that each stack has: each workflow's file makes a DAG of every pipeline.
+BUNDLED_ONE = "digits"
+# A person of the one stack's who may see everything and trigger nothing.
+READER = "reader"
 
 
 def random_ports() -> dict[str, str]:
@@ -53,8 +57,14 @@ def running_stack(
 
 
 @contextmanager
-def added_pipelines(stack: Stack, files: Mapping[str, str]) -> Iterator[None]:
-    """Pipelines that a running stack gets for the block, by name and text: their DAGs, and their rights on Kafka."""
+def added_pipelines(
+    stack: Stack, files: Mapping[str, str], workflows: Sequence[str] = ("train", "predict")
+) -> Iterator[None]:
+    """Pipelines that a running stack gets for the block, by name and text: their DAGs, and their rights on Kafka.
+
+    Args:
+        workflows: whose DAGs are waited for.
+    """
     folder = Path(stack.record.settings["MILLRACE_PIPELINES"])
     paths = [folder / f"{name}.toml" for name in files]
     try:
@@ -64,7 +74,9 @@ def added_pipelines(stack: Stack, files: Mapping[str, str]) -> Iterator[None]:
         cluster = Cluster.load(stack.layout.broker_data)
         assert cluster is not None
         grant_steps(cluster, [pipeline for pipeline in pipelines if isinstance(pipeline, Pipeline)])
-        for name, workflow in itertools.product(files, ("train", "predict")):
+        for workflow in workflows:
+            stack.api.parse_soon(f"{BUNDLED_ONE}.{workflow}")
+        for name, workflow in itertools.product(files, workflows):
             dag_id = f"{name}.{workflow}"
             stack.api.wait_until(lambda dag=dag_id: stack.api.has_dag(dag), timeout_s=LOADED_S, what=f"no DAG {dag_id}")
         yield

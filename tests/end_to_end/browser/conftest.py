@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect, sync_playwright
 
 from include.local.airflow import USERNAME
 from include.local.stack import Stack
@@ -87,6 +87,29 @@ def log_in(page: Page, stack: Stack) -> Callable[[str], Page]:
         return page
 
     return log_in_as
+
+
+@pytest.fixture
+def complaints(page: Page, stack: Stack) -> Iterator[list[str]]:
+    """What the browser finds wrong with a page of Millrace, such as a script that its policy forbids: nothing."""
+    said: list[str] = []
+    own = f"{stack.record.url}/millrace/"
+
+    def hear(message: ConsoleMessage) -> None:
+        # On a busy machine a broker may answer too late for once, which the page says and mends itself.
+        late = "the server responded with a status of 503" in message.text
+        if message.type == "error" and message.location["url"].startswith(own) and not late:
+            said.append(f"{message.location['url']}: {message.text}")
+
+    def see(request: Request) -> None:
+        if request.frame.url.startswith(own) and not request.url.startswith(stack.record.url):
+            said.append(f"{request.frame.url} asks for {request.url}")
+
+    page.on("console", hear)
+    page.on("request", see)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield said
+    assert said == []
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Page, expect
 
 from include.local.airflow import USERNAME
 from include.local.stack import Stack
-from tests.support.browsers import BROWSERS, installed_browser, picture
+from tests.support.browsers import BROWSERS, faults, installed_browser, open_page, picture
 
 LogIn = Callable[[str], Page]
 
@@ -32,38 +31,9 @@ PAGES = {
 
 pytestmark = [
     pytest.mark.skipif(installed_browser() is None, reason=f"no browser is installed: none of {', '.join(BROWSERS)}"),
-    pytest.mark.usefixtures("flow"),
+    pytest.mark.usefixtures("flow", "complaints"),
     pytest.mark.timeout(900),  # the first test may also start the stack and wait for its first runs
 ]
-
-
-@pytest.fixture(autouse=True)
-def complaints(page: Page, stack: Stack) -> Iterator[list[str]]:
-    """What the browser finds wrong with the page, such as a script that its policy forbids: nothing."""
-    said: list[str] = []
-    own = f"{stack.record.url}/millrace/"
-
-    def hear(message: ConsoleMessage) -> None:
-        # On a busy machine a broker may answer too late for once, which the page says and mends itself.
-        late = "the server responded with a status of 503" in message.text
-        if message.type == "error" and message.location["url"].startswith(own) and not late:
-            said.append(f"{message.location['url']}: {message.text}")
-
-    def see(request: Request) -> None:
-        if request.frame.url.startswith(own) and not request.url.startswith(stack.record.url):
-            said.append(f"{request.frame.url} asks for {request.url}")
-
-    page.on("console", hear)
-    page.on("request", see)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    yield said
-    assert said == []
-
-
-def open_page(page: Page, stack: Stack, path: str) -> None:
-    """Open a page by its own address, outside of Airflow's frame, and wait until all of it has been read."""
-    page.goto(f"{stack.record.url}/millrace/{path}")
-    expect(page.locator("[data-pending]")).to_have_count(0)
 
 
 def test_airflows_navigation_leads_to_the_pipelines_and_to_their_pictures(
@@ -105,16 +75,6 @@ def test_a_page_is_accessible_light_dark_and_narrow(log_in: LogIn, stack: Stack,
     page.set_viewport_size({"width": NARROW, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
     assert faults(page) == []
-
-
-def faults(page: Page) -> list[str]:
-    """What axe-core finds serious or critical, by rule and element."""
-    return [
-        f"{rule['id']}: {node['html'][:200]} {[check['message'] for check in node['any']]}"
-        for rule in Axe().run(page).response["violations"]
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
 
 
 def test_a_form_is_filled_and_sent_by_keyboard(log_in: LogIn, stack: Stack) -> None:
