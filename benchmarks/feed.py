@@ -17,7 +17,7 @@ from include.feed.feed import Feed
 from include.feed.manifest import Manifest
 from include.kafka.connection import KafkaConnection
 
-FIRST_TARGET, LATER_TARGET = 0.5, 1.8
+FIRST_TARGET, LATER_TARGET = 0.75, 1.8
 PEER, PEER_TARGET = "kafka-python", 30.0
 BATCH_SIZE = 256
 CONSUME_RECORDS = 500
