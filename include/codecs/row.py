@@ -24,7 +24,7 @@ Column = Annotated[str, Field(min_length=1, max_length=1000)]
 # The first codes of each category. A vocabulary's texts have the codes behind them.
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 MAX_TEXT_BYTES = 1024
-# How many codes of a category are told apart where inputs are described.
+# How many codes of a category are counted separately where inputs are described.
 DESCRIBED_CODES = 10
 MAX_FLOAT32 = 3.4028234663852886e38  # of float32
 # Of a standardised number. What lies further away is an error of measurement, and would dominate every other column.

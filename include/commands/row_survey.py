@@ -18,7 +18,7 @@ from include.strict_json import parse
 
 # Rows that are spread over the table; a column's kind shows in these.
 LOOKED_AT = 2000
-# Rows in which each column is looked at by itself where some rows can't be read.
+# Rows in which each column is read by itself where some rows can't be read.
 PROBED = 20
 NO_CELL = b"{}"
 CODE = re.compile(r"0[0-9]+")

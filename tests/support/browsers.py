@@ -10,6 +10,9 @@ from playwright.sync_api import Locator, Page, expect
 
 from include.local.stack import Stack
 
+# The width of a telephone, in CSS pixels.
+NARROW = 400
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -37,3 +40,14 @@ def faults(page: Page) -> list[str]:
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]
+
+
+def assert_accessible(page: Page) -> None:
+    """axe-core finds nothing serious in light, in dark and on a narrow screen, which nothing is wider than."""
+    page.emulate_media(color_scheme="light")
+    assert faults(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert faults(page) == []
+    page.set_viewport_size({"width": NARROW, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
+    assert faults(page) == []
