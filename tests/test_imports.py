@@ -1,4 +1,4 @@
-"""What tests share is in tests/support: no file of tests imports from a test file or a conftest."""
+"""What tests share: its place is tests/support, and a package's fixtures end with the package."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def test_no_file_imports_from_a_test_file() -> None:
 
     assert len(files) > 100
     assert found == []
+
+
+def test_fixtures_of_a_package_are_in_one() -> None:
+    """In a folder without `__init__.py` pytest ends them with the session, and a stack runs on beside other tests."""
+    found = [path.parent for path in sorted(TESTS.rglob("conftest.py")) if 'scope="package"' in path.read_text()]
+
+    assert found
+    assert [folder.name for folder in found if not (folder / "__init__.py").is_file()] == []
