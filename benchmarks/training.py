@@ -18,7 +18,7 @@ from include.feed.manifest import Manifest
 from include.feed.side import Side
 from include.feed.split import Split
 from include.kafka.connection import KafkaConnection
-from include.models.convnet import ConvNet
+from include.models.imported import ImportedModel
 from include.training.job import TrainingJob
 from include.training.loop import train
 
@@ -44,7 +44,7 @@ class Scenario:
     """
 
     name: str
-    model: ConvNet
+    model: ImportedModel
     records: int
     epochs: int
     first: float | None = None
@@ -52,9 +52,11 @@ class Scenario:
     whole: float | None = None
 
 
+PERCEPTRON = ImportedModel(kind="benchmarks.networks:perceptron", hidden=64)
+CONVOLUTION = ImportedModel(kind="benchmarks.networks:convolution", channels=8)
 SCENARIOS = (
-    Scenario("a light network", ConvNet(channels=(4, 8), hidden=32), records=120_000, epochs=3, first=0.8, later=0.95),
-    Scenario("a convolutional network", ConvNet(channels=(16, 32), hidden=64), records=30_000, epochs=5, whole=0.97),
+    Scenario("a light network", PERCEPTRON, records=120_000, epochs=3, first=0.8, later=0.95),
+    Scenario("a convolutional network", CONVOLUTION, records=120_000, epochs=5, whole=0.97),
 )
 
 Batches = list[tuple["torch.Tensor", "torch.Tensor"]]
