@@ -13,9 +13,7 @@ def perceptron(input_shape: tuple[int, ...], outputs: int, hidden: int) -> nn.Mo
     """One hidden layer; with 64 units and 784 inputs 5 to 10 us a sample on two cores."""
     from torch import nn
 
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(math.prod(input_shape), hidden), nn.ReLU(), nn.Linear(hidden, outputs)
-    )
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def convolution(input_shape: tuple[int, ...], outputs: int, channels: int) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -12,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psutil
 import typer
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import feed, images, ingest, latency, prediction, produce, skip, training
+from benchmarks.figures import duration, write
 from benchmarks.measure import Comparison, Spread
 from benchmarks.samples import samples
 from include.exactly_once import ledger
@@ -41,7 +41,7 @@ def main(
     records: Annotated[int, typer.Option(help="Records in the log.", min=1_000)] = 240_000,
     repeats: Annotated[int, typer.Option(help="Runs of each contender; for training 3 at most.", min=1)] = 7,
     only: Annotated[str, typer.Option(help="A part of the names of those to measure, such as feed.")] = "",
-    figures: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="A file for the figures as JSON; a plot goes beside it.")] = None,
 ) -> None:
     """Measure, print, and fail where a ratio is below its target."""
     logging.basicConfig(level=logging.ERROR)
@@ -69,7 +69,7 @@ def main(
             console.print(f"  {line}", highlight=False)
     console.print(f"{time.monotonic() - began:.0f} s; load now {_load()}.", highlight=False)
     if figures is not None:
-        _write(figures, machine, comparisons, waited)
+        write(figures, _content(machine, comparisons, waited))
     if below := [comparison.name for comparison in comparisons if comparison.missed]:
         console.print(
             f"Below target: {', '.join(below)}; other work on this machine widens the spread, so run it again alone "
@@ -123,28 +123,19 @@ def _table(comparisons: list[Comparison]) -> Table:
                 "" if target is None else verdict,
                 Spread.of(comparison.rates("ours")).shown("{:,.0f}") if contender == "limit" else "",
                 Spread.of(comparison.rates(contender)).shown("{:,.0f}"),
-                _time(comparison.cpu_ns("ours")) if contender == "limit" else "",
-                _time(comparison.cpu_ns(contender)),
+                duration(comparison.cpu_ns("ours")) if contender == "limit" else "",
+                duration(comparison.cpu_ns(contender)),
                 style=None if target is not None else "dim",
             )
     return table
 
 
-def _time(nanoseconds: float) -> str:
-    """`850 ns`, `2.4 us`, `310 us`, `1.2 s`."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if nanoseconds >= size:
-            return f"{nanoseconds / size:.3g} {unit}"
-    return f"{nanoseconds:.0f} ns"
-
-
-def _write(path: Path, machine: str, comparisons: list[Comparison], waited: Spread | None) -> None:
-    content = {
+def _content(machine: str, comparisons: list[Comparison], waited: Spread | None) -> dict[str, Any]:
+    return {
         "machine": machine,
         "figures": [figure for comparison in comparisons for figure in comparison.figures()],
         "latency_with_linger_s": None if waited is None else round(waited.median, 3),
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _machine(seed: int) -> str:
