@@ -26,6 +26,7 @@ from include.exactly_once import ledger
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.local.broker import running_cluster
+from include.training.launch import DEFAULTS
 
 BELOW = 1
 TOPIC = TopicSpec("bench.samples", partitions=4)
@@ -45,8 +46,6 @@ def main(
 ) -> None:
     """Measure, print, and fail where a ratio is below its target."""
     logging.basicConfig(level=logging.ERROR)
-    # As `include.training.launch` sets it for the trainer; it must be set before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     began = time.monotonic()
     machine = _machine(seed)
     console.print(machine)
@@ -152,4 +151,8 @@ def _load() -> str:
 
 
 if __name__ == "__main__":
+    # The trainer's environment, which is read when a process begins.
+    if DEFAULTS.keys() - os.environ.keys():
+        command = [sys.executable, "-m", "benchmarks.run", *sys.argv[1:]]
+        os.execve(sys.executable, command, DEFAULTS | dict(os.environ))  # noqa: S606 - this very program
     typer.run(main)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass, replace
 
 from include.definition.pipeline import Pipeline
@@ -10,7 +9,6 @@ from include.errors import PermanentError
 from include.exactly_once.attempt import Attempt, Step
 from include.exactly_once.entries import Batch
 from include.exactly_once.ledger import LedgerKey
-from include.exactly_once.prefetch import prefetch
 from include.exactly_once.transaction import TransactionalWriter
 from include.ingest.chunk import SourceChunk, encode_chunk, read_samples
 from include.ingest.fit import BatchRefused, check_refused_share
@@ -21,6 +19,7 @@ from include.kafka.headers import write_headers
 from include.kafka.records import OutgoingRecord
 from include.kafka.signing import SigningKeys
 from include.metrics import Counters
+from include.prefetch import prefetch
 from include.sources.base import Source
 
 log = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ def ingest_batch(
         before, source = _plan(attempt, pipeline, source, batch_id, records)
         batch = before
         try:
-            with closing(prefetch(_chunks(pipeline, source, batch_id, batch))) as chunks:
+            with prefetch(_chunks(pipeline, source, batch_id, batch)) as chunks:
                 for chunk in chunks:
                     attempt.check_stop(f"{batch.sent} of {batch.count} samples of batch {batch_id}")
                     batch = _send(writer, pipeline, attempt.key(batch_id), batch_id, batch, chunk, keys)

@@ -40,12 +40,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Set to anything but 0 or false, records are read as messages.
+NO_COLUMNS = "MILLRACE_NO_COLUMNS"
 SOURCE = Path(__file__).with_name("native") / "columns.c"
 # A message is a public struct, the same since librdkafka 0.9.
 LIBRDKAFKA = range(0x02000000, 0x03000000)
 COMPILE_S = 120
-# Of a batch: enough for array operations, and no more memory than this whatever the records' size.
-FEWEST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 16, 128, 2048
+# Of a batch: enough for array operations, and about as much memory whatever the records' size, for several are ahead.
+FEWEST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 4, 128, 2048
 BATCH_BYTES = 2 * 2**20
 
 CONSUMER, OK = 1, 0
@@ -380,10 +382,12 @@ def _compiled() -> Path:
     """columns.c as a shared library in the state folder.
 
     Raises:
-        OSError: there is no compiler, or others could replace the library.
+        OSError: it is not wanted, there is no compiler, or others could replace the library.
         subprocess.SubprocessError: the compiler failed.
         DiskFull: there is no room for it.
     """
+    if os.environ.get(NO_COLUMNS, "").lower() not in ("", "0", "false"):
+        raise OSError(f"{NO_COLUMNS} is set")
     folder = state_dir() / "native"
     make_folder(folder, private=True)
     found = folder.stat()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from include.kafka.columns import MOST_RECORDS, Columns, Event, column_consumer
+from include.kafka.columns import MOST_RECORDS, ColumnConsumer, Columns, Event, column_consumer
 from include.kafka.connection import KafkaConnection, group_of
 from include.kafka.errors import ReaderStalled, Undecompressible
 from include.kafka.position import UNKNOWN_EPOCH, offset_of
 from include.kafka.ranges import OffsetRange, available_offsets, removed_error, truncated_error
 from include.kafka.rights import Right
+from include.prefetch import prefetch
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
@@ -30,6 +32,11 @@ FILL_END_S = 0.005
 # librdkafka discards what it fetched beyond the end of a range, so with several ranges it prefetches only this much,
 # enough for about ten milliseconds.
 READ_AHEAD = {"queued.max.messages.kbytes": 4 * 1024}
+# Of columns, threads take what is fetched at once, so that librdkafka should neither rest when its queue was full for a
+# moment, nor let the broker hold a fetch at the end of a log.
+COLUMNS_AHEAD = {**READ_AHEAD, "fetch.queue.backoff.ms": 1, "fetch.wait.max.ms": 1}
+# Of each of two consumers. A batch has at most `include.kafka.columns.BATCH_BYTES`, or a few larger records.
+BATCHES_AHEAD = 8
 # For requests and dead letters, whose headers are kept for a chunk: see `KafkaConnection.consumer`.
 FEW_RECORDS_AHEAD = {"queued.min.messages": 100}
 FEW_RECORDS = 50
@@ -105,12 +112,17 @@ def read_columns(
     Raises:
         RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.
     """
+    wanted = [(index, item) for index, item in enumerate(ranges) if item.offsets]
     with ExitStack() as stack:
-        count = min(2, sum(item.offsets > 0 for item in ranges))
-        found = [stack.enter_context(column_consumer(connection, group, **READ_AHEAD)) for _ in range(count)]
+        found = [stack.enter_context(column_consumer(connection, group, **COLUMNS_AHEAD)) for _ in wanted[:2]]
         consumers = [consumer for consumer in found if consumer is not None]
-        if len(consumers) == count:
-            yield from _read_in_turn(connection, consumers, ranges, MOST_RECORDS, stopped)
+        if len(consumers) == len(found):
+            streams = [
+                stack.enter_context(prefetch(_read_each(connection, consumer, wanted[turn::2], stopped), BATCHES_AHEAD))
+                for turn, consumer in enumerate(consumers)
+            ]
+            for turn in range(len(wanted)):
+                yield from takewhile(lambda item: item[1] is not None, streams[turn % 2])
             return
     yield from read_ranges(connection, group, ranges, batch_size=batch_size, stopped=stopped)
 
@@ -179,6 +191,22 @@ def _read_in_turn(
             yield index, records
         if stopped():
             return
+
+
+def _read_each(
+    connection: KafkaConnection,
+    consumer: ColumnConsumer,
+    wanted: Sequence[tuple[int, OffsetRange]],
+    stopped: Callable[[], bool],
+) -> Generator[tuple[int, Columns | None]]:
+    """The records of ranges that are read by one consumer, and None at the end of each; see `read_columns`."""
+    for index, item in wanted:
+        if stopped():
+            return
+        consumer.assign(item)
+        for records in _read(connection, consumer, item, MOST_RECORDS, stopped):
+            yield index, records
+        yield index, None
 
 
 def _read(

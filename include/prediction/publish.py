@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from include.exactly_once.attempt import WRITERS_AT_ONCE, Attempt, Step, windows
 from include.exactly_once.entries import Hold
-from include.exactly_once.prefetch import prefetch
 from include.exactly_once.progress import (
     group_offsets,
     progress_entry,
@@ -28,6 +26,7 @@ from include.prediction.chunks import newest_rows, read_chunks, request_reader
 from include.prediction.hold import SCOPE, Gate, StepHeld, gate_of, hold_at
 from include.prediction.limits import PublishReport, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
+from include.prefetch import prefetch
 from include.reading.records import RecordReader
 
 if TYPE_CHECKING:
@@ -275,7 +274,7 @@ def _publish_partition(
         return
     check_range(rest, state.topic)
     in_a_row = progress.get(IN_A_ROW, 0) if gate is Gate.WITHIN_LIMITS else 0
-    with closing(prefetch(_answered(publisher, writer, rest, leader_epoch))) as answered:
+    with prefetch(_answered(publisher, writer, rest, leader_epoch)) as answered:
         for chunk in answered:
             where = f"offset {chunk.start} of partition {item.partition} of {item.topic}"
             attempt.check_stop(f"{published.samples} samples, before {where}")
@@ -303,7 +302,7 @@ def _answered(
     attempt, pipeline, reader = publisher.attempt, publisher.pipeline, publisher.reader
     versions = newest_rows(attempt, reader, rest)
     reading = read_chunks(attempt.connection, publisher.consumer, rest, pipeline, reader, leader_epoch)
-    with closing(prefetch(reading)) as chunks:
+    with prefetch(reading) as chunks:
         for chunk in chunks:
             began_ns = time.time_ns()
             publisher.renew_predictor()

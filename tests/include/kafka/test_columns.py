@@ -97,6 +97,10 @@ def with_another_librdkafka(patch, state):
     patch.setattr(columns, "LIBRDKAFKA", range(0))
 
 
+def switched_off(patch, state):
+    patch.setenv("MILLRACE_NO_COLUMNS", "1")
+
+
 @pytest.mark.parametrize(
     ("without", "reason"),
     [
@@ -104,6 +108,7 @@ def with_another_librdkafka(patch, state):
         (with_a_failing_compiler, "CalledProcessError"),
         (with_a_folder_of_others, "others can write to"),
         (with_another_librdkafka, "librdkafka has version 0x2"),
+        (switched_off, "MILLRACE_NO_COLUMNS is set"),
     ],
 )
 def test_without_the_library_one_line_says_why_and_messages_are_read(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
 
 import pytest
 
-from include.exactly_once.prefetch import prefetch
+from include.prefetch import prefetch
 
 
 def test_the_next_item_is_produced_while_the_present_one_is_used():
@@ -18,22 +17,22 @@ def test_the_next_item_is_produced_while_the_present_one_is_used():
         produced.set()
         yield 2
 
-    with closing(prefetch(numbers())) as items:
+    with prefetch(numbers()) as items:
         assert next(items) == 1
         assert produced.wait(10), "the second item is not asked for"
         assert list(items) == [2]
 
 
-def test_an_error_comes_in_place_of_the_item_that_it_prevented():
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_an_error_comes_in_place_of_the_item_that_it_prevented(ahead):
     def numbers():
         yield 1
         raise ZeroDivisionError
 
-    items = prefetch(numbers())
-
-    assert next(items) == 1
-    with pytest.raises(ZeroDivisionError):
-        next(items)
+    with prefetch(numbers(), ahead) as items:
+        assert next(items) == 1
+        with pytest.raises(ZeroDivisionError):
+            next(items)
 
 
 def test_leaving_early_closes_the_source_after_the_item_in_production():
@@ -48,8 +47,25 @@ def test_leaving_early_closes_the_source_after_the_item_in_production():
         finally:
             events.append("closed")
 
-    with closing(prefetch(numbers())) as items:
+    with prefetch(numbers()) as items:
         next(items)
         going_on.set()
 
     assert events == ["produced", "closed"]
+
+
+def test_no_more_is_produced_than_was_asked_for_ahead():
+    produced, fourth = [], threading.Event()
+
+    def numbers():
+        for number in range(10):
+            produced.append(number)
+            if number == 3:
+                fourth.set()
+            yield number
+
+    with prefetch(numbers(), 3) as items:
+        assert next(items) == 0
+        assert fourth.wait(10), "three items are not produced ahead"
+
+    assert produced == [0, 1, 2, 3]
