@@ -12,6 +12,7 @@ from benchmarks import images, ingest, latency, run, training
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # the peers' packages are fetched
 def test_every_scenario_measures_something(tmp_path, monkeypatch):
     """With little data; most ratios are below their targets then, which is no failure here."""
     for module, name, value in (
