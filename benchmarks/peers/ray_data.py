@@ -1,6 +1,6 @@
 """Read ranges of a topic with Ray Data: `ray_data.py SERVERS TOPIC '[[PARTITION, START, END], ...]'`.
 
-Its reader stops at an end offset only when it meets a record there or behind it, so that no range may end with the topic.
+Its reader stops when it meets a record at an end offset or behind it, so that no range may end with the topic.
 """
 
 from __future__ import annotations
