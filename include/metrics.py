@@ -68,6 +68,24 @@ class Counters(Metric):
         meaning="Requests that an attempt of `publish_predictions` committed to the dead letters.",
         action="`millrace peek <pipeline> --topic dead-letters` shows the reasons. Correct the cause, then run replay.",
     )
+    SHADOWED = Definition(
+        "<pipeline>.shadow.requests",
+        unit="requests",
+        meaning="Requests that a challenger answered beside the champion, committed with the champion's answers.",
+        action="Zero with `promotion.shadow`: MLflow's alias `challenger` names no version, or the champion.",
+    )
+    DISAGREEMENTS = Definition(
+        "<pipeline>.shadow.disagreements",
+        unit="requests",
+        meaning="Those of them that the challenger answered in another way, or could not answer.",
+        action="More than you expect of a better model: look at them on the page Models before you approve it.",
+    )
+    SHADOW_FAILURES = Definition(
+        "<pipeline>.shadow.failures",
+        unit="failures",
+        meaning="Attempts of `publish_predictions` in which the challenger failed; the champion went on without it.",
+        action="The task's log has the error: do not approve this version.",
+    )
     REPLAYED = Definition(
         "<pipeline>.replayed",
         unit="requests",

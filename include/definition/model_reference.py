@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 
 VERSION = re.compile(r"(?:(?P<name>[a-z][a-z0-9_]*)/)?(?P<number>champion|[1-9][0-9]{0,9})")
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 SUFFIX = ".safetensors"
 
 

@@ -179,6 +179,7 @@ class Promotion(Config):
         approvers: the ids of the Airflow users who may decide; none for all who may edit the DAG.
         approval_s: seconds after which a challenger that nobody has decided about is not promoted.
         earlier_models: `module:name` kinds that `[model]` had before, and whose versions may still be loaded.
+        shadow: the share of the requests that a challenger answers beside the champion, without publishing.
         allow_missing: whether a model may become champion while a label of `[training] labels` has no held-out sample
             that its score counts.
     """
@@ -191,6 +192,7 @@ class Promotion(Config):
     approval: Literal["automatic", "person"] = "automatic"
     approvers: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     approval_s: Annotated[float, Field(ge=1, le=30 * 86_400)] = 86_400
+    shadow: Annotated[float, Field(ge=0, le=1)] = 0.0
     allow_missing: bool = False
     earlier_models: tuple[ImportedName, ...] = ()
 

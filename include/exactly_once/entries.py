@@ -162,6 +162,25 @@ class WatchedVersion(_Entry):
     run: Text
 
 
+class Disagreement(_Entry):
+    """A request that champion and challenger answered in different ways, and what each said."""
+
+    request: Text
+    champion: Text
+    challenger: Text
+
+
+class Agreed(_Entry):
+    """What a challenger answered beside a champion, see `include.registry.agreement`."""
+
+    requests: Count
+    agreed: Count
+    refused: Count
+    difference: float
+    disagreements: list[Disagreement]
+    run: Text
+
+
 class CompleteModels(_Entry):
     """Every version of the pipeline's model has an entry; so many had none when the first was recorded."""
 
@@ -175,6 +194,7 @@ FORMS: dict[str, dict[str | None, type[_Entry]]] = {
     "model": {"complete": CompleteModels, None: RecordedModel},
     "rollback": {None: RolledBack},
     "approval": {None: Approval},
+    "shadow": {None: Agreed},
     "predict": {"hold": Hold, None: Progress},
     "repredict": {None: Progress},
     "replay": {None: ReplayedLetter},

@@ -126,6 +126,7 @@ class Flow:
         history: of promotions, approvals and rollbacks, the entries of the ledger.
         replayed: the dead letters that were replayed, see `LedgerView.replayed`.
         watched: the last figures of each version that was watched, the newest entry last.
+        shadowed: how challengers agree with champions, an entry for each pair of versions and partition.
         damage: of entries of the ledger that a step would refuse.
         fault: why all this is not known, as a sentence.
     """
@@ -136,6 +137,7 @@ class Flow:
     history: tuple[SeenEntry, ...] = ()
     replayed: frozenset[str] = frozenset()
     watched: tuple[SeenEntry, ...] = ()
+    shadowed: tuple[SeenEntry, ...] = ()
     damage: tuple[str, ...] = ()
     fault: str = ""
 
@@ -209,7 +211,7 @@ class FlowReader:
             levels[content] = level
         seen = {
             step: list(self._ledger.entries(pipeline.name, step, connection.signing))
-            for step in ("train", "predict", "watch", *HISTORY)
+            for step in ("train", "predict", "watch", "shadow", *HISTORY)
         }
         holds = [entry for entry in seen["predict"] if entry.key.scope == SCOPE]
         backlogs = {}
@@ -224,6 +226,7 @@ class FlowReader:
             history=tuple(sorted((entry for step in HISTORY for entry in seen[step]), key=lambda entry: entry.at_ms)),
             replayed=self._ledger.replayed(pipeline.name),
             watched=tuple(sorted(seen["watch"], key=lambda entry: entry.at_ms)),
+            shadowed=tuple(seen["shadow"]),
             damage=tuple(entry.damage for entries in seen.values() for entry in entries if entry.damage),
         )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from include.kafka.signing import SigningKeys
 
 # The steps whose entries a person sees.
-STEPS = frozenset({"train", "predict", "model", "rollback", "approval", "watch"})
+STEPS = frozenset({"train", "predict", "model", "rollback", "approval", "watch", "shadow"})
 # A replay has an entry for each dead letter. Of these only the keys are kept, the newest ones of each pipeline.
 REPLAY = "replay"
 KEPT_REPLAYS = 20_000

@@ -17,7 +17,7 @@ from include.artifact.figures import Confusion
 from include.errors import MillraceError
 from include.registry.runs import CONFUSION, HELD_OUT, MODEL, RUN_TAG
 from include.registry.tracking import Registry, explained, open_registry
-from include.registry.versions import NoSuchVersion, Version, champion, version, versions
+from include.registry.versions import NoSuchVersion, Version, challenger, champion, version, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,10 +74,12 @@ class Models:
     Attributes:
         versions: the newest, the newest first.
         champion: the number of the version that predicts.
+        challenger: of the one that may predict beside it.
     """
 
     versions: tuple[VersionSeen, ...] = ()
     champion: int | None = None
+    challenger: int | None = None
 
     @property
     def figures(self) -> list[str]:
@@ -129,11 +131,10 @@ class ModelReader:
 
         def read(registry: Registry) -> Models:
             newest = versions(registry, name)[: -SHOWN_VERSIONS - 1 : -1]
-            holder = None
-            with suppress(NoSuchVersion):
-                holder = champion(registry, name)
             return Models(
-                tuple(_version(registry, found) for found in newest), None if holder is None else holder.number
+                tuple(_version(registry, found) for found in newest),
+                _number(registry, name, champion),
+                _number(registry, name, challenger),
             )
 
         return self._with(read)
@@ -181,6 +182,12 @@ def _champion(registry: Registry, name: str) -> ChampionSeen:
         return ChampionSeen()
     seen = _version(registry, found)
     return ChampionSeen(found, seen.workflow_run, seen.experiment_id)
+
+
+def _number(registry: Registry, name: str, find: Callable[[Registry, str], Version | None]) -> int | None:
+    with suppress(NoSuchVersion):
+        return None if (found := find(registry, name)) is None else found.number
+    return None
 
 
 def _version(registry: Registry, found: Version) -> VersionSeen:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from include.codecs.base import Codec
 from include.prediction.forward import forward
@@ -13,6 +14,7 @@ from include.refusal import Refusal
 from include.targets.base import Answer, Target
 
 if TYPE_CHECKING:
+    import numpy as np
     from confluent_kafka import Message
     from torch import nn
 
@@ -26,14 +28,44 @@ FORWARD_SAMPLES = 512
 RequestOutcome = Answer | Refusal | State
 
 
+@dataclass(frozen=True)
+class Samples:
+    """The samples of some records, decoded.
+
+    Attributes:
+        values: (n, *sample_shape), in the codec's dtype.
+        positions: of their records, ascending.
+        contents: of these records.
+    """
+
+    values: np.ndarray[Any, Any]
+    positions: list[int]
+    contents: list[bytes | None]
+
+
+@dataclass(frozen=True)
+class AnsweredMessages:
+    """What was decided for some messages.
+
+    Attributes:
+        ids: of the samples, one for each message.
+        outcomes: one for each message, in order.
+        samples: those that the network was given.
+    """
+
+    ids: list[bytes]
+    outcomes: list[RequestOutcome]
+    samples: Samples
+
+
 def answer_messages(
     pipeline: Pipeline,
     predictor: Predictor,
     reader: RecordReader,
     messages: Sequence[Message],
     versions: RowVersions | None,
-) -> tuple[list[bytes], list[RequestOutcome]]:
-    """The ids of the samples, and one outcome per message, in order.
+) -> AnsweredMessages:
+    """Read the messages, and predict those that need an answer.
 
     Args:
         versions: where the topic holds versions of rows, those of the messages.
@@ -44,7 +76,8 @@ def answer_messages(
     records = reader.read(messages)
     states = [] if versions is None else [versions.of(message) for message in messages]
     codec = pipeline.format.with_statistics(predictor.statistics)
-    return records.ids, answer(predictor.network, codec, predictor.target, records, states)
+    outcomes, samples = _answer(predictor.network, codec, predictor.target, records, states)
+    return AnsweredMessages(records.ids, outcomes, samples)
 
 
 def answer(
@@ -64,8 +97,32 @@ def answer(
     Raises:
         NetworkFailed: see `forward`.
     """
+    return _answer(network, codec, target, records, states)[0]
+
+
+def predict(network: nn.Module, codec: Codec, target: Target, values: np.ndarray[Any, Any]) -> list[Answer | Refusal]:
+    """One outcome per sample.
+
+    Args:
+        values: samples (n, *sample_shape) as the codec decodes them.
+
+    Raises:
+        NetworkFailed: see `forward`.
+    """
     import torch
 
+    inputs = torch.from_numpy(codec.to_inputs(values))
+    network.eval()
+    return [
+        _outcome(result)
+        for start in range(0, len(inputs), FORWARD_SAMPLES)
+        for result in forward(network, inputs[start : start + FORWARD_SAMPLES], target.answers)
+    ]
+
+
+def _answer(
+    network: nn.Module, codec: Codec, target: Target, records: Records, states: Sequence[State]
+) -> tuple[list[RequestOutcome], Samples]:
     outcomes: list[RequestOutcome | None] = [label if isinstance(label, Refusal) else None for label in records.labels]
     for position, state in enumerate(states):
         if state is not State.NEWEST:
@@ -74,14 +131,11 @@ def answer(
     decoded = codec.decode([records.contents[position] for position in readable])
     for position, refusal in decoded.refusals.items():
         outcomes[readable[position]] = refusal
-    inputs = torch.from_numpy(codec.to_inputs(decoded.samples))
-    network.eval()
-    for start in range(0, len(inputs), FORWARD_SAMPLES):
-        rows = decoded.positions[start : start + FORWARD_SAMPLES]
-        results = forward(network, inputs[start : start + FORWARD_SAMPLES], target.answers)
-        for row, result in zip(rows, results, strict=True):
-            outcomes[readable[row]] = _outcome(result)
-    return [outcome for outcome in outcomes if outcome is not None]
+    positions = [readable[row] for row in decoded.positions]
+    samples = Samples(decoded.samples, positions, [records.contents[position] for position in positions])
+    for position, result in zip(positions, predict(network, codec, target, samples.values), strict=True):
+        outcomes[position] = result
+    return [outcome for outcome in outcomes if outcome is not None], samples
 
 
 def _outcome(result: Answer | str | None) -> Answer | Refusal:

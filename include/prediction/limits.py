@@ -10,6 +10,7 @@ from include.kafka.ranges import OffsetRange
 from include.prediction.answer import RequestOutcome
 from include.reading.row_versions import State
 from include.refusal import Refusal
+from include.registry.agreement import Agreement
 
 # A share says nothing about a handful of samples.
 SHARE_COUNTS_FROM = 100
@@ -24,6 +25,7 @@ class PublishReport:
 
     Attributes:
         versions: predictions by the number of the model version that made them.
+        shadowed: of what a challenger answered beside the champion.
         ranges: by partition what is predicted now, by this attempt or an earlier one.
     """
 
@@ -33,6 +35,7 @@ class PublishReport:
     superseded: int = 0
     deletions: int = 0
     versions: Counter[int] = field(default_factory=Counter)
+    shadowed: Agreement = field(default_factory=Agreement)
     ranges: dict[int, OffsetRange] = field(default_factory=dict)
 
     @property
@@ -67,6 +70,7 @@ class PublishReport:
             f"{f' ({reasons})' if reasons else ''}"
             f"{f', {self.superseded} superseded' if self.superseded else ''}"
             f"{f', {self.deletions} deletions' if self.deletions else ''}"
+            f"{f'; the challenger {self.shadowed}' if self.shadowed.requests else ''}"
         )
 
 

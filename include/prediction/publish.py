@@ -26,8 +26,10 @@ from include.prediction.chunks import newest_rows, read_chunks, request_reader
 from include.prediction.hold import SCOPE, Gate, StepHeld, gate_of, hold_at
 from include.prediction.limits import PublishReport, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
+from include.prediction.shadow import Compared, FindChallenger, Shadow
 from include.prefetch import prefetch
 from include.reading.records import RecordReader
+from include.registry.agreement import Agreement
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -70,6 +72,7 @@ class _Publisher:
     reader: RecordReader
     consumer: Consumer
     published: PublishReport
+    shadow: Shadow | None
     began: float = field(default_factory=time.monotonic)
     renewed_at: float = field(default_factory=time.monotonic)
     logged: bool = False
@@ -117,6 +120,7 @@ class _AnsweredChunk:
         outcomes: what was decided for each request.
         version: of the model that predicted.
         began_ns: when it was read and its prediction began, in nanoseconds since 1970.
+        compared: with what a challenger answers; None where there is none.
     """
 
     start: int
@@ -126,6 +130,7 @@ class _AnsweredChunk:
     outcomes: list[RequestOutcome]
     version: int
     began_ns: int
+    compared: Compared | None
 
 
 def publish_predictions(
@@ -135,6 +140,7 @@ def publish_predictions(
     predictor: Predictor,
     *,
     newest: Callable[[Predictor], Predictor] | None = None,
+    challenger: FindChallenger | None = None,
     linger_s: float = 0.0,
     acknowledge: bool = False,
 ) -> PublishReport:
@@ -146,6 +152,8 @@ def publish_predictions(
         ranges: frozen ranges of the requests topic.
         newest: returns the model for the next chunks, given the one of the last, see `newest_champion`; without it
             the model stays.
+        challenger: returns the version that predicts beside the model, see include.prediction.shadow; without it none
+            does.
         linger_s: stay for this many seconds after the last chunk, and go on with what arrives in the partitions of
             `ranges`, until `MAX_LINGER_TOTAL_S` after the beginning. All partitions keep their writers, so there may be
             `WRITERS_AT_ONCE` of them; with more the attempt ends at once.
@@ -164,9 +172,12 @@ def publish_predictions(
     attempt.require(pipeline.name, STEP)
     requests = request_reader(attempt.connection, pipeline)
     published = PublishReport()
+    shadow = None if challenger is None else Shadow(attempt, pipeline, ranges, challenger)
     try:
         with requests as reader, attempt.consumer(**FEW_RECORDS_AHEAD) as consumer:
-            publisher = _Publisher(attempt, pipeline, predictor, newest, acknowledge, reader, consumer, published)
+            publisher = _Publisher(
+                attempt, pipeline, predictor, newest, acknowledge, reader, consumer, published, shadow
+            )
             if linger_s and len(ranges) > WRITERS_AT_ONCE:
                 log.warning(
                     "The attempt ends without lingering: it has %d partitions of %s and a task lingers with %d at "
@@ -184,6 +195,9 @@ def publish_predictions(
         log.info("This attempt published: %s.", published)
         attempt.metrics.count(Counters.PREDICTIONS, published.predictions, pipeline=pipeline.name)
         attempt.metrics.count(Counters.DEAD_LETTERS, published.rejected, pipeline=pipeline.name)
+        if shadow is not None:
+            attempt.metrics.count(Counters.SHADOWED, published.shadowed.requests, pipeline=pipeline.name)
+            attempt.metrics.count(Counters.DISAGREEMENTS, published.shadowed.disagreed, pipeline=pipeline.name)
     return published
 
 
@@ -283,6 +297,11 @@ def _publish_partition(
                 in_a_row = _count_refusals(publisher, writer, refused, in_a_row, chunk.outcomes)
             entry = progress_entry(item, chunk.end, attempt.run, leader_epoch=chunk.leader_epoch)
             entries[key] = {**entry, IN_A_ROW: in_a_row}
+            shadowed = Agreement()
+            if publisher.shadow is not None and chunk.compared is not None:
+                recorded = publisher.shadow.entries(writer, item, chunk.compared)
+                entries |= recorded
+                shadowed = chunk.compared.found if recorded else shadowed
             with writer.transaction():
                 for record in chunk.records:
                     writer.produce(record)
@@ -292,6 +311,7 @@ def _publish_partition(
             state.offsets[item.partition] = chunk.end
             entries.clear()
             published.add(chunk.outcomes, chunk.version)
+            published.shadowed += shadowed
             attempt.metrics.span(CHUNK_SPAN, chunk.began_ns, _span_attributes(item, chunk))
 
 
@@ -307,12 +327,22 @@ def _answered(
             began_ns = time.time_ns()
             publisher.renew_predictor()
             predictor = publisher.predictor
-            ids, outcomes = answer_messages(pipeline, predictor, reader, chunk.messages, versions)
+            answered = answer_messages(pipeline, predictor, reader, chunk.messages, versions)
             records, outcomes = outgoing_records(
-                writer, pipeline, predictor, chunk.messages, ids, outcomes, attempt.run
+                writer, pipeline, predictor, chunk.messages, answered.ids, answered.outcomes, attempt.run
             )
+            compared = None
+            if publisher.shadow is not None:
+                compared = publisher.shadow.compare(predictor, chunk.messages, outcomes, answered.samples)
             yield _AnsweredChunk(
-                chunk.start, chunk.end, chunk.leader_epoch, records, outcomes, predictor.identity.version, began_ns
+                chunk.start,
+                chunk.end,
+                chunk.leader_epoch,
+                records,
+                outcomes,
+                predictor.identity.version,
+                began_ns,
+                compared,
             )
 
 

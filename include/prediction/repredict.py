@@ -188,10 +188,10 @@ class _Work:
         for chunk in read_chunks(connection, self.consumer, rest, pipeline, self.reader, epoch):
             attempt.check_stop(f"{self.report}, before offset {chunk.start} of partition {item.partition}")
             messages = [message for message in chunk.messages if chosen is None or offset_of(message) in chosen]
-            ids, outcomes = answer_messages(pipeline, predictor, self.reader, messages, versions)
+            answered = answer_messages(pipeline, predictor, self.reader, messages, versions)
             published = 0
             with self.writer.transaction():
-                for message, key, outcome in zip(messages, ids, outcomes, strict=True):
+                for message, key, outcome in zip(messages, answered.ids, answered.outcomes, strict=True):
                     if isinstance(outcome, Refusal):
                         self.report.refused[outcome.reason] += 1
                     elif not isinstance(outcome, State):

@@ -172,8 +172,8 @@ def _predict(
     values: list[bytes] = []
     with request_reader(connection, pipeline) as reader:
         for size in BATCHES:
-            ids, outcomes = answer_messages(pipeline, predictor, reader, [request] * size, None)
-            key, outcome, time = ids[0], outcomes[0], request.timestamp()[1]
+            answered = answer_messages(pipeline, predictor, reader, [request] * size, None)
+            key, outcome, time = answered.ids[0], answered.outcomes[0], request.timestamp()[1]
             if key != record.key() or (time if time >= 0 else None) != row.timestamp:
                 raise NoSuchRecord(
                     f"The record {row.topic}/{row.partition}/{row.offset} is not the request: its id is {key!r:.100} "

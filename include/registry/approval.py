@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from include.errors import PermanentError, printable
+from include.errors import MillraceError, PermanentError, printable
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.snapshot import snapshot_ledger
 from include.kafka.connection import KafkaConnection
+from include.registry.agreement import Agreement
 from include.registry.promotion import Comparison, crown
 from include.registry.record import model_writer, require_recorded
-from include.registry.tracking import Registry
-from include.registry.versions import Version, champion, version
+from include.registry.tracking import Registry, open_registry
+from include.registry.versions import Version, champion, drop_challenger, version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,17 @@ def record_approval(connection: KafkaConnection, name: str, decided: Approval) -
     log.info("Version %d of %s: %s by %s.", decided.version, name, decided.decision, decided.by or "nobody in time")
 
 
+def end_challenge(name: str, number: int) -> None:
+    """Let a version that was not approved no longer predict beside the champion.
+
+    The decision counts also while MLflow does not answer; the version then goes on until the next challenger.
+    """
+    try:
+        drop_challenger(open_registry(), name, number)
+    except MillraceError as error:
+        log.warning("Version %d of %s goes on beside the champion: %s", number, name, error)
+
+
 def promote_approved(
     connection: KafkaConnection,
     registry: Registry,
@@ -101,6 +113,7 @@ def promote_approved(
             f"it is {_named(now)} now: clear compare_models, which compares and asks again."
         )
     crown(connection, registry, challenger, stopped)
+    drop_challenger(registry, name, number)
     return challenger, decided
 
 
@@ -108,8 +121,12 @@ def _named(number: int | None) -> str:
     return "no champion" if number is None else f"champion {number}"
 
 
-def describe(compared: Comparison) -> str:
-    """Both models' figures and confusion matrices in Markdown, for the person who decides."""
+def describe(compared: Comparison, agreement: Agreement | None = None) -> str:
+    """Both models' figures and confusion matrices in Markdown, for the person who decides.
+
+    Args:
+        agreement: of the two versions on requests; None where the challenger answers none.
+    """
     decision, found, other = compared.decision, compared.found, compared.other
     models = [(f"version {decision.version}", found)]
     if other is not None:
@@ -119,6 +136,8 @@ def describe(compared: Comparison) -> str:
     figures.append(["loss", *(f"{evaluation.loss:.4f}" for _, evaluation in models)])
     figures.append(["held-out samples", *(str(evaluation.samples) for _, evaluation in models)])
     parts = [decision.reason, _table(["", *(name for name, _ in models)], figures)]
+    if agreement is not None:
+        parts += _agreement(decision.version, agreement)
     matrices = [(name, evaluation.confusion) for name, evaluation in models if evaluation.confusion is not None]
     if matrices and len(compared.labels) > SHOWN_CLASSES:
         parts += [f"The {SHOWN_CLASSES} classes that are recognised least:", _least(compared.labels, matrices)]
@@ -128,6 +147,21 @@ def describe(compared: Comparison) -> str:
             parts += [f"Confusion matrix of {name}, true labels down and predicted ones across:"]
             parts += [_table(["", *compared.labels], rows)]
     return "\n\n".join(parts)
+
+
+def _agreement(version: int, found: Agreement) -> list[str]:
+    if not found.requests:
+        text = (
+            f"Version {version} has answered no requests beside the champion yet: it does so from now on, and the page "
+            "Models of the pipeline shows how they agree."
+        )
+        return [text]
+    parts = [f"Beside the champion, version {version} {found}."]
+    if found.disagreements:
+        rows = [[apart.request, apart.champion, apart.challenger] for apart in found.disagreements]
+        parts += ["Requests that they answer in different ways, the last ones:"]
+        parts += [_table(["request", "champion", f"version {version}"], rows)]
+    return parts
 
 
 def _least(labels: Sequence[str], matrices: Sequence[tuple[str, np.ndarray[Any, Any]]]) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from include.artifact.card import WrongModel
 from include.artifact.model import model_digest
 from include.artifact.result import TrainingResult
-from include.definition.model_reference import CHAMPION
+from include.definition.model_reference import CHALLENGER, CHAMPION
 from include.errors import PermanentError
 from include.kinds import Config
 from include.registry.runs import MODEL, TrackedRun
@@ -102,11 +102,20 @@ def register_version(run: TrackedRun, result: TrainingResult) -> Version:
 
 def champion(registry: Registry, name: str) -> Version | None:
     """The version that predicts; None if none was promoted yet."""
+    return _aliased(registry, name, CHAMPION)
+
+
+def challenger(registry: Registry, name: str) -> Version | None:
+    """The version that predicts beside the champion; None if none does."""
+    return _aliased(registry, name, CHALLENGER)
+
+
+def _aliased(registry: Registry, name: str, alias: str) -> Version | None:
     from mlflow.exceptions import MlflowException
 
-    with explained(registry, f"looking for the champion of {name}"):
+    with explained(registry, f"looking for the {alias} of {name}"):
         try:
-            return _version(registry.client.get_model_version_by_alias(name, CHAMPION), name)
+            return _version(registry.client.get_model_version_by_alias(name, alias), name)
         except MlflowException as error:
             if error.error_code in NO_ALIAS:
                 return None
@@ -151,6 +160,20 @@ def set_champion(registry: Registry, chosen: Version) -> None:
     """Move the alias, which is atomic for its readers."""
     with explained(registry, f"promoting version {chosen.number} of {chosen.name}"):
         registry.client.set_registered_model_alias(chosen.name, CHAMPION, str(chosen.number))
+
+
+def set_challenger(registry: Registry, chosen: Version) -> None:
+    """Let a version predict beside the champion, in place of another one."""
+    with explained(registry, f"making version {chosen.number} of {chosen.name} the challenger"):
+        registry.client.set_registered_model_alias(chosen.name, CHALLENGER, str(chosen.number))
+
+
+def drop_challenger(registry: Registry, name: str, number: int) -> None:
+    """Let a version no longer predict beside the champion; another one that does goes on."""
+    with explained(registry, f"ending the challenge of version {number} of {name}"):
+        found = challenger(registry, name)
+        if found is not None and found.number == number:
+            registry.client.delete_registered_model_alias(name, CHALLENGER)
 
 
 def download(registry: Registry, wanted: Version) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from unicodedata import normalize
@@ -122,6 +122,18 @@ class Target(ABC):
     def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
         """The answer for each row (outputs,) of a batch; None where it is not finite."""
 
+    @abstractmethod
+    def compared(self, answer: Answer, other: Answer) -> tuple[bool, float]:
+        """Whether another model of the task gives the same answer, and by how much its scores are higher on average.
+
+        Raises:
+            KeyError: the other answer has no common name with this one.
+        """
+
+    @abstractmethod
+    def said(self, answer: Answer) -> str:
+        """The answer in a few words."""
+
 
 class NumbersTarget(Target):
     """A float32 number for each label, NaN where the target is unknown."""
@@ -138,6 +150,18 @@ class NumbersTarget(Target):
 
         known: np.ndarray[Any, Any] = ~np.isnan(targets[:, 0])
         return known
+
+
+def differences(numbers: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
+    """By the names that both have, how much larger the others are.
+
+    Raises:
+        KeyError: there is no such name.
+    """
+    found = {name: others[name] - number for name, number in numbers.items() if name in others}
+    if not found:
+        raise KeyError(f"{list(others)!r:.100} and {list(numbers)!r:.100} have no name in common")
+    return found
 
 
 def plain_label(name: str) -> str:

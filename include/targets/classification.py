@@ -62,6 +62,12 @@ class Classification(Target):
             for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
+    def compared(self, answer: Answer, other: Answer) -> tuple[bool, float]:
+        return answer["label"] == other["label"], other["score"] - answer["score"]
+
+    def said(self, answer: Answer) -> str:
+        return f"{answer['label']} ({answer['score']:.4f})"
+
 
 class _Confusion:
     def __init__(self, classes: int, device: torch.device) -> None:

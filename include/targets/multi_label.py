@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.field_text import NoSingleText, field_text
 from include.refusal import Refusal
 from include.strict_json import json_or_none
-from include.targets.base import Answer, NumbersTarget, Task
+from include.targets.base import Answer, NumbersTarget, Task, differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +94,13 @@ class MultiLabel(NumbersTarget):
             "labels": [name for name, score in scores.items() if score >= THRESHOLD],
             "scores": {name: round(score, 6) for name, score in scores.items()},
         }
+
+    def compared(self, answer: Answer, other: Answer) -> tuple[bool, float]:
+        apart = differences(answer["scores"], other["scores"])
+        return set(answer["labels"]) == set(other["labels"]), fmean(apart.values())
+
+    def said(self, answer: Answer) -> str:
+        return ", ".join(f"{name} ({answer['scores'][name]:.4f})" for name in answer["labels"]) or "no label"
 
 
 def _name_of(item: Any) -> str:

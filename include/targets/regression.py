@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from include.refusal import Refusal
 from include.strict_json import json_or_none
-from include.targets.base import Answer, NumbersTarget, Task
+from include.targets.base import Answer, NumbersTarget, Task, differences
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 RegressionLoss = Literal["mse", "huber"]
+# Two answers are the same where no number differs by more, in standard deviations of the training's numbers.
+TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,16 @@ class Regression(NumbersTarget):
             else None
             for row, good in zip(values.tolist(), finite, strict=True)
         ]
+
+    def compared(self, answer: Answer, other: Answer) -> tuple[bool, float]:
+        """In units of the scale, where there is one."""
+        units = dict(zip(self.labels, self.scale.deviation, strict=True)) if self.scale is not None else {}
+        apart = differences(answer["values"], other["values"])
+        scaled = [difference / units.get(name, 1.0) for name, difference in apart.items()]
+        return max(map(abs, scaled)) <= TOLERANCE, fmean(scaled)
+
+    def said(self, answer: Answer) -> str:
+        return ", ".join(f"{name} {value:g}" for name, value in answer["values"].items())
 
 
 class _Errors:

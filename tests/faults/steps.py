@@ -17,7 +17,7 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from tests.faults.control_worker import disable_transactions
 from tests.faults.points import halt_at
-from tests.support.tiny_pipelines import Numbers, tiny_pipeline, tiny_predictor
+from tests.support.tiny_pipelines import Numbers, tiny_challenger, tiny_pipeline, tiny_predictor
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
@@ -52,7 +52,7 @@ def predict_job(
         control: commit the position only after the results are in the topics, without transactions.
     """
     shared = _shared("predict", kafka, pipeline, pace_s)
-    tables = {"prediction": pipeline.prediction.model_dump()}
+    tables = {table: getattr(pipeline, table).model_dump() for table in ("prediction", "promotion")}
     if pipeline.source is None:  # its topics are external
         named = {"topics", "envelope", "labels", "training"}
         # Keys that are not set stay so: some are refused where they have no meaning.
@@ -141,7 +141,11 @@ def _predict(job: Job, kafka: KafkaConnection, send: Tell) -> Job:
     pipeline = tiny_pipeline(job["pipeline"], total=job["total"], **job["tables"])
     ranges = [OffsetRange(**item) for item in job["ranges"]]
     attempt = Attempt(kafka, pipeline.name, "predict", "faults", stopped=_pace(job, send))
-    published = publish_predictions(attempt, pipeline, ranges, tiny_predictor())
+    challenger = None
+    if pipeline.promotion.shadow:
+        beside = tiny_challenger()
+        challenger = lambda champion, held: beside  # noqa: ARG005, E731
+    published = publish_predictions(attempt, pipeline, ranges, tiny_predictor(), challenger=challenger)
     return {"sent": published.samples}
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
     from include.prediction.predictor import Predictor
+    from include.prediction.shadow import FindChallenger
 
 
 def request(number: int, **changed: Any) -> Record:
@@ -52,6 +53,7 @@ def publish(
     *,
     run: str = "run-1",
     newest: Callable[[Predictor], Predictor] | None = None,
+    challenger: FindChallenger | None = None,
     linger_s: float = 0.0,
     acknowledge: bool = False,
     **settings: Any,
@@ -59,7 +61,14 @@ def publish(
     """Predict as one attempt; `settings` are those of the `Attempt`."""
     attempt = Attempt(kafka, pipeline.name, STEP, run, **settings)
     return publish_predictions(
-        attempt, pipeline, ranges, predictor, newest=newest, linger_s=linger_s, acknowledge=acknowledge
+        attempt,
+        pipeline,
+        ranges,
+        predictor,
+        newest=newest,
+        challenger=challenger,
+        linger_s=linger_s,
+        acknowledge=acknowledge,
     )
 
 

@@ -81,8 +81,12 @@ def tiny_pipeline(name: str, *, total: int = 100, shift: int = 0, **tables: Any)
     return pipeline if "source" in tables else pipeline.model_copy(update={"source": Numbers(total=total, shift=shift)})
 
 
-def tiny_predictor(name: str = IDENTITY.name) -> Predictor:
-    """A network whose outputs are the first three numbers themselves, as version 7 of a model."""
+def tiny_predictor(name: str = IDENTITY.name, *, version: int = IDENTITY.version, bias: float = 0.0) -> Predictor:
+    """A network whose outputs are the first three numbers themselves, as version 7 of a model.
+
+    Args:
+        bias: added to the first of them.
+    """
     import torch
     from torch import nn
 
@@ -91,8 +95,14 @@ def tiny_predictor(name: str = IDENTITY.name) -> Predictor:
     layer = nn.Linear(4, 3)
     with torch.no_grad():
         layer.weight.copy_(torch.eye(3, 4))
-        layer.bias.zero_()
-    return Predictor(nn.Sequential(nn.Flatten(), layer), Classification(LETTERS), replace(IDENTITY, name=name))
+        layer.bias.copy_(torch.tensor([bias, 0, 0]))
+    identity = replace(IDENTITY, name=name, version=version)
+    return Predictor(nn.Sequential(nn.Flatten(), layer), Classification(LETTERS), identity)
+
+
+def tiny_challenger() -> Predictor:
+    """One that answers more often with the first letter, as version 8."""
+    return tiny_predictor(version=8, bias=0.5)
 
 
 def tiny_watched(predictor: Predictor) -> WatchedModel:

@@ -84,10 +84,12 @@ class ApproveModelOperator(ApprovalOperator):
         return super().execute_complete(context, event)
 
     def _record(self, context: Context, decision: Decision, by: str | None) -> None:
-        from include.registry.approval import Approval, record_approval
+        from include.registry.approval import Approval, end_challenge, record_approval
 
         with airflow_errors():
             pipeline = load_pipeline(self.pipeline)
             before = None if self.champion_version is None else int(self.champion_version)
             decided = Approval(int(self.version), before, decision, by, run_id(context))
             record_approval(pipeline_connection(pipeline, "train", timeout_s=60.0), pipeline.name, decided)
+        if pipeline.promotion.shadow and decision != "approved":
+            end_challenge(pipeline.name, decided.version)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class CompareModelsOperator(PipelineOperator):
     """Compare a version with the champion on the same held-out samples; nothing is promoted.
 
-    Skips when the rules of `[promotion]` do not let the version be champion, and when it is champion already.
+    Skips when the rules of `[promotion]` do not let the version be champion, and when it is champion already. With
+    `[promotion] shadow` the version is the challenger from now on, which predicts beside the champion.
 
     Returns what `PromoteModelOperator` does, and `subject` and `body`, the texts for the person who decides.
 
@@ -40,14 +41,16 @@ class CompareModelsOperator(PipelineOperator):
         pipeline: Pipeline,
         connection: KafkaConnection,
     ) -> dict[str, Any]:
+        from include.registry.agreement import read_agreement
         from include.registry.approval import describe
         from include.registry.promotion import compare
         from include.registry.tracking import open_registry
+        from include.registry.versions import set_challenger
 
-        number = int(self.version)
+        number, registry = int(self.version), open_registry()
         compared = compare(
             connection,
-            open_registry(),
+            registry,
             pipeline.name,
             number,
             pipeline.promotion,
@@ -56,12 +59,15 @@ class CompareModelsOperator(PipelineOperator):
         decision = compared.decision
         if compared.champion or not decision.promoted:
             raise NothingToDo(decision.reason)
-        held = decision.champion_version
+        held, agreement = decision.champion_version, None
+        if held is not None and pipeline.promotion.shadow:
+            agreement = read_agreement(connection, pipeline.name, held, number)
+            set_challenger(registry, compared.challenger)
         compared_with = [] if held is None else [model(pipeline.name, held)]
         self.lineage = Lineage([model(pipeline.name, number), *compared_with], identifies={"version": number})
         instead = "the first champion" if held is None else f"champion in place of version {held}"
         return {
             **decision.to_dict(),
             "subject": f"Is version {number} of {pipeline.name} to be {instead}?",
-            "body": describe(compared),
+            "body": describe(compared, agreement),
         }

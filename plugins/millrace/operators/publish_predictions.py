@@ -35,6 +35,9 @@ class PublishPredictionsOperator(PipelineOperator):
     To divide a run among mapped tasks, give each a set: `.partial(...).expand(ranges=freeze.output)` with a `divided`
     `FreezeRangesOperator`.
 
+    With `[promotion] shadow`, the challenger answers a share of the requests beside the champion, see
+    include.prediction.shadow; `shadowed` and `disagreements` are their counts.
+
     Args:
         ranges: frozen ranges of the requests topic, as `FreezeRangesOperator` returns them.
         version: `champion`, or the number of a registered version.
@@ -69,17 +72,22 @@ class PublishPredictionsOperator(PipelineOperator):
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
         from include.prediction.predictor import load_predictor, newest_champion
         from include.prediction.publish import publish_predictions
+        from include.prediction.shadow import newest_challenger
 
         predictor = load_predictor(connection, pipeline, str(self.version))
         # A fixed version is never replaced by a newer champion. Runs with a fixed version, or with limits off, do not
         # linger.
         champion, acknowledge = str(self.version) == CHAMPION, is_true(self.acknowledge)
+        # A challenger may have killed the attempt before, so a retry goes without one.
+        retried = (instance := context.get("ti")) is not None and instance.try_number > 1
+        shadowed = champion and pipeline.promotion.shadow > 0 and not retried
         published = publish_predictions(
             self.attempt(context, pipeline, connection, "predict", accept_lost=is_true(self.accept_lost)),
             pipeline,
             [OffsetRange(**item) for item in self.ranges],
             predictor,
             newest=partial(newest_champion, connection, pipeline) if champion else None,
+            challenger=partial(newest_challenger, connection, pipeline) if shadowed else None,
             linger_s=pipeline.prediction.linger_s if champion and not acknowledge else 0.0,
             acknowledge=acknowledge,
         )
@@ -91,6 +99,9 @@ class PublishPredictionsOperator(PipelineOperator):
             "version": predictor.identity.version,
             "versions": {str(number): count for number, count in published.versions.items()},
         }
+        if pipeline.promotion.shadow:
+            agreed = published.shadowed
+            result |= {"shadowed": agreed.requests, "disagreements": agreed.disagreed}
         if pipeline.record_layout(pipeline.requests_topic).envelope.row_name is not None:
             result |= {"superseded": published.superseded, "deletions": published.deletions}
         if not published.samples:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from include.overview.ledger import SeenEntry
 from include.overview.models import VersionDetail
+from include.registry.agreement import Agreement
 from millrace.page.charts import Chart, lines
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 # Rows and columns of a confusion matrix; a larger one has its largest mistakes as a list.
 SHOWN_LABELS = 24
 SHOWN_MISTAKES = 40
+SHOWN_PAIRS = 10
 SHADES = 5
 
 
@@ -45,6 +47,34 @@ class Cell:
     true: str
     predicted: str
     shade: int
+
+
+@dataclass
+class PairSeen:
+    """How a challenger has answered beside a champion.
+
+    Attributes:
+        at_ms: when it last did.
+    """
+
+    champion: int
+    challenger: int
+    agreement: Agreement = field(default_factory=Agreement)
+    at_ms: int = 0
+
+
+def pairs(entries: Iterable[SeenEntry]) -> list[PairSeen]:
+    """The pairs of versions that have answered requests together, the newest first."""
+    found: dict[tuple[int, int], PairSeen] = {}
+    for entry in entries:
+        numbers = tuple(entry.key.scope.partition("/")[0].split("-"))
+        if entry.fields is None or len(numbers) != 2 or not all(map(str.isdecimal, numbers)):
+            continue
+        champion, challenger = map(int, numbers)
+        seen = found.setdefault((champion, challenger), PairSeen(champion, challenger))
+        seen.agreement += Agreement.read(entry.fields)
+        seen.at_ms = max(seen.at_ms, entry.at_ms)
+    return sorted(found.values(), key=lambda pair: -pair.at_ms)[:SHOWN_PAIRS]
 
 
 def events(history: Iterable[SeenEntry]) -> list[Event]:

@@ -203,6 +203,8 @@ def show_models(request: Request, site: KnownSite, pipeline: Readable, user: Use
         tab="models",
         models=reading.value,
         events=events,
+        pairs=models.pairs(flow.shadowed if flow else ()),
+        may_see_records=may_see_records(user, pipeline.name),
         earlier=sorted({event.version for event in events if event.crowned} - {champion}, reverse=True),
         may_roll_back=may_trigger(user, f"{pipeline.name}.rollback"),
     )

@@ -11,18 +11,21 @@ import pytest
 
 from include.definition.tables import Promotion
 from include.registry import approval
+from include.registry.agreement import Agreement, Disagreement
 from include.registry.approval import (
     Approval,
     ChampionChanged,
     NotApproved,
     describe,
+    end_challenge,
     promote_approved,
     record_approval,
 )
 from include.registry.promotion import compare
 from include.registry.record import record_promotion
 from include.registry.tracking import Registry
-from include.registry.versions import Version, champion, set_champion
+from include.registry.versions import Version, champion, set_challenger, set_champion
+from include.registry.versions import challenger as challenging
 from tests.support.assertions import assert_readable
 
 if TYPE_CHECKING:
@@ -128,3 +131,53 @@ def test_a_label_ends_no_cell_and_many_classes_are_listed_by_the_share_that_is_r
 
     assert "| c\\|0\\n | 0.0000 |" in text.replace("\\\\", "\\")
     assert text.count("c\\|") == approval.SHOWN_CLASSES
+
+
+def test_the_person_sees_how_the_challenger_answered_beside_the_champion(
+    kafka: KafkaConnection, registry: Registry, pair: tuple[Version, Version]
+) -> None:
+    _, challenger = pair
+    compared = compare(kafka, registry, challenger.name, challenger.number, Promotion(floor=0))
+    apart = Disagreement("digits.requests/2/46", "3 (0.9000)", "x|8 (0.7000)")
+    found = Agreement(1000, 975, 5, -99.5, (apart,))
+
+    text = describe(compared, found)
+
+    assert (
+        f"Beside the champion, version {challenger.number} answers 97.50% of 1,000 requests as the champion does, with "
+        "scores that are -0.1000 higher on average, and has no answer to 5."
+    ) in text
+    assert "| digits.requests/2/46 | 3 (0.9000) | x\\|8 (0.7000) |" in text
+    assert "has answered no requests beside the champion yet" in describe(compared, Agreement())
+    assert "Beside the champion" not in describe(compared)
+
+
+def test_a_challenger_ends_with_the_decision_about_it_and_no_other(
+    kafka: KafkaConnection, registry: Registry, pair: tuple[Version, Version]
+) -> None:
+    holder, challenger = pair
+    name = challenger.name
+    assert challenging(registry, name) is None
+
+    set_challenger(registry, challenger)
+    end_challenge(name, holder.number)
+    assert challenging(registry, name) == challenger
+    end_challenge(name, challenger.number)
+    end_challenge(name, challenger.number)
+    assert challenging(registry, name) is None
+
+    set_challenger(registry, challenger)
+    record_approval(kafka, name, decided(challenger, holder))
+    promote_approved(kafka, registry, name, challenger.number, RUN)
+    assert challenging(registry, name) is None
+
+
+def test_a_decision_counts_while_mlflow_is_away(
+    pair: tuple[Version, Version], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, challenger = pair
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+
+    end_challenge(challenger.name, challenger.number)
+
+    assert "goes on beside the champion" in caplog.text

@@ -215,3 +215,48 @@ def test_an_answer_is_plain_json(target: Target, outputs: list[float], answer: d
 def test_an_output_that_is_not_finite_has_no_answer(target: Target) -> None:
     bad = torch.full((1, len(target.labels)), float("nan"))
     assert target.answers(torch.cat([torch.zeros(1, len(target.labels)), bad]))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("target", "answer", "other", "same", "difference", "said"),
+    [
+        (CLASSES, {"label": "cat", "score": 0.5}, {"label": "cat", "score": 0.75}, True, 0.25, "cat (0.7500)"),
+        (CLASSES, {"label": "cat", "score": 0.5}, {"label": "fox", "score": 0.25}, False, -0.25, "fox (0.2500)"),
+        (
+            SEVERAL,
+            {"labels": ["cat"], "scores": {"cat": 0.5, "dog": 0.25}},
+            {"labels": [], "scores": {"cat": 0.25, "dog": 0.25, "cow": 1}},
+            False,
+            -0.125,
+            "no label",
+        ),
+        (
+            SEVERAL,
+            {"labels": ["cat", "dog"], "scores": {"cat": 0.5, "dog": 0.5}},
+            {"labels": ["dog", "cat"], "scores": {"dog": 1.0, "cat": 0.5}},
+            True,
+            0.25,
+            "dog (1.0000), cat (0.5000)",
+        ),
+        (NUMBER, {"values": {"price": 3.0}}, {"values": {"price": 3.0625}}, True, 0.0625, "price 3.0625"),
+        (NUMBER, {"values": {"price": 3.0}}, {"values": {"price": 2.5}}, False, -0.5, "price 2.5"),
+        (
+            Regression(("width", "height"), scale=Scale((0.0, 0.0), (100.0, 10.0))),
+            {"values": {"width": 0.0, "height": 0.0}},
+            {"values": {"width": 8.0, "height": -0.5}},
+            True,
+            0.015,
+            "width 8, height -0.5",
+        ),
+    ],
+)
+def test_answers_of_two_models_are_compared(
+    target: Target, answer: dict[str, Any], other: dict[str, Any], same: bool, difference: float, said: str
+) -> None:
+    assert target.compared(answer, other) == (same, pytest.approx(difference))
+    assert target.said(other) == said
+
+
+def test_answers_with_other_names_cannot_be_compared() -> None:
+    with pytest.raises(KeyError, match="no name in common"):
+        NUMBER.compared({"values": {"price": 1.0}}, {"values": {"weight": 1.0}})

@@ -14,6 +14,7 @@ from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import ensure_topics
+from include.registry.agreement import STEP, Agreement, Disagreement, pair_scope
 from include.registry.tracking import open_registry
 from include.storage.state import state_dir
 from tests.support.mlflow_database import put_database
@@ -114,6 +115,30 @@ def test_who_made_a_version_champion_is_said_and_only_earlier_champions_can_be_r
     assert not [tag for tag, _ in reader.elements if tag == "form"]
     overview = read(visit("VIEWER"), "/", "rolled back to")
     assert "by eve" in overview.text
+
+
+def test_pairs_of_versions_have_their_counts_and_who_sees_records_sees_where_they_differ(
+    kafka: KafkaConnection, pipeline: Pipeline, register: Register, visit: Visit
+) -> None:
+    for score in (0.5, 0.75):
+        register(score)
+    client = open_registry().client
+    client.set_registered_model_alias(pipeline.name, "champion", "1")
+    client.set_registered_model_alias(pipeline.name, "challenger", "2")
+    apart = Disagreement(f"{pipeline.requests_topic}/2/46", "3 (0.9)", SCRIPT)
+    with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
+        for partition, found in enumerate((Agreement(30, 29, 0, 3.0, (apart,)), Agreement(10, 9, 1, 0.0))):
+            key = f"{pair_scope(1, 2)}/{pipeline.requests_topic}/{partition}"
+            writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, STEP, key), found.entry("r"))
+        writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, STEP, "forged"), Agreement().entry("r"))
+
+    seen = read(visit("VIEWER"), f"/{pipeline.name}/models", "Challengers beside champions")
+
+    assert "2 challenger" in seen.text
+    assert "40 95.00 % 1 +0.0769" in seen.text
+    assert SCRIPT in seen.text
+    assert f"/millrace/{pipeline.name}/requests/2/46" in seen.links()
+    assert seen.active() == []
 
 
 def test_promotions_that_wait_for_a_person_are_one_click_away(
