@@ -55,6 +55,8 @@ class Ingest(Config):
             group are requests or none is, as on the two sides of a held-out split. A sample without a group counts by
             its id.
         max_refused_share: the share of a batch's samples that may be left out; a batch with more is refused.
+        partitioned: whether an event of a topic's asset names the partition of its batch, the beginning of the data
+            interval. By such events Airflow starts DAGs with a `PartitionedAssetTimetable`, and no others.
     """
 
     schedule: Schedule = "0 * * * *"
@@ -62,6 +64,7 @@ class Ingest(Config):
     requests_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     requests_by: Literal["id", "group"] = "id"
     max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    partitioned: bool = False
 
 
 class Training(Config):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from airflow.partition_mappers.temporal import StartOfDayMapper
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import load_pipeline, pipelines_folder
@@ -16,7 +17,7 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.errors import BrokerUnavailable
 from include.kafka.topics import TopicSpec, describe_topic
 from include.kafka.topics import ensure_topics as create_topics
-from millrace.assets import samples_asset
+from millrace.assets import requests_asset, samples_asset
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
@@ -69,6 +70,30 @@ def test_the_same_run_sends_its_batch_once_and_another_run_of_it_skips(
         produce_batch(pipeline, records=100).execute(context_of(DagRun("d", "backfill-1", "backfill", interval)))
     sent = committed_records(kafka, pipeline.samples_topic) + committed_records(kafka, pipeline.requests_topic)
     assert len(sent) == len({record.key() for record in sent}) == 100
+
+
+def test_an_event_names_the_partition_of_its_data_interval_where_the_file_asks_for_it(
+    kafka: KafkaConnection, new_pipeline: NewPipeline
+) -> None:
+    plain, partitioned = new_pipeline(), new_pipeline(requests_share="0.5\npartitioned = true")
+    interval = datetime(2026, 1, 1, 5, tzinfo=UTC).astimezone(timezone(timedelta(hours=2)))
+
+    def keys(pipeline: Pipeline, kind: str) -> list[set[str]]:
+        ensure_topics(pipeline)
+        context = context_of(DagRun("d", kind, kind, interval))
+        produce_batch(pipeline, records=20).execute(context)
+        events = context["outlet_events"]
+        return [events[asset(pipeline)].partition_keys for asset in (samples_asset, requests_asset)]
+
+    assert keys(partitioned, "scheduled") == [{"2026-01-01T05:00:00"}] * 2
+    assert keys(partitioned, "manual") == [set()] * 2
+    assert keys(plain, "scheduled") == [set()] * 2
+
+
+def test_a_dag_over_the_partitions_of_a_day_reads_the_keys() -> None:
+    day = StartOfDayMapper()
+
+    assert [day.to_downstream(key) for key in ("2026-01-01T05:00:00", "2026-01-01T23:00:00")] == ["2026-01-01"] * 2
 
 
 def test_manual_runs_are_batches_of_their_own(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:

@@ -116,11 +116,20 @@ class PipelineOperator(BaseOperator):
         """What the task has read and written, for Airflow's OpenLineage provider; None where it did nothing."""
         return None if self.lineage is None else self.lineage.to_openlineage()
 
-    def attach_to_event(self, context: Context, asset_name: str, extra: dict[str, Any]) -> None:
-        """Attach counts, ranges or versions to the event of one of the task's outlets."""
+    def attach_to_event(
+        self, context: Context, asset_name: str, extra: dict[str, Any], *, partition: str | None = None
+    ) -> None:
+        """Attach counts, ranges or versions to the event of one of the task's outlets.
+
+        Args:
+            partition: the key of the asset's partition that the event is about; None for none.
+        """
         for asset in self.outlets:
             if asset.name == asset_name:
-                context["outlet_events"][asset].extra = extra
+                event = context["outlet_events"][asset]
+                event.extra = extra
+                if partition is not None:
+                    event.add_partitions(partition)
 
     def drop_outlet(self, asset_name: str) -> None:
         """Raise no event for an outlet that got no records, while the task succeeds for its other outlets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.errors import NothingToDo
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from include.sources.base import Source
 
 
+PARTITION_KEY = "%Y-%m-%dT%H:%M:%S"
+
+
 class ProduceBatchOperator(PipelineOperator):
     """Send a batch exactly once: labelled samples to one topic, a stable share of requests to another.
 
@@ -34,6 +38,9 @@ class ProduceBatchOperator(PipelineOperator):
 
     A sample that is too large for its topic, or not of the pipeline's format, is left out with a warning. The rest is
     sent. A batch with a larger share of such samples than `ingest.max_refused_share`, or with no other samples, fails.
+
+    With `[ingest] partitioned`, the events of the outlets of a scheduled or backfilled run name their partition, the
+    start of the data interval in UTC.
 
     Returns `batch`, `start`, `samples`, `requests`, `refused` and `sent_now`, all counted in samples.
 
@@ -61,10 +68,11 @@ class ProduceBatchOperator(PipelineOperator):
         )
         if not result.sent_now and not result.same_run:
             raise NothingToDo(f"Batch {batch} is in the topics already, sent by another run: nothing was sent.")
+        partition = _partition_of(context) if pipeline.ingest.partitioned else None
         counts = {pipeline.samples_topic: result.samples, pipeline.requests_topic: result.requests}
         for name, count in counts.items():
             if count:
-                self.attach_to_event(context, name, {"batch": batch, "samples": count})
+                self.attach_to_event(context, name, {"batch": batch, "samples": count}, partition=partition)
             else:
                 self.drop_outlet(name)
         self.lineage = Lineage(
@@ -93,8 +101,17 @@ class ProduceBatchOperator(PipelineOperator):
 
 
 def _batch_of(context: Context) -> str:
+    began = _interval_start(context)
+    return str(context["dag_run"].run_id) if began is None else began.isoformat()
+
+
+def _partition_of(context: Context) -> str | None:
+    """The key of the run's partition, as Airflow's own partition mappers read it; a manual run has none."""
+    began = _interval_start(context)
+    return None if began is None else began.astimezone(UTC).strftime(PARTITION_KEY)
+
+
+def _interval_start(context: Context) -> datetime | None:
     """A manual run is a batch of its own, though Airflow may give it the last interval."""
     run = context["dag_run"]
-    if run.run_type != "manual" and run.data_interval_start is not None:
-        return str(run.data_interval_start.isoformat())
-    return str(run.run_id)
+    return None if run.run_type == "manual" else run.data_interval_start
