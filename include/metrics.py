@@ -157,7 +157,7 @@ class Gauges(Metric):
     CALIBRATION_ERROR = Definition(
         "<pipeline>.watch.calibration_error",
         unit="difference of probabilities",
-        meaning="The expected calibration error of a classification over the same answers, in ten bins.",
+        meaning="The expected calibration error over the same answers, in ten bins; not of a regression.",
         action="Growing: a score says less about how sure an answer is; train on newer samples.",
     )
 

@@ -187,10 +187,10 @@ def _watch_faults(pipeline: Pipeline) -> Iterator[str]:
         return
     if watch.labels is not None and pipeline.labels_topic is not None:
         yield f"watch.labels.topic = {watch.labels.topic!r}: labels.topic names where the labels are; remove this table"
-    if pipeline.training.task != "classification" and watch.max_calibration_error is not None:
+    if pipeline.training.task == "regression" and watch.max_calibration_error is not None:
         yield (
-            f"watch.max_calibration_error = {watch.max_calibration_error:g}: only a classification is judged by the "
-            "scores of its answers; remove the key"
+            f"watch.max_calibration_error = {watch.max_calibration_error:g}: the answers of a regression have no "
+            "scores; remove the key"
         )
     elif pipeline.late_labels is None:
         for key in ("min_score", "max_calibration_error"):

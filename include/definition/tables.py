@@ -307,7 +307,7 @@ class Watch(Config):
         max_drift: the largest population stability index of a statistic of its inputs, of its answers' labels or of
             their scores.
         min_score: the least accuracy, micro-F1 or R², by the task, over the answers that have labels.
-        max_calibration_error: of a classification, the largest expected calibration error over them.
+        max_calibration_error: the largest expected calibration error over them; not of a regression.
         labels: where they come from, by `topic` and `field`; those of `[labels]` by default.
         label_delay_s: seconds after an answer in which its label is expected; earlier answers are not looked for.
         retrain: whether a figure beyond its limit starts a training, also with fewer new samples than

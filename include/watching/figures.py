@@ -27,15 +27,20 @@ def calibration_error(target: Target, labelled: Sequence[Labelled]) -> float:
     """The expected calibration error of a classification (Guo et al., On Calibration of Modern Neural Networks, 2017).
 
     Answers are divided by their scores into ten bins of equal width. The error is the mean over the answers of the
-    difference between the mean score of their bin and the share of it that is right: 0 is perfect, 1 the worst.
+    difference between the mean score of their bin and the share of it that is right: 0 is perfect, 1 the worst. Of
+    several labels each one with its probability counts as an answer, which is right if it was given.
     """
     import numpy as np
 
-    scores = np.array([answer["score"] for answer, _ in labelled])
-    right = np.array([target.place_of(answer["label"]) == truth for answer, truth in labelled], np.float64)
+    if target.task == "multi-label":
+        scores = np.array([[answer["scores"][name] for name in target.labels] for answer, _ in labelled]).ravel()
+        right = np.array([truth for _, truth in labelled], np.float64).ravel()
+    else:
+        scores = np.array([answer["score"] for answer, _ in labelled])
+        right = np.array([target.place_of(answer["label"]) == truth for answer, truth in labelled], np.float64)
     bins = np.clip(np.ceil(scores * BINS).astype(int) - 1, 0, BINS - 1)
     apart = np.bincount(bins, scores - right, minlength=BINS)
-    return float(np.abs(apart).sum() / len(labelled))
+    return float(np.abs(apart).sum() / len(scores))
 
 
 def _addends(target: Target, answer: Mapping[str, Any], truth: Any) -> list[float]:

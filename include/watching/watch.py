@@ -127,7 +127,7 @@ def find_figures(attempt: Attempt, pipeline: Pipeline, settings: Watch, model: W
         input_drift=max(inputs.values(), default=None),
         prediction_drift=max(outputs.values(), default=None),
         score=live_score(target, labelled) if enough else None,
-        calibration_error=calibration_error(target, labelled) if enough and target.task == "classification" else None,
+        calibration_error=calibration_error(target, labelled) if enough and target.task != "regression" else None,
         inputs=dict(sorted(inputs.items(), key=lambda item: -item[1])[:KEPT]),
         answers=outputs,
     )

@@ -71,3 +71,19 @@ def test_the_calibration_error_by_hand(answers: list[tuple[float, bool]], expect
     labelled = [({"label": "a", "score": score}, 0 if right else 1) for score, right in answers]
 
     assert calibration_error(Classification(LABELS), labelled) == pytest.approx(expected)
+
+
+def test_the_calibration_error_of_several_labels_is_that_of_their_probabilities() -> None:
+    scores = np.round(DRAWN.uniform(0, 1, (200, 3)), 6)
+    given = DRAWN.uniform(size=(200, 3)) < scores**2
+    several = [
+        ({"labels": [], "scores": dict(zip(LABELS, s, strict=True))}, t)
+        for s, t in zip(scores.tolist(), given.astype(float).tolist(), strict=True)
+    ]
+    each = [
+        ({"label": "a", "score": s}, 0 if t else 1)
+        for s, t in zip(scores.ravel().tolist(), given.ravel().tolist(), strict=True)
+    ]
+
+    found = calibration_error(MultiLabel(LABELS, "|"), several)
+    assert found == pytest.approx(calibration_error(Classification(LABELS), each))
