@@ -24,7 +24,7 @@ from include.local.stack import Stack
 AIRFLOW_PORTS = range(10_000, 20_000)
 # For Airflow to notice a new pipeline; `added_pipelines` asks it to look at once.
 LOADED_S = 240
-# By default every file is parsed again twice a minute, which takes a tenth of a processor; tests ask for it (`parse_soon`).
+# By default every file is parsed twice a minute, which takes a tenth of a processor; tests ask for it (`parse_soon`).
 PARSED_ON_DEMAND = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300"}
 # A pipeline that each stack has: each workflow's file makes a DAG of every pipeline.
 BUNDLED_ONE = "digits"
