@@ -215,13 +215,19 @@ class KafkaConnection:
 
     @contextmanager
     def explained(self, action: str, *, topic: str | None = None, rights: Iterable[Right] = ()) -> Iterator[None]:
-        """Raise a librdkafka exception of the block as the Millrace error of `explain`."""
-        from confluent_kafka import KafkaException
+        """Raise a librdkafka exception of the block as the Millrace error of `explain`.
+
+        So is a request whose answer nobody has taken in time, as on a machine that is overloaded.
+        """
+        from confluent_kafka import KafkaError, KafkaException
 
         try:
             yield
         except KafkaException as error:
             raise self.explain(error, action, topic=topic, rights=rights) from error
+        except TimeoutError as error:
+            late = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            raise self.explain(late, action, topic=topic, rights=rights) from error
 
     def explain(
         self, error: KafkaException, action: str, *, topic: str | None = None, rights: Iterable[Right] = ()

@@ -156,3 +156,8 @@ def test_a_lost_broker_is_logged(no_broker, caplog):
         list_partitions(no_broker)
 
     assert any(no_broker.bootstrap_servers in record.getMessage() for record in caplog.records)
+
+
+def test_an_answer_that_comes_too_late_is_a_broker_that_does_not_answer(kafka):
+    with pytest.raises(BrokerUnavailable, match="while listing offsets"), kafka.explained("listing offsets"):
+        raise TimeoutError
