@@ -115,6 +115,12 @@ def _cloud_event_faults(pipeline: Pipeline) -> Iterator[str]:
         yield f"prediction.carry: with cloud_events a prediction has a {own[0]!r} of its own; leave it out"
 
 
+def _top_k_faults(pipeline: Pipeline) -> Iterator[str]:
+    top_k, task = pipeline.prediction.top_k, pipeline.training.task
+    if top_k and task != "classification":
+        yield f"prediction.top_k = {top_k}: only a classification has best labels, and the task is {task!r}; remove it"
+
+
 def _alert_faults(pipeline: Pipeline) -> Iterator[str]:
     if pipeline.alerts.waiting_s is not None and pipeline.prediction.schedule is not None:
         yield (
@@ -220,6 +226,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[Pipeline], Iterator[str]]], ...] =
     (frozenset({"prediction"}), _prediction_backlog_faults),
     (frozenset({"prediction", "alerts"}), _alert_faults),
     (frozenset({"prediction"}), _cloud_event_faults),
+    (frozenset({"prediction", "training"}), _top_k_faults),
     (frozenset({"format", "training"}), _augmentation_faults),
     (frozenset({"labels", "training"}), _incremental_faults),
     (frozenset({"source", "training"}), _split_faults),

@@ -215,6 +215,8 @@ class Prediction(Config):
         pool: the Airflow pool of these tasks; it must exist.
         carry: headers of a request that its prediction has too, `traceparent` for instance; dead letters keep all.
         cloud_events: whether a prediction has the attributes of a CloudEvent as headers.
+        top_k: how many labels of a classification a prediction has with their scores, the best first; 0 for its own
+            label alone.
     """
 
     schedule: Schedule | None = None
@@ -227,6 +229,7 @@ class Prediction(Config):
     pool: Annotated[str, Field(min_length=1)] = "default_pool"
     carry: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     cloud_events: bool = False
+    top_k: Annotated[int, Field(ge=0, le=10)] = 0
     chunk_samples: Annotated[int, Field(ge=1, le=100_000)] = 2000
     chunk_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.codecs.base import Codec
@@ -76,7 +77,8 @@ def answer_messages(
     records = reader.read(messages)
     states = [] if versions is None else [versions.of(message) for message in messages]
     codec = pipeline.format.with_statistics(predictor.statistics)
-    outcomes, samples = _answer(predictor.network, codec, predictor.target, records, states)
+    top_k = pipeline.prediction.top_k
+    outcomes, samples = _answer(predictor.network, codec, predictor.target, records, states, top_k)
     return AnsweredMessages(records.ids, outcomes, samples)
 
 
@@ -100,11 +102,14 @@ def answer(
     return _answer(network, codec, target, records, states)[0]
 
 
-def predict(network: nn.Module, codec: Codec, target: Target, values: np.ndarray[Any, Any]) -> list[Answer | Refusal]:
+def predict(
+    network: nn.Module, codec: Codec, target: Target, values: np.ndarray[Any, Any], top_k: int = 0
+) -> list[Answer | Refusal]:
     """One outcome per sample.
 
     Args:
         values: samples (n, *sample_shape) as the codec decodes them.
+        top_k: see `Target.answers`.
 
     Raises:
         NetworkFailed: see `forward`.
@@ -112,16 +117,17 @@ def predict(network: nn.Module, codec: Codec, target: Target, values: np.ndarray
     import torch
 
     inputs = torch.from_numpy(codec.to_inputs(values))
+    read = partial(target.answers, top_k=top_k)
     network.eval()
     return [
         _outcome(result)
         for start in range(0, len(inputs), FORWARD_SAMPLES)
-        for result in forward(network, inputs[start : start + FORWARD_SAMPLES], target.answers)
+        for result in forward(network, inputs[start : start + FORWARD_SAMPLES], read)
     ]
 
 
 def _answer(
-    network: nn.Module, codec: Codec, target: Target, records: Records, states: Sequence[State]
+    network: nn.Module, codec: Codec, target: Target, records: Records, states: Sequence[State], top_k: int = 0
 ) -> tuple[list[RequestOutcome], Samples]:
     outcomes: list[RequestOutcome | None] = [label if isinstance(label, Refusal) else None for label in records.labels]
     for position, state in enumerate(states):
@@ -133,7 +139,7 @@ def _answer(
         outcomes[readable[position]] = refusal
     positions = [readable[row] for row in decoded.positions]
     samples = Samples(decoded.samples, positions, [records.contents[position] for position in positions])
-    for position, result in zip(positions, predict(network, codec, target, samples.values), strict=True):
+    for position, result in zip(positions, predict(network, codec, target, samples.values, top_k), strict=True):
         outcomes[position] = result
     return [outcome for outcome in outcomes if outcome is not None], samples
 

@@ -30,9 +30,10 @@ class ModelIdentity:
 def prediction_value(
     sample_id: str, answer: Answer, model: ModelIdentity, address: Address, timestamp_ms: int
 ) -> bytes:
-    """The record's value: one JSON object in UTF-8, flat except for `labels`, `scores` and `values`.
+    """The record's value: one JSON object in UTF-8, flat except for `top`, `labels`, `scores` and `values`.
 
-    A classification answers with `label` and `score`, its softmax probability, 0 to 1; see include.targets for the
+    A classification answers with `label` and `score`, its softmax probability, 0 to 1, and with `top_k` with a
+    list of such pairs as `top`, the best first; see include.targets for the
     others. topic, partition, offset and timestamp are the request's own. The timestamp is in milliseconds since
     the epoch, and null where it is negative: Kafka stores any negative number that a producer sends, and -1 where there
     is none.

@@ -87,11 +87,25 @@ class PublishedRow(BaseModel):
         return columns
 
 
-class PredictionRow(PublishedRow):
-    """What a classification answers."""
+class Scored(BaseModel):
+    """One of the best labels of a classification."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
 
     label: str
     score: float
+
+
+class PredictionRow(PublishedRow):
+    """What a classification answers; `top` is None where the record has none."""
+
+    label: str
+    score: float
+    top: list[Scored] | None = None
+
+    def columns(self) -> dict[str, Any]:
+        columns = super().columns()
+        return {name: content for name, content in columns.items() if name != "top" or content is not None}
 
 
 class MultiLabelRow(PublishedRow):
@@ -149,7 +163,8 @@ def read_predictions(
 
     Returns:
         One row a prediction with the fields of its record: `score` as float64, 0 to 1 (`labels` as lists and
-        `score.<label>` where a sample may have several, `value.<name>` of a regression); `timestamp`, the request's own
+        `score.<label>` where a sample may have several, `value.<name>` of a regression; `top` as lists of objects where
+        records have it); `timestamp`, the request's own
         time, as datetime64[ms, UTC], NaT where it has none; `version`, `partition` and `offset` as int64; the
         others as str. Records that are no predictions have no row: they are logged, and counted in
         `attrs["left_out"]`.

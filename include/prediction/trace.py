@@ -19,7 +19,7 @@ from include.prediction.answer import FORWARD_SAMPLES, answer_messages
 from include.prediction.chunks import request_reader
 from include.prediction.outgoing import prediction_record
 from include.prediction.predictor import load_predictor
-from include.prediction.read import ROWS, PublishedRow
+from include.prediction.read import ROWS, PredictionRow, PublishedRow
 from include.refusal import Refusal
 from include.registry.tracking import open_registry
 from include.registry.versions import download, version
@@ -169,6 +169,10 @@ def _predict(
         WrongModel, WrongFormat, UntrustedModel: see `load_predictor`.
     """
     predictor = load_predictor(connection, pipeline, str(row.version))
+    # As it was answered, whatever the pipeline asks for now.
+    top_k = len(row.top or ()) if isinstance(row, PredictionRow) else 0
+    asked = pipeline.prediction.model_copy(update={"top_k": top_k})
+    pipeline = pipeline.model_copy(update={"prediction": asked})
     values: list[bytes] = []
     with request_reader(connection, pipeline) as reader:
         for size in BATCHES:

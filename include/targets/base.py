@@ -119,8 +119,12 @@ class Target(ABC):
         """`metric` from the sums (addends,) of `samples` samples."""
 
     @abstractmethod
-    def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
-        """The answer for each row (outputs,) of a batch; None where it is not finite."""
+    def answers(self, outputs: torch.Tensor, top_k: int = 0) -> list[Answer | None]:
+        """The answer for each row (outputs,) of a batch; None where it is not finite.
+
+        Args:
+            top_k: how many labels a classification answers with as `top`, the best first; 0 for no `top`.
+        """
 
     @abstractmethod
     def compared(self, answer: Answer, other: Answer) -> tuple[bool, float]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Classification(Target):
     """A label is the name of a class; int64 indices are learnt by cross entropy, in nats.
 
-    It answers with `label` and `score`, the softmax probability of that label.
+    It answers with `label` and `score`, the softmax probability of that label, and with the same of the best ones as
+    `top` where they are asked for.
     """
 
     task: ClassVar[Task] = "classification"
@@ -54,13 +55,25 @@ class Classification(Target):
     def score(self, sums: np.ndarray[Any, Any], samples: int) -> float:
         return float(sums[0]) / max(samples, 1)
 
-    def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
-        best = outputs.softmax(dim=1).max(dim=1)
-        return [
+    def answers(self, outputs: torch.Tensor, top_k: int = 0) -> list[Answer | None]:
+        scores = outputs.softmax(dim=1)
+        best = scores.max(dim=1)
+        answers: list[Answer | None] = [
             # NaN is the only number that differs from itself.
-            {"label": self.labels[index], "score": round(score, 6)} if score == score else None  # noqa: PLR0124
+            self._named(score, index) if score == score else None  # noqa: PLR0124
             for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
+        if top_k:
+            # Stable: of equal scores the first is the label, as it is to `max`.
+            sorted_scores, places = scores.sort(dim=1, descending=True, stable=True)
+            rows = zip(sorted_scores[:, :top_k].tolist(), places[:, :top_k].tolist(), strict=True)
+            for answer, (row, indices) in zip(answers, rows, strict=True):
+                if answer is not None:
+                    answer["top"] = [self._named(*pair) for pair in zip(row, indices, strict=True)]
+        return answers
+
+    def _named(self, score: float, index: int) -> Answer:
+        return {"label": self.labels[index], "score": round(score, 6)}
 
     def compared(self, answer: Answer, other: Answer) -> tuple[bool, float]:
         return answer["label"] == other["label"], other["score"] - answer["score"]

@@ -83,7 +83,7 @@ class MultiLabel(NumbersTarget):
     def score(self, sums: np.ndarray[Any, Any], samples: int) -> float:  # noqa: ARG002 - it counts labels
         return 2 * float(sums[0]) / max(float(sums[1]), 1)
 
-    def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
+    def answers(self, outputs: torch.Tensor, top_k: int = 0) -> list[Answer | None]:  # noqa: ARG002
         probabilities = outputs.sigmoid()
         finite = probabilities.isfinite().all(dim=1).tolist()
         return [self._answer(row) if good else None for row, good in zip(probabilities.tolist(), finite, strict=True)]

@@ -119,7 +119,7 @@ class Regression(NumbersTarget):
         explained = [_r2(squares - total**2 / max(samples, 1), error) for total, squares, error in rows]
         return math.fsum(explained) / len(rows) if samples else 0.0
 
-    def answers(self, outputs: torch.Tensor) -> list[Answer | None]:
+    def answers(self, outputs: torch.Tensor, top_k: int = 0) -> list[Answer | None]:  # noqa: ARG002
         values = self.restored(outputs)
         finite = values.isfinite().all(dim=1).tolist()
         return [

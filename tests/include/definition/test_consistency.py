@@ -45,6 +45,16 @@ def test_a_given_split_needs_a_source_that_gives_it(read):
     assert any(fault.startswith('training.split = "given"') for fault in invalid.faults), invalid.faults
 
 
+def test_only_a_classification_has_best_labels(read):
+    text = ARTICLE.replace('schedule = "*/10 * * * *"', 'schedule = "*/10 * * * *"\ntop_k = 3')
+    assert isinstance(read(text), Pipeline)
+
+    invalid = read(text.replace("[training]", '[training]\ntask = "multi-label"'))
+
+    assert isinstance(invalid, InvalidPipeline)
+    assert any(fault.startswith("prediction.top_k = 3") for fault in invalid.faults), invalid.faults
+
+
 def test_the_requests_alone_may_be_external(read):
     text = ARTICLE.replace('samples = "image_topic"\n', "").replace('schedule = "0 2 * * *"\n', "")
     text = text.replace('[labels]\nkind = "topic"\ntopic = "image_labels"\n', "")

@@ -84,6 +84,20 @@ def test_named_headers_of_a_request_are_carried_to_its_prediction_and_its_dead_l
     assert dead_letters(kafka, pipeline)[1].headers()[: len(headers)] == headers
 
 
+def test_a_prediction_has_the_best_labels_where_the_pipeline_asks_for_them(kafka, new_pipeline, predictor):
+    pipeline, plain = new_pipeline(prediction={"top_k": 2}), new_pipeline()
+    for each in (pipeline, plain):
+        publish(kafka, each, ask(kafka, each, request(0)), predictor)
+
+    ([record], [without]) = (committed_records(kafka, each.predictions_topic) for each in (pipeline, plain))
+    fields, less = json.loads(record.value()), json.loads(without.value())
+    first, second = fields.pop("top")
+    assert first == {"label": less["label"], "score": less["score"]}
+    assert second["label"] != first["label"]
+    assert second["score"] <= first["score"]
+    assert list(fields) == list(less)
+
+
 def test_a_prediction_may_be_a_cloud_event_whose_id_is_that_of_request_and_version(kafka, new_pipeline, predictor):
     pipeline = new_pipeline(prediction={"cloud_events": True, "carry": ["traceparent"]})
     headers = [*request(0).headers, ("traceparent", b"00-1")]

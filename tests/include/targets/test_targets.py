@@ -211,6 +211,22 @@ def test_an_answer_is_plain_json(target: Target, outputs: list[float], answer: d
     assert json.loads(json.dumps(found, allow_nan=False)) == answer
 
 
+def test_the_best_labels_come_in_order_and_the_first_is_the_answer() -> None:
+    rows = torch.tensor([[0.0, math.log(2), 0.0], [1.0, 1.0, 1.0], [float("nan"), 0.0, 0.0]])
+
+    first, equal, unknown = CLASSES.answers(rows, top_k=2)
+
+    assert first == {
+        "label": "dog",
+        "score": 0.5,
+        "top": [{"label": "dog", "score": 0.5}, {"label": "cat", "score": 0.25}],
+    }
+    assert equal is not None
+    assert equal["top"][0] == {"label": equal["label"], "score": equal["score"]}
+    assert unknown is None
+    assert len((CLASSES.answers(rows, top_k=10)[0] or {})["top"]) == 3
+
+
 @pytest.mark.parametrize("target", [CLASSES, SEVERAL, NUMBER], ids=lambda target: target.task)
 def test_an_output_that_is_not_finite_has_no_answer(target: Target) -> None:
     bad = torch.full((1, len(target.labels)), float("nan"))
