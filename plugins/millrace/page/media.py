@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from include.overview.look import Content, Item
 from include.overview.media import Medium
@@ -17,24 +17,18 @@ if TYPE_CHECKING:
 KEPT_BYTES = 64 * 2**20
 
 
-@dataclass
 class MediaKept:
     """Media by where their records are, the latest of them up to `KEPT_BYTES`."""
 
-    _media: OrderedDict[tuple[str, str, int, int], Medium] = field(default_factory=OrderedDict)
-    _size: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self._media: LRUCache[tuple[str, str, int, int], Medium] = LRUCache(KEPT_BYTES, lambda it: len(it.content))
+        self._lock = threading.Lock()
 
     def put(self, pipeline: str, content: Content, item: Item) -> None:
-        if item.shown is None or item.shown.medium is None:
-            return
-        key, medium = _key(pipeline, content, item.address), item.shown.medium
-        with self._lock:
-            before = self._media.pop(key, None)
-            self._size += len(medium.content) - (len(before.content) if before else 0)
-            self._media[key] = medium
-            while self._size > KEPT_BYTES and len(self._media) > 1:
-                self._size -= len(self._media.popitem(last=False)[1].content)
+        medium = None if item.shown is None else item.shown.medium
+        if medium is not None and len(medium.content) <= KEPT_BYTES:
+            with self._lock:
+                self._media[_key(pipeline, content, item.address)] = medium
 
     def get(self, pipeline: str, content: Content, address: Address) -> Medium | None:
         with self._lock:
