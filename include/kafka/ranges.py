@@ -95,17 +95,24 @@ class LogHistory:
     Attributes:
         topic_id: of this incarnation of the topic.
         ranges: from the first to the last stable offset of each partition, in their order.
-        since: for each time that was asked for, how many offsets were written then or later: at least as many as
-            records, since transaction markers and aborted records take offsets too.
+        begins: for each time that was asked for, where each of the ranges has its first record of then or later; its
+            end where all records are older.
     """
 
     topic_id: str
     ranges: tuple[OffsetRange, ...]
-    since: tuple[int, ...]
+    begins: tuple[tuple[int, ...], ...]
 
     @property
     def offsets(self) -> int:
         return sum(item.offsets for item in self.ranges)
+
+    @property
+    def since(self) -> tuple[int, ...]:
+        """For each of the times, how many offsets were written then or later: at least as many as records."""
+        return tuple(
+            sum(item.end - begin for item, begin in zip(self.ranges, begins, strict=True)) for begins in self.begins
+        )
 
 
 def log_histories(
@@ -134,13 +141,14 @@ def log_histories(
             OffsetRange(name, info.topic_id, number, first[name, number], max(first[name, number], end[name, number]))
             for number in info.partitions
         )
-        # No offset means that all records are older.
-        since = tuple(
-            sum(max(item.end - at[name, item.partition], 0) for item in ranges if at[name, item.partition] >= 0)
-            for at in earlier
-        )
-        histories[name] = LogHistory(info.topic_id, ranges, since)
+        begins = tuple(tuple(_begin(item, at[name, item.partition]) for item in ranges) for at in earlier)
+        histories[name] = LogHistory(info.topic_id, ranges, begins)
     return histories
+
+
+def _begin(item: OffsetRange, found: int) -> int:
+    """Where a range's records of a time begin; no offset means that all of them are older."""
+    return item.end if found < 0 else min(max(found, item.start), item.end)
 
 
 @contextmanager

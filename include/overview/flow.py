@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from include.backlogs import STEPS, BacklogStep, step_topics
 from include.errors import MillraceError
@@ -16,14 +16,13 @@ from include.exactly_once.progress import count_records, progress_scope
 from include.exactly_once.snapshot import reader_group
 from include.exactly_once.waiting import oldest_timestamp
 from include.kafka.ranges import LogHistory, OffsetRange, log_histories
+from include.overview.kept import Remembered
 from include.overview.ledger import LedgerView, SeenEntry
 from include.prediction.hold import SCOPE
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-
-T = TypeVar("T")
 
 # Records are read to count them, since offsets are no count; beyond this many nobody needs the exact number.
 COUNTED = 1000
@@ -83,6 +82,7 @@ class StepBacklog:
         records: counted up to `COUNTED`; None where they were not counted, as labels come late.
         oldest_ms: the timestamp of the oldest, in milliseconds since 1970; None if nothing waits.
         lost: how many offsets retention removed before the step has worked on them.
+        rest: what the step has not worked on of each partition, empty ranges included; empty where that is not known.
         fault: the error that a run would fail with, a sentence; empty if there is none.
     """
 
@@ -90,6 +90,7 @@ class StepBacklog:
     records: int | None = 0
     oldest_ms: int | None = None
     lost: int = 0
+    rest: tuple[OffsetRange, ...] = ()
     fault: str = ""
 
     @property
@@ -169,8 +170,8 @@ class FlowReader:
     ) -> None:
         self._connect, self._complete, self._clock = connect, complete, clock
         self._ledger = LedgerView()
-        self._counts: _Remembered[int] = _Remembered()
-        self._ages: _Remembered[int | None] = _Remembered()
+        self._counts: Remembered[int] = Remembered()
+        self._ages: Remembered[int | None] = Remembered()
 
     def read(self, pipelines: Iterable[Pipeline]) -> dict[str, Flow]:
         """The flows by the pipelines' names.
@@ -240,7 +241,7 @@ class FlowReader:
         histories: Mapping[str, LogHistory],
     ) -> StepBacklog:
         by_scope = {entry.key.scope: entry.fields for entry in entries if entry.fields is not None}
-        unprocessed: list[OffsetRange] = []
+        rest: tuple[OffsetRange, ...] = ()
         lost = 0
         for topic in step_topics(pipeline, step):
             ranges = histories[topic].ranges
@@ -251,9 +252,9 @@ class FlowReader:
                 )
             except MillraceError as error:
                 return StepBacklog(records=None, fault=str(error))
-            unprocessed += (item for item in found.unprocessed if item.offsets)
+            rest += found.unprocessed
             lost += sum(found.lost.values())
-        whole = tuple(unprocessed)
+        whole = tuple(item for item in rest if item.offsets)
         offsets = sum(item.offsets for item in whole)
         try:
             # A late label makes an old sample a new one, so that to count them means to read all.
@@ -261,31 +262,14 @@ class FlowReader:
             records = None if late else self._count(connection, group, whole)
             oldest = self._oldest(connection, group, whole) if records is None or records else None
         except MillraceError as error:
-            return StepBacklog(offsets, None, lost=lost, fault=str(error))
-        return StepBacklog(offsets, records, oldest, lost)
+            return StepBacklog(offsets, None, lost=lost, rest=rest, fault=str(error))
+        return StepBacklog(offsets, records, oldest, lost, rest)
 
     def _count(self, connection: KafkaConnection, group: str, ranges: tuple[OffsetRange, ...]) -> int:
         return self._counts.get(ranges, lambda: count_records(connection, group, ranges, enough=COUNTED))
 
     def _oldest(self, connection: KafkaConnection, group: str, ranges: tuple[OffsetRange, ...]) -> int | None:
         return self._ages.get(ranges, lambda: oldest_timestamp(connection, group, ranges))
-
-
-class _Remembered(Generic[T]):
-    """What was found in ranges of offsets, which never changes; only what the last two readings needed is kept."""
-
-    def __init__(self) -> None:
-        self._last: dict[tuple[OffsetRange, ...], T] = {}
-        self._new: dict[tuple[OffsetRange, ...], T] = {}
-
-    def begin(self) -> None:
-        """Forget what the reading before the last one needed."""
-        self._last, self._new = self._new, {}
-
-    def get(self, ranges: tuple[OffsetRange, ...], find: Callable[[], T]) -> T:
-        if ranges not in self._new:
-            self._new[ranges] = self._last[ranges] if ranges in self._last else find()
-        return self._new[ranges]
 
 
 def _topics(pipeline: Pipeline) -> set[str]:

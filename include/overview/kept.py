@@ -94,6 +94,23 @@ class Kept(Generic[T]):
             self._due = time.monotonic() + pause_s
 
 
+class Remembered(Generic[T]):
+    """What was found in ranges of offsets, which never changes; only what the last two readings needed is kept."""
+
+    def __init__(self) -> None:
+        self._last: dict[Hashable, T] = {}
+        self._new: dict[Hashable, T] = {}
+
+    def begin(self) -> None:
+        """Forget what the reading before the last one needed."""
+        self._last, self._new = self._new, {}
+
+    def get(self, ranges: Hashable, find: Callable[[], T]) -> T:
+        if ranges not in self._new:
+            self._new[ranges] = self._last[ranges] if ranges in self._last else find()
+        return self._new[ranges]
+
+
 class Busy(MillraceError):
     """As many readings as allowed are at work."""
 

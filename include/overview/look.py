@@ -118,11 +118,13 @@ class Found:
     Attributes:
         complete: whether no more of them were left out than those behind the number that was asked for.
         exists: whether the topic was created yet.
+        invalid: where the records are that were searched for predictions and are none of the pipeline's.
     """
 
     items: tuple[Item, ...] = ()
     complete: bool = True
     exists: bool = True
+    invalid: tuple[Address, ...] = ()
 
 
 @dataclass
@@ -216,8 +218,12 @@ class Looker:
         )
 
     def _predictions(self, logs: dict[str, LogHistory], number: int, filters: Filters) -> Found:
+        invalid: list[Address] = []
+
         def wanted(message: Message) -> bool:
             answer = answer_of(message, self.pipeline)
+            if answer is None:
+                invalid.append(address_of(message))
             return answer is not None and _matches(answer, filters)
 
         log = logs[self.pipeline.predictions_topic]
@@ -225,8 +231,8 @@ class Looker:
         items = self._answered(logs, messages)
         if filters.wrong:
             wrong = [item for item in items if item.right is False]
-            return Found(tuple(wrong[:number]), complete and len(items) < COMPARED)
-        return Found(tuple(items), complete)
+            return Found(tuple(wrong[:number]), complete and len(items) < COMPARED, invalid=tuple(invalid))
+        return Found(tuple(items), complete, invalid=tuple(invalid))
 
     def _answered(self, logs: dict[str, LogHistory], messages: Sequence[Message]) -> list[Item]:
         """Predictions with the samples of their requests and their true labels."""
@@ -291,6 +297,7 @@ def answer_of(message: Message, pipeline: Pipeline) -> Answer | None:
     text, scores = "", dict[str, float]()
     if isinstance(row, PredictionRow):
         labels, text, scores = (row.label,), row.label, {row.label: row.score}
+        scores |= {best.label: best.score for best in row.top or ()}
     elif isinstance(row, MultiLabelRow):
         labels, text, scores = tuple(row.labels), ", ".join(row.labels) or "none", row.scores
     elif isinstance(row, RegressionRow):
@@ -300,7 +307,7 @@ def answer_of(message: Message, pipeline: Pipeline) -> Answer | None:
     return Answer(
         labels=labels,
         text=text,
-        score=highest[0][1] if highest else None,
+        score=row.score if isinstance(row, PredictionRow) else highest[0][1] if highest else None,
         scores=tuple(highest),
         version=row.version,
         manifest=row.manifest,

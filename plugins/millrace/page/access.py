@@ -24,12 +24,22 @@ def readable_dags(user: BaseUser) -> frozenset[str]:
 
 def may_see_records(user: BaseUser, pipeline: str) -> bool:
     """Whether a person may see what a pipeline's records hold: who may read what its prediction passes on."""
-    return _may(user, f"{pipeline}.predict", "GET", DagAccessEntity.XCOM)
+    return may_see_results(user, f"{pipeline}.predict")
+
+
+def may_see_results(user: BaseUser, dag_id: str) -> bool:
+    """Whether a person may see what the tasks of a DAG have returned."""
+    return _may(user, dag_id, "GET", DagAccessEntity.XCOM)
 
 
 def may_trigger(user: BaseUser, dag_id: str) -> bool:
     """Whether a form that triggers a DAG is of use to a person; Airflow's API decides again."""
     return _may(user, dag_id, "POST", DagAccessEntity.RUN)
+
+
+def may_clear(user: BaseUser, dag_id: str) -> bool:
+    """The same of a button that has a task of a run begin again."""
+    return _may(user, dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
 
 
 def _may(user: BaseUser, dag_id: str, method: ResourceMethod, entity: DagAccessEntity) -> bool:

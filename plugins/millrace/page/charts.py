@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 150
 # Room for the numbers beside and the times below the plot.
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22
+# Places that are named below the plot.
+TICKS = 5
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
 
@@ -45,12 +47,15 @@ class Chart:
 
     Attributes:
         summary: what it shows, for who can't see it.
+        names, rows: the same numbers as a table.
     """
 
     title: str
     summary: str
     levels: tuple[Tick, ...]
-    times: tuple[Tick, ...]
+    places: tuple[Tick, ...]
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
     bars: tuple[Bar, ...] = ()
     lines: tuple[Line, ...] = ()
     width: int = WIDTH
@@ -59,11 +64,11 @@ class Chart:
     right: int = WIDTH - RIGHT
 
 
-def bars(title: str, values: Sequence[float], times: Sequence[str], unit: str) -> Chart:
+def bars(title: str, values: Sequence[float], places: Sequence[str], unit: str) -> Chart:
     """Bars of equal width.
 
     Args:
-        times: texts below the plot, spread over its width.
+        places: where each bar begins, a text.
         unit: what is counted, in the plural.
     """
     top = _nice(max(values, default=0))
@@ -72,14 +77,16 @@ def bars(title: str, values: Sequence[float], times: Sequence[str], unit: str) -
         title,
         f"{title}: {sum(values):,.0f} {unit} in all, {max(values, default=0):,.0f} at most",
         _levels(0, top),
-        _spread(times),
+        _spread(places, width),
+        ("From", unit.capitalize()),
+        tuple((place, f"{value:,.0f}") for place, value in zip(places, values, strict=True)),
         bars=tuple(
             Bar(
                 LEFT + place * width + 0.5,
                 _y(value, 0, top),
                 max(width - 1, 0.5),
                 _y(0, 0, top) - _y(value, 0, top),
-                f"{value:,.0f} {unit}",
+                f"{value:,.0f} {unit}, {places[place]}",
             )
             for place, value in enumerate(values)
             if value > 0
@@ -87,30 +94,68 @@ def bars(title: str, values: Sequence[float], times: Sequence[str], unit: str) -
     )
 
 
-def lines(title: str, series: Sequence[tuple[str, Sequence[float]]], times: Sequence[str]) -> Chart:
-    """Lines by name over the same places; what is no finite number is left out."""
-    finite = [value for _, values in series for value in values if math.isfinite(value)]
+def lines(
+    title: str,
+    series: Sequence[tuple[str, Sequence[float | None]]],
+    places: Sequence[str],
+    *,
+    over: str,
+    write: Callable[[float], str] = "{:.4g}".format,
+    from_zero: bool = True,
+) -> Chart:
+    """Lines by name over the same places; where a number is missing or not finite a line has no point.
+
+    Args:
+        places: of the points, texts.
+        over: what the places are.
+        write: a number as a person reads it.
+        from_zero: whether the drawing begins at 0, and not below the smallest number.
+    """
+    known = [(name, [*map(_finite, values), *[None] * (len(places) - len(values))]) for name, values in series]
+    finite = [value for _, values in known for value in values if value is not None]
     low, top = min(0.0, *finite) if finite else 0.0, _nice(max(finite, default=0.0))
+    if finite and not from_zero:
+        room = (max(finite) - min(finite) or abs(max(finite)) or 1.0) / 10
+        low, top = min(finite) - room, max(finite) + room
+    step = PLOT_WIDTH / max(len(places) - 1, 1)
     drawn = []
-    for name, values in series:
-        step = PLOT_WIDTH / max(len(values) - 1, 1)
-        points = (
+    for name, values in known:
+        points = [
             f"{LEFT + place * step:.1f},{_y(value, low, top):.1f}"
             for place, value in enumerate(values)
-            if math.isfinite(value)
-        )
-        drawn.append(Line(name, " ".join(points)))
-    last = ", ".join(f"{name} ends at {values[-1]:.4g}" for name, values in series if values)
-    return Chart(title, f"{title}: {last or 'nothing yet'}", _levels(low, top), _spread(times), lines=tuple(drawn))
+            if value is not None
+        ]
+        # One point alone is drawn where a line comes back to it.
+        drawn.append(Line(name, " ".join(points * 2 if len(points) == 1 else points)))
+    ends = ((name, [value for value in values if value is not None]) for name, values in known)
+    last = ", ".join(f"{name} ends at {write(values[-1])}" for name, values in ends if values)
+    return Chart(
+        title,
+        f"{title}: {last or 'nothing yet'}",
+        _levels(low, top, write),
+        _spread(places, step),
+        (over, *(name for name, _ in known)),
+        tuple(
+            (place, *("-" if value is None else write(value) for value in row))
+            for place, row in zip(places, zip(*(values for _, values in known), strict=True), strict=True)
+        ),
+        lines=tuple(drawn),
+    )
 
 
-def _levels(low: float, top: float) -> tuple[Tick, ...]:
-    return tuple(Tick(_y(value, low, top), _short(value)) for value in (low, (low + top) / 2, top))
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
-def _spread(texts: Sequence[str]) -> tuple[Tick, ...]:
-    step = PLOT_WIDTH / max(len(texts) - 1, 1)
-    return tuple(Tick(LEFT + place * step, text) for place, text in enumerate(texts))
+def _levels(low: float, top: float, write: Callable[[float], str] | None = None) -> tuple[Tick, ...]:
+    return tuple(Tick(_y(value, low, top), (write or _short)(value)) for value in (low, (low + top) / 2, top))
+
+
+def _spread(places: Sequence[str], step: float) -> tuple[Tick, ...]:
+    """A few of the places, from the first to the last."""
+    parts = max(min(len(places), TICKS) - 1, 1)
+    shown = sorted({part * (len(places) - 1) // parts for part in range(parts + 1)}) if places else []
+    return tuple(Tick(LEFT + place * step, places[place]) for place in shown)
 
 
 def _y(value: float, low: float, top: float) -> float:

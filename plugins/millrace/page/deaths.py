@@ -38,7 +38,7 @@ def death(site: Site, pipeline: Pipeline, partition: int, offset: int) -> Letter
 
 
 def _replayed(site: Site, pipeline: Pipeline) -> frozenset[str]:
-    flow = (site.flows(pipeline.connection).value or {}).get(pipeline.name)
+    flow = site.flow(pipeline)
     return flow.replayed if flow else frozenset()
 
 
@@ -51,10 +51,9 @@ def times_chart(times: Sequence[int], now: float) -> Chart:
         age = max(now_ms - time_ms, 0)
         if age <= span:
             counts[BUCKETS - 1 - min(age * BUCKETS // span, BUCKETS - 1)] += 1
-    ticks = [
-        f"{datetime.fromtimestamp((now_ms - span + span * part / 4) / 1000, UTC):%d %b %H:%M}" for part in range(5)
-    ]
-    return bars("When they died (UTC)", counts, ticks, "dead letters")
+    begins = [now_ms - span + span * part / BUCKETS for part in range(BUCKETS)]
+    places = [f"{datetime.fromtimestamp(begin / 1000, UTC):%d %b %H:%M}" for begin in begins]
+    return bars("When they died (UTC)", counts, places, "dead letters")
 
 
 def since_of(found: Deaths | None, reason: str) -> str:

@@ -2,28 +2,138 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from include.overview.history import HOURS, Day, last_day
-from millrace.page.charts import Chart, bars
+from pydantic import BaseModel, NonNegativeInt, TypeAdapter, ValidationError
+
+from include.overview.history import EXACT, HOURS, SAMPLED, Day, PredictRun
+from millrace.page.charts import Chart, bars, lines
+from millrace.page.results import results
+from millrace.page.text import span
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
+    from include.overview.models import VersionDetail
     from millrace.page.site import Site
 
 NAMES = {"samples": "Samples", "requests": "Requests", "predictions": "Predictions", "dead_letters": "Dead letters"}
 
 
-def day(site: Site, pipeline: Pipeline, now: float) -> Day:
-    """The last day; see `last_day` for the errors."""
-    return site.days.get(pipeline.name, lambda: last_day(site.connection(pipeline), pipeline, now))
+SHOWN_LABELS = 40
 
 
-def charts(found: Day, now: float) -> list[Chart]:
-    """What was written by the hour."""
-    hours = [f"{datetime.fromtimestamp(now - HOURS * 3600 * (1 - part / 4), UTC):%d %b %H:%M}" for part in range(5)]
-    return [
+class FrozenRange(BaseModel):
+    """What the page needs of a range that `FreezeRangesOperator` returns."""
+
+    topic_id: str
+    partition: NonNegativeInt
+    start: NonNegativeInt
+
+
+class FrozenRanges(BaseModel):
+    """The same of all that it returns where it divides nothing."""
+
+    ranges: list[FrozenRange]
+
+
+FROZEN: TypeAdapter[FrozenRanges | list[list[FrozenRange]]] = TypeAdapter(FrozenRanges | list[list[FrozenRange]])
+
+
+def day(site: Site, pipeline: Pipeline, now: float, *, with_runs: bool) -> Day:
+    """The last day; see `DayReader.read` for the errors.
+
+    Args:
+        with_runs: whether the person may see what the runs of predictions have passed on: without, what waited is not
+            known.
+    """
+    flow = site.flow(pipeline)
+    backlog = flow.backlogs.get("predict") if flow else None
+
+    def read() -> Day:
+        runs = list(_runs(pipeline.name, now)) if with_runs else []
+        rest = backlog.rest if backlog and with_runs else ()
+        return site.day_reader(pipeline.name).read(site.connection(pipeline), pipeline, now, runs, rest)
+
+    return site.days.get((pipeline.name, with_runs, backlog is None), read)
+
+
+def _runs(name: str, now: float) -> Iterator[PredictRun]:
+    since = datetime.fromtimestamp(now, UTC) - timedelta(hours=HOURS)
+    for result in results(f"{name}.predict", "freeze_ranges", since):
+        yield from _run(result.at, result.ended, result.value)
+
+
+def _run(at: datetime, ended: datetime | None, value: Any) -> Iterator[PredictRun]:
+    """The run, where its result is one of `FreezeRangesOperator`."""
+    try:
+        frozen = FROZEN.validate_python(value)
+    except ValidationError:
+        return
+    ranges = frozen.ranges if isinstance(frozen, FrozenRanges) else [item for found in frozen for item in found]
+    starts = {(item.topic_id, item.partition): item.start for item in ranges}
+    yield PredictRun(_ms(at), None if ended is None else _ms(ended), starts)
+
+
+def charts(found: Day) -> list[Chart]:
+    """What waited, how long answers took, and what was written, by the hour."""
+    hours = [f"{datetime.fromtimestamp(begin, UTC):%d %b %H:%M}" for begin in found.begins]
+    shown = []
+    if any(count is not None for count in found.waited):
+        title = f"Requests that waited, on the hour (UTC); beyond {EXACT} in offsets, a few more than records"
+        shown.append(lines(title, [("waiting", found.waited)], [*hours, "now"], over="At", write=_count))
+    if any(found.latencies):
+        title = f"From a request to its prediction, of {SAMPLED} predictions an hour (UTC)"
+        half = [latency.median_s if latency else None for latency in found.latencies]
+        most = [latency.high_s if latency else None for latency in found.latencies]
+        shown.append(lines(title, [("half within", half), ("95 % within", most)], hours, over="From", write=span))
+    return shown + [
         bars(f"{NAMES[content]} an hour, in offsets (UTC)", counts, hours, "offsets")
         for content, counts in found.written.items()
     ]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often a label was predicted lately, and how many training samples of the champion have it."""
+
+    label: str
+    predicted: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The labels that are most frequent on either side, and the sums of all.
+
+    Attributes:
+        version: of the champion; None where its card is not known.
+    """
+
+    shares: list[Share]
+    predicted: int
+    trained: int
+    version: int | None
+
+
+def balance(found: Day, champion: VersionDetail | None) -> Balance:
+    """The balance of the newest predictions beside that of the samples that the champion has learnt from."""
+    card = champion.card if champion else None
+    predicted, trained = dict(found.predicted), card.train.samples if card else {}
+    labels = sorted({*predicted, *trained}, key=lambda label: (-predicted.get(label, 0), -trained.get(label, 0), label))
+    return Balance(
+        [Share(label, predicted.get(label, 0), trained.get(label, 0)) for label in labels[:SHOWN_LABELS]],
+        sum(predicted.values()),
+        sum(trained.values()),
+        champion.seen.version.number if champion and card else None,
+    )
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from include.overview.ledger import SeenEntry
-from include.overview.models import VersionDetail
+from include.overview.models import ChampionSeen, Models, VersionDetail
 from include.registry.agreement import Agreement
 from millrace.page.charts import Chart, lines
 
 if TYPE_CHECKING:
     from include.artifact.figures import Confusion
+    from include.definition.pipeline import Pipeline
 
 # Rows and columns of a confusion matrix; a larger one has its largest mistakes as a list.
 SHOWN_LABELS = 24
@@ -33,6 +34,23 @@ class Event:
     version: int
     text: str
     crowned: bool = True
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How it was decided about a version.
+
+    Attributes:
+        champion: whether it predicts.
+        before: whether the ledger has that it was champion.
+        run: of the training that has judged it; empty where another program registered it.
+        task: of that run, which judges it again where it is cleared.
+    """
+
+    champion: bool
+    before: bool
+    run: str
+    task: str
 
 
 @dataclass(frozen=True)
@@ -92,11 +110,36 @@ def events(history: Iterable[SeenEntry]) -> list[Event]:
     return sorted(found, key=lambda event: -event.at_ms)
 
 
+def judged(pipeline: Pipeline, detail: VersionDetail, champion: ChampionSeen, history: Iterable[SeenEntry]) -> Judged:
+    """How it was decided about a version, by what the ledger has of the pipeline's champions."""
+    dag_id, _, run = detail.seen.workflow_run.partition("/")
+    number = detail.seen.version.number
+    return Judged(
+        champion.version is not None and champion.version.number == number,
+        any(event.crowned and event.version == number for event in events(history)),
+        run if dag_id == f"{pipeline.name}.train" else "",
+        "compare_models" if pipeline.promotion.approval == "person" else "promote_model",
+    )
+
+
 def curves(detail: VersionDetail) -> Chart:
     """The losses of each epoch."""
     epochs = max((len(values) for values in detail.curves.values()), default=0)
     series = [(name.replace("_", " "), values) for name, values in detail.curves.items()]
-    return lines("Loss by epoch", series, [] if epochs < 2 else ["1", f"epoch {epochs}"])
+    return lines("Loss by epoch", series, [str(epoch) for epoch in range(1, epochs + 1)], over="Epoch")
+
+
+def figures_chart(found: Models) -> Chart | None:
+    """The figure that decides promotions, by version; None where there is nothing to compare."""
+    versions = [seen.version for seen in reversed(found.versions)]
+    if len(versions) < 2:
+        return None
+    series = [
+        (metric, [version.score if version.metric == metric else None for version in versions])
+        for metric in dict.fromkeys(version.metric for version in versions)
+    ]
+    title = f"Held-out {' and '.join(name for name, _ in series)} by version"
+    return lines(title, series, [str(version.number) for version in versions], over="Version", from_zero=False)
 
 
 def matrix(confusion: Confusion) -> list[list[Cell]]:

@@ -33,7 +33,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for function in (text.number, text.duration, text.moment, text.figure):
+        for function in (text.number, text.duration, text.span, text.moment, text.figure):
             self._templates.filters[function.__name__] = function
         self._templates.globals["run_sentence"] = overview.run_sentence
 

@@ -22,7 +22,7 @@ from include.overview.look import Content
 from include.overview.media import PNG, WAV
 from include.registry.versions import NoSuchVersion
 from millrace.page import deaths, history, look, models, overview, watched
-from millrace.page.access import User, may_see_records, may_trigger, readable_dags
+from millrace.page.access import User, may_clear, may_see_records, may_see_results, may_trigger, readable_dags
 from millrace.page.render import HERE, Pages
 from millrace.page.site import WORKFLOWS, Site
 
@@ -121,8 +121,13 @@ def send_static(name: str) -> Response:
 @router.get("/{name}/overview")
 def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
     now = time.time()
-    found, problem = read_or_explain(lambda: history.day(site, pipeline, now))
+    with_runs = may_see_results(user, f"{pipeline.name}.predict")
+    found, problem = read_or_explain(lambda: history.day(site, pipeline, now, with_runs=with_runs))
+    may_see_looks = pipeline.watch is not None and may_see_results(user, f"{pipeline.name}.watch")
+    looks = watched.looks(pipeline.name) if may_see_looks else []
     card = overview.card(site, pipeline, readable_dags(user), now)
+    champion = card.champion.version if card.champion else None
+    detail = site.detail(pipeline.name, champion.number, wait_s=0) if champion else None
     return answer(
         request,
         "pipeline.html",
@@ -134,7 +139,10 @@ def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: U
         may_acknowledge={pipeline.name} if may_trigger(user, f"{pipeline.name}.predict") else set(),
         day=found,
         day_error=problem.error,
-        charts=history.charts(found, now) if found else [],
+        charts=history.charts(found) if found else [],
+        balance=history.balance(found, detail.value if detail else None) if found else None,
+        balance_pending=detail is not None and detail.pending,
+        watch_charts=watched.charts(pipeline.watch, looks),
     )
 
 
@@ -192,7 +200,7 @@ def show_dead_letter(
 @router.get("/{name}/models")
 def show_models(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
     reading = site.models(pipeline.name)
-    flow = (site.flows(pipeline.connection).value or {}).get(pipeline.name)
+    flow = site.flow(pipeline)
     events = models.events(flow.history if flow else ())
     champion = reading.value.champion if reading.value else None
     return answer(
@@ -202,6 +210,7 @@ def show_models(request: Request, site: KnownSite, pipeline: Readable, user: Use
         pipeline=pipeline,
         tab="models",
         models=reading.value,
+        chart=models.figures_chart(reading.value) if reading.value else None,
         events=events,
         pairs=models.pairs(flow.shadowed if flow else ()),
         may_see_records=may_see_records(user, pipeline.name),
@@ -212,11 +221,16 @@ def show_models(request: Request, site: KnownSite, pipeline: Readable, user: Use
 
 @router.get("/{name}/models/{number}")
 def show_model(
-    request: Request, site: KnownSite, pipeline: Readable, number: Annotated[int, PathField(ge=1, lt=2**31)]
+    request: Request,
+    site: KnownSite,
+    pipeline: Readable,
+    user: User,
+    number: Annotated[int, PathField(ge=1, lt=2**31)],
 ) -> Response:
     reading = site.detail(pipeline.name, number)
     detail = reading.value
     confusion = detail.confusion if detail else None
+    champion, flow = (site.champions().value or {}).get(pipeline.name), site.flow(pipeline)
     return answer(
         request,
         "model.html",
@@ -225,6 +239,8 @@ def show_model(
         tab="models",
         number=number,
         detail=detail,
+        judged=models.judged(pipeline, detail, champion, flow.history) if detail and champion and flow else None,
+        may_compare=may_clear(user, f"{pipeline.name}.train"),
         curves=models.curves(detail) if detail else None,
         rows=models.matrix(confusion) if confusion else [],
         mistakes=models.mistakes(confusion) if confusion else [],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from include.overview.deaths import Deaths, Letter
 from include.overview.files import PipelineFiles
 from include.overview.flow import LOGIN_TIMEOUT_S, Flow, FlowReader
-from include.overview.history import Day
+from include.overview.history import Day, DayReader
 from include.overview.kept import Kept, Reading, Recent
 from include.overview.look import Found
 from include.overview.models import ChampionSeen, ModelReader, Models, VersionDetail
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
 
-# For how long each is shown without being read again.
+# For how long each is shown without being read again, and how long a reading of records may stand still.
 FLOW_FRESH_S = 3.0
 CHAMPIONS_FRESH_S = 10.0
 RUNS_FRESH_S = 2.0
 RECORDS_FRESH_S = 3.0
+RECORDS_TIMEOUT_S = 5.0
 DAY_FRESH_S = 15.0
 # How long a page waits for MLflow, which may need a while to be imported or to answer.
 REGISTRY_WAIT_S = 2.0
@@ -61,6 +63,7 @@ class Site:
         self.days: Recent[Day] = Recent(DAY_FRESH_S)
         self.deaths: Recent[Deaths] = Recent(RECORDS_FRESH_S)
         self.letters: Recent[Letter | None] = Recent(RECORDS_FRESH_S)
+        self._day_readers: dict[str, DayReader] = {}
         self._flows: dict[str, Kept[dict[str, Flow]]] = {}
         self._registry = ModelReader()
         self._models: dict[str, Kept[Models]] = {}
@@ -89,6 +92,10 @@ class Site:
             kept = self._flows.setdefault(connection_id, kept)
         return kept.get()
 
+    def flow(self, pipeline: Pipeline) -> Flow | None:
+        """The flow of one pipeline; None while it is not known."""
+        return (self.flows(pipeline.connection).value or {}).get(pipeline.name)
+
     def champions(self) -> Reading[dict[str, ChampionSeen]]:
         return self._champions.get()
 
@@ -99,7 +106,7 @@ class Site:
         )
         return kept.wait(REGISTRY_WAIT_S)
 
-    def detail(self, name: str, number: int) -> Reading[VersionDetail]:
+    def detail(self, name: str, number: int, wait_s: float = REGISTRY_WAIT_S) -> Reading[VersionDetail]:
         """One version, waited for in the same way."""
         key = name, number
         if key not in self._details and len(self._details) >= KEPT_DETAILS:
@@ -107,15 +114,22 @@ class Site:
         kept = self._details.get(key) or self._details.setdefault(
             key, Kept(f"version-{name}-{number}", lambda: self._registry.detail(name, number), CHAMPIONS_FRESH_S)
         )
-        return kept.wait(REGISTRY_WAIT_S)
+        return kept.wait(wait_s)
+
+    def day_reader(self, name: str) -> DayReader:
+        """What remembers the hours of a pipeline."""
+        return self._day_readers.setdefault(name, DayReader())
 
     def runs(self) -> Reading[dict[str, DagSeen]]:
         """The DAGs that Airflow has, by id."""
         return self._runs.get()
 
     def connection(self, pipeline: Pipeline) -> KafkaConnection:
-        """The connection that a pipeline's records are read with; see `logged_in` and `with_keys` for the errors."""
-        return with_keys(self.connect(pipeline.connection), pipeline)
+        """The connection that a pipeline's records are read with; see `logged_in` and `with_keys` for the errors.
+
+        A broker that answers a login is given longer than that for records.
+        """
+        return with_keys(replace(self.connect(pipeline.connection), timeout_s=RECORDS_TIMEOUT_S), pipeline)
 
     def _names(self) -> list[str]:
         return [pipeline.name for pipeline in self.files.load()[0]]

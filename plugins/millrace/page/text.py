@@ -20,6 +20,13 @@ def duration(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
+def span(seconds: float) -> str:
+    """The same with two digits where it has one: `1.4 h`."""
+    unit, size = next((pair for pair in UNITS if seconds >= pair[1]), ("s", 1))
+    value = seconds / size
+    return f"{f'{value:.1f}'.removesuffix('.0') if value < 9.95 else f'{value:.0f}'} {unit}"
+
+
 def moment(milliseconds: int) -> str:
     """A time in UTC to the second; what is no time of the calendar as its number."""
     try:

@@ -96,7 +96,8 @@ def test_a_record_that_is_no_prediction_is_found_by_its_place_alone(kafka, new_p
     produce(kafka, pipeline.predictions_topic, [Record(value=b'{"label": 3}'), Record(value=b"[" * 100_000)])
     looker = Looker(kafka, pipeline)
 
-    assert looker.newest("predictions", 5).items == ()
+    found = looker.newest("predictions", 5)
+    assert (found.items, len(found.invalid)) == ((), 2)
     item = looker.one("predictions", 0, 0)
     assert item is not None
     assert (item.answer, item.faults) == (None, ("The record is no prediction of this pipeline.",))

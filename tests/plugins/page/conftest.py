@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from fastapi import FastAPI
@@ -68,6 +70,31 @@ def known_dags(airflow_database: None) -> Iterator[Callable[..., None]]:
     with create_session() as session:
         session.execute(delete(DagRun).where(DagRun.dag_id.in_(added)))
         session.execute(delete(DagModel).where(DagModel.dag_id.in_(added)))
+
+
+@pytest.fixture
+def returned(known_dags: Callable[..., None]) -> Callable[..., None]:
+    """Adds a run in which one task has returned something, of a pipeline that `known_dags` has added."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunType
+    from sqlalchemy import insert
+
+    def add(pipeline: Pipeline, workflow: str, task_id: str, at: datetime, ended: datetime | None, value: Any) -> None:
+        place = {"dag_id": f"{pipeline.name}.{workflow}", "run_id": f"manual__{at.isoformat()}"}
+        with create_session() as session:
+            run = DagRun(**place, run_after=at, run_type=DagRunType.MANUAL, state="success", start_date=at)
+            run.end_date = ended
+            session.add(run)
+            session.flush()
+            task = {**place, "task_id": task_id}
+            row = {**task, "id": uuid4(), "map_index": -1, "pool": "default_pool"}
+            session.execute(insert(TaskInstance.__table__).values(**row))
+            session.add(XComModel(**task, dag_run_id=run.id, key=XCOM_RETURN_KEY, value=value, timestamp=at))
+
+    return add
 
 
 @pytest.fixture

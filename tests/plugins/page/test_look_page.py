@@ -77,6 +77,29 @@ def test_a_prediction_is_shown_beside_the_picture_of_its_request(
     assert f"/millrace/{pipeline.name}/requests/0/1" in record.links()
 
 
+def test_records_that_are_no_predictions_are_counted_and_one_click_away(
+    kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
+) -> None:
+    produce(kafka, pipeline.predictions_topic, [prediction(pipeline, 0), Record(b"{}"), Record(b"[")])
+    person = visit("VIEWER")
+
+    seen = person.see(f"/{pipeline.name}/look")
+
+    assert "2 of the records that were searched are no predictions" in seen.text
+    assert f"/millrace/{pipeline.name}/predictions/0/1" in seen.links()
+
+
+def test_the_best_labels_of_a_prediction_are_shown_with_their_scores(
+    kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
+) -> None:
+    top = [{"label": "3", "score": 0.75}, {"label": "8", "score": 0.2}]
+    produce(kafka, pipeline.predictions_topic, [prediction(pipeline, 0, top=top)])
+
+    seen = visit("VIEWER").see(f"/{pipeline.name}/predictions/0/0")
+
+    assert "Scores 3 0.7500 0.7500 8 0.2000 0.2000" in seen.text
+
+
 def test_hostile_content_in_every_field_is_shown_as_text(
     kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
 ) -> None:

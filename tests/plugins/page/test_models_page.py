@@ -86,6 +86,8 @@ def test_versions_are_side_by_side_with_their_figures_and_the_champion(
 
     assert "0.7500" in seen.text
     assert "0.8750" in seen.text
+    labels = [attributes.get("aria-label") for tag, attributes in seen.elements if tag == "svg"]
+    assert "Held-out accuracy by version: accuracy ends at 0.875" in labels
     assert seen.text.index("0.8750") < seen.text.index("0.7500")
     assert f"/dags/{pipeline.name}.train/runs/manual__8" in seen.links()
     assert seen.active() == []
@@ -139,6 +141,31 @@ def test_pairs_of_versions_have_their_counts_and_who_sees_records_sees_where_the
     assert SCRIPT in seen.text
     assert f"/millrace/{pipeline.name}/requests/2/46" in seen.links()
     assert seen.active() == []
+
+
+def test_a_version_that_was_never_champion_is_compared_again_by_its_own_training(
+    kafka: KafkaConnection, pipeline: Pipeline, register: Register, visit: Visit
+) -> None:
+    for score in (0.5, 0.75, 0.875):
+        register(score)
+    open_registry().client.set_registered_model_alias(pipeline.name, "champion", "1")
+    with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
+        for number in (1, 2, 3):
+            entry = {"digest": "a" * 64, "manifest": "0" * 16, "promoted": number < 3}
+            writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, "model", str(number)), entry)
+    person, reader = visit("USER"), visit("VIEWER")
+    person.see()  # the ledger and the champions are known
+
+    never = read(person, f"/{pipeline.name}/models/3", "It was never champion")
+    before = read(person, f"/{pipeline.name}/models/2", "It was champion before")
+    champion = read(person, f"/{pipeline.name}/models/1", "Loss by epoch")
+
+    forms = [[attributes for tag, attributes in seen.elements if tag == "form"] for seen in (never, before, champion)]
+    place = {"data-dag": f"{pipeline.name}.train", "data-run": "manual__8", "data-task": "promote_model"}
+    assert forms == [[{"class": "trigger", **place}], [], []]
+    assert f"/millrace/{pipeline.name}/models" in before.links()
+    seen = read(reader, f"/{pipeline.name}/models/3", "It was never champion")
+    assert not [tag for tag, _ in seen.elements if tag == "form"]
 
 
 def test_promotions_that_wait_for_a_person_are_one_click_away(

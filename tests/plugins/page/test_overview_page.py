@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from include.definition.pipeline import Pipeline
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
+from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
 from include.storage.state import PROJECT_ROOT, state_dir
 from millrace.page.render import HERE
@@ -119,6 +122,57 @@ def test_the_last_figures_of_a_watched_model_are_a_table_with_their_limits(
     assert f"Drift of the inputs 0.6250 0.3750 200 {SCRIPT}" in seen.text
     assert "Live score, accuracy" in seen.text
     assert seen.active() == []
+
+
+def look_result(version: int, drift: float | None) -> dict[str, Any]:
+    known = {"version": version, "metric": "accuracy", "input_drift": drift, "prediction_drift": 0.125}
+    return {**known, "score": None, "calibration_error": None, "inputs": {SCRIPT: drift}, "over": []}
+
+
+def test_the_figures_of_a_watched_model_are_drawn_by_look_for_who_may_see_results(
+    pipeline: Pipeline, known_dags: Callable[..., None], returned: Callable[..., None], visit: Visit
+) -> None:
+    file = pipelines_folder() / f"{pipeline.name}.toml"
+    file.write_text(f"{file.read_text()}\n[watch]\nmax_drift = 0.375\n")
+    known_dags(pipeline)
+    now = datetime.now(UTC)
+    values = [look_result(3, 0.25), look_result(3, None), {"version": SCRIPT}, "s3://elsewhere", look_result(4, 0.5)]
+    for number, value in enumerate(values):
+        at = now - timedelta(hours=10 - number)
+        returned(pipeline, "watch", "watch_model", at, at, value)
+
+    seen = visit("VIEWER").see(f"/{pipeline.name}/overview")
+
+    labels = [attributes.get("aria-label") for tag, attributes in seen.elements if tag == "svg"]
+    assert "Drift, by look (UTC): inputs ends at 0.5, answers ends at 0.125, limit ends at 0.375" in labels
+    assert not any("Calibration" in (label or "") for label in labels)
+    assert "v4 0.5 0.125 0.375" in seen.text  # the table
+    assert seen.active() == []
+
+
+def test_what_waited_is_drawn_by_what_the_runs_of_predictions_began_with(
+    kafka: KafkaConnection,
+    pipeline: Pipeline,
+    known_dags: Callable[..., None],
+    returned: Callable[..., None],
+    visit: Visit,
+) -> None:
+    known_dags(pipeline)
+    now_s = int(time.time())
+    produce(kafka, pipeline.requests_topic, [Record(timestamp_ms=(now_s - 7200) * 1000) for _ in range(3)])
+    ranges = [item.to_dict() for item in freeze_ranges(kafka, pipeline.requests_topic)]
+    at = datetime.fromtimestamp(now_s - 10, UTC)
+    returned(pipeline, "predict", "freeze_ranges", at, None, {"ranges": ranges, "sets": [], "new_samples": 3})
+    returned(pipeline, "predict", "freeze_ranges", at - timedelta(hours=12), at, "nothing that a task returns")
+
+    seen = visit("VIEWER").see(f"/{pipeline.name}/overview")
+
+    (label,) = [
+        label
+        for tag, attributes in seen.elements
+        if tag == "svg" and (label := attributes.get("aria-label") or "").startswith("Requests that waited")
+    ]
+    assert label.endswith("waiting ends at 3")
 
 
 def test_every_answer_forbids_scripts_and_other_servers(pipeline: Pipeline, visit: Visit) -> None:

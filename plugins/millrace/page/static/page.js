@@ -1,7 +1,7 @@
 "use strict";
 
-// Four things: Airflow's light or dark colours, links that leave the frame, forms that trigger DAGs,
-// and parts of the page that stay up to date.
+// Five things: Airflow's light or dark colours, links that leave the frame, forms that trigger DAGs,
+// a button that has a task run again, and parts of the page that stay up to date.
 
 const RENEW_MS = 5000;
 const RENEW_PENDING_MS = 500;
@@ -49,6 +49,17 @@ const CONF = {
   text: (text) => text,
 };
 
+// What is asked of Airflow's API: that a task of a run begins again with all behind it, or a run with what is filled in.
+function question(form) {
+  if (form.dataset.run !== undefined) {
+    const again = { dry_run: false, only_failed: false, include_downstream: true };
+    return ["clearTaskInstances", { ...again, dag_run_id: form.dataset.run, task_ids: [form.dataset.task] }];
+  }
+  const fields = [...form.elements].filter((field) => field.dataset.kind !== undefined);
+  const conf = Object.fromEntries(fields.map((field) => [field.name, CONF[field.dataset.kind](field.value)]));
+  return ["dagRuns", { logical_date: null, conf }];
+}
+
 // A run is asked for through Airflow's own API, with the login of the person, and Airflow decides whether they may.
 async function trigger(event) {
   const form = event.target.closest("form[data-dag]");
@@ -60,23 +71,23 @@ async function trigger(event) {
   const button = form.querySelector("button");
   const airflow = document.body.dataset.airflow;
   const dag = encodeURIComponent(form.dataset.dag);
-  const fields = [...form.elements].filter((field) => field.dataset.kind !== undefined);
-  const conf = Object.fromEntries(fields.map((field) => [field.name, CONF[field.dataset.kind](field.value)]));
+  const [path, body] = question(form);
   button.disabled = true;
   output.className = "";
   output.textContent = "Asking Airflow …";
   try {
-    const answer = await fetch(`${airflow}/api/v2/dags/${dag}/dagRuns`, {
+    const answer = await fetch(`${airflow}/api/v2/dags/${dag}/${path}`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ logical_date: null, conf }),
+      body: JSON.stringify(body),
     });
     const content = await answer.json();
     if (answer.ok) {
+      const run = form.dataset.run ?? content.dag_run_id;
       const link = document.createElement("a");
-      link.href = `${airflow}/dags/${dag}/runs/${encodeURIComponent(content.dag_run_id)}`;
+      link.href = `${airflow}/dags/${dag}/runs/${encodeURIComponent(run)}`;
       link.dataset.away = "";
-      link.textContent = content.dag_run_id;
+      link.textContent = run;
       output.replaceChildren("Airflow has the run ", link);
     } else {
       output.className = "bad";
