@@ -40,8 +40,7 @@ def compare(
     """Answer the same requests each time, for another pipeline, so that none of them has been answered."""
     ensure_topics(connection, [TOPIC])
     produce.written(connection, TOPIC.name, samples, seed=0)
-    network = build_network(_pipeline().model, CODEC.input_shape, _pipeline().training.target(), file="bench.toml")
-    predictor = Predictor(network, _pipeline().training.target(), ModelIdentity("bench", 1, "0" * 64, "0" * 16))
+    predictor = predictor_of(requests_pipeline(TOPIC.name))
     stages = _Stages(connection, predictor, len(samples))
     stages.read()
     runs = take_turns(
@@ -69,24 +68,30 @@ def compare(
     )
 
 
-def _pipeline() -> Pipeline:
-    """A new pipeline over the same requests, with topics of its own for what it publishes."""
-    name = f"bench_{next(_numbers)}"
+def predictor_of(pipeline: Pipeline) -> Predictor:
+    """A network that has learnt nothing, as a model version."""
+    target = pipeline.training.target()
+    network = build_network(pipeline.model, CODEC.input_shape, target, file="bench.toml")
+    return Predictor(network, target, ModelIdentity("bench", 1, "0" * 64, "0" * 16))
+
+
+def requests_pipeline(topic: str, name: str = "") -> Pipeline:
+    """A pipeline over the requests of a topic, by default a new one with topics of its own for what it publishes."""
     return Pipeline.model_validate(
         {
-            "name": name,
+            "name": name or f"bench_{next(_numbers)}",
             "description": "Requests that are there already.",
             "format": CODEC.model_dump(),
             "source": {"kind": "digits"},
             "model": {"kind": "convnet", "channels": [4, 8], "hidden": 32},
             "training": {"labels": LABELS},
-            "topics": {"requests": TOPIC.name},
+            "topics": {"requests": topic},
         }
     )
 
 
 def _publish(connection: KafkaConnection, predictor: Predictor, expected: int) -> Run:
-    pipeline = _pipeline()
+    pipeline = requests_pipeline(TOPIC.name)
     ensure_topics(connection, pipeline.topic_specs())
     ranges = freeze_ranges(connection, TOPIC.name)
     watch = Stopwatch()
@@ -104,7 +109,7 @@ class _Stages:
         self.connection = connection
         self.predictor = predictor
         self.expected = expected
-        self.pipeline = _pipeline()
+        self.pipeline = requests_pipeline(TOPIC.name)
         self.attempt = Attempt(connection, self.pipeline.name, "predict", "bench")
         self.ranges = freeze_ranges(connection, TOPIC.name)
         self.chunks: list[tuple[RequestChunk, Records]] = []

@@ -1,0 +1,79 @@
+"""A prediction run by two tasks on two sets of partitions, beside one task on all of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.synchronize import Barrier
+
+from benchmarks import produce
+from benchmarks.measure import Comparison, Run, Stopwatch, take_turns
+from benchmarks.prediction import TOPIC, predictor_of, requests_pipeline
+from benchmarks.samples import EncodedSample
+from include.exactly_once.attempt import Attempt
+from include.kafka.connection import KafkaConnection
+from include.kafka.ranges import OffsetRange, freeze_ranges
+from include.kafka.topics import TopicSpec, ensure_topics
+from include.prediction.publish import publish_predictions
+
+TARGET = 1.7
+TASKS = 2
+REQUESTS = TopicSpec("bench.divided-requests", TOPIC.partitions)
+TASK_S = 300.0
+# As Airflow starts a task's process: without this one's threads and clients.
+_spawn = multiprocessing.get_context("spawn")
+
+
+def compare(
+    connection: KafkaConnection, samples: Sequence[EncodedSample], *, repeats: int, on_round: Callable[[int], None]
+) -> Iterator[Comparison]:
+    """Answer the same requests each time, for another pipeline, so that none of them has been answered."""
+    ensure_topics(connection, [REQUESTS])
+    produce.written(connection, REQUESTS.name, samples, seed=0)
+    ranges = freeze_ranges(connection, REQUESTS.name)
+    halves = [ranges[number::TASKS] for number in range(TASKS)]
+    yield Comparison(
+        name=f"prediction by {TASKS} tasks",
+        question=f"How much faster are {TASKS} mapped tasks than one?",
+        ours=f"publish_predictions in {TASKS} processes at once, each with half of the partitions",
+        limit="publish_predictions in one process with all of them",
+        runs=take_turns(
+            {
+                "ours": lambda: _predict(connection, halves, len(samples)),
+                "limit": lambda: _predict(connection, [ranges], len(samples)),
+            },
+            repeats=repeats,
+            on_round=on_round,
+        ),
+        target=TARGET,
+        notes=(f"{len(samples):,} requests in {REQUESTS.partitions} partitions; the processes are ready before the clock starts",),
+    )
+
+
+def _predict(connection: KafkaConnection, sets: Sequence[Sequence[OffsetRange]], expected: int) -> Run:
+    pipeline = requests_pipeline(REQUESTS.name)
+    ensure_topics(connection, pipeline.topic_specs())
+    ready = _spawn.Barrier(len(sets) + 1)
+    tasks = [
+        _spawn.Process(target=_task, args=(connection.bootstrap_servers, pipeline.name, ranges, ready))
+        for ranges in sets
+    ]
+    for task in tasks:
+        task.start()
+    ready.wait(TASK_S)
+    watch = Stopwatch()
+    for task in tasks:
+        task.join(TASK_S)
+    if any(task.exitcode != 0 for task in tasks):
+        raise RuntimeError(f"A task ended with {[task.exitcode for task in tasks]}, so the figures are invalid.")
+    return watch.run(expected)
+
+
+def _task(servers: str, pipeline_name: str, ranges: Sequence[OffsetRange], ready: Barrier) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    connection = KafkaConnection({"bootstrap.servers": servers})
+    pipeline = requests_pipeline(REQUESTS.name, name=pipeline_name)
+    predictor = predictor_of(pipeline)
+    ready.wait(TASK_S)
+    publish_predictions(Attempt(connection, pipeline.name, "predict", "bench"), pipeline, ranges, predictor)
