@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -28,6 +28,9 @@ FILL_S = 0.05
 # The same if fewer offsets are left than a batch has. Some may be markers, which no reader gets, so that the call waits
 # the whole time, once for each of a topic's hundreds of small partitions.
 FILL_END_S = 0.005
+
+# As long as a reader would wait without asking.
+LEADERS_S = 1.0
 
 # librdkafka discards what it fetched beyond the end of a range, so with several ranges it prefetches only this much,
 # enough for about ten milliseconds.
@@ -156,9 +159,15 @@ class _Messages:
         return group_of(self._consumer)
 
     def assign(self, wanted: OffsetRange, leader_epoch: int = UNKNOWN_EPOCH) -> None:
-        from confluent_kafka import TopicPartition
+        from confluent_kafka import KafkaException, TopicPartition
 
+        begun = bool(self._consumer.assignment())
         self._consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start, leader_epoch=leader_epoch)])
+        if not begun:
+            # A client that is connected already asks once a second for the leaders of a new topic; asked here, it knows
+            # them within milliseconds. Where nothing answers, the reading says so.
+            with suppress(KafkaException):
+                self._consumer.list_topics(wanted.topic, timeout=LEADERS_S)
 
     def consume(self, most: int, timeout_s: float) -> tuple[list[Message], list[Event]]:
         messages = self._consumer.consume(most, timeout_s)

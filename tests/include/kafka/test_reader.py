@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from include.errors import PermanentError
@@ -325,6 +325,14 @@ class Scripted:
 
     def monotonic(self):
         return self.now
+
+    assigned = ()
+
+    def assignment(self):
+        return self.assigned
+
+    def list_topics(self, *_, **__):
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def assign(self, partitions):
         self.assigned = partitions
