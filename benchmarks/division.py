@@ -47,7 +47,7 @@ def compare(
             on_round=on_round,
         ),
         target=TARGET,
-        notes=(f"{len(samples):,} requests in {REQUESTS.partitions} partitions; the processes are ready before the clock starts",),
+        notes=(f"{len(samples):,} requests in {REQUESTS.partitions} partitions; the processes have started before",),
     )
 
 

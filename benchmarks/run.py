@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import division, feed, images, ingest, latency, prediction, produce, skip, training
+from benchmarks import division, feed, images, ingest, latency, memory, prediction, produce, skip, training
 from benchmarks.figures import duration, write
 from benchmarks.measure import Comparison, Spread
 from benchmarks.samples import samples
@@ -100,6 +100,7 @@ def _comparisons(
             "ingest": lambda report: ingest.compare(connection, seed=seed, repeats=repeats, on_round=report),
             "predict": lambda report: prediction.compare(connection, few, repeats=repeats, on_round=report),
             "tasks": lambda report: division.compare(connection, few, repeats=repeats, on_round=report),
+            "memory": lambda report: memory.compare(connection, manifest, on_round=report),
             "training": lambda report: training.compare(connection, manifest, repeats=long_repeats, on_round=report),
         }
         for name, compare in scenarios.items():

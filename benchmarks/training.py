@@ -97,7 +97,7 @@ def _compare(
     repeats: int,
     on_round: Callable[[int], None],
 ) -> Iterator[Comparison]:
-    job = _job(scenario, manifest, scenario.records)
+    job = training_job(scenario, manifest, scenario.records)
     held = {side: _hold(connection, job, side) for side in ("train", "held_out")}
 
     def memory_feed(*_: object, side: Side = "train", **__: object) -> MemoryFeed:
@@ -108,7 +108,7 @@ def _compare(
         with patch("include.training.loop.Feed", memory_feed), patch("include.feed.cached.Feed", memory_feed):
             return _train(connection, job)
 
-    _train(connection, _job(scenario, manifest, WARM_UP))
+    _train(connection, training_job(scenario, manifest, WARM_UP))
     trained: dict[str, list[Epochs]] = {"ours": [], "limit": []}
     for number in range(1, repeats + 1):
         on_round(number)
@@ -139,7 +139,8 @@ def _compare(
         )
 
 
-def _job(scenario: Scenario, manifest: Manifest, records: int) -> TrainingJob:
+def training_job(scenario: Scenario, manifest: Manifest, records: int) -> TrainingJob:
+    """A training of about so many of the manifest's records."""
     share = -(-records // len(manifest.ranges))
     ranges = tuple(replace(item, end=min(item.end, item.start + share)) for item in manifest.ranges)
     return TrainingJob(

@@ -39,6 +39,8 @@ def test_every_scenario_measures_something(tmp_path, monkeypatch):
         "ingest of a folder of photographs",
         "consume",
         "prediction by 2 tasks",
+        "memory of a training",
+        "memory of a prediction",
         "training",
     }
     assert all(figure["ours"] > 0 and figure["limit"] > 0 and figure["cpu_ns"] > 0 for figure in figures.values())
