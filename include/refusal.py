@@ -7,7 +7,7 @@ from include.errors import printable
 # Dead letters carry the codes and other programs compare them: no code changes its meaning. docs/reliability.md has the
 # same sentences.
 REASONS = {
-    # Of a value, by its format.
+    # The value, by its format.
     "empty": "no value (a tombstone), a value of no bytes, or a JSON field with no text",
     "undecodable": "not of this format, or cut short or damaged",
     "too-many-pixels": "an image that claims more pixels than the decoder accepts; none was decoded",
@@ -29,7 +29,7 @@ REASONS = {
     "invalid-json": "not JSON by its standard, which has no NaN and no Infinity; also a key twice, or too many levels",
     "missing-field": "a JSON object without a field that the pipeline needs",
     "wrong-type": "JSON that is no object, or a field of another type than text or number",
-    # Of an envelope.
+    # The envelope.
     "no-wire-format": "not the Schema Registry's wire format: a zero byte, a schema's id in four bytes, and content",
     "unknown-schema": "the schema id in the value is not in the registry",
     "wrong-schema-type": "the schema id in the value belongs to a schema of another type than the envelope",
@@ -38,7 +38,7 @@ REASONS = {
     "too-complex": "content that takes more memory or more steps to read than a record may, or a decimal above 1 KiB",
     "not-its-schema": "content that its schema does not describe or that is cut short, or an unusable schema",
     "field-too-long": "an id, group, label or category with more than 1 KiB",
-    # Of a record's headers and key.
+    # The headers and the key.
     "no-schema": "the header `schema` is missing",
     "wrong-schema": "the header `schema` names another format than the pipeline's",
     "duplicate-header": "`schema`, `label` or `group` comes twice with different contents",
@@ -49,13 +49,13 @@ REASONS = {
     "wrong-signature": "signing is on and the signature does not match the record",
     "unknown-key": "signing is on and the connection does not have the signature's key",
     "no-split": "training.split is given, and the header `split` is missing or names no side",
-    # Of a label.
+    # The label.
     "no-label": "the record has no label",
     "unknown-label": "a label that is not in `training.labels`",
     "not-a-list": "a label that is no JSON list of names",
     "not-a-number": "a label that is no JSON number or list of numbers within float32",
     "wrong-count": "a label with another number of values than `training.labels` has names",
-    # Of predicting, publishing and replaying.
+    # Prediction, publishing and replay.
     "network-failed": "the network fails at this sample, which was found by bisection",
     "oversize": "the prediction, the dead letter or the replayed record is larger than its topic accepts",
     "exhausted": "replayed `prediction.max_replays` times already, or its header `replays` is no number",

@@ -35,7 +35,10 @@ class PillowImage(ImageCodec):
             return Picture(*image.size, UPRIGHT, "", value)
 
     def opened(self, picture: Picture) -> Image:
-        """Of a palette its colours: which of them are gray is no choice of who made a GIF."""
+        """The picture, with a palette resolved to its colours, or to gray where all of them are gray.
+
+        A GIF always has a palette, so the palette does not say whether the picture is meant to be gray.
+        """
         import numpy as np
 
         image = super().opened(picture)

@@ -7,7 +7,7 @@ from include.errors import PermanentError
 from include.kinds import Config
 from include.targets.regression import ScaleFinder
 
-# Of one column. More different texts are ids or free text, and would not fit into memory.
+# A column with more different texts has ids or free text, which would not fit into memory.
 MAX_TEXTS = 1_000_000
 
 

@@ -154,7 +154,7 @@ def _crc_table(polynomial: int, bits: int) -> tuple[int, ...]:
     return tuple(table)
 
 
-# Of a frame's header and of all of it; the remainder of what ends with its own is 0.
+# The first checks a frame's header, the second the whole frame. Data that ends with its own checksum gives 0.
 CRC_8, CRC_16 = _crc_table(0x07, 8), _crc_table(0x8005, 16)
 
 

@@ -27,7 +27,7 @@ MAX_TEXT_BYTES = 1024
 # How many codes of a category are counted separately where inputs are described.
 DESCRIBED_CODES = 10
 MAX_FLOAT32 = 3.4028234663852886e38  # of float32
-# Of a standardised number. What lies further away is an error of measurement, and would dominate every other column.
+# A standardised number beyond this is an error of measurement, and would dominate every other column.
 MAX_DEVIATIONS = 1000.0
 
 

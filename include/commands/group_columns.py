@@ -18,7 +18,7 @@ ID_WORDS = ("id", "nr", "no", "num", "number", "name", "key", "code", "hash", "u
 # Rows that are read to find the columns that may be groups, and how many columns are counted at most.
 PROBED_ROWS, MAX_COLUMNS = 500, 20
 FEWEST_GROUPS, ROWS_OF_A_GROUP = 10, 2
-# Of fewer groups a class, a share that is held out by chance has no sample of some class.
+# With fewer groups a class, the held-out share may by chance have no sample of some class.
 GROUPS_OF_A_CLASS = 5
 MAX_SHARE = 0.2
 MAX_VALUE_LENGTH = 100

@@ -18,7 +18,7 @@ MAX_PIXELS_AS_THEY_ARE = 512 * 512
 ANYTHING = {"height": 8, "width": 8, "channels": 3, "resize": "crop", "colours": "convert", "bits": 16}
 GRAY = frozenset({"1", "L", "LA"})
 LOSSLESS = "PNG"
-# Of cameras, scanners and microscopes, which write them into 16.
+# Cameras, scanners and microscopes write values of so many bits into 16.
 USUAL_BITS = (8, 10, 12, 14, 16)
 
 

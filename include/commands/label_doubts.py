@@ -7,7 +7,7 @@ from include.commands.image_format import NoPipelineFits
 from include.commands.number_labels import MISSING_TEXTS
 
 QUOTED = r"""(?:'[^']*'|"[^"]*")"""
-# As Python and NumPy print a list of texts, which is no JSON.
+# Python and NumPy print a list of texts like this, and it is no JSON.
 PYTHON_LIST = re.compile(rf"\[\s*{QUOTED}(?:[\s,]+{QUOTED})*\s*\]")
 SEPARATORS = (",", ";", "|")
 SHOWN = 10

@@ -20,9 +20,9 @@ WRITTEN_NUMBER = re.compile(
 # What programs write for a missing number, in a column that has numbers otherwise.
 MISSING_TEXTS = ("NA", "N/A", "n/a", "NULL", "null", "None", "none", "?", "-", ".")
 LabelTask = Literal["classification", "regression"]
-# So many different numbers, or fewer, are the names of classes.
+# Up to this many different numbers are taken as the names of classes.
 MAX_NUMBERED_CLASSES = 20
-# Of a table that comes in several batches, the first should have so much of the numbers' range.
+# A table may come in several batches; the first should have at least this share of the numbers' range.
 LEAST_RANGE = 0.5
 # More are numbers to estimate if some have a fraction, or if each has fewer rows than the first number; than the second
 # where they count from 0 or 1 without a gap, as codes of classes do.

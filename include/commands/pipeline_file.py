@@ -211,7 +211,7 @@ def _bits(codec: ImageCodec) -> str:
     if codec.bits is None:
         return ""
     return f"""
-# Of each value of 16-bit images: 0 to {2**codec.bits - 1} become 0 to 255, and an image with larger values is refused.
+# In 16-bit images the values 0 to {2**codec.bits - 1} become 0 to 255, and an image with larger ones is refused.
 bits = {codec.bits}"""
 
 

@@ -62,7 +62,7 @@ def view(record: DecodedRecord, pipeline: Pipeline, *, colours: bool) -> Rendera
     if record.label is not None and not any(name == LABEL for name, _ in record.headers):
         facts.add_row("label", Text(escaped(record.label)))
     facts.add_row("size", f"{size:,} bytes, and about {headers_size(record.headers):,} of headers")
-    # In any other topic they are what another program says.
+    # In any other topic another program has written headers of these names.
     explaining = EXPLAINING if message.topic() == pipeline.dead_letters_topic else {}
     for name, content in record.headers[:SHOWN_HEADERS]:
         facts.add_row(explaining.get(name, "header"), _header(name, content, explained=name in explaining))

@@ -26,7 +26,7 @@ SHOWN_FOLDERS = 5
 NAME_PARTS = re.compile(r"[^A-Za-z]+")
 # More endings than a person would list are no endings, but parts of names.
 MAX_SUFFIXES = 20
-# Of large images fewer are opened: together they have about so many bytes.
+# Fewer large images are opened: at least the first number, and more while they have fewer bytes than the second.
 FEWEST, OPENED_BYTES = 8, 256 * 2**20
 # Storages that need credentials.
 CONNECTED = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "sftp")

@@ -36,7 +36,7 @@ QUOTINGS = ((QUOTE, None), (QUOTE, "\\"), (None, None), (None, "\\"), ("'", None
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 WESTERN = "cp1252"
-# Of the letters of a language that is written with Latin ones most are ASCII.
+# A language that is written with Latin letters has no larger share of letters beyond ASCII.
 MOSTLY_LATIN = 0.5
 SHOWN_TEXT = 40
 # How Python decodes bytes that are not UTF-8. In another encoding few bytes would form UTF-8's characters by chance.

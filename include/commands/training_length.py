@@ -6,7 +6,7 @@ BATCH_SIZE = 64
 STEPS, EPOCHS, MAX_EPOCHS = 300, 10, 40
 # The share of samples that are neither requests nor held out.
 TRAINED_ON = 0.72
-# Of the encoded samples that are shuffled together.
+# The encoded samples that are shuffled together have about so many bytes, and at least so many batches.
 WINDOW_BYTES, LEAST_BATCHES = 128 * 2**20, 2
 
 

@@ -12,7 +12,7 @@ from include.models.imported import ImportedModel
 from include.reading.layout import ENVELOPES, LABELS
 from include.sources.base import Source
 
-# By the table's key; those of `augment` are under [training].
+# The kinds by the key of their table; `augment` is a key of [training].
 KINDS: dict[str, dict[str, Any]] = {
     "augment": find_kinds("include.augmentations", Augmentation),
     "envelope": ENVELOPES,

@@ -10,7 +10,7 @@ from typing import Any
 from include.refusal import InvalidRecord
 
 FREE_VALUES = 8
-# Of the whole record: values that take no bytes, such as the records within it.
+# A whole record has at most this many values that take no bytes, such as the records within it.
 MAX_FREE_VALUES = 10_000
 LARGE_BYTES = 128 * 1024
 MAX_MEMORY_BYTES = 512 * 1024 * 1024

@@ -187,7 +187,7 @@ class CompleteModels(_Entry):
     versions: Count
 
 
-# By step and scope; other scopes of a step have the form under None.
+# The form of an entry, by step and scope; the scopes that are not named have the form under None.
 FORMS: dict[str, dict[str | None, type[_Entry]]] = {
     "ingest": {"next position": NextPosition, None: Batch},
     "train": {None: Progress},

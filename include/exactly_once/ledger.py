@@ -19,7 +19,7 @@ from include.kafka.topics import BROKER_DEFAULT, TopicSpec
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-# In the environment `local`; see `ledger_name`.
+# This is the ledger's name in the environment `local`; see `ledger_name` for others.
 LEDGER_TOPIC = "millrace.ledger"
 PARTITIONS = 8
 

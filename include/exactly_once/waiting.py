@@ -11,7 +11,7 @@ from include.kafka.reader import read_range
 
 # How often the time between two requests for one run is doubled at most.
 MAX_DOUBLINGS = 6
-# Between two requests for a run that can only fail, in seconds.
+# Seconds between two requests for a run that can only fail.
 FAULT_REFIRE_S = 3600.0
 # A run that lingers works on what arrives within a second; what stands still for longer has no run.
 LINGER_STALL_S = 5.0

@@ -40,7 +40,7 @@ STEP: Step = "export"
 # Kept with a partition's position: the end of the piece whose files may exist already.
 PLANNED = "planned"
 URL_SAFE = str.maketrans("+/", "-_")
-# Of its records, which may have a megabyte each.
+# A record may have a megabyte, so a number of rows alone would not bound a piece.
 PIECE_BYTES = 256 * 1024 * 1024
 LAST_DAY_MS = 253_402_300_799_000
 
@@ -83,7 +83,7 @@ class _Piece:
 
     @property
     def last_leader_epoch(self) -> int:
-        """Of the record right before `end`; a marker's is not known."""
+        """The leader epoch of the record right before `end`; a marker's is not known."""
         return leader_epoch_before(self.end, self.messages)
 
 

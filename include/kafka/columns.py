@@ -46,7 +46,8 @@ SOURCE = Path(__file__).with_name("native") / "columns.c"
 # A message is a public struct, the same since librdkafka 0.9.
 LIBRDKAFKA = range(0x02000000, 0x03000000)
 COMPILE_S = 120
-# Of a batch: enough for array operations, and about as much memory whatever the records' size, for several are ahead.
+# A batch has enough records for array operations, and about as many bytes whatever the records' size: several batches
+# are read ahead.
 FEWEST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 4, 128, 2048
 BATCH_BYTES = 2 * 2**20
 

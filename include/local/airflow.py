@@ -39,7 +39,7 @@ _TAIL_BYTES = 65_536
 _LINE_LENGTH = 300
 
 _SCHEDULER = "scheduler"
-# As the commands of `airflow` are called.
+# These are also the names of Airflow's commands.
 COMPONENTS = (_SCHEDULER, "dag-processor", "api-server", "triggerer")
 
 

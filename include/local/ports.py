@@ -40,7 +40,7 @@ def is_free(port: int) -> bool:
     for family, host in ((socket.AF_INET, LOOPBACK), (socket.AF_INET, ""), (socket.AF_INET6, "::")):
         try:
             with socket.socket(family) as probe:
-                # As the servers do: lingering connections of the last run do not count.
+                # The servers set it too: lingering connections of the last run do not count.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -52,7 +52,7 @@ def clear_orphans(own: Collection[int], ended_sessions: Collection[int]) -> None
 
 
 def _has_task(process: psutil.Process) -> bool:
-    # As Airflow's LocalExecutor calls its workers.
+    # Airflow's LocalExecutor gives its workers these titles.
     title = " ".join(process.cmdline()).strip()
     return title.startswith("airflow worker") and not title.endswith("<idle>")
 

@@ -49,7 +49,7 @@ _WATCH_S = 1.0
 # `is_locked` of another process takes the lock for an instant.
 _LOCK_TIMEOUT_S = 1.0
 _MIGRATION_TIMEOUT_S = 300.0
-# By the owner of the database.
+# The command that migrates a database, by the program that owns it.
 _MIGRATIONS = {
     "MLflow": [sys.executable, "-m", "include", "registry", "migrate"],
     "Airflow": airflow_command("db", "migrate"),
@@ -90,7 +90,7 @@ class _Supervisor:
         self.note(step="Starting the broker, migrating the databases")
         with ExitStack() as parts:
             started = time.monotonic()
-            # By one process each, before any task: concurrent migrations break a fresh SQLite file.
+            # One process migrates each, before any task: concurrent migrations break a fresh SQLite file.
             migrations = {name: self._start_migration(name, command, ports) for name, command in _MIGRATIONS.items()}
             cluster, kept = self._broker(parts)
             self._time("broker", started)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-# Of a histogram of the reference. More would not make it more exact than the samples that it is compared with.
+# A histogram is made of this many samples. With more it would be no more exact than those that it is compared with.
 MOST_SAMPLES = 20_000
-# Of all statistics of the inputs together: 80 MB.
+# The statistics of all inputs together take 80 MB at most.
 MOST_STATISTICS = 20_000_000
-# Of all outputs together, each of which becomes an object of Python.
+# Each number of an output becomes a Python object, so these are fewer.
 MOST_OUTPUTS = 2_000_000
 LABEL, SCORE, VALUE = "label", "score", "value"
 

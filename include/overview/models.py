@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-# Of a pipeline's versions, the newest.
+# A pipeline's page shows this many of its versions, the newest.
 SHOWN_VERSIONS = 20
 # Curves that are drawn.
 DRAWN = ("train_loss", "held_out_loss")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 PREFIX = "millrace.plan"
-# Of values that don't compress, so that a broker has to keep every byte.
+# The values are random and don't compress, so that a broker has to keep every byte.
 DIFFERENT_VALUES = 64
 MAX_BYTES = 2**30
 

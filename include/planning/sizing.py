@@ -19,7 +19,7 @@ USED_SHARE = 0.6
 AROUND_RECORD = 1024
 LINGER_MS = 20
 BATCH_BYTES = (16 * 1024, MIB)
-# Of one broker, for all topics and copies.
+# A broker should keep no more, the copies of all topics included.
 MANY_PARTITIONS = 4000
 
 SIZING = "https://www.confluent.io/blog/how-choose-number-topics-partitions-kafka-cluster/"

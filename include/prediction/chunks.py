@@ -39,7 +39,7 @@ class RequestChunk:
 
     @property
     def leader_epoch(self) -> int:
-        """Of the record right before `end`; a marker's is not known."""
+        """The leader epoch of the record right before `end`; a marker's is not known."""
         return leader_epoch_before(self.end, self.messages)
 
 

@@ -108,7 +108,7 @@ class _Rows:
         self.ambiguous = 0
         self._newest: dict[bytes, int] = {}
         self._timestamps = array("q", bytes(8 * len(versions)))
-        # By key the id of its row, for deletions that have the key alone.
+        # The id of each key's row, for deletions that have the key alone.
         self._ids: dict[bytes, bytes] = {}
 
     def add(self, messages: Sequence[Message], changes: Sequence[RowChange | None]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of URLs without a connection. fsspec knows others, some of which run commands or unpack archives.
+# A URL without a connection has one of these. fsspec knows others, and some of them run commands or unpack archives.
 SCHEMES = frozenset(
     {"abfs", "abfss", "adl", "az", "file", "gcs", "gs", "http", "https", "memory", "s3", "s3a", "sftp", "ssh"}
 )

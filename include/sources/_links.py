@@ -17,7 +17,7 @@ TARGETS: dict[Why, str] = {
     "loop": "to a folder above it",
     "broken": "to nothing",
 }
-# Of links to folders behind each other: as many as Linux follows in one path.
+# A path may lead through this many links to folders, as many as Linux follows.
 MAX_NESTED = 40
 
 

@@ -246,7 +246,7 @@ def _json_lines(stream: IO[bytes], name: str, columns: Sequence[str], skip: int,
 
 
 def _partition_text(cell: Any) -> str | None:
-    """Of a column that a folder names, where a row may have its own all the same."""
+    """The text of a cell in a column that a folder names: the folder's own text, or a value of the row."""
     return untyped_text(cell) if isinstance(cell, str) else field_text(cell)
 
 

@@ -185,7 +185,7 @@ class TableSource(FileSource):
             yield stream
 
     def texts(self, columns: Sequence[str], *, step: int = 1) -> Iterator[list[str | None]]:
-        """Of every `step`-th row the texts of these columns' cells; None where a cell is missing or has no text."""
+        """The texts of these columns in every `step`-th row; None where a cell is missing or has no text."""
         for found in self._rows(0, tuple(columns), step=step):
             yield [_text_or_none(found.row, column) for column in columns]
 

@@ -190,7 +190,7 @@ def _freeze_as_of(
 
 def record_training(attempt: Attempt, ranges: Iterable[OffsetRange]) -> None:
     """Record that a version has learnt from the ranges of a training, so that they are not new to the next one."""
-    # Of an incremental training's ranges in a partition the last one ends where it has learnt to.
+    # An incremental training has several ranges in a partition; the last one ends where the model has learnt to.
     learnt = {(item.topic, item.partition): item for item in sorted(ranges, key=lambda item: item.end)}
     attempt.record_progress(learnt.values())
 

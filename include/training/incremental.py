@@ -8,7 +8,7 @@ from include.kafka.ranges import OffsetRange
 
 log = logging.getLogger(__name__)
 
-# In offsets: long compared with a seek, short compared with a topic.
+# A block of old offsets is long compared with a seek, and short compared with a topic.
 BLOCK = 1024
 
 

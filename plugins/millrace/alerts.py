@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of the XCom in which a failed task leaves its error.
+# The key of the XCom in which a failed task leaves its error.
 FAILURE = "failure"
 # The states of a run that has not ended.
 ACTIVE = ("queued", "running")
@@ -97,7 +97,7 @@ def alert_failed_run(context: Any) -> None:
     where = ""
     if instance is not None:
         where = f" in {instance.task_id}"
-        # Of all tasks that it is mapped to.
+        # A mapped task leaves one for each of its tasks that failed.
         failures = [found for found in instance.xcom_pull(task_ids=[instance.task_id], key=FAILURE) or () if found]
     new = [failure for failure in failures if failure["kind"] != "StepHeld"]
     if failures and not new:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from include.kafka.ranges import OffsetRange
 
 MODELS = "mlflow"
-# Of the facets that are not OpenLineage's own.
+# The names of the facets that OpenLineage does not define.
 OFFSETS, RUN = "millrace_offsets", "millrace"
 
 

@@ -50,7 +50,7 @@ _JVM = (
     "-XX:+ExitOnOutOfMemoryError",
     f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}",
 )
-# Of this process's environment, which may have the secrets of Airflow's connections.
+# Java gets these alone: the other variables may have the secrets of Airflow's connections.
 _JAVA_VARIABLES = ("HOME", "JAVA_TOOL_OPTIONS", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 log = logging.getLogger(__name__)
