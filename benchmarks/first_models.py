@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baselines import LabelledRecords, baseline_for
-from include.commands.new_pipeline import Modality, Place, new_pipeline
+from include.commands.new_pipeline import Modality, SourceKind, new_pipeline
 from include.definition.files import load_pipeline
 from include.exactly_once.attempt import Attempt
 from include.feed.manifest import Manifest
@@ -107,7 +107,7 @@ def main(images: Folders = None, sounds: Folders = None, texts: Folders = None) 
 
 def _measure(connection: KafkaConnection, name: str, modality: Modality, path: Path) -> FirstModel:
     began = time.monotonic()
-    new_pipeline(name, str(path.resolve()), Place.FOLDER, modality)
+    new_pipeline(name, str(path.resolve()), SourceKind.FOLDER, modality)
     pipeline = load_pipeline(name)
     ensure_topics(connection, pipeline.topic_specs())
     attempt = Attempt(connection, name, "ingest", "run-1")

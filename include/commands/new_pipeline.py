@@ -34,7 +34,7 @@ SHOWN = 5
 FOUND = "found in the table"
 
 
-class Place(StrEnum):
+class SourceKind(StrEnum):
     """Where samples are."""
 
     FOLDER = "folder"
@@ -75,8 +75,8 @@ def new_pipeline(
     name: Annotated[str, typer.Argument(help="The pipeline's name: small letters, digits and _.")],
     path: Annotated[str, typer.Option(help="Where the data are: a folder, a table, or a URL that fsspec knows.")],
     source: Annotated[
-        Place, typer.Option(help="A folder with one folder a class, or a table (CSV, JSONL, Parquet).")
-    ] = Place.FOLDER,
+        SourceKind, typer.Option(help="A folder with one folder a class, or a table (CSV, JSONL, Parquet).")
+    ] = SourceKind.FOLDER,
     modality: Annotated[Modality, typer.Option(help="What the samples are.")] = Modality.IMAGE,
     content: Annotated[
         list[str] | None,
@@ -138,7 +138,7 @@ def new_pipeline(
     with exit_on_error():
         file = _new_file(name)
         _refuse_without_network(modality)
-        if source is Place.FOLDER:
+        if source is SourceKind.FOLDER:
             _refuse_rows(modality)
             _refuse_table_options(content, label, sample_id, group, task, folder, *dialect.values())
             found = FOLDERS[modality](path)

@@ -15,7 +15,7 @@ from include.commands.kafka_access import find_kafka
 from include.definition.files import load_pipeline
 from include.kafka.login import log_in
 from include.kafka.topics import describe_topics, topic_settings
-from include.planning.live import Difference, Observed, apply_plan, count_brokers, differences, observe
+from include.planning.live import Difference, TopicTraffic, apply_plan, count_brokers, differences, observe
 from include.planning.measure import MeasuredPartition, measure_partition
 from include.planning.sizing import AROUND_RECORD, HOUR_S, Capacity, Load, Recommendation, plan_topic, reading_tasks
 
@@ -86,7 +86,7 @@ def plan(
         log_in(connection)
         topic_name: str = getattr(pipeline, f"{topic.value}_topic")
         info = describe_topics(connection, [topic_name]).get(topic_name)
-        observed = Observed() if info is None else observe(connection, topic_name)
+        observed = TopicTraffic() if info is None else observe(connection, topic_name)
         size = record_bytes or observed.record_bytes or ASSUMED_RECORD_BYTES
         nodes = brokers or count_brokers(connection)
         measured = measure_partition(connection, int(size), seconds=MEASURED_S) if measure else None
@@ -133,7 +133,7 @@ def _show(topic: str, recommended: list[Recommendation]) -> None:
 
 
 def _origins(
-    load: Load, observed: Observed, measured: MeasuredPartition | None, *, given: Mapping[str, float | None]
+    load: Load, observed: TopicTraffic, measured: MeasuredPartition | None, *, given: Mapping[str, float | None]
 ) -> Iterator[str]:
     """Where the numbers come from, the assumed ones above all."""
     if given["rate"] is None:

@@ -13,8 +13,8 @@ from include.commands.kafka_access import find_kafka
 from include.commands.record_view import shown_time
 from include.definition.files import load_pipeline
 from include.kafka.environment import in_environment
-from include.prediction.answered import answered_by_version
 from include.prediction.read import GROUP
+from include.prediction.version_answers import answers_by_version
 
 
 def predictions(
@@ -32,7 +32,7 @@ def predictions(
         pipeline = load_pipeline(name)
         connection = find_kafka(pipeline.connection_of("predict"), bootstrap_servers)
         group = in_environment(connection.environment, GROUP)
-        found = answered_by_version(connection, pipeline, group, version)
+        found = answers_by_version(connection, pipeline, group, version)
         table = Table("version", "predictions", "first", "last", "requests")
         for number, answered in found.items():
             first, last = (shown_time(published) for published in (answered.first_ms, answered.last_ms))

@@ -265,7 +265,7 @@ def _shown_columns(source: TableSource, dialect: FoundDialect) -> str:
 
 
 @dataclass
-class _Counted:
+class _RowCounts:
     """What all rows show.
 
     Attributes:
@@ -281,8 +281,8 @@ class _Counted:
     groups: dict[str, GroupColumn] = field(default_factory=dict)
 
 
-def _count(source: TableSource, label: str, groups: Sequence[str]) -> _Counted:
-    counted = _Counted(groups={name: GroupColumn(name) for name in groups})
+def _count(source: TableSource, label: str, groups: Sequence[str]) -> _RowCounts:
+    counted = _RowCounts(groups={name: GroupColumn(name) for name in groups})
     columns = list(counted.groups.values())
     before = None
     for text, *values in source.texts([label, *groups]):
@@ -302,7 +302,7 @@ def _count(source: TableSource, label: str, groups: Sequence[str]) -> _Counted:
     return counted
 
 
-def _classes(source: TableSource, label: str, counted: _Counted) -> dict[str, int]:
+def _classes(source: TableSource, label: str, counted: _RowCounts) -> dict[str, int]:
     labels = counted.labels
     if not labels:
         raise NoPipelineFits(
@@ -331,7 +331,7 @@ def _id_notes(source: TableSource, column: str) -> list[str]:
     return []
 
 
-def _order_notes(counted: _Counted) -> list[str]:
+def _order_notes(counted: _RowCounts) -> list[str]:
     """What the order of the rows does to the first model."""
     labels, rows = counted.labels, counted.rows
     missing = sorted(set(labels) - counted.first)

@@ -15,8 +15,8 @@ MAX_DOUBLINGS = 6
 FAULT_REFIRE_S = 3600.0
 # A run that lingers works on what arrives within a second; what stands still for longer has no run.
 LINGER_STALL_S = 5.0
-# Topic and partition.
-Place = tuple[str, int]
+
+TopicAndPartition = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Waiting:
     thresholds: Thresholds
     records: int
     oldest_ms: int | None
-    positions: Mapping[Place, int]
-    ends: Mapping[Place, int]
+    positions: Mapping[TopicAndPartition, int]
+    ends: Mapping[TopicAndPartition, int]
 
     def enough(self, now: float) -> bool:
         """Whether a threshold is reached at `now`, in seconds since 1970."""
@@ -118,12 +118,12 @@ class BacklogWatch:
     """
 
     clock: Callable[[], float] = time.time
-    _asked: Mapping[Place, int] = field(default_factory=dict)
-    _positions: Mapping[Place, int] = field(default_factory=dict)
+    _asked: Mapping[TopicAndPartition, int] = field(default_factory=dict)
+    _positions: Mapping[TopicAndPartition, int] = field(default_factory=dict)
     _moved_at: float = float("-inf")
     _repeated: int = 0
     # For runs that linger: the positions of the last poll, when they moved, and when they last moved or nothing waited.
-    _seen: Mapping[Place, int] | None = None
+    _seen: Mapping[TopicAndPartition, int] | None = None
     _seen_to_move_at: float = float("-inf")
     _idle_at: float = float("-inf")
     _overdue: bool = False

@@ -35,7 +35,7 @@ class Reference(Config):
     answers: tuple[Histogram, ...]
 
 
-class Thinned:
+class RowSampler:
     """Every n-th row of all that are added, with the smallest power of two that leaves at most `most`."""
 
     def __init__(self, most: int) -> None:
@@ -69,8 +69,8 @@ class ReferenceFinder:
     def __init__(self, codec: Codec, target: Target) -> None:
         self._codec = codec
         self._target = target
-        self._inputs = Thinned(_most(MOST_STATISTICS, len(codec.described)))
-        self._outputs = Thinned(_most(MOST_OUTPUTS, len(target.labels)))
+        self._inputs = RowSampler(_most(MOST_STATISTICS, len(codec.described)))
+        self._outputs = RowSampler(_most(MOST_OUTPUTS, len(target.labels)))
 
     def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         """Add float32 inputs (n, *input_shape) on the CPU and the network's outputs for them."""

@@ -25,7 +25,7 @@ class PlanRefused(PermanentError):
 
 
 @dataclass(frozen=True)
-class Observed:
+class TopicTraffic:
     """What a topic carries.
 
     Attributes:
@@ -54,7 +54,7 @@ class Difference:
     consequence: str = ""
 
 
-def observe(connection: KafkaConnection, topic: str) -> Observed:
+def observe(connection: KafkaConnection, topic: str) -> TopicTraffic:
     """Measure what a topic carries, by its offsets and its newest records.
 
     Raises:
@@ -65,13 +65,13 @@ def observe(connection: KafkaConnection, topic: str) -> Observed:
     group = in_environment(connection.environment, GROUP)
     messages, _ = newest_records(connection, group, ranges, SAMPLED, limits=LIMITS)
     if not messages:
-        return Observed()
+        return TopicTraffic()
     sizes = [
         len(message) + len(message.key() or b"") + headers_size(headers)
         for message, headers in zip(messages, headers_of(messages), strict=True)
     ]
     arrived = sum(item.offsets for item in starting_at(connection, group, ranges, int((time.time() - SPAN_S) * 1000)))
-    return Observed(arrived / SPAN_S, sum(sizes) / len(sizes), max(sizes), len(sizes))
+    return TopicTraffic(arrived / SPAN_S, sum(sizes) / len(sizes), max(sizes), len(sizes))
 
 
 def count_brokers(connection: KafkaConnection) -> int:

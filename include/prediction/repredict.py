@@ -22,10 +22,10 @@ from include.kafka.position import offset_of
 from include.kafka.ranges import OffsetRange, freeze_ranges, written_between
 from include.kafka.reader import FEW_RECORDS_AHEAD
 from include.prediction.answer import answer_messages
-from include.prediction.answered import answered_by_version
 from include.prediction.chunks import newest_rows, read_chunks, request_reader
 from include.prediction.outgoing import prediction_record
 from include.prediction.predictor import Predictor
+from include.prediction.version_answers import answers_by_version
 from include.reading.records import RecordReader
 from include.reading.row_versions import State
 from include.refusal import Refusal
@@ -39,7 +39,7 @@ STEP: Step = "repredict"
 Number = Annotated[int, Field(ge=1)]
 
 
-class Again(Period):
+class RequestSelection(Period):
     """Which requests are predicted again: those of a period, those that a version has answered, or of both.
 
     Args:
@@ -85,7 +85,9 @@ class RepredictReport:
         return f"{self.predictions} requests again, and {self.refused.total()} are no samples"
 
 
-def repredict(attempt: Attempt, pipeline: Pipeline, again: Again, predictor: Predictor) -> RepredictReport:
+def repredict(
+    attempt: Attempt, pipeline: Pipeline, selection: RequestSelection, predictor: Predictor
+) -> RepredictReport:
     """Predict requests again and publish the answers to the pipeline's re-predictions, exactly once.
 
     Each chunk is one transaction with the position in the ledger. The keys there have period and version: neither a
@@ -101,7 +103,7 @@ def repredict(attempt: Attempt, pipeline: Pipeline, again: Again, predictor: Pre
     """
     attempt.require(pipeline.name, STEP)
     requests = request_reader(attempt.connection, pipeline)
-    ranges, chosen = _select(attempt, pipeline, again)
+    ranges, chosen = _select(attempt, pipeline, selection)
     report = RepredictReport(tuple(ranges))
     try:
         with requests as reader, attempt.consumer(**FEW_RECORDS_AHEAD) as consumer:
@@ -109,7 +111,7 @@ def repredict(attempt: Attempt, pipeline: Pipeline, again: Again, predictor: Pre
             attempt.fence([(item.topic, item.partition) for item in ranges[WRITERS_AT_ONCE:]])
             for window in windows(ranges):
                 scopes = [(item.topic, item.partition) for item in window]
-                ledger_keys = [attempt.key(again.scope(item, predictor.identity.version)) for item in window]
+                ledger_keys = [attempt.key(selection.scope(item, predictor.identity.version)) for item in window]
                 with attempt.writers(scopes, topics=[pipeline.repredictions_topic]) as writers:
                     entries = writers[0].read_ledger(ledger_keys)
                     for item, key, writer in zip(window, ledger_keys, writers, strict=True):
@@ -121,7 +123,7 @@ def repredict(attempt: Attempt, pipeline: Pipeline, again: Again, predictor: Pre
 
 
 def _select(
-    attempt: Attempt, pipeline: Pipeline, again: Again
+    attempt: Attempt, pipeline: Pipeline, selection: RequestSelection
 ) -> tuple[list[OffsetRange], Mapping[int, Collection[int]]]:
     """The ranges of the requests, none of them empty, and by partition the offsets of a version's, if it is asked for.
 
@@ -130,11 +132,11 @@ def _select(
     """
     connection, topic = attempt.connection, pipeline.requests_topic
     whole = freeze_ranges(connection, topic)
-    ranges = written_between(connection, attempt.group(), whole, *again.period_ms)
+    ranges = written_between(connection, attempt.group(), whole, *selection.period_ms)
     chosen: dict[int, Collection[int]] = {}
-    by_version = again.answered_by
+    by_version = selection.answered_by
     if by_version is not None:
-        answered = answered_by_version(connection, pipeline, attempt.group(), by_version).get(by_version)
+        answered = answers_by_version(connection, pipeline, attempt.group(), by_version).get(by_version)
         chosen = {} if answered is None else {number: {*found} for number, found in answered.requests.items()}
     selected: list[OffsetRange] = []
     for available, period in zip(whole, ranges, strict=True):
@@ -142,12 +144,13 @@ def _select(
         offsets = chosen.get(item.partition, ())
         # Whether removed requests belong to a period is not known, since nothing has their times any more.
         lost = min(offsets, default=available.start) < available.start or (
-            by_version is None and again.since is not None and item.offsets and item.start == available.start > 0
+            by_version is None and selection.since is not None and item.offsets and item.start == available.start > 0
         )
         if lost and not attempt.accept_lost:
             raise RangeUnavailable(
                 f"Topic {topic} partition {item.partition} has lost its records before offset {available.start}, and "
-                f"requests {again} may have been among them: run it with accept_lost to predict those that are left."
+                f"requests {selection} may have been among them: run it with accept_lost to predict those that are "
+                "left."
             )
         if by_version is not None:
             offsets = [offset for offset in offsets if item.start <= offset < item.end]
@@ -155,7 +158,7 @@ def _select(
         if item.offsets:
             selected.append(item)
     if not selected:
-        raise NothingToDo(f"Topic {topic} has no requests {again}: nothing is predicted again.")
+        raise NothingToDo(f"Topic {topic} has no requests {selection}: nothing is predicted again.")
     return selected, chosen
 
 

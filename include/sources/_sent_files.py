@@ -19,7 +19,7 @@ from typing import Any
 from include.sources._listing import File
 
 # Time of change and name of a file: its place in the order of arrival.
-Place = tuple[float, str]
+ArrivalPlace = tuple[float, str]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Step:
         seed: of the order; None for the order of arrival, which the ledger's entries from before steps have.
     """
 
-    after: Place | None
-    until: Place | None
+    after: ArrivalPlace | None
+    until: ArrivalPlace | None
     seed: int | None
 
     def sequence(self, files: Sequence[File]) -> list[File]:

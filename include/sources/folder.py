@@ -100,7 +100,7 @@ class FolderSource(FileSource):
         source._step, source._sequence = step, None
         return source
 
-    def _next_step(self, after: sent_files.Place | None) -> sent_files.Step:
+    def _next_step(self, after: sent_files.ArrivalPlace | None) -> sent_files.Step:
         """All files that have settled and that are newer than `after`."""
         settled = self.settled()
         until = settled[-1][:2] if settled else None

@@ -55,7 +55,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchResult:
     """The result of one look at a served model.
 
     Attributes:
@@ -73,7 +73,7 @@ class Watched:
         return {"version": self.version, "metric": self.metric, **vars(self.figures), "over": [*self.over]}
 
 
-def watch(attempt: Attempt, pipeline: Pipeline, model: WatchedModel) -> Watched:
+def watch(attempt: Attempt, pipeline: Pipeline, model: WatchedModel) -> WatchResult:
     """Compute the figures of a version, report them, and write them to the ledger.
 
     Raises:
@@ -188,7 +188,7 @@ def _report(attempt: Attempt, model: WatchedModel, figures: Figures) -> None:
         metrics.gauge(Gauges.CALIBRATION_ERROR, figures.calibration_error, pipeline=name)
 
 
-def _record(attempt: Attempt, model: WatchedModel, figures: Figures, over: dict[str, str]) -> Watched:
+def _record(attempt: Attempt, model: WatchedModel, figures: Figures, over: dict[str, str]) -> WatchResult:
     """Write the result under its version, and compare it with the one before.
 
     A retry of a run finds the same new figures as the attempt before it, whose alerts may not have been sent.
@@ -199,7 +199,7 @@ def _record(attempt: Attempt, model: WatchedModel, figures: Figures, over: dict[
         before: list[str] = []
         if last is not None:
             before = last["before"] if last["run"] == attempt.run else last["over"]
-        result = Watched(
+        result = WatchResult(
             model.identity.version,
             model.target.metric,
             figures,

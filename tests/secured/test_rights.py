@@ -30,7 +30,7 @@ from include.kafka.rights import Right
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.prediction.backlog import freeze_requests
 from include.prediction.publish import publish_predictions
-from include.prediction.repredict import Again, repredict
+from include.prediction.repredict import RequestSelection, repredict
 from include.replay.replay import replay_dead_letters
 from include.replay.selection import Selection
 from include.training.backlog import freeze_training
@@ -82,8 +82,8 @@ def predict(kafka: KafkaConnection, pipeline: Pipeline, folder: Path) -> None:
 
 
 def predict_again(kafka: KafkaConnection, pipeline: Pipeline, folder: Path) -> None:
-    again = Again(since=datetime.fromtimestamp(0, UTC), answered_by=7)
-    repredict(Attempt(kafka, pipeline.name, "repredict", "run"), pipeline, again, tiny_predictor(pipeline.name))
+    selection = RequestSelection(since=datetime.fromtimestamp(0, UTC), answered_by=7)
+    repredict(Attempt(kafka, pipeline.name, "repredict", "run"), pipeline, selection, tiny_predictor(pipeline.name))
 
 
 def find_lost_ledger(kafka: KafkaConnection, pipeline: Pipeline, folder: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
-    from include.prediction.repredict import Again
+    from include.prediction.repredict import RequestSelection
 
 
 class RepredictRequestsOperator(PipelineOperator):
@@ -66,13 +66,13 @@ class RepredictRequestsOperator(PipelineOperator):
         from include.prediction.predictor import load_predictor
         from include.prediction.repredict import repredict
 
-        again = self._again(pipeline)
+        selection = self._selection(pipeline)
         predictor = load_predictor(connection, pipeline, str(self.version))
         attempt = self.attempt(context, pipeline, connection, "repredict", accept_lost=is_true(self.accept_lost))
-        done = repredict(attempt, pipeline, again, predictor)
+        done = repredict(attempt, pipeline, selection, predictor)
         version = predictor.identity.version
         if not done.predictions:
-            raise NothingToDo(f"Version {version} answers no more requests {again}: nothing was published.")
+            raise NothingToDo(f"Version {version} answers no more requests {selection}: nothing was published.")
         result = {
             "predictions": done.predictions,
             "refused": dict(done.refused),
@@ -87,10 +87,10 @@ class RepredictRequestsOperator(PipelineOperator):
         )
         return result
 
-    def _again(self, pipeline: Pipeline) -> Again:
+    def _selection(self, pipeline: Pipeline) -> RequestSelection:
         from pydantic import ValidationError
 
-        from include.prediction.repredict import Again
+        from include.prediction.repredict import RequestSelection
 
         asked = {"since": self.since, "until": self.until, "answered_by": self.answered_by}
         given = {name: value for name, value in asked.items() if value is not None}
@@ -99,7 +99,7 @@ class RepredictRequestsOperator(PipelineOperator):
                 f"All requests of {pipeline.name} would be predicted again: give a time since or until, or answered_by."
             )
         try:
-            return Again.model_validate(given)
+            return RequestSelection.model_validate(given)
         except ValidationError as error:
             raise PermanentError(
                 f"Requests of {pipeline.name} can't be predicted again as asked: {faults_of(error)}."

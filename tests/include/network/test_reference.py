@@ -9,7 +9,7 @@ import torch
 from include.codecs.raw import RawCodec
 from include.network import reference as module
 from include.network.histogram import Histogram
-from include.network.reference import Reference, ReferenceFinder, Thinned, answer_numbers, label_histogram
+from include.network.reference import Reference, ReferenceFinder, RowSampler, answer_numbers, label_histogram
 from include.targets.base import Target
 from include.targets.classification import Classification
 from include.targets.multi_label import MultiLabel
@@ -77,7 +77,7 @@ def test_a_label_that_the_model_does_not_have_counts_as_none() -> None:
 @pytest.mark.parametrize("most", [1, 7, 10, 99])
 @pytest.mark.parametrize("batch", [1, 8, 100])
 def test_thinning_keeps_every_nth_row_of_any_batches(most: int, batch: int) -> None:
-    thinned = Thinned(most)
+    thinned = RowSampler(most)
     for start in range(0, 100, batch):
         thinned.add(np.arange(start, min(start + batch, 100)))
 

@@ -12,8 +12,8 @@ from include.errors import NothingToDo, Stopped
 from include.exactly_once.attempt import Attempt
 from include.kafka.errors import RangeUnavailable
 from include.kafka.ranges import freeze_ranges, written_between
-from include.prediction.answered import answered_by_version
-from include.prediction.repredict import STEP, Again, repredict
+from include.prediction.repredict import STEP, RequestSelection, repredict
+from include.prediction.version_answers import answers_by_version
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.consumers import committed_records
@@ -33,7 +33,7 @@ def predictor_of(pipeline, version: int = 7):
 
 def again(kafka, pipeline, *, version: int = 7, run: str = "run-1", accept_lost: bool = False, stopped=None, **asked):
     attempt = Attempt(kafka, pipeline.name, STEP, run, accept_lost=accept_lost, stopped=stopped or (lambda: False))
-    return repredict(attempt, pipeline, Again(**asked), predictor_of(pipeline, version))
+    return repredict(attempt, pipeline, RequestSelection(**asked), predictor_of(pipeline, version))
 
 
 def values(kafka, topic: str) -> list[tuple[bytes, bytes]]:
@@ -98,7 +98,7 @@ def test_what_a_version_has_answered_is_predicted_again_with_another(kafka, pipe
     publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(10))), predictor_of(pipeline, 6))
     publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(10, 16))), predictor_of(pipeline, 7))
     publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(16, 20))), predictor_of(pipeline, 6))
-    answered = answered_by_version(kafka, pipeline, "a-group")
+    answered = answers_by_version(kafka, pipeline, "a-group")
     assert {version: found.count for version, found in answered.items()} == {6: 14, 7: 6}
 
     assert again(kafka, pipeline, version=6, answered_by=7).predictions == 6
@@ -168,4 +168,4 @@ def test_a_period_that_retention_has_cut_is_refused_until_that_is_accepted(kafka
 @pytest.mark.parametrize("asked", [{"since": at(20), "until": at(10)}, {"answered_by": 0}])
 def test_what_makes_no_sense_is_refused(asked):
     with pytest.raises(ValueError, match=r"after since|greater than or equal to 1"):
-        Again(**asked)
+        RequestSelection(**asked)

@@ -17,7 +17,7 @@ from include.kafka.records import Address
 from include.prediction.json_record import prediction_value
 from include.prediction.predictor import Predictor
 from include.watching.model import WatchedModel
-from include.watching.watch import STEP, Watched, watch
+from include.watching.watch import STEP, WatchResult, watch
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.producers import NOW_MS, Record, produce
@@ -48,8 +48,8 @@ def model(pipeline: Pipeline, predictor: Predictor) -> WatchedModel:
 
 
 @pytest.fixture
-def look(kafka: KafkaConnection, pipeline: Pipeline, model: WatchedModel) -> Callable[..., Watched]:
-    def look(run: str = "run", **changed: Any) -> Watched:
+def look(kafka: KafkaConnection, pipeline: Pipeline, model: WatchedModel) -> Callable[..., WatchResult]:
+    def look(run: str = "run", **changed: Any) -> WatchResult:
         watched, settings = changed.pop("model", model), {}
         if changed:
             settings = {"watch": pipeline.watch.model_copy(update=changed)}

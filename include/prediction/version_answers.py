@@ -16,7 +16,7 @@ from include.prediction.read import ROWS
 
 
 @dataclass
-class Answered:
+class VersionAnswers:
     """What one version has answered of a pipeline's requests.
 
     Attributes:
@@ -33,9 +33,9 @@ class Answered:
         return sum(map(len, self.requests.values()))
 
 
-def answered_by_version(
+def answers_by_version(
     connection: KafkaConnection, pipeline: Pipeline, group: str, only: int | None = None
-) -> dict[int, Answered]:
+) -> dict[int, VersionAnswers]:
     """What each version has answered, by its number; records that are no predictions of these requests are left out.
 
     All predictions that the topic still has are read.
@@ -49,7 +49,7 @@ def answered_by_version(
     """
     wanted = None if only is None else f"{pipeline.name}/{only}".encode()
     kind = ROWS[pipeline.training.task]
-    found: dict[int, Answered] = {}
+    found: dict[int, VersionAnswers] = {}
     ranges = freeze_ranges(connection, pipeline.predictions_topic)
     for _, messages in read_ranges(connection, group, ranges):
         for message, headers in zip(messages, headers_of(messages), strict=True):
@@ -63,7 +63,7 @@ def answered_by_version(
             if row.topic != pipeline.requests_topic or (only is not None and row.version != only):
                 continue
             published = message.timestamp()[1]
-            answered = found.setdefault(row.version, Answered(published, published))
+            answered = found.setdefault(row.version, VersionAnswers(published, published))
             answered.first_ms = min(answered.first_ms, published)
             answered.last_ms = max(answered.last_ms, published)
             answered.requests.setdefault(row.partition, array("q")).append(row.offset)
