@@ -1,4 +1,7 @@
-"""Dead letters: the original record, unchanged, with headers that explain why it was refused."""
+"""Dead letters: the original record, unchanged, with headers that explain why it was refused.
+
+The codes of the header `dead-letter-reason` are those of `REASONS` in `include.refusal`.
+"""
 
 from __future__ import annotations
 

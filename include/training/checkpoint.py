@@ -1,4 +1,7 @@
-"""Checkpoints: what a run needs to resume with the same bits, as a directory that is written whole or not at all."""
+"""Checkpoints: what a run needs to resume with the same bits, as a directory that is written whole or not at all.
+
+`include.training.loop` decides when one is written, and goes on from the newest one.
+"""
 
 from __future__ import annotations
 
