@@ -9,14 +9,13 @@ from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
 
 import psutil
 import typer
 
 from include.backlogs import STEPS, waiting
 from include.commands.console import FAILED
-from include.commands.kafka_access import find_kafka, find_registry
+from include.commands.kafka_access import BootstrapServers, find_kafka, find_registry
 from include.definition.files import InvalidPipeline, load_pipelines, pipelines_folder
 from include.definition.pipeline import Pipeline
 from include.errors import MillraceError
@@ -52,10 +51,7 @@ Facts = Iterator[tuple[str, str]]
 
 
 def doctor(
-    bootstrap_servers: Annotated[
-        str | None,
-        typer.Option(help="Where Kafka is; by default the local stack's, or the connection's.", show_default=False),
-    ] = None,
+    bootstrap_servers: BootstrapServers = None,
 ) -> None:
     """Show versions, settings, pipelines, Kafka, models, backlogs and the local stack; exit status 1 if one is broken.
 

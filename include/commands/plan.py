@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.commands.console import exit_on_error, say
-from include.commands.kafka_access import find_kafka
+from include.commands.kafka_access import BootstrapServers, PipelineName, find_kafka
 from include.definition.files import load_pipeline
 from include.kafka.login import log_in
 from include.kafka.topics import describe_topics, topic_settings
@@ -39,7 +39,7 @@ class PlannedTopic(StrEnum):
 
 
 def plan(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")],
+    name: PipelineName,
     topic: Annotated[PlannedTopic, typer.Option(help="Which of its topics.")] = PlannedTopic.REQUESTS,
     rate: Annotated[
         float | None,
@@ -74,10 +74,7 @@ def plan(
     ] = False,
     grow: Annotated[bool, typer.Option("--grow", help="With --apply: also add partitions, which moves keys.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
-    bootstrap_servers: Annotated[
-        str | None,
-        typer.Option(help="Where Kafka is; by default the local stack's, or the connection's.", show_default=False),
-    ] = None,
+    bootstrap_servers: BootstrapServers = None,
 ) -> None:
     """Recommend partitions, replicas, retention and sizes for a topic, each with its formula and its price."""
     with exit_on_error():

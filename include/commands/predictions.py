@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.commands.console import exit_on_error, say
-from include.commands.kafka_access import find_kafka
+from include.commands.kafka_access import BootstrapServers, PipelineName, find_kafka
 from include.commands.record_view import shown_time
 from include.definition.files import load_pipeline
 from include.kafka.environment import in_environment
@@ -18,14 +18,11 @@ from include.prediction.version_answers import answers_by_version
 
 
 def predictions(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")],
+    name: PipelineName,
     version: Annotated[
         int | None, typer.Option(min=1, help="Only this version of the model.", show_default=False)
     ] = None,
-    bootstrap_servers: Annotated[
-        str | None,
-        typer.Option(help="Where Kafka is; by default the local stack's, or the connection's.", show_default=False),
-    ] = None,
+    bootstrap_servers: BootstrapServers = None,
 ) -> None:
     """Show how many requests each version has answered, when, and where they are in the requests topic."""
     with exit_on_error():

@@ -16,8 +16,6 @@ from millrace.page.text import duration
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
 
-# An old figure with a note is better than none.
-STALE_S = 30.0
 STATES = {"success": "succeeded", "failed": "failed", "running": "runs", "queued": "is queued"}
 
 
