@@ -36,7 +36,10 @@ def find_kinds(package: str, base: type[ConfigType]) -> dict[str, type[ConfigTyp
                 if field is None or not isinstance(field.default, str):
                     continue  # a base class
                 if field.default in kinds:
-                    raise ValueError(f"{kinds[field.default].__qualname__} and {value.__qualname__} share one kind")
+                    raise ValueError(
+                        f"{kinds[field.default].__qualname__} and {value.__qualname__} share the kind "
+                        f"{field.default!r}: give one of them another."
+                    )
                 kinds[field.default] = value
     return kinds
 

@@ -54,7 +54,7 @@ def test_a_private_file_is_not_imported(package):
 
 
 def test_two_of_one_kind_are_refused(package):
-    with pytest.raises(ValueError, match=r"(Square and Box|Box and Square) share one kind"):
+    with pytest.raises(ValueError, match=r"(Square and Box|Box and Square) share the kind '\w+': give one"):
         find_kinds(package(Square="square", Box="square"), Config)
 
 

@@ -175,7 +175,8 @@ class Node:
             except (subprocess.SubprocessError, OSError) as error:
                 how = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
                 raise BrokerError(
-                    f"The storage of node {self.id} could not be formatted ({how}).\n{self.log_tail()}"
+                    f"The storage of node {self.id} could not be formatted ({how}): correct what its log names, then "
+                    f"start the broker again.\n{self.log_tail()}"
                 ) from error
 
     def _java(self, runtime: Runtime) -> list[str]:
