@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from include.errors import PermanentError
 from include.kafka.columns import Columns
-from include.kafka.errors import RangeUnavailable, ReaderStalled, Undecompressible
+from include.kafka.errors import LogTruncated, RangeUnavailable, ReaderStalled, Undecompressible
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.reader import read_columns, read_range, read_ranges
 from tests.support.administrator import delete_records
@@ -212,6 +212,16 @@ def test_a_start_that_retention_removed_is_refused(kafka, new_topic, read):
     assert_readable(
         refusal.value, topic, "partition 0", "offsets [0, 10) are wanted and [4, 10) are available", "retention.ms"
     )
+
+
+def test_a_log_that_has_lost_its_tail_is_refused(kafka, new_topic, read):
+    topic = new_topic()
+    produce(kafka, topic, numbered(*range(10)))
+
+    with pytest.raises(LogTruncated) as refusal:
+        read(kafka, cut(whole(kafka, topic), 20, 30))
+
+    assert_readable(refusal.value, topic, "partition 0", "offset 20")
 
 
 def test_reading_stops_on_request(kafka, new_topic):
