@@ -63,7 +63,9 @@ def pipeline(kafka, new_name, tmp_path_factory):
         made = register_version(open_run(registry, job.run_identity("run")), result)
         record_version(kafka, registry, made)
         ranges = ask(kafka, pipeline, *images[:REQUESTS])
-        publish(kafka, pipeline, ranges, load_predictor(kafka, pipeline, str(made.number)))
+        # What is traced was answered with a setting that the file does not have any more.
+        before = pipeline.model_copy(update={"prediction": pipeline.prediction.model_copy(update={"top_k": 3})})
+        publish(kafka, before, ranges, load_predictor(kafka, pipeline, str(made.number)))
         yield pipeline
 
 
@@ -98,6 +100,7 @@ def test_a_prediction_leads_to_its_request_and_model_and_comes_out_the_same(kafk
 
     assert code == 0
     assert said == "Version 1 predicts the same bits again."
+    assert len(answer["top"]) == 3
     for expected in (
         f"{pipeline.requests_topic}/0/{REQUESTS - 1}",
         "image of 8x8 pixels",
