@@ -23,7 +23,7 @@ from include.kafka.records import Address
 from include.reading.late import LateLabels, read_labels
 from include.reading.layout import TopicLabels
 from include.reading.records import NO_LABEL, LabelOrRefusal, ParsedHeaders, RecordReader, record_reader
-from include.reading.row_versions import RowVersions, State, read_row_versions
+from include.reading.row_versions import RowState, RowVersions, read_row_versions
 from include.refusal import Refusal
 from include.targets.base import Target
 
@@ -72,7 +72,7 @@ class _Records:
     groups: list[bytes] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
+    states: list[RowState] = field(default_factory=list)
     splits: list[GivenSide | None] = field(default_factory=list)
     size: int = 0
 
@@ -301,7 +301,7 @@ class SideReader:
 
         Args:
             limits: the offsets of which these are all records.
-            held_out, offsets, labels, states: of each record; see `Selection` and `State`.
+            held_out, offsets, labels, states: of each record; see `Selection` and `RowState`.
             refusal_of, values_of: for the places of records.
         """
         import numpy as np
@@ -313,8 +313,8 @@ class SideReader:
         outcomes = rows["outcome"]
         outcomes[~self._target.known(rows["label"])] = RecordOutcome.REFUSED
         if states is not None and len(states):
-            outcomes[states[mine] == State.SUPERSEDED] = RecordOutcome.SUPERSEDED
-            outcomes[states[mine] == State.DELETION] = RecordOutcome.DELETION
+            outcomes[states[mine] == RowState.SUPERSEDED] = RecordOutcome.SUPERSEDED
+            outcomes[states[mine] == RowState.DELETION] = RecordOutcome.DELETION
         refusals = {}
         for place in np.flatnonzero(outcomes == RecordOutcome.REFUSED).tolist():
             refusal = refusal_of(mine[place])

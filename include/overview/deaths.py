@@ -32,7 +32,7 @@ SHOWN_VALUE = 4096
 LONGEST_REASON = 64
 
 
-class Explained:
+class WithReason:
     """What has a reason, for a person."""
 
     reason: str
@@ -47,7 +47,7 @@ class Explained:
 
 
 @dataclass(frozen=True)
-class Letter(Explained):
+class Letter(WithReason):
     """A dead letter.
 
     Attributes:
@@ -72,7 +72,7 @@ class Letter(Explained):
 
 
 @dataclass
-class ReasonSeen(Explained):
+class ReasonCount(WithReason):
     """How many of the newest dead letters have a reason or were replayed, and when the first and last of them died."""
 
     reason: str
@@ -83,7 +83,7 @@ class ReasonSeen(Explained):
 
 
 @dataclass(frozen=True)
-class Deaths:
+class NewestDeadLetters:
     """The newest dead letters.
 
     Attributes:
@@ -94,20 +94,20 @@ class Deaths:
     """
 
     letters: tuple[Letter, ...] = ()
-    reasons: tuple[ReasonSeen, ...] = ()
+    reasons: tuple[ReasonCount, ...] = ()
     counted: int = 0
     complete: bool = True
     times: tuple[int, ...] = field(default=(), repr=False)
 
 
-def newest_deaths(
+def newest_dead_letters(
     connection: KafkaConnection,
     pipeline: Pipeline,
     number: int,
     *,
     reason: str = "",
     replayed: Collection[str] = frozenset(),
-) -> Deaths:
+) -> NewestDeadLetters:
     """The newest dead letters, at most `number` of them.
 
     Args:
@@ -120,21 +120,21 @@ def newest_deaths(
     topic = pipeline.dead_letters_topic
     log = log_histories(connection, [topic]).get(topic)
     if log is None:
-        return Deaths()
+        return NewestDeadLetters()
     group = reader_group(connection.environment)
     messages, complete = newest_records(connection, group, log.ranges, COUNTED, limits=LIMITS)
-    reasons: dict[str, ReasonSeen] = {}
+    reasons: dict[str, ReasonCount] = {}
     wanted: list[Letter] = []
     for message in messages:
         found, died = reason_of(message), message.timestamp()[1]
         again = f"{log.topic_id}/{address_of(message)}" in replayed
-        seen = reasons.setdefault(found, ReasonSeen(found, died, died))
+        seen = reasons.setdefault(found, ReasonCount(found, died, died))
         seen.count += 1
         seen.replayed += again
         seen.first_ms, seen.last_ms = min(seen.first_ms, died), max(seen.last_ms, died)
         if reason in ("", found) and len(wanted) < number:
             wanted.append(replace(letter(message), replayed=again))
-    return Deaths(
+    return NewestDeadLetters(
         letters=tuple(wanted),
         reasons=tuple(sorted(reasons.values(), key=lambda seen: (-seen.count, seen.reason))),
         counted=len(messages),
@@ -143,7 +143,7 @@ def newest_deaths(
     )
 
 
-def death_at(
+def dead_letter_at(
     connection: KafkaConnection,
     pipeline: Pipeline,
     partition: int,
@@ -151,7 +151,7 @@ def death_at(
     *,
     replayed: Collection[str] = frozenset(),
 ) -> Letter | None:
-    """The dead letter at a place; None where there is none. See `newest_deaths`."""
+    """The dead letter at a place; None where there is none. See `newest_dead_letters`."""
     topic = pipeline.dead_letters_topic
     log = log_histories(connection, [topic]).get(topic)
     if log is None:

@@ -16,8 +16,8 @@ from include.exactly_once.progress import count_records, progress_scope
 from include.exactly_once.snapshot import reader_group
 from include.exactly_once.waiting import oldest_timestamp
 from include.kafka.ranges import LogHistory, OffsetRange, log_histories
-from include.overview.kept import Remembered
-from include.overview.ledger import LedgerView, SeenEntry
+from include.overview.kept import RangeCache
+from include.overview.ledger import DatedEntry, LedgerView
 from include.prediction.hold import SCOPE
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class StepBacklog:
 
 
 @dataclass(frozen=True)
-class Held:
+class OpenHold:
     """A step that waits for a person to acknowledge what it has met."""
 
     finding: str
@@ -134,11 +134,11 @@ class Flow:
 
     topics: Mapping[str, TopicLevel] = field(default_factory=dict)
     backlogs: Mapping[BacklogStep, StepBacklog] = field(default_factory=dict)
-    hold: Held | None = None
-    history: tuple[SeenEntry, ...] = ()
+    hold: OpenHold | None = None
+    history: tuple[DatedEntry, ...] = ()
     replayed: frozenset[str] = frozenset()
-    watched: tuple[SeenEntry, ...] = ()
-    shadowed: tuple[SeenEntry, ...] = ()
+    watched: tuple[DatedEntry, ...] = ()
+    shadowed: tuple[DatedEntry, ...] = ()
     damage: tuple[str, ...] = ()
     fault: str = ""
 
@@ -170,8 +170,8 @@ class FlowReader:
     ) -> None:
         self._connect, self._complete, self._clock = connect, complete, clock
         self._ledger = LedgerView()
-        self._counts: Remembered[int] = Remembered()
-        self._ages: Remembered[int | None] = Remembered()
+        self._counts: RangeCache[int] = RangeCache()
+        self._ages: RangeCache[int | None] = RangeCache()
 
     def read(self, pipelines: Iterable[Pipeline]) -> dict[str, Flow]:
         """The flows by the pipelines' names.
@@ -237,7 +237,7 @@ class FlowReader:
         group: str,
         pipeline: Pipeline,
         step: BacklogStep,
-        entries: Sequence[SeenEntry],
+        entries: Sequence[DatedEntry],
         histories: Mapping[str, LogHistory],
     ) -> StepBacklog:
         by_scope = {entry.key.scope: entry.fields for entry in entries if entry.fields is not None}
@@ -276,8 +276,8 @@ def _topics(pipeline: Pipeline) -> set[str]:
     return {*flow_topics(pipeline).values(), *(topic for step in STEPS for topic in step_topics(pipeline, step))}
 
 
-def _held(entry: SeenEntry) -> Held | None:
+def _held(entry: DatedEntry) -> OpenHold | None:
     hold = None if entry.fields is None else Hold.model_validate(entry.fields)
     if hold is None or hold.acknowledged_by:
         return None
-    return Held(hold.finding, hold.leading, hold.run, entry.at_ms)
+    return OpenHold(hold.finding, hold.leading, hold.run, entry.at_ms)

@@ -16,7 +16,7 @@ from include.kafka.newest import newest_records
 from include.kafka.ranges import LogHistory, OffsetRange, log_histories
 from include.kafka.reader import read_range
 from include.overview.flow import flow_topics
-from include.overview.kept import Remembered
+from include.overview.kept import RangeCache
 from include.overview.look import LIMITS, answer_of
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class DayReader:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Remembered[int] = Remembered()
-        self._latencies: Remembered[Latency | None] = Remembered()
+        self._counts: RangeCache[int] = RangeCache()
+        self._latencies: RangeCache[Latency | None] = RangeCache()
 
     def read(
         self,

@@ -20,7 +20,7 @@ MAX_PAUSE_S = 300.0
 
 
 @dataclass(frozen=True)
-class Reading(Generic[T]):
+class LastValue(Generic[T]):
     """The last value, and what has become of the attempt after it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Reading(Generic[T]):
         return self.value is None and not self.error
 
 
-class Kept(Generic[T]):
+class BackgroundValue(Generic[T]):
     """A value that is read again, in a thread of its own, when somebody asks for it and it is no longer fresh.
 
     Nothing is read while nobody asks. The threads are made where they are needed, since Kafka's client does not survive
@@ -56,12 +56,12 @@ class Kept(Generic[T]):
     def __init__(self, name: str, read: Callable[[], T], fresh_s: float) -> None:
         self._name, self._read, self._fresh_s = name, read, fresh_s
         self._lock = threading.Lock()
-        self._reading: Reading[T] = Reading()
+        self._reading: LastValue[T] = LastValue()
         self._due = float("-inf")
         self._pause_s = fresh_s
         self._thread: threading.Thread | None = None
 
-    def get(self) -> Reading[T]:
+    def get(self) -> LastValue[T]:
         """What is known now, at once; an old value is read again meanwhile."""
         with self._lock:
             if time.monotonic() >= self._due and (self._thread is None or not self._thread.is_alive()):
@@ -69,7 +69,7 @@ class Kept(Generic[T]):
                 self._thread.start()
             return self._reading
 
-    def wait(self, timeout_s: float) -> Reading[T]:
+    def wait(self, timeout_s: float) -> LastValue[T]:
         """The same, but wait for the first attempt to end, at most for so many seconds."""
         reading = self.get()
         thread = self._thread
@@ -80,7 +80,7 @@ class Kept(Generic[T]):
     def _renew(self) -> None:
         pause_s = self._fresh_s
         try:
-            reading = Reading(self._read(), time.time())
+            reading = LastValue(self._read(), time.time())
         except PermanentError as error:
             reading = replace(self._reading, error=str(error), kind=type(error))
             pause_s = min(max(2 * self._pause_s, self._fresh_s), MAX_PAUSE_S)
@@ -94,7 +94,7 @@ class Kept(Generic[T]):
             self._due = time.monotonic() + pause_s
 
 
-class Remembered(Generic[T]):
+class RangeCache(Generic[T]):
     """What was found in ranges of offsets, which never changes; only what the last two readings needed is kept."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Busy(MillraceError):
     """As many readings as allowed are at work."""
 
 
-class Recent(Generic[T]):
+class AnswerCache(Generic[T]):
     """What was read a moment ago for the same question, so that many who ask at once cost one reading.
 
     Args:

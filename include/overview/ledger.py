@@ -25,7 +25,7 @@ KEPT_REPLAYS = 20_000
 
 
 @dataclass(frozen=True)
-class SeenEntry:
+class DatedEntry:
     """An entry of the ledger.
 
     Attributes:
@@ -104,7 +104,7 @@ class LedgerView:
         """The newest dead letters that were replayed, as `<topic's id>/<topic>/<partition>/<offset>`."""
         return frozenset(self._replayed.get(pipeline, ()))
 
-    def entries(self, pipeline: str, step: str, signing: SigningKeys | None) -> Iterator[SeenEntry]:
+    def entries(self, pipeline: str, step: str, signing: SigningKeys | None) -> Iterator[DatedEntry]:
         """The entries of a pipeline's step.
 
         Args:
@@ -115,6 +115,6 @@ class LedgerView:
             if (key.pipeline, key.step) == (pipeline, step):
                 at_ms = message.timestamp()[1]
                 try:
-                    yield SeenEntry(key, parse_entry(message, signing), at_ms)
+                    yield DatedEntry(key, parse_entry(message, signing), at_ms)
                 except LedgerDamaged as error:
-                    yield SeenEntry(key, None, at_ms, str(error))
+                    yield DatedEntry(key, None, at_ms, str(error))

@@ -15,7 +15,7 @@ from include.kafka.headers import Headers, headers_of
 from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import LogHistory, log_histories
 from include.kafka.records import Address, address_of
-from include.overview.media import Shown, as_found, shown
+from include.overview.media import Rendering, as_found, shown
 from include.overview.records import DecodedRecord, decode_record, record_at, records_at
 from include.prediction.read import ROWS, MultiLabelRow, PredictionRow, RegressionRow
 from include.reading.late import LateLabels, read_labels
@@ -96,7 +96,7 @@ class Item:
     address: Address
     at_ms: int
     id: str
-    shown: Shown | None
+    shown: Rendering | None
     label: str | None = None
     answer: Answer | None = None
     faults: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Found:
+class NewestItems:
     """The newest records.
 
     Attributes:
@@ -142,7 +142,7 @@ class Looker:
     def __post_init__(self) -> None:
         self.group = reader_group(self.connection.environment)
 
-    def newest(self, content: Content, number: int, filters: Filters = Filters()) -> Found:
+    def newest(self, content: Content, number: int, filters: Filters = Filters()) -> NewestItems:
         """The newest records of a topic, at most `number`.
 
         Raises:
@@ -152,7 +152,7 @@ class Looker:
         topic = self.topic(content)
         logs = log_histories(self.connection, self._topics())
         if topic not in logs:
-            return Found(exists=False)
+            return NewestItems(exists=False)
         if content == "predictions":
             return self._predictions(logs, number, filters)
         late = self._late_labels(logs)
@@ -166,7 +166,7 @@ class Looker:
                 return label == filters.label
 
             messages, complete = self._newest(logs[topic], number, wanted)
-            return Found(tuple(self._item(message, reader, content, late) for message in messages), complete)
+            return NewestItems(tuple(self._item(message, reader, content, late) for message in messages), complete)
 
     def one(self, content: Content, partition: int, offset: int) -> Item | None:
         """The record at a place; None where there is none."""
@@ -217,7 +217,7 @@ class Looker:
             deleted=record.deleted,
         )
 
-    def _predictions(self, logs: dict[str, LogHistory], number: int, filters: Filters) -> Found:
+    def _predictions(self, logs: dict[str, LogHistory], number: int, filters: Filters) -> NewestItems:
         invalid: list[Address] = []
 
         def wanted(message: Message) -> bool:
@@ -231,8 +231,8 @@ class Looker:
         items = self._answered(logs, messages)
         if filters.wrong:
             wrong = [item for item in items if item.right is False]
-            return Found(tuple(wrong[:number]), complete and len(items) < COMPARED, invalid=tuple(invalid))
-        return Found(tuple(items), complete, invalid=tuple(invalid))
+            return NewestItems(tuple(wrong[:number]), complete and len(items) < COMPARED, invalid=tuple(invalid))
+        return NewestItems(tuple(items), complete, invalid=tuple(invalid))
 
     def _answered(self, logs: dict[str, LogHistory], messages: Sequence[Message]) -> list[Item]:
         """Predictions with the samples of their requests and their true labels."""
@@ -275,7 +275,7 @@ class Looker:
 
     def _prediction(self, message: Message, answer: Answer | None) -> Item:
         fault = () if answer is not None else ("The record is no prediction of this pipeline.",)
-        raw = None if answer is not None else Shown(raw=as_found(message.value()))
+        raw = None if answer is not None else Rendering(raw=as_found(message.value()))
         return Item(
             address=address_of(message),
             at_ms=message.timestamp()[1],

@@ -38,7 +38,7 @@ class Medium:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Rendering:
     """A sample for a person; one of the first three, or neither where there is no sample.
 
     Attributes:
@@ -54,21 +54,21 @@ class Shown:
     peaks: tuple[float, ...] = ()
 
 
-def shown(record: DecodedRecord, codec: Codec) -> Shown:
+def shown(record: DecodedRecord, codec: Codec) -> Rendering:
     """A record's sample for a browser."""
     sample = record.sample
     if sample is None:
-        return Shown(raw=as_found(record.message.value()))
+        return Rendering(raw=as_found(record.message.value()))
     if isinstance(codec, ImageCodec):
-        return Shown(medium=Medium(PNG, png(sample)))
+        return Rendering(medium=Medium(PNG, png(sample)))
     if isinstance(codec, AudioCodec):
-        return Shown(medium=Medium(WAV, wav(sample, codec.sample_rate)), peaks=peaks(sample))
+        return Rendering(medium=Medium(WAV, wav(sample, codec.sample_rate)), peaks=peaks(sample))
     if isinstance(codec, TextCodec):
-        return Shown(text=readable(sample.tobytes().rstrip(PADDING).decode("utf-8", "replace")))
+        return Rendering(text=readable(sample.tobytes().rstrip(PADDING).decode("utf-8", "replace")))
     if isinstance(codec, RowCodec):
-        return Shown(row=_cells(record.content or b"", codec))
+        return Rendering(row=_cells(record.content or b"", codec))
     text = f"array of shape {sample.shape}, {sample.dtype}, {sample.min():g} to {sample.max():g}"
-    return Shown(text=f"{text}\n{' '.join(f'{number:g}' for number in sample.ravel()[:64].tolist())}")
+    return Rendering(text=f"{text}\n{' '.join(f'{number:g}' for number in sample.ravel()[:64].tolist())}")
 
 
 def png(sample: np.ndarray[Any, Any]) -> bytes:
@@ -92,7 +92,7 @@ def wav(sample: np.ndarray[Any, Any], rate: int) -> bytes:
 
 
 def peaks(sample: np.ndarray[Any, Any]) -> tuple[float, ...]:
-    """The waveform of a decoded sound, int16 (1, samples): see `Shown`."""
+    """The waveform of a decoded sound, int16 (1, samples): see `Rendering`."""
     import numpy as np
 
     parts = np.array_split(np.abs(sample[0].astype(np.int32)), SHOWN_PEAKS)

@@ -33,7 +33,7 @@ LARGEST_FILE = 8 * 2**20
 
 
 @dataclass(frozen=True)
-class ChampionSeen:
+class ChampionView:
     """A pipeline's champion.
 
     Attributes:
@@ -50,7 +50,7 @@ class ChampionSeen:
 
 
 @dataclass(frozen=True)
-class VersionSeen:
+class VersionView:
     """A version with what its run has.
 
     Attributes:
@@ -77,7 +77,7 @@ class Models:
         challenger: of the one that may predict beside it.
     """
 
-    versions: tuple[VersionSeen, ...] = ()
+    versions: tuple[VersionView, ...] = ()
     champion: int | None = None
     challenger: int | None = None
 
@@ -87,7 +87,7 @@ class Models:
         return sorted({name for seen in self.versions for name in seen.figures})
 
 
-class CardSeen(BaseModel):
+class CardView(BaseModel):
     """What a person sees of a model card; whatever else it has is left out."""
 
     created: datetime
@@ -106,10 +106,10 @@ class VersionDetail:
         card: None where MLflow's files have none that can be read.
     """
 
-    seen: VersionSeen
+    seen: VersionView
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     confusion: Confusion | None = None
-    card: CardSeen | None = None
+    card: CardView | None = None
 
 
 class ModelReader:
@@ -118,7 +118,7 @@ class ModelReader:
     def __init__(self) -> None:
         self._registry: Registry | None = None
 
-    def champions(self, names: Iterable[str]) -> dict[str, ChampionSeen]:
+    def champions(self, names: Iterable[str]) -> dict[str, ChampionView]:
         """The champions by the pipelines' names.
 
         Raises:
@@ -157,7 +157,7 @@ class ModelReader:
                 _version(registry, found),
                 curves,
                 _parsed(Confusion, _file(registry, found, CONFUSION)),
-                _parsed(CardSeen, _file(registry, found, f"{MODEL}/{CARD}")),
+                _parsed(CardView, _file(registry, found, f"{MODEL}/{CARD}")),
             )
 
         return self._with(read)
@@ -173,15 +173,15 @@ class ModelReader:
             raise
 
 
-def _champion(registry: Registry, name: str) -> ChampionSeen:
+def _champion(registry: Registry, name: str) -> ChampionView:
     try:
         found = champion(registry, name)
     except NoSuchVersion as error:
-        return ChampionSeen(fault=str(error))
+        return ChampionView(fault=str(error))
     if found is None:
-        return ChampionSeen()
+        return ChampionView()
     seen = _version(registry, found)
-    return ChampionSeen(found, seen.workflow_run, seen.experiment_id)
+    return ChampionView(found, seen.workflow_run, seen.experiment_id)
 
 
 def _number(registry: Registry, name: str, find: Callable[[Registry, str], Version | None]) -> int | None:
@@ -190,10 +190,10 @@ def _number(registry: Registry, name: str, find: Callable[[Registry, str], Versi
     return None
 
 
-def _version(registry: Registry, found: Version) -> VersionSeen:
+def _version(registry: Registry, found: Version) -> VersionView:
     with explained(registry, f"looking for the run of version {found.number} of {found.name}"):
         run = registry.client.get_run(found.run_id)
-    return VersionSeen(
+    return VersionView(
         version=found,
         workflow_run=str(run.data.tags.get(RUN_TAG, "")),
         experiment_id=str(run.info.experiment_id),

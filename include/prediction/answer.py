@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from include.codecs.base import Codec
 from include.prediction.forward import forward
 from include.reading.records import RecordReader, Records
-from include.reading.row_versions import RowVersions, State
+from include.reading.row_versions import RowState, RowVersions
 from include.refusal import Refusal
 from include.targets.base import Answer, Target
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FORWARD_SAMPLES = 512
 
 # An answer, why there is none, or the state of a record that needs none.
-RequestOutcome = Answer | Refusal | State
+RequestOutcome = Answer | Refusal | RowState
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def answer(
     codec: Codec,
     target: Target,
     records: Records,
-    states: Sequence[State] = (),
+    states: Sequence[RowState] = (),
 ) -> list[RequestOutcome]:
     """One outcome per record, in order.
 
@@ -127,11 +127,11 @@ def predict(
 
 
 def _answer(
-    network: nn.Module, codec: Codec, target: Target, records: Records, states: Sequence[State], top_k: int = 0
+    network: nn.Module, codec: Codec, target: Target, records: Records, states: Sequence[RowState], top_k: int = 0
 ) -> tuple[list[RequestOutcome], Samples]:
     outcomes: list[RequestOutcome | None] = [label if isinstance(label, Refusal) else None for label in records.labels]
     for position, state in enumerate(states):
-        if state is not State.NEWEST:
+        if state is not RowState.NEWEST:
             outcomes[position] = state
     readable = [position for position, outcome in enumerate(outcomes) if outcome is None]
     decoded = codec.decode([records.contents[position] for position in readable])

@@ -8,7 +8,7 @@ from include.definition.pipeline import Pipeline
 from include.errors import PermanentError
 from include.kafka.ranges import OffsetRange
 from include.prediction.answer import RequestOutcome
-from include.reading.row_versions import State
+from include.reading.row_versions import RowState
 from include.refusal import Refusal
 from include.registry.agreement import Agreement
 
@@ -54,7 +54,7 @@ class PublishReport:
         """Count the outcomes of one chunk, which a version of the model has predicted."""
         rejections = [outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)]
         self.samples += len(outcomes)
-        superseded, deletions = outcomes.count(State.SUPERSEDED), outcomes.count(State.DELETION)
+        superseded, deletions = outcomes.count(RowState.SUPERSEDED), outcomes.count(RowState.DELETION)
         predictions = len(outcomes) - len(rejections) - superseded - deletions
         self.predictions += predictions
         if predictions:
@@ -110,7 +110,7 @@ def check_limits(
     limits, topic = pipeline.prediction, pipeline.requests_topic
     reasons = Counter(published.dead_letters)
     last = ""
-    needed = [outcome for outcome in outcomes if not isinstance(outcome, State)]
+    needed = [outcome for outcome in outcomes if not isinstance(outcome, RowState)]
     for outcome in needed:
         if not isinstance(outcome, Refusal):
             in_a_row = 0

@@ -9,7 +9,7 @@ from include.kafka.dead_letters import dead_letter
 from include.kafka.headers import headers_of
 from include.kafka.records import OutgoingRecord, address_of
 from include.prediction.json_record import prediction_value
-from include.reading.row_versions import State
+from include.reading.row_versions import RowState
 from include.refusal import Refusal
 
 CLOUD_EVENT_TYPE = "millrace.prediction"
@@ -47,7 +47,7 @@ def outgoing_records(
     published: list[RequestOutcome] = []
     topic = pipeline.dead_letters_topic
     for message, key, outcome in zip(messages, ids, outcomes, strict=True):
-        if isinstance(outcome, State):
+        if isinstance(outcome, RowState):
             published.append(outcome)
             continue
         if not isinstance(outcome, Refusal):

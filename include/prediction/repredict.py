@@ -27,7 +27,7 @@ from include.prediction.outgoing import prediction_record
 from include.prediction.predictor import Predictor
 from include.prediction.version_answers import answers_by_version
 from include.reading.records import RecordReader
-from include.reading.row_versions import State
+from include.reading.row_versions import RowState
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class _Work:
                 for message, key, outcome in zip(messages, answered.ids, answered.outcomes, strict=True):
                     if isinstance(outcome, Refusal):
                         self.report.refused[outcome.reason] += 1
-                    elif not isinstance(outcome, State):
+                    elif not isinstance(outcome, RowState):
                         record = prediction_record(topic, predictor, message, key, outcome, pipeline)
                         if record.size_bound > self.writer.record_limit(topic):
                             self.report.refused["oversize"] += 1

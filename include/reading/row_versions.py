@@ -27,7 +27,7 @@ NAME_BYTES = 16
 SEVERAL = b""
 
 
-class State(IntEnum):
+class RowState(IntEnum):
     """What a record is at the end of the ranges."""
 
     NEWEST = 0
@@ -58,12 +58,12 @@ class RowVersions:
         partition = message.partition() or 0
         return self._first[partition] + offset_of(message) - self._start[partition]
 
-    def of(self, message: Message) -> State:
-        return State(self._states[self.place_of(message)])
+    def of(self, message: Message) -> RowState:
+        return RowState(self._states[self.place_of(message)])
 
-    def set(self, place: int, state: State) -> None:
+    def set(self, place: int, state: RowState) -> None:
         """Note the state; a deletion stays one."""
-        if self._states[place] != State.DELETION:
+        if self._states[place] != RowState.DELETION:
             self._states[place] = state
 
 
@@ -119,14 +119,14 @@ class _Rows:
             place = self.versions.place_of(message)
             self._timestamps[place] = message.timestamp()[1]
             if change.deleted:
-                self.versions.set(place, State.DELETION)
+                self.versions.set(place, RowState.DELETION)
             if (row := self._row(change)) == SEVERAL:
                 self.ambiguous += 1
                 continue
             known = self._newest.get(row, place)
             newer = known >= self.versions.first_place(message) or self._timestamps[known] <= self._timestamps[place]
             if known != place:
-                self.versions.set(known if newer else place, State.SUPERSEDED)
+                self.versions.set(known if newer else place, RowState.SUPERSEDED)
             if newer:
                 self._newest[row] = place
 

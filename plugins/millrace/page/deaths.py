@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from include.overview.deaths import Deaths, Letter, death_at, newest_deaths
+from include.overview.deaths import Letter, NewestDeadLetters, dead_letter_at, newest_dead_letters
 from millrace.page.charts import Chart, bars
 
 if TYPE_CHECKING:
@@ -19,21 +19,23 @@ BUCKETS = 48
 DAY_MS = 86_400_000
 
 
-def deaths(site: Site, pipeline: Pipeline, reason: str) -> Deaths:
-    """The newest dead letters; see `newest_deaths` for the errors."""
+def deaths(site: Site, pipeline: Pipeline, reason: str) -> NewestDeadLetters:
+    """The newest dead letters; see `newest_dead_letters` for the errors."""
     return site.deaths.get(
         (pipeline.name, reason),
-        lambda: newest_deaths(
+        lambda: newest_dead_letters(
             site.connection(pipeline), pipeline, SHOWN, reason=reason, replayed=_replayed(site, pipeline)
         ),
     )
 
 
 def death(site: Site, pipeline: Pipeline, partition: int, offset: int) -> Letter | None:
-    """A dead letter; see `newest_deaths` for the errors."""
+    """A dead letter; see `newest_dead_letters` for the errors."""
     return site.letters.get(
         (pipeline.name, partition, offset),
-        lambda: death_at(site.connection(pipeline), pipeline, partition, offset, replayed=_replayed(site, pipeline)),
+        lambda: dead_letter_at(
+            site.connection(pipeline), pipeline, partition, offset, replayed=_replayed(site, pipeline)
+        ),
     )
 
 
@@ -56,7 +58,7 @@ def times_chart(times: Sequence[int], now: float) -> Chart:
     return bars("When they died (UTC)", counts, places, "dead letters")
 
 
-def since_of(found: Deaths | None, reason: str) -> str:
+def since_of(found: NewestDeadLetters | None, reason: str) -> str:
     """The time of the first dead letter of a reason, as a field of a form takes it; empty where none is chosen."""
     first = next((seen.first_ms for seen in found.reasons if seen.reason == reason), None) if found else None
     if first is None:

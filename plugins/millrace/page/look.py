@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from include.overview.look import Content, Filters, Found, Item, Looker
+from include.overview.look import Content, Filters, Item, Looker, NewestItems
 from include.overview.media import Medium
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ class LookQuestion(BaseModel):
         return urlencode({name: value for name, value in values.items() if value not in ("", None)})
 
 
-def look(site: Site, pipeline: Pipeline, question: LookQuestion) -> Found:
+def look(site: Site, pipeline: Pipeline, question: LookQuestion) -> NewestItems:
     """The newest records that a question is about; see `Looker.newest` for the errors."""
 
-    def read() -> Found:
+    def read() -> NewestItems:
         found = Looker(site.connection(pipeline), pipeline).newest(question.topic, SHOWN, question.filters)
         for item in found.items:
             site.media.put(pipeline.name, question.topic, item)
@@ -66,11 +66,11 @@ def look(site: Site, pipeline: Pipeline, question: LookQuestion) -> Found:
 def one(site: Site, pipeline: Pipeline, content: Content, partition: int, offset: int) -> Item | None:
     """A record; see `Looker.newest` for the errors."""
 
-    def read() -> Found:
+    def read() -> NewestItems:
         item = Looker(site.connection(pipeline), pipeline).one(content, partition, offset)
         if item is not None:
             site.media.put(pipeline.name, content, item)
-        return Found(() if item is None else (item,))
+        return NewestItems(() if item is None else (item,))
 
     found = site.recent.get((pipeline.name, content, partition, offset), read)
     return next(iter(found.items), None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 64 * 2**20
 
 
-class MediaKept:
+class MediaCache:
     """Media by where their records are, the latest of them up to `KEPT_BYTES`."""
 
     def __init__(self) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from include.overview.ledger import SeenEntry
-from include.overview.models import ChampionSeen, Models, VersionDetail
+from include.overview.ledger import DatedEntry
+from include.overview.models import ChampionView, Models, VersionDetail
 from include.registry.agreement import Agreement
 from millrace.page.charts import Chart, lines
 
@@ -81,7 +81,7 @@ class PairSeen:
     at_ms: int = 0
 
 
-def pairs(entries: Iterable[SeenEntry]) -> list[PairSeen]:
+def pairs(entries: Iterable[DatedEntry]) -> list[PairSeen]:
     """The pairs of versions that have answered requests together, the newest first."""
     found: dict[tuple[int, int], PairSeen] = {}
     for entry in entries:
@@ -95,7 +95,7 @@ def pairs(entries: Iterable[SeenEntry]) -> list[PairSeen]:
     return sorted(found.values(), key=lambda pair: -pair.at_ms)[:SHOWN_PAIRS]
 
 
-def events(history: Iterable[SeenEntry]) -> list[Event]:
+def events(history: Iterable[DatedEntry]) -> list[Event]:
     """What the ledger has of a pipeline's champions, the newest first."""
     found = []
     for entry in history:
@@ -110,7 +110,7 @@ def events(history: Iterable[SeenEntry]) -> list[Event]:
     return sorted(found, key=lambda event: -event.at_ms)
 
 
-def judged(pipeline: Pipeline, detail: VersionDetail, champion: ChampionSeen, history: Iterable[SeenEntry]) -> Judged:
+def judged(pipeline: Pipeline, detail: VersionDetail, champion: ChampionView, history: Iterable[DatedEntry]) -> Judged:
     """How it was decided about a version, by what the ledger has of the pipeline's champions."""
     dag_id, _, run = detail.seen.workflow_run.partition("/")
     number = detail.seen.version.number

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from include.overview.flow import Flow
-from include.overview.models import ChampionSeen
-from millrace.page.runs import DagSeen, Run
+from include.overview.models import ChampionView
+from millrace.page.runs import DagView, Run
 from millrace.page.site import WORKFLOWS, Site
 from millrace.page.text import duration
 
@@ -31,8 +31,8 @@ class Card:
     pipeline: Pipeline
     flow: Flow | None
     flow_at: float
-    champion: ChampionSeen | None
-    dags: dict[str, DagSeen]
+    champion: ChampionView | None
+    dags: dict[str, DagView]
     broker_error: str
     registry_error: str
     now: float
@@ -61,7 +61,7 @@ class Card:
         return [sentence for sentence in found if sentence]
 
     @property
-    def failed(self) -> list[DagSeen]:
+    def failed(self) -> list[DagView]:
         """The DAGs whose last run has failed."""
         return [dag for dag in self.dags.values() if dag.last is not None and dag.last.state == "failed"]
 

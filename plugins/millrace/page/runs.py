@@ -34,7 +34,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class DagSeen:
+class DagView:
     """A DAG, with its latest runs, the newest first."""
 
     dag_id: str
@@ -46,7 +46,7 @@ class DagSeen:
         return next(iter(self.runs), None)
 
 
-def latest_runs(dag_ids: Collection[str]) -> dict[str, DagSeen]:
+def latest_runs(dag_ids: Collection[str]) -> dict[str, DagView]:
     """Those of the DAGs that Airflow has, by id."""
     with create_session() as session:
         known = dict(
@@ -69,7 +69,7 @@ def latest_runs(dag_ids: Collection[str]) -> dict[str, DagSeen]:
             rows = session.execute(union_all(*(select(found) for found in newest))).all()
             for _, dag_id, run_id, state, started, ended in sorted(rows, reverse=True):
                 runs[dag_id].append(Run(dag_id, run_id, str(state), started, ended))
-    return {dag_id: DagSeen(dag_id, bool(paused), tuple(runs[dag_id])) for dag_id, paused in known.items()}
+    return {dag_id: DagView(dag_id, bool(paused), tuple(runs[dag_id])) for dag_id, paused in known.items()}
 
 
 def _chunks(dag_ids: list[str]) -> Iterator[list[str]]:

@@ -7,16 +7,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from include.overview.deaths import Deaths, Letter
+from include.overview.deaths import Letter, NewestDeadLetters
 from include.overview.files import PipelineFiles
 from include.overview.flow import LOGIN_TIMEOUT_S, Flow, FlowReader
 from include.overview.history import Day, DayReader
-from include.overview.kept import Kept, Reading, Recent
-from include.overview.look import Found
-from include.overview.models import ChampionSeen, ModelReader, Models, VersionDetail
+from include.overview.kept import AnswerCache, BackgroundValue, LastValue
+from include.overview.look import NewestItems
+from include.overview.models import ChampionView, ModelReader, Models, VersionDetail
 from millrace.connection import logged_in, with_keys
-from millrace.page.media import MediaKept
-from millrace.page.runs import DagSeen, latest_runs
+from millrace.page.media import MediaCache
+from millrace.page.runs import DagView, latest_runs
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
@@ -54,22 +54,24 @@ class Site:
     def __init__(
         self,
         connect: Connect = short_login,
-        find_runs: Callable[[Collection[str]], dict[str, DagSeen]] = latest_runs,
+        find_runs: Callable[[Collection[str]], dict[str, DagView]] = latest_runs,
     ) -> None:
         self.files = PipelineFiles()
         self.connect = connect
-        self.recent: Recent[Found] = Recent(RECORDS_FRESH_S)
-        self.media = MediaKept()
-        self.days: Recent[Day] = Recent(DAY_FRESH_S)
-        self.deaths: Recent[Deaths] = Recent(RECORDS_FRESH_S)
-        self.letters: Recent[Letter | None] = Recent(RECORDS_FRESH_S)
+        self.recent: AnswerCache[NewestItems] = AnswerCache(RECORDS_FRESH_S)
+        self.media = MediaCache()
+        self.days: AnswerCache[Day] = AnswerCache(DAY_FRESH_S)
+        self.deaths: AnswerCache[NewestDeadLetters] = AnswerCache(RECORDS_FRESH_S)
+        self.letters: AnswerCache[Letter | None] = AnswerCache(RECORDS_FRESH_S)
         self._day_readers: dict[str, DayReader] = {}
-        self._flows: dict[str, Kept[dict[str, Flow]]] = {}
+        self._flows: dict[str, BackgroundValue[dict[str, Flow]]] = {}
         self._registry = ModelReader()
-        self._models: dict[str, Kept[Models]] = {}
-        self._details: dict[tuple[str, int], Kept[VersionDetail]] = {}
-        self._champions = Kept("champions", lambda: self._registry.champions(self._names()), CHAMPIONS_FRESH_S)
-        self._runs = Kept("runs", lambda: find_runs(self._dag_ids()), RUNS_FRESH_S)
+        self._models: dict[str, BackgroundValue[Models]] = {}
+        self._details: dict[tuple[str, int], BackgroundValue[VersionDetail]] = {}
+        self._champions = BackgroundValue(
+            "champions", lambda: self._registry.champions(self._names()), CHAMPIONS_FRESH_S
+        )
+        self._runs = BackgroundValue("runs", lambda: find_runs(self._dag_ids()), RUNS_FRESH_S)
 
     def begin(self) -> None:
         """Begin to read all of it."""
@@ -78,12 +80,12 @@ class Site:
         for pipeline in self.files.load()[0]:
             self.flows(pipeline.connection)
 
-    def flows(self, connection_id: str) -> Reading[dict[str, Flow]]:
+    def flows(self, connection_id: str) -> LastValue[dict[str, Flow]]:
         """The flows of the pipelines that have this connection, by their names."""
         kept = self._flows.get(connection_id)
         if kept is None:
             reader = FlowReader(partial(self.connect, connection_id), with_keys)
-            kept = Kept(
+            kept = BackgroundValue(
                 f"flows-{connection_id}",
                 lambda: reader.read(each for each in self.files.load()[0] if each.connection == connection_id),
                 FLOW_FRESH_S,
@@ -96,23 +98,24 @@ class Site:
         """The flow of one pipeline; None while it is not known."""
         return (self.flows(pipeline.connection).value or {}).get(pipeline.name)
 
-    def champions(self) -> Reading[dict[str, ChampionSeen]]:
+    def champions(self) -> LastValue[dict[str, ChampionView]]:
         return self._champions.get()
 
-    def models(self, name: str) -> Reading[Models]:
+    def models(self, name: str) -> LastValue[Models]:
         """The versions of a pipeline's model; a first reading is waited for, but not for long."""
         kept = self._models.get(name) or self._models.setdefault(
-            name, Kept(f"models-{name}", lambda: self._registry.models(name), CHAMPIONS_FRESH_S)
+            name, BackgroundValue(f"models-{name}", lambda: self._registry.models(name), CHAMPIONS_FRESH_S)
         )
         return kept.wait(REGISTRY_WAIT_S)
 
-    def detail(self, name: str, number: int, wait_s: float = REGISTRY_WAIT_S) -> Reading[VersionDetail]:
+    def detail(self, name: str, number: int, wait_s: float = REGISTRY_WAIT_S) -> LastValue[VersionDetail]:
         """One version, waited for in the same way."""
         key = name, number
         if key not in self._details and len(self._details) >= KEPT_DETAILS:
             self._details.clear()
         kept = self._details.get(key) or self._details.setdefault(
-            key, Kept(f"version-{name}-{number}", lambda: self._registry.detail(name, number), CHAMPIONS_FRESH_S)
+            key,
+            BackgroundValue(f"version-{name}-{number}", lambda: self._registry.detail(name, number), CHAMPIONS_FRESH_S),
         )
         return kept.wait(wait_s)
 
@@ -120,7 +123,7 @@ class Site:
         """What remembers the hours of a pipeline."""
         return self._day_readers.setdefault(name, DayReader())
 
-    def runs(self) -> Reading[dict[str, DagSeen]]:
+    def runs(self) -> LastValue[dict[str, DagView]]:
         """The DAGs that Airflow has, by id."""
         return self._runs.get()
 

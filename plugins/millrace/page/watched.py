@@ -14,7 +14,7 @@ from millrace.page.results import Result, results
 
 if TYPE_CHECKING:
     from include.definition.tables import Watch
-    from include.overview.ledger import SeenEntry
+    from include.overview.ledger import DatedEntry
 
 NAMES = {
     "input_drift": "Drift of the inputs",
@@ -35,7 +35,7 @@ SHOWN_LOOKS = 60
 
 
 @dataclass(frozen=True)
-class FigureSeen:
+class FigureView:
     """One figure.
 
     Attributes:
@@ -54,15 +54,15 @@ class FigureSeen:
 
 
 @dataclass(frozen=True)
-class WatchSeen:
+class WatchView:
     """The last figures of the version that was watched last."""
 
     version: int
     at_ms: int
-    figures: list[FigureSeen]
+    figures: list[FigureView]
 
 
-def watched(settings: Watch | None, entries: Iterable[SeenEntry]) -> WatchSeen | None:
+def watched(settings: Watch | None, entries: Iterable[DatedEntry]) -> WatchView | None:
     """The newest figures; None where the pipeline has no `[watch]`, or nothing was watched yet."""
     found = [entry for entry in entries if entry.fields is not None]
     if settings is None or not found:
@@ -73,7 +73,7 @@ def watched(settings: Watch | None, entries: Iterable[SeenEntry]) -> WatchSeen |
     for key, name in NAMES.items():
         parts = {"input_drift": fields["inputs"], "prediction_drift": fields["answers"]}.get(key) or {}
         figures.append(
-            FigureSeen(
+            FigureView(
                 name=f"{name}, {fields['metric']}" if key == "score" else name,
                 value=fields[key],
                 limit=getattr(settings, LIMITS[key]),
@@ -82,7 +82,7 @@ def watched(settings: Watch | None, entries: Iterable[SeenEntry]) -> WatchSeen |
                 most=max(parts, key=lambda part: parts[part], default=""),
             )
         )
-    return WatchSeen(fields["version"], newest.at_ms, figures)
+    return WatchView(fields["version"], newest.at_ms, figures)
 
 
 class Look(BaseModel):

@@ -7,7 +7,7 @@ import time
 from include.exactly_once.attempt import Attempt
 from include.kafka.dead_letters import ADDRESS, ERROR, REASON, RUN, TIMESTAMP
 from include.overview import deaths as module
-from include.overview.deaths import death_at, newest_deaths
+from include.overview.deaths import dead_letter_at, newest_dead_letters
 from include.overview.flow import FlowReader
 from include.overview.remedies import REMEDIES, UNKNOWN
 from include.refusal import REASONS
@@ -31,15 +31,15 @@ def test_what_a_prediction_refused_is_found_with_its_cause_and_origin(kafka, new
     pipeline = new_pipeline()
     publish(kafka, pipeline, ask(kafka, pipeline, request(0), bad_request(1)), tiny_predictor())
 
-    found = newest_deaths(kafka, pipeline, 10)
+    found = newest_dead_letters(kafka, pipeline, 10)
 
     (letter,) = found.letters
     assert (letter.reason, letter.origin, letter.run) == ("wrong-size", f"{pipeline.requests_topic}/0/1", "run-1")
     assert (letter.value, letter.meaning, letter.remedy) == ("123", REASONS["wrong-size"], REMEDIES["wrong-size"])
     assert REASON not in dict(letter.headers)
     assert (found.counted, found.complete) == (1, True)
-    assert death_at(kafka, pipeline, 0, letter.address.offset) == letter
-    assert death_at(kafka, pipeline, 0, 10**6) is None
+    assert dead_letter_at(kafka, pipeline, 0, letter.address.offset) == letter
+    assert dead_letter_at(kafka, pipeline, 0, 10**6) is None
 
 
 def test_reasons_are_counted_the_most_frequent_first_and_select(kafka, new_pipeline):
@@ -48,7 +48,7 @@ def test_reasons_are_counted_the_most_frequent_first_and_select(kafka, new_pipel
     letters = [(b"empty", 3), (b"undecodable", 2), (b"undecodable", 1)]
     produce(kafka, pipeline.dead_letters_topic, [dead(reason, NOW_MS - age * hour) for reason, age in letters])
 
-    found = newest_deaths(kafka, pipeline, 10, reason="undecodable")
+    found = newest_dead_letters(kafka, pipeline, 10, reason="undecodable")
 
     assert [(seen.reason, seen.count) for seen in found.reasons] == [("undecodable", 2), ("empty", 1)]
     assert (found.reasons[0].first_ms, found.reasons[0].last_ms) == (NOW_MS - 2 * hour, NOW_MS - hour)
@@ -61,7 +61,7 @@ def test_only_the_newest_are_read(kafka, new_pipeline, monkeypatch):
     now = int(time.time() * 1000)
     produce(kafka, pipeline.dead_letters_topic, [dead(b"empty", now + number) for number in range(8)])
 
-    found = newest_deaths(kafka, pipeline, 2)
+    found = newest_dead_letters(kafka, pipeline, 2)
 
     assert (found.counted, found.complete, len(found.letters)) == (5, False, 2)
 
@@ -71,7 +71,7 @@ def test_a_record_that_another_program_wrote_is_shown_as_such(kafka, new_pipelin
     headers = [(REASON, b"<b>\x1b" * 100), (ERROR, None), (ADDRESS, b"\xff"), (RUN, b"r"), (TIMESTAMP, b"t")]
     produce(kafka, pipeline.dead_letters_topic, [Record(None, None, headers), Record(b"\x00" * 9000, b"", [])])
 
-    other, first = newest_deaths(kafka, pipeline, 10).letters
+    other, first = newest_dead_letters(kafka, pipeline, 10).letters
 
     assert len(first.reason) <= 5 * module.LONGEST_REASON
     assert "\x1b" not in first.reason
@@ -81,7 +81,7 @@ def test_a_record_that_another_program_wrote_is_shown_as_such(kafka, new_pipelin
 
 
 def test_a_pipeline_without_topics_has_none(kafka, new_name):
-    assert newest_deaths(kafka, tiny_pipeline(new_name()), 10).counted == 0
+    assert newest_dead_letters(kafka, tiny_pipeline(new_name()), 10).counted == 0
 
 
 def test_what_was_replayed_is_known_and_what_is_replayed_later_is_found_by_the_next_look(
@@ -96,10 +96,10 @@ def test_what_was_replayed_is_known_and_what_is_replayed_later_is_found_by_the_n
         if number:
             replay_dead_letters(Attempt(kafka, pipeline.name, STEP, run), pipeline, Selection(number=number))
         replayed = reader.read([pipeline])[pipeline.name].replayed
-        found = newest_deaths(kafka, pipeline, 10, replayed=replayed)
+        found = newest_dead_letters(kafka, pipeline, 10, replayed=replayed)
         assert found.reasons[0].replayed == sum(letter.replayed for letter in found.letters)
         (first,) = [letter for letter in found.letters if letter.address.offset == 0]
-        assert death_at(kafka, pipeline, 0, 0, replayed=replayed) == first
+        assert dead_letter_at(kafka, pipeline, 0, 0, replayed=replayed) == first
         return [letter.replayed for letter in reversed(found.letters)]
 
     assert replayed_after("none", 0) == [False, False, False, False]

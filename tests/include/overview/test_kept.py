@@ -9,20 +9,20 @@ import pytest
 
 from include.errors import MillraceError, PermanentError
 from include.overview import kept
-from include.overview.kept import Kept, Reading
+from include.overview.kept import BackgroundValue, LastValue
 
 TIMEOUT_S = 10
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that `Kept` sees pass, in its only item."""
+    """The seconds that `BackgroundValue` sees pass, in its only item."""
     now = [100.0]
     monkeypatch.setattr(kept.time, "monotonic", lambda: now[0])
     return now
 
 
-def settled(item: Kept[int]) -> Reading[int]:
+def settled(item: BackgroundValue[int]) -> LastValue[int]:
     """What is known when the attempt that `get` may begin has ended."""
     item.get()
     if item._thread is not None:
@@ -37,7 +37,7 @@ def test_nobody_waits_for_a_value_and_an_old_one_is_shown_until_the_next_is_ther
         gate.wait(TIMEOUT_S)
         return next(values)
 
-    item = Kept("numbers", read, fresh_s=5)
+    item = BackgroundValue("numbers", read, fresh_s=5)
     assert item.get().pending
     gate.set()
     assert settled(item).value == 1
@@ -50,7 +50,7 @@ def test_nobody_waits_for_a_value_and_an_old_one_is_shown_until_the_next_is_ther
 
 def test_a_fresh_value_is_not_read_again(clock: list[float]) -> None:
     reads: list[int] = []
-    item = Kept("numbers", lambda: reads.append(1) or len(reads), fresh_s=5)
+    item = BackgroundValue("numbers", lambda: reads.append(1) or len(reads), fresh_s=5)
 
     assert [settled(item).value for _ in range(3)] == [1, 1, 1]
 
@@ -63,7 +63,7 @@ def test_one_attempt_at_a_time_is_at_work(clock: list[float]) -> None:
         gate.wait(TIMEOUT_S)
         return 1
 
-    item = Kept("numbers", read, fresh_s=0)
+    item = BackgroundValue("numbers", read, fresh_s=0)
     for _ in range(5):
         item.get()
     gate.set()
@@ -80,7 +80,7 @@ def test_a_failure_is_shown_beside_the_last_value_and_ends_with_the_next_success
             raise outcome
         return outcome
 
-    item = Kept("numbers", read, fresh_s=5)
+    item = BackgroundValue("numbers", read, fresh_s=5)
     settled(item)
     clock[0] += 6
     failed = settled(item)
@@ -97,7 +97,7 @@ def test_what_is_refused_is_asked_for_ever_more_rarely(clock: list[float]) -> No
         attempts.append(clock[0])
         raise PermanentError("The login is refused.")
 
-    item = Kept("numbers", read, fresh_s=5)
+    item = BackgroundValue("numbers", read, fresh_s=5)
     for _ in range(2000):
         settled(item)
         clock[0] += 1
@@ -110,7 +110,7 @@ def test_what_is_refused_is_asked_for_ever_more_rarely(clock: list[float]) -> No
 def test_a_fault_of_the_code_is_logged_and_shown_without_its_traceback(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    item = Kept("numbers", lambda: 1 // 0, fresh_s=5)
+    item = BackgroundValue("numbers", lambda: 1 // 0, fresh_s=5)
 
     error = settled(item).error
 
