@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pkgutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 # The key of the XCom in which a failed task leaves its error.
 FAILURE = "failure"
+# The beginning of the name of the Airflow variable that has what was told last of a DAG; the DAG's id follows.
+TOLD = "millrace.told."
+# The seconds after which a failure that stays as it is is told again.
+REPEAT_S = 86_400.0
 # The states of a run that has not ended.
 ACTIVE = ("queued", "running")
 
@@ -83,17 +88,29 @@ def send(pipeline: Pipeline, alert: Alert, context: Any = None) -> None:
 
 
 def leave_failure(context: Any, error: MillraceError) -> None:
-    """Leave a task's error where the alert about its run finds it."""
-    if (instance := context.get("ti")) is not None:
-        instance.xcom_push(FAILURE, {"kind": type(error).__name__, "text": str(error)})
+    """Leave a task's error where the alert about its run finds it, and how often the task has succeeded so far."""
+    if (instance := context.get("ti")) is None:
+        return
+    left: dict[str, Any] = {"kind": type(error).__name__, "text": str(error)}
+    try:
+        # Airflow 3.3.2 gives a run's callback no counts.
+        left["successes"] = instance.get_ti_count(
+            dag_id=instance.dag_id, task_ids=[instance.task_id], states=["success"]
+        )
+    except Exception as failure:  # noqa: BLE001 - whatever it is, the error is what the task has to leave
+        log.warning("How often the task has succeeded is not known (%s).", one_line(failure))
+    instance.xcom_push(FAILURE, left)
 
 
 def alert_failed_run(context: Any) -> None:
-    """Airflow's callback for a failed run, once for each; not for one that only found its step held, as before."""
+    """Airflow's callback for a failed run; not for one that found its step held, or has failed just as the ones before.
+
+    A fault that stays would otherwise be an alert for each run that meets it.
+    """
     instance = context.get("ti")
     dag_id, run = context["dag"].dag_id, context["run_id"]
     name = dag_id.rpartition(".")[0]
-    failures: list[dict[str, str]] = []
+    failures: list[dict[str, Any]] = []
     where = ""
     if instance is not None:
         where = f" in {instance.task_id}"
@@ -102,6 +119,9 @@ def alert_failed_run(context: Any) -> None:
     new = [failure for failure in failures if failure["kind"] != "StepHeld"]
     if failures and not new:
         return
+    if new and _told_before(dag_id, instance.task_id, new[0]):
+        log.warning("Run %s of %s has failed as the ones before, which was told: %s", run, dag_id, new[0]["text"])
+        return
     text = new[0]["text"] if new else f"Its log says why ({context.get('reason') or 'no reason is known'})."
     text = f"Run {run} of {dag_id} has failed{where}: {text}"
     if any(failure["kind"] == "TooManyRejected" for failure in new):
@@ -109,6 +129,27 @@ def alert_failed_run(context: Any) -> None:
     else:
         alert = Alert("failed", name, f"{dag_id} has failed", text)
     send(load_pipeline(name), alert, context)
+
+
+def _told_before(dag_id: str, task_id: str, failure: Mapping[str, Any]) -> bool:
+    """Whether the last alert of the DAG has told the same of this task, which has succeeded in no run since.
+
+    Airflow's database remembers it, as callbacks may run on any machine. Without it an alert is repeated.
+    """
+    from airflow.sdk import Variable
+
+    now, name = time.time(), f"{TOLD}{dag_id}"
+    if (successes := failure.get("successes")) is None:
+        return False
+    told = {"task": task_id, "text": failure["text"], "successes": successes}
+    try:
+        last = Variable.get(name, default=None, deserialize_json=True) or {}
+        if told == {key: last.get(key) for key in told} and now < last["at"] + REPEAT_S:
+            return True
+        Variable.set(name, {**told, "at": now}, serialize_json=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person has to be told of the run
+        log.warning("Whether this was told before is not known (%s).", one_line(error))
+    return False
 
 
 def alert_waiting(name: str, step: str, found: Waiting) -> None:
