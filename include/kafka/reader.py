@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -120,10 +121,15 @@ def read_columns(
         found = [stack.enter_context(column_consumer(connection, group, **COLUMNS_AHEAD)) for _ in wanted[:2]]
         consumers = [consumer for consumer in found if consumer is not None]
         if len(consumers) == len(found):
-            streams = [
-                stack.enter_context(prefetch(_read_each(connection, consumer, wanted[turn::2], stopped), BATCHES_AHEAD))
-                for turn, consumer in enumerate(consumers)
-            ]
+            left = threading.Event()
+
+            def ended() -> bool:
+                return left.is_set() or stopped()
+
+            readings = [_read_each(connection, item, wanted[turn::2], ended) for turn, item in enumerate(consumers)]
+            streams = [stack.enter_context(prefetch(reading, BATCHES_AHEAD)) for reading in readings]
+            # First of all that is done at the end: nobody waits for a thread that a stalled broker gives nothing.
+            stack.callback(left.set)
             for turn in range(len(wanted)):
                 yield from takewhile(lambda item: item[1] is not None, streams[turn % 2])
             return

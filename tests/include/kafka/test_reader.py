@@ -313,6 +313,21 @@ def test_an_error_comes_after_the_ranges_before_it(kafka, new_topic, read_severa
     assert got == list(range(3000))
 
 
+def test_an_error_does_not_wait_for_a_range_that_stalls(kafka, new_topic):
+    topic = new_topic(partitions=2)
+    for partition in range(2):
+        produce(kafka, topic, numbered(*range(10)), partition=partition)
+    gone, stalled = freeze_ranges(kafka, topic)
+    delete_records(kafka, topic, 4)
+    patient = type(kafka)(kafka.settings, timeout_s=120)
+    began = time.monotonic()
+
+    with pytest.raises(RangeUnavailable):
+        list(read_columns(patient, "test-reader", [gone, cut(stalled, 0, 20)]))
+
+    assert time.monotonic() - began < 60
+
+
 def test_whoever_leaves_columns_early_waits_for_no_thread(kafka, new_topic):
     topic = new_topic(partitions=2)
     for partition in range(2):
