@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
     from millrace.page.site import Site
 
-# Of one page.
+# How many dead letters a page shows.
 SHOWN = 24
 BUCKETS = 48
 DAY_MS = 86_400_000

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from include.kafka.records import Address
     from millrace.page.site import Site
 
-# Of one page.
+# How many records a page shows.
 SHOWN = 24
 
 CONTENTS: tuple[Content, ...] = ("predictions", "requests", "samples")

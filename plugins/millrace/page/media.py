@@ -13,7 +13,7 @@ from include.overview.media import Medium
 if TYPE_CHECKING:
     from include.kafka.records import Address
 
-# Of all media that are kept.
+# All media that are kept have at most this many bytes together.
 KEPT_BYTES = 64 * 2**20
 
 

@@ -12,7 +12,7 @@ from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
 from sqlalchemy import select, union_all
 
-# Of each DAG.
+# How many runs of each DAG are shown, the newest.
 SHOWN_RUNS = 5
 # DAGs that one statement asks for; SQLite takes at most 500 parts.
 CHUNK = 100

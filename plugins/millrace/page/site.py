@@ -90,7 +90,7 @@ class Site:
                 lambda: reader.read(each for each in self.files.load()[0] if each.connection == connection_id),
                 FLOW_FRESH_S,
             )
-            # Of two that are made at once, both use the first.
+            # Two requests may each make one at once: both use the first.
             kept = self._flows.setdefault(connection_id, kept)
         return kept.get()
 
