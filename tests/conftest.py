@@ -63,8 +63,8 @@ def group_of(nodeid: str) -> str:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors, because tests wait for brokers and processes half of their time."""
-    return (os.cpu_count() or 1) + 2
+    """One more than there are processors, because tests wait for brokers and processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InFiles:

@@ -28,7 +28,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 # Long enough for a machine that trains at the same time; only a failure waits this long.
-PAGE_TIMEOUT_MS = 60_000
+PAGE_TIMEOUT_MS = 120_000
 
 OPEN_PAGE = pytest.StashKey[tuple[Page, Path]]()
 
