@@ -18,13 +18,12 @@ from include.feed.manifest import Manifest
 from include.kafka.connection import KafkaConnection
 
 FIRST_TARGET, LATER_TARGET = 0.75, 1.8
-KAFKA_PYTHON, RAY_DATA = "kafka-python", "Ray Data"
-PEERS = {KAFKA_PYTHON: 30.0, RAY_DATA: 10.0}
+PEER, PEER_TARGET = "kafka-python", 30.0
 BATCH_SIZE = 256
 CONSUME_RECORDS = 500
 CONSUME_S = 0.05
-# Of the peers, which need seconds for what the others do in one. None reads all: Ray Data does not end with a topic.
-SHARES = {KAFKA_PYTHON: 8, RAY_DATA: 2}
+# Of the peer, which needs seconds for what the others do in one.
+PEER_SHARE = 8
 MIB = 2**20
 BARE = f"bare consume({CONSUME_RECORDS}) of all partitions at once, every error() checked, nothing else"
 
@@ -33,13 +32,12 @@ def compare(
     connection: KafkaConnection, manifest: Manifest, *, repeats: int, on_round: Callable[[int], None]
 ) -> Iterator[Comparison]:
     """Read the manifest's ranges as shuffled tensors, from the log and from the cache, and as bare messages."""
-    memory, servers = _peak_memory(connection, manifest), connection.bootstrap_servers
+    memory = _peak_memory(connection, manifest)
     contenders: dict[str, Contender] = {
         "ours": lambda: _epoch(Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE)),
         "limit": lambda: _consume(connection, manifest, headers=False),
         "headers read": lambda: _consume(connection, manifest, headers=True),
-        **peers.contender("kafka_python", KAFKA_PYTHON, servers, *_share(manifest, SHARES[KAFKA_PYTHON])),
-        **peers.contender("ray_data", RAY_DATA, servers, *_share(manifest, SHARES[RAY_DATA])),
+        **peers.contender("kafka_python", PEER, connection.bootstrap_servers, *_share(manifest)),
     }
     batches = f"shuffled float32 batches of {BATCH_SIZE}: headers, labels, split, decoding, window of 65,536"
     yield Comparison(
@@ -49,11 +47,10 @@ def compare(
         limit=BARE,
         runs=take_turns(contenders, repeats=repeats, on_round=on_round),
         target=FIRST_TARGET,
-        peers=PEERS,
+        peers={PEER: PEER_TARGET},
         notes=(
             "headers read: the same loop with values joined and headers() called, the minimum of any feed",
-            f"{KAFKA_PYTHON}: its consumer's poll() over 1/{SHARES[KAFKA_PYTHON]} of each partition, nothing decoded",
-            f"{RAY_DATA}: batches of {BATCH_SIZE} as NumPy arrays from 1/{SHARES[RAY_DATA]} of each, nothing decoded",
+            f"{PEER}: its consumer's poll() over the first {1 / PEER_SHARE:.0%} of each partition, nothing decoded",
             f"peak memory of the feed: {memory}",
         ),
     )
@@ -78,9 +75,9 @@ def manifest_bytes(manifest: Manifest) -> int:
     return sum(item.offsets for item in manifest.ranges) * CODEC.sample_bytes
 
 
-def _share(manifest: Manifest, share: int) -> tuple[str, str]:
-    """The topic, and a peer's part of the ranges as JSON, from the start of each."""
-    ranges = [(item.partition, item.start, item.start + item.offsets // share) for item in manifest.ranges]
+def _share(manifest: Manifest) -> tuple[str, str]:
+    """The topic, and the peer's part of the ranges as JSON."""
+    ranges = [(item.partition, item.start, item.start + item.offsets // PEER_SHARE) for item in manifest.ranges]
     return manifest.ranges[0].topic, json.dumps(ranges)
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import typer
 
-from benchmarks import images, ingest, latency, peers, run, training
+from benchmarks import images, ingest, latency, run, training
 
 
 @pytest.mark.long
@@ -24,9 +24,6 @@ def test_every_scenario_measures_something(tmp_path, monkeypatch):
         (training, "WARM_UP", 1_000),
     ):
         monkeypatch.setattr(module, name, value)
-    # The peers of other environments are left out here: Ray Data takes minutes to start beside other tests.
-    monkeypatch.setenv("UV_NO_INDEX", "1")
-    monkeypatch.setattr(peers, "ENVIRONMENTS", tmp_path / "peers")
     path = tmp_path / "benchmarks.json"
 
     with suppress(typer.Exit):
