@@ -26,7 +26,7 @@ from tests.support.stacks import added_pipelines, wait_for_run
 from tests.support.workflow_requests import answers, ask, wait_for_answers
 from tests.support.workflows import TIMEOUT_S
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 APPROVED, BESIDE = "approved", "beside"
 SAMPLES, REQUESTS = "shared.samples", "shared.requests"

@@ -18,7 +18,7 @@ from tests.support.stacks import runs_of, wait_for_run
 from tests.support.workflows import BUNDLED, TIMEOUT_S, successes
 
 # The first test waits until all workflows have run.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 # On held-out samples, as the README says; for `languages` on texts of any length.
 ACCURACY = {"digits": 0.97, "languages": 0.94, "passengers": 0.78, "spoken_digits": 0.9}

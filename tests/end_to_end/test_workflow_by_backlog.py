@@ -16,7 +16,7 @@ from include.local.stack import Stack
 from tests.support.stacks import runs_of
 from tests.support.workflow_requests import answers, ask, wait_for_answers
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 PIPELINE = "digits"
 PREDICT = f"{PIPELINE}.predict"

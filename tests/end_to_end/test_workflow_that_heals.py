@@ -23,7 +23,7 @@ from tests.support.stacks import runs_of
 from tests.support.workflow_requests import answers, ask, wait_for_answers
 from tests.support.workflows import TIMEOUT_S
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 PIPELINE = "digits"
 PREDICT, TRAIN = f"{PIPELINE}.predict", f"{PIPELINE}.train"

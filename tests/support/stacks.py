@@ -22,10 +22,8 @@ from include.local.stack import Stack
 
 # Apart from the embedded broker's ports.
 AIRFLOW_PORTS = range(10_000, 20_000)
-# For Airflow to notice a new pipeline; `added_pipelines` asks it to look at once.
+# For Airflow to notice a new pipeline, which it looks for every half minute.
 LOADED_S = 240
-# By default every file is parsed twice a minute, which takes a tenth of a processor; tests ask for it (`parse_soon`).
-PARSED_ON_DEMAND = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300"}
 # A pipeline that each stack has: each workflow's file makes a DAG of every pipeline.
 BUNDLED_ONE = "digits"
 # A person of the one stack's who may see everything and trigger nothing.
@@ -48,7 +46,7 @@ def running_stack(
     on_step: Callable[[str], None] = local.log.info,
 ) -> Iterator[Stack]:
     """A stack on random free ports; everything ends with the block, or with this process, even after SIGKILL."""
-    chosen = {**random_ports(), **PARSED_ON_DEMAND, **(environment or {})}
+    chosen = {**random_ports(), **(environment or {})}
     stack = local.start(
         Layout(state.expanduser().resolve()), environment=chosen, tie=True, secure=secure, on_step=on_step
     )
