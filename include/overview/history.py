@@ -29,7 +29,7 @@ HOURS = 24
 HOUR_S = 3600
 # The newest predictions, whose labels and times are counted.
 COUNTED = 500
-# Predictions of each hour, whose times are looked at.
+# How many predictions of each hour have their times read.
 SAMPLED = 20
 # A record and the marker of its transaction.
 OFFSETS_EACH = 2

@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 # The key of the XCom in which a failed task leaves its error.
 FAILURE = "failure"
-# The beginning of the name of the Airflow variable that has what was told last of a DAG; the DAG's id follows.
-TOLD = "millrace.told."
-# The seconds after which a failure that stays as it is is told again.
+# The Airflow variable with a DAG's last alert about a failure has this name, followed by the DAG's id.
+LAST_ALERT = "millrace.alert."
+# After so many seconds an unchanged failure is one more alert.
 REPEAT_S = 86_400.0
 # The states of a run that has not ended.
 ACTIVE = ("queued", "running")
@@ -63,17 +63,22 @@ class LogNotifier(BaseNotifier):
 DEFAULT = (Notify(notifier=f"{__name__}.{LogNotifier.__name__}"),)
 
 
-def send(pipeline: Pipeline, alert: Alert, context: Any = None) -> None:
+def send(pipeline: Pipeline, alert: Alert, context: Any = None) -> bool:
     """Give an alert to all notifiers of the pipeline; one that fails is logged and stops none of the others.
 
     Args:
         context: what the notifiers' templates may name besides `alert`.
+
+    Returns:
+        Whether at least one notifier did not fail.
     """
+    sent = False
     # With the DAG, templates would be rendered as Python's values, and a text may look like one.
     names = {name: value for name, value in (context or {}).items() if name != "dag"}
     for entry in pipeline.alerts.notify or DEFAULT:
         try:
             pkgutil.resolve_name(entry.notifier)(**entry.arguments)({**names, "alert": alert})
+            sent = True
         except Exception as error:  # noqa: BLE001 - a notifier may raise anything
             log.error(  # noqa: TRY400 - without the arguments of the call, which may hold a secret
                 "The alert %r of %s was not sent by %s (%s): correct alerts.notify in %s.toml, or its connection. Its "
@@ -85,6 +90,7 @@ def send(pipeline: Pipeline, alert: Alert, context: Any = None) -> None:
                 pipeline.name,
                 alert.text,
             )
+    return sent
 
 
 def leave_failure(context: Any, error: MillraceError) -> None:
@@ -119,8 +125,11 @@ def alert_failed_run(context: Any) -> None:
     new = [failure for failure in failures if failure["kind"] != "StepHeld"]
     if failures and not new:
         return
-    if new and _told_before(dag_id, instance.task_id, new[0]):
-        log.warning("Run %s of %s has failed as the ones before, which was told: %s", run, dag_id, new[0]["text"])
+    same = {"task": instance.task_id, "text": new[0]["text"], "successes": new[0].get("successes")} if new else {}
+    if _is_repeated(dag_id, same):
+        log.warning(
+            "Run %s of %s has failed like the last one, so there is no new alert: %s", run, dag_id, same["text"]
+        )
         return
     text = new[0]["text"] if new else f"Its log says why ({context.get('reason') or 'no reason is known'})."
     text = f"Run {run} of {dag_id} has failed{where}: {text}"
@@ -128,28 +137,41 @@ def alert_failed_run(context: Any) -> None:
         alert = Alert("held", name, f"{dag_id} is held", text)
     else:
         alert = Alert("failed", name, f"{dag_id} has failed", text)
-    send(load_pipeline(name), alert, context)
+    if send(load_pipeline(name), alert, context):
+        _remember(dag_id, same)
 
 
-def _told_before(dag_id: str, task_id: str, failure: Mapping[str, Any]) -> bool:
-    """Whether the last alert of the DAG has told the same of this task, which has succeeded in no run since.
+def _is_repeated(dag_id: str, failure: Mapping[str, Any]) -> bool:
+    """Whether the DAG's last alert was about the same failure, and the task has succeeded in no run since.
 
-    Airflow's database remembers it, as callbacks may run on any machine. Without it an alert is repeated.
+    Airflow's database has it, as callbacks may run on any machine. Where it cannot be read, an alert is repeated.
     """
     from airflow.sdk import Variable
 
-    now, name = time.time(), f"{TOLD}{dag_id}"
-    if (successes := failure.get("successes")) is None:
+    if failure.get("successes") is None:
         return False
-    told = {"task": task_id, "text": failure["text"], "successes": successes}
     try:
-        last = Variable.get(name, default=None, deserialize_json=True) or {}
-        if told == {key: last.get(key) for key in told} and now < last["at"] + REPEAT_S:
-            return True
-        Variable.set(name, {**told, "at": now}, serialize_json=True)
-    except Exception as error:  # noqa: BLE001 - whatever it is, a person has to be told of the run
-        log.warning("Whether this was told before is not known (%s).", one_line(error))
-    return False
+        last = Variable.get(f"{LAST_ALERT}{dag_id}", default=None, deserialize_json=True) or {}
+        return failure == {key: last.get(key) for key in failure} and time.time() < last["at"] + REPEAT_S
+    except Exception as error:  # noqa: BLE001 - whatever it is, people must hear of the run
+        log.warning(
+            "The last alert of %s is not known (%s), so this failure may be a repetition.", dag_id, one_line(error)
+        )
+        return False
+
+
+def _remember(dag_id: str, failure: Mapping[str, Any]) -> None:
+    """Keep the failure that an alert was sent about."""
+    from airflow.sdk import Variable
+
+    if failure.get("successes") is None:
+        return
+    try:
+        Variable.set(f"{LAST_ALERT}{dag_id}", {**failure, "at": time.time()}, serialize_json=True)
+    except Exception as error:  # noqa: BLE001 - the alert was sent
+        log.warning(
+            "The alert of %s cannot be kept (%s), so the same failure is one more alert.", dag_id, one_line(error)
+        )
 
 
 def alert_waiting(name: str, step: str, found: Waiting) -> None:

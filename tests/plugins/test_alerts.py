@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,9 +16,10 @@ from include.definition.pipeline import Pipeline
 from include.errors import PermanentError
 from include.kafka.connection import KafkaConnection
 from millrace import alerts
-from millrace.alerts import FAILURE, Alert, alert_failed_run, alert_late_run, send
+from millrace.alerts import Alert, alert_failed_run, alert_late_run, send
 from millrace.operators.base import airflow_errors
 from millrace.triggers import BacklogTrigger
+from tests.support.failed_tasks import FailedTask
 from tests.support.http_notifier import Receiver, receiving
 from tests.support.operators import ensure_topics
 from tests.support.producers import Record, produce
@@ -43,23 +43,7 @@ def pipeline(new_pipeline: NewPipeline, receiver: Receiver) -> Pipeline:
     return load_pipeline(name)
 
 
-@dataclass
-class Instance:
-    """The part of a task instance that alerts use."""
-
-    task_id: str = "publish_predictions"
-    left: list[Any] = field(default_factory=list)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        assert key == FAILURE
-        self.left.append(value)
-
-    def xcom_pull(self, task_ids: list[str], key: str) -> list[Any]:
-        assert (task_ids, key) == ([self.task_id], FAILURE)
-        return self.left
-
-
-def failed(pipeline: Pipeline, instance: Instance | None) -> None:
+def failed(pipeline: Pipeline, instance: FailedTask | None) -> None:
     dag = SimpleNamespace(dag_id=f"{pipeline.name}.predict")
     alert_failed_run({"dag": dag, "run_id": "manual", "reason": "task_failure", "ti": instance})
 
@@ -78,21 +62,21 @@ def failure(kind: str, text: str = "What went wrong.") -> dict[str, str]:
 def test_a_failed_run_is_one_alert_with_the_error_of_its_task(
     pipeline: Pipeline, receiver: Receiver, left: list[Any], event: str
 ) -> None:
-    failed(pipeline, Instance(left=left))
+    failed(pipeline, FailedTask(left=left))
 
     text = f"Run manual of {pipeline.name}.predict has failed in publish_predictions: What went wrong."
     assert receiver.alerts == [{"event": event, "text": text}]
 
 
 def test_a_run_that_finds_its_step_held_as_before_is_no_alert(pipeline: Pipeline, receiver: Receiver) -> None:
-    failed(pipeline, Instance(left=[failure("StepHeld"), failure("StepHeld")]))
+    failed(pipeline, FailedTask(left=[failure("StepHeld"), failure("StepHeld")]))
 
     assert receiver.alerts == []
 
 
-@pytest.mark.parametrize("instance", [None, Instance()])
+@pytest.mark.parametrize("instance", [None, FailedTask()])
 def test_a_run_whose_tasks_were_killed_is_an_alert_too(
-    pipeline: Pipeline, receiver: Receiver, instance: Instance | None
+    pipeline: Pipeline, receiver: Receiver, instance: FailedTask | None
 ) -> None:
     failed(pipeline, instance)
 
@@ -101,7 +85,7 @@ def test_a_run_whose_tasks_were_killed_is_an_alert_too(
 
 
 def test_a_failing_task_leaves_its_error_for_the_alert(pipeline: Pipeline) -> None:
-    instance = Instance()
+    instance = FailedTask()
     with pytest.raises(AirflowFailException), airflow_errors({"ti": instance}):
         raise PermanentError("The reason.")
 
@@ -118,12 +102,14 @@ def test_a_notifier_that_fails_stops_no_other_and_its_arguments_are_not_logged(
     ]
     many = pipeline.alerts.model_copy(update={"notify": (*broken, good)})
 
-    send(pipeline.model_copy(update={"alerts": many}), ALERT)
+    assert send(pipeline.model_copy(update={"alerts": many}), ALERT)
 
     assert receiver.of("failed") == [ALERT.text]
     assert "was not sent by no.such.Notifier" in caplog.text
     assert f"correct alerts.notify in {pipeline.name}.toml" in caplog.text
     assert "secret" not in caplog.text
+    none = pipeline.alerts.model_copy(update={"notify": tuple(broken)})
+    assert not send(pipeline.model_copy(update={"alerts": none}), ALERT)  # so that its repetition is sent
 
 
 def test_without_a_notifier_alerts_are_logged(new_pipeline: NewPipeline, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +22,11 @@ from include.exactly_once.ledger import ledger_name, ledger_topic
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.topics import ensure_topics as create_topics
-from millrace.alerts import FAILURE, alert_failed_run
+from millrace.alerts import alert_failed_run
 from millrace.operators import FreezeRangesOperator
 from millrace.operators.base import airflow_errors
 from tests.support.administrator import delete_records, delete_topic, recreate_topic
+from tests.support.failed_tasks import FailedTask
 from tests.support.http_notifier import Receiver, receiving
 from tests.support.operators import DagRun, context_of, ensure_topics
 from tests.support.producers import produce
@@ -53,22 +53,6 @@ labels = ["a", "b", "c"]
 """
 
 
-@dataclass
-class Instance:
-    """The part of a task instance by which a failing task leaves its error for the alert."""
-
-    task_id: str = "publish_predictions"
-    left: list[Any] = field(default_factory=list)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        assert key == FAILURE
-        self.left.append(value)
-
-    def xcom_pull(self, task_ids: list[str], key: str) -> list[Any]:
-        assert (task_ids, key) == ([self.task_id], FAILURE)
-        return self.left
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with receiving() as receiver:
@@ -85,16 +69,16 @@ def own(kafka: KafkaConnection, new_name: Callable[[], str], monkeypatch: pytest
 @pytest.fixture
 def pipeline(own: KafkaConnection, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """A pipeline that has answered requests, and whose alerts reach the receiver."""
-    (tmp_path / "told.toml").write_text(FILE + receiver.toml)
+    (tmp_path / "alerted.toml").write_text(FILE + receiver.toml)
     monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
-    pipeline = load_pipeline("told")
+    pipeline = load_pipeline("alerted")
     ensure_topics(pipeline)
     produce(own, pipeline.requests_topic, map(request, range(10)))
-    predict(own, pipeline, Instance())
+    predict(own, pipeline, FailedTask())
     return pipeline
 
 
-def predict(own: KafkaConnection, pipeline: Pipeline, instance: Instance) -> None:
+def predict(own: KafkaConnection, pipeline: Pipeline, instance: FailedTask) -> None:
     """The two tasks of a prediction; the second one with a model that no registry has."""
     context: Any = {**context_of(DagRun(f"{pipeline.name}.predict", "r")), "ti": instance}
     freeze = FreezeRangesOperator(task_id="t", pipeline=pipeline.name, step="predict", request_timeout=5)
@@ -105,7 +89,7 @@ def predict(own: KafkaConnection, pipeline: Pipeline, instance: Instance) -> Non
 
 def run_that_fails(own: KafkaConnection, pipeline: Pipeline) -> None:
     """A run, and Airflow's callback for it."""
-    instance = Instance()
+    instance = FailedTask()
     # Airflow's exception, or the library's where Airflow would retry.
     with pytest.raises((AirflowException, MillraceError)):
         predict(own, pipeline, instance)

@@ -14,7 +14,7 @@ from tests.support.publishing import ask, request
 from tests.support.tiny_pipelines import tiny_pipeline
 
 HOUR_MS = 3_600_000
-# Whole hours are told apart, so that the tests are at three quarters of one.
+# Hours are compared, so the tests are at three quarters of one.
 NOW = time.time() // 3600 * 3600 + 2700
 NOW_MS = int(NOW * 1000)
 

@@ -75,6 +75,17 @@ def read(person: Person, path: str, word: str) -> Seen:
     return wait_for(lambda: seen if word in (seen := Seen(person.get(path).text)).text else None)
 
 
+def register_three(kafka: KafkaConnection, pipeline: Pipeline, register: Register) -> None:
+    """Version 1 is champion, 2 was before, and 3 never."""
+    for score in (0.5, 0.75, 0.875):
+        register(score)
+    open_registry().client.set_registered_model_alias(pipeline.name, "champion", "1")
+    with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
+        for number in (1, 2, 3):
+            entry = {"digest": "a" * 64, "manifest": "0" * 16, "promoted": number < 3}
+            writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, "model", str(number)), entry)
+
+
 def test_versions_are_side_by_side_with_their_figures_and_the_champion(
     pipeline: Pipeline, register: Register, visit: Visit
 ) -> None:
@@ -96,13 +107,8 @@ def test_versions_are_side_by_side_with_their_figures_and_the_champion(
 def test_who_made_a_version_champion_is_said_and_only_earlier_champions_can_be_rolled_back_to(
     kafka: KafkaConnection, pipeline: Pipeline, register: Register, visit: Visit
 ) -> None:
-    for score in (0.5, 0.75, 0.875):
-        register(score)
-    open_registry().client.set_registered_model_alias(pipeline.name, "champion", "1")
+    register_three(kafka, pipeline, register)
     with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
-        for number in (1, 2, 3):
-            entry = {"digest": "a" * 64, "manifest": "0" * 16, "promoted": number < 3}
-            writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, "model", str(number)), entry)
         rollback = {"version": 1, "before": 2, "why": SCRIPT, "by": "eve"}
         writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, "rollback", "r"), rollback)
 
@@ -146,13 +152,7 @@ def test_pairs_of_versions_have_their_counts_and_who_sees_records_sees_where_the
 def test_a_version_that_was_never_champion_is_compared_again_by_its_own_training(
     kafka: KafkaConnection, pipeline: Pipeline, register: Register, visit: Visit
 ) -> None:
-    for score in (0.5, 0.75, 0.875):
-        register(score)
-    open_registry().client.set_registered_model_alias(pipeline.name, "champion", "1")
-    with TransactionalWriter(kafka, f"{pipeline.name}.test") as writer, writer.transaction():
-        for number in (1, 2, 3):
-            entry = {"digest": "a" * 64, "manifest": "0" * 16, "promoted": number < 3}
-            writer.write_ledger(LedgerKey(kafka.environment, pipeline.name, "model", str(number)), entry)
+    register_three(kafka, pipeline, register)
     person, reader = visit("USER"), visit("VIEWER")
     person.see()  # the ledger and the champions are known
 
