@@ -332,12 +332,14 @@ def test_whoever_leaves_columns_early_waits_for_no_thread(kafka, new_topic):
     topic = new_topic(partitions=2)
     for partition in range(2):
         produce(kafka, topic, numbered(*range(5000)), partition=partition)
+    before = set(threading.enumerate())
     reading = read_columns(kafka, "test-reader", freeze_ranges(kafka, topic) * 50)
 
     assert len(next(reading)[1])
+    assert set(threading.enumerate()) - before
     reading.close()
 
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+    assert not set(threading.enumerate()) - before
 
 
 class Scripted:
