@@ -49,11 +49,15 @@ def produce(
         together: as few batches as possible, each of 180 MB before it is compressed.
     """
     failures: list[str] = []
-    # Only an idempotent producer keeps the order when it retries.
-    settings = {"enable.idempotence": True, "message.max.bytes": 200_000_000, "linger.ms": 5}
+    # A retry keeps the order with one request in flight. An idempotent producer would keep it, too, and takes half a
+    # second for its producer id.
+    settings = {"acks": "all", "max.in.flight.requests.per.connection": 1, "linger.ms": 5}
+    settings |= {"message.max.bytes": 200_000_000}
     if together:
         settings |= {"batch.size": 180_000_000, "linger.ms": 1000}
     producer = Producer({**kafka.settings, **settings, "compression.type": compression})
+    # Asks for the leaders at once: without it they are known after 0.1 s or 1 s.
+    producer.list_topics(topic, timeout=TIMEOUT_S)
     for record in records:
         _queue(producer, topic, record, partition, failures)
     assert producer.flush(TIMEOUT_S) == 0
@@ -64,9 +68,9 @@ def produce(
 def open_transaction(kafka: KafkaConnection, name: str, *, timeout_s: float = 60) -> Iterator[Producer]:
     """A producer with an open transaction, which the test commits or aborts; otherwise it is aborted at the end."""
     milliseconds = int(timeout_s * 1000)
-    producer = Producer(
-        {**kafka.settings, "transactional.id": name, "transaction.timeout.ms": milliseconds, "linger.ms": 100}
-    )
+    settings = {"transactional.id": name, "transaction.timeout.ms": milliseconds, "linger.ms": 100}
+    # As the writer under test: with sparse connections timers delay the connection to the coordinator.
+    producer = Producer({**kafka.settings, **settings, "enable.sparse.connections": False})
     producer.init_transactions(TIMEOUT_S)
     producer.begin_transaction()
     try:
