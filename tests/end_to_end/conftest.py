@@ -11,7 +11,7 @@ from include.local.airflow import USERNAME
 from include.local.stack import Stack
 from tests.support.secrets import Canaries, secured_pipelines, watched_processes
 from tests.support.stacks import READER, running_stack
-from tests.support.workflows import run_workflows
+from tests.support.workflows import LARGE, SMALL, run_workflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,16 @@ def stack(
 
 @pytest.fixture(scope="package")
 def flow(stack: Stack) -> Stack:
-    """The stack after the three workflows have run once, from source to prediction."""
-    run_workflows(stack)
+    """The stack after the three workflows of the small pipelines have run once, from source to prediction."""
+    run_workflows(stack, SMALL)
     return stack
+
+
+@pytest.fixture(scope="package")
+def whole_flow(flow: Stack) -> Stack:
+    """The stack after the workflows of all bundled pipelines have run once."""
+    run_workflows(flow, LARGE)
+    return flow
 
 
 @pytest.fixture(scope="package")

@@ -15,7 +15,7 @@ from include.local.stack import Stack
 from include.sources.base import Source
 from tests.support.consumers import committed_records
 from tests.support.stacks import runs_of, wait_for_run
-from tests.support.workflows import BUNDLED, TIMEOUT_S, successes
+from tests.support.workflows import LARGE, SMALL, TIMEOUT_S, successes
 
 # The first test waits until all workflows have run.
 pytestmark = pytest.mark.timeout(1800)
@@ -39,9 +39,11 @@ FIELDS = {
 }
 
 
-@pytest.fixture(params=BUNDLED)
+@pytest.fixture(params=[*SMALL, *(pytest.param(name, marks=pytest.mark.long) for name in LARGE)])
 def pipeline(request: pytest.FixtureRequest) -> str:
-    """Each of the bundled pipelines, by its name."""
+    """Each of the bundled pipelines after its workflows have run, by its name."""
+    if request.param in LARGE:
+        request.getfixturevalue("whole_flow")
     return str(request.param)
 
 

@@ -52,7 +52,7 @@ ANYWHERE = {
     "xcom_key": "return_value",
 }
 # The bundled pipeline whose records are signed, and the one whose steps have connections of their own.
-SIGNED, SEPARATE = "passengers", "languages"
+SIGNED, SEPARATE = "passengers", "digits"
 
 
 def secured_pipelines(folder: Path) -> Path:

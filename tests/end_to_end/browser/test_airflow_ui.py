@@ -23,8 +23,9 @@ EPOCHS = 2
 TIMEOUT_S = 240
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(installed_browser() is None, reason=f"no browser is installed: none of {', '.join(BROWSERS)}"),
-    pytest.mark.usefixtures("flow"),
+    pytest.mark.usefixtures("whole_flow"),
     pytest.mark.timeout(1800),  # the first test may also start the stack and wait for its first runs
 ]
 

@@ -53,11 +53,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def hostile(flow: Stack, kafka: KafkaConnection) -> Iterator[Pipeline]:
+def hostile(whole_flow: Stack, kafka: KafkaConnection) -> Iterator[Pipeline]:
     """A pipeline of which somebody has written all records by hand, dead letters among them that can be replayed."""
     file = re.sub("^description = .*", f"description = {json.dumps(ATTACK)}", bundled(), flags=re.MULTILINE)
-    with added_pipelines(flow, {HOSTILE: file}, workflows=["predict", "replay", "rollback"]):
-        pipeline = read_pipeline(Path(flow.record.settings["MILLRACE_PIPELINES"]) / f"{HOSTILE}.toml")
+    with added_pipelines(whole_flow, {HOSTILE: file}, workflows=["predict", "replay", "rollback"]):
+        pipeline = read_pipeline(Path(whole_flow.record.settings["MILLRACE_PIPELINES"]) / f"{HOSTILE}.toml")
         assert isinstance(pipeline, Pipeline)
         ensure_topics(kafka, pipeline.topic_specs())
         attack = ATTACK.encode()
