@@ -102,14 +102,9 @@ def find_figures(attempt: Attempt, pipeline: Pipeline, settings: Watch, model: W
         )
     inputs: dict[str, float] = {}
     outputs: dict[str, float] = {}
-    if reference is None:
-        log.warning(
-            "Version %d of %s is from before models kept what their samples are like: its drift is known from the next "
-            "training on.",
-            identity.version,
-            identity.name,
-        )
-    elif len(answers) >= settings.min_samples:
+    if (why := _why_unknown(model, settings, len(answers))) is not None:
+        log.warning("The drift of version %d of %s is not known: %s.", identity.version, identity.name, why)
+    if reference is not None and len(answers) >= settings.min_samples:
         statistics = input_statistics(attempt, pipeline, model.codec, answers)
         numbers = answer_numbers(target, [answer_of(row) for row in answers])
         found = {name: statistics[:, place] for place, name in enumerate(model.codec.described)}
@@ -131,6 +126,21 @@ def find_figures(attempt: Attempt, pipeline: Pipeline, settings: Watch, model: W
         inputs=dict(sorted(inputs.items(), key=lambda item: -item[1])[:KEPT]),
         answers=outputs,
     )
+
+
+def _why_unknown(model: WatchedModel, settings: Watch, answers: int) -> str | None:
+    """Why there is no drift of the model, with what to do; None where there is one."""
+    if model.reference is None:
+        return "it is from before models kept what their samples are like, which the next training does"
+    if answers < settings.min_samples:
+        return f"it has answered {answers} requests lately and watch.min_samples is {settings.min_samples}"
+    held_out = max((item.total for item in (*model.reference.inputs, *model.reference.answers)), default=0)
+    if held_out < MIN_REFERENCE:
+        return (
+            f"it was trained with {held_out} held-out samples and a comparison takes {MIN_REFERENCE}: train on more "
+            "samples, or raise training.held_out"
+        )
+    return None
 
 
 def _drifts(

@@ -80,8 +80,8 @@ def kafka(stack: Stack) -> KafkaConnection:
 def pipelines(stack: Stack, kafka: KafkaConnection) -> Iterator[None]:
     """Two pipelines on the same topics, one of which asks a person."""
     ensure_topics(kafka, [TopicSpec(SAMPLES, PARTITIONS), TopicSpec(REQUESTS, PARTITIONS)])
-    fill(kafka, SAMPLES, 300)
-    fill(kafka, REQUESTS, 20, label=lambda _: None, start=300)
+    fill(kafka, SAMPLES, 700)
+    fill(kafka, REQUESTS, 20, label=lambda _: None, start=700)
     with added_pipelines(stack, {APPROVED: FILE + PERSON, BESIDE: FILE}, ("train", "predict", "watch")):
         yield
 
@@ -129,7 +129,7 @@ def ask_in_the_dark(kafka: KafkaConnection, number: int) -> list[str]:
     codec = pipeline.format
     requests = {
         sample.id: Record(codec.encode(sample.content // 4), sample.id.encode(), write_headers(codec.schema_name))
-        for sample in pipeline.source.read(340, number)
+        for sample in pipeline.source.read(740, number)
     }
     for partition in range(PARTITIONS):
         produce(kafka, REQUESTS, islice(requests.values(), partition, None, PARTITIONS), partition=partition)
@@ -224,11 +224,11 @@ def test_a_challenger_answers_beside_the_champion_until_the_person_who_is_asked_
 @pytest.mark.usefixtures("pipelines")
 def test_a_champion_whose_requests_have_changed_is_trained_again(stack: Stack, kafka: KafkaConnection) -> None:
     before = {run["dag_run_id"] for run in runs_of(stack.api, f"{APPROVED}.train")}
-    fill(kafka, SAMPLES, 20, start=320)
+    fill(kafka, SAMPLES, 20, start=720)
     wait_for_answers(stack, kafka, APPROVED, ask_in_the_dark(kafka, 120))
 
-    stack.api.unpause(f"{APPROVED}.watch")
     watch = stack.api.trigger(f"{APPROVED}.watch")
+    stack.api.unpause(f"{APPROVED}.watch")
     assert wait_for_run(stack.api, f"{APPROVED}.watch", watch, timeout_s=TIMEOUT_S)["state"] == "success"
     assert result_of(stack.api, f"{APPROVED}.watch", watch, "watch_model")["over"][0] == "input_drift"
 

@@ -105,8 +105,8 @@ def tiny_challenger() -> Predictor:
     return tiny_predictor(version=8, bias=0.5)
 
 
-def tiny_watched(predictor: Predictor) -> WatchedModel:
-    """The predictor as a model that serves, with the reference of 1000 samples."""
+def tiny_watched(predictor: Predictor, samples: int = 1000) -> WatchedModel:
+    """The predictor as a model that serves, with the reference of some samples."""
     import torch
 
     from include.codecs.raw import RawCodec
@@ -115,7 +115,7 @@ def tiny_watched(predictor: Predictor) -> WatchedModel:
 
     codec = RawCodec(shape=(4,), dtype="float32")
     finder = ReferenceFinder(codec, predictor.target)
-    inputs = torch.from_numpy(np.stack([numbers(position) for position in range(10_000, 11_000)]))
+    inputs = torch.from_numpy(np.stack([numbers(position) for position in range(10_000, 10_000 + samples)]))
     with torch.inference_mode():
         finder.add(inputs, predictor.network(inputs))
     return WatchedModel(predictor.identity, codec, predictor.target, finder.reference())

@@ -211,13 +211,23 @@ def test_requests_that_retention_has_removed_are_left_out(look, serve, kafka, pi
     assert found.prediction_drift is not None
 
 
-def test_too_few_answers_are_not_judged(look, serve):
+def test_too_few_answers_are_not_judged(look, serve, caplog):
     serve(range(99), shift=5)
 
     found = look()
 
     assert found.figures.samples == 99
     assert (found.figures.input_drift, found.figures.prediction_drift, found.over) == (None, None, {})
+    assert "is not known: it has answered 99 requests lately and watch.min_samples is 100" in caplog.text
+
+
+def test_answers_are_not_compared_with_a_handful_of_held_out_samples(look, serve, predictor, caplog):
+    serve(range(150), shift=5)
+
+    found = look(model=tiny_watched(predictor, samples=99))
+
+    assert (found.figures.input_drift, found.figures.prediction_drift, found.over) == (None, None, {})
+    assert "is not known: it was trained with 99 held-out samples and a comparison takes 100" in caplog.text
 
 
 def test_a_model_without_a_reference_has_a_score_and_no_drift(look, serve, kafka, pipeline, model, caplog):
@@ -227,7 +237,7 @@ def test_a_model_without_a_reference_has_a_score_and_no_drift(look, serve, kafka
     found = look(model=replace(model, reference=None))
 
     assert (found.figures.input_drift, found.figures.labelled) == (None, 150)
-    assert "its drift is known from the next training on" in caplog.text
+    assert "it is from before models kept what their samples are like" in caplog.text
 
 
 def test_a_version_that_has_answered_nothing_is_nothing_to_watch(look):
