@@ -73,7 +73,7 @@ class MemoryFeed:
     report: FeedReport
     epoch: int = field(default=0)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def for_device(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield from self.batches
         self.epoch += 1
 
@@ -169,7 +169,7 @@ def _hold(connection: KafkaConnection, job: TrainingJob, side: Side) -> tuple[Ba
         side=side,
         shuffle=side == "train",
     )
-    return list(feed), feed.report
+    return list(feed.for_device()), feed.report
 
 
 def _train(connection: KafkaConnection, job: TrainingJob) -> Epochs:

@@ -1,8 +1,8 @@
-"""Decoding in several threads, which end with the call, so that none exists when Airflow forks the process."""
+"""Decoding in several threads, which end with the call or with their pool, so that none exists when Airflow forks."""
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 # Each holds a decoded image in memory, and more threads only contend for the GIL.
 MAX_THREADS = 8
@@ -31,6 +31,15 @@ def for_each(work: Callable[[int], None], count: int, *, threads: int) -> None:
         for position in range(count):
             work(position)
         return
+    with ThreadPoolExecutor(min(threads, count), thread_name_prefix="decode") as pool:
+        for future in begin_each(work, count, pool, threads=threads):
+            future.result()
+
+
+def begin_each(
+    work: Callable[[int], None], count: int, pool: ThreadPoolExecutor, *, threads: int
+) -> list[Future[None]]:
+    """The same in a pool's threads, which go on with the pool's next work while the last positions are worked on."""
     # One shared iterator: with fixed shares, threads would be idle while one decodes the large images.
     positions = iter(range(count))
 
@@ -38,6 +47,4 @@ def for_each(work: Callable[[int], None], count: int, *, threads: int) -> None:
         for position in positions:
             work(position)
 
-    with ThreadPoolExecutor(min(threads, count), thread_name_prefix="decode") as pool:
-        for future in [pool.submit(work_on) for _ in range(min(threads, count))]:
-            future.result()
+    return [pool.submit(work_on) for _ in range(min(threads, count))]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from include.codecs._row_statistics import RowStatistics
@@ -14,6 +16,7 @@ from include.refusal import InvalidRecord, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 Content = TypeVar("Content")
@@ -95,9 +98,28 @@ class Codec(Config):
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         """Decode a list of record values; each becomes a sample or a refusal."""
 
+    def decode_ahead(
+        self,
+        values: Sequence[bytes | None],
+        pool: ThreadPoolExecutor,  # noqa: ARG002 - kinds use it
+    ) -> Callable[[], DecodedBatch]:
+        """Begin to decode in the pool, where the format is worth it; the function gives what `decode` would."""
+        return partial(self.decode, values)
+
     @abstractmethod
     def to_inputs(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Decoded samples as float32 inputs (n, *input_shape); training and prediction share it."""
+        """Decoded samples as float32 inputs (n, *input_shape)."""
+
+    def for_device(self, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Decoded samples as they move to a network's device: inputs, or what `on_device` makes them of."""
+        return self.to_inputs(samples)
+
+    def on_device(self, batch: torch.Tensor) -> torch.Tensor:
+        """What `for_device` returned, on any device, as inputs there; training and prediction share it.
+
+        They are float32 (n, *input_shape), the same bits as those of `to_inputs`.
+        """
+        return batch
 
 
 def statistics_of(rows: Sequence[Sequence[float]], count: int) -> np.ndarray[Any, Any]:

@@ -19,7 +19,7 @@ KEPT_BYTES = 256 * 1024 * 1024
 
 
 class CachedBatches:
-    """Batches of one epoch, the same at every iteration.
+    """Batches of one epoch as `Feed.for_device` gives them, the same at every iteration.
 
     They are kept in memory up to `kept_bytes` of tensors; where there are more, every iteration reads the log again and
     memory is bounded by the feed.
@@ -44,13 +44,13 @@ class CachedBatches:
         feed = self._feed()
         kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         size = 0
-        for inputs, labels in feed:
-            size += inputs.nbytes + labels.nbytes
+        for batch, labels in feed.for_device():
+            size += batch.nbytes + labels.nbytes
             if size <= self._kept_bytes:
-                kept.append((inputs, labels))
+                kept.append((batch, labels))
             else:
                 kept.clear()
-            yield inputs, labels
+            yield batch, labels
         self.report = feed.report
         if size <= self._kept_bytes:
             self._kept = kept

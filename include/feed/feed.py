@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from include.codecs import available_threads
 from include.codecs.base import Codec
 from include.errors import PermanentError
 from include.feed.cache import BlockCache, CacheWriter, FeedCache, writing
@@ -18,7 +20,15 @@ from include.feed.manifest import Manifest
 from include.feed.plan import batch_ends, epoch_blocks, window_order
 from include.feed.selection import RecordOutcome, Selection, row_type
 from include.feed.side import Side, SideReader
-from include.feed.window import Part, WindowReader, decodes_early, only_copies, sample_bytes, sample_type
+from include.feed.window import (
+    Part,
+    WindowBatch,
+    WindowReader,
+    decodes_early,
+    only_copies,
+    sample_bytes,
+    sample_type,
+)
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
 from include.kafka.records import Address
@@ -31,8 +41,12 @@ if TYPE_CHECKING:
     import torch
 
     _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any]]
+    _Convert = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+    _Begun = tuple["_Position", Callable[[], WindowBatch]]
 
 READ_AHEAD_BATCHES = 8
+# Batches that are begun before the result of one is waited for, so that no decoder is idle at a batch's end.
+DECODE_AHEAD_BATCHES = 2
 EXAMPLES_KEPT = 5
 
 
@@ -206,9 +220,16 @@ class Feed:
         self._position = _Position(*(int(state[part.name]) for part in fields(_Position)))
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return self._tensors(self.codec.to_inputs)
+
+    def for_device(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The same batches before `Codec.on_device`, which makes inputs of them: those of images are uint8."""
+        return self._tensors(self.codec.for_device)
+
+    def _tensors(self, convert: _Convert) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         import torch
 
-        with closing(self._arrays()) as batches:
+        with closing(self._arrays(convert)) as batches:
             for inputs, targets in batches:
                 yield torch.from_numpy(inputs), torch.from_numpy(targets)
 
@@ -226,9 +247,9 @@ class Feed:
             tf.TensorSpec((None, *self.codec.input_shape), tf.float32),
             tf.TensorSpec((None, *target.shape), np.dtype(target.dtype)),
         )
-        return tf.data.Dataset.from_generator(self._arrays, output_signature=signature)
+        return tf.data.Dataset.from_generator(lambda: self._arrays(self.codec.to_inputs), output_signature=signature)
 
-    def _arrays(self) -> Generator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], None, None]:
+    def _arrays(self, convert: _Convert) -> Generator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], None, None]:
         epoch = _Epoch(self._position)
         self.report = FeedReport()
         batches: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
@@ -236,7 +257,9 @@ class Feed:
         room: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(READ_AHEAD_BATCHES):
             room.put(None)
-        reader = threading.Thread(target=self._read_ahead, args=(epoch, batches, room), name="feed-reader", daemon=True)
+        reader = threading.Thread(
+            target=self._read_ahead, args=(epoch, convert, batches, room), name="feed-reader", daemon=True
+        )
         reader.start()
         try:
             while True:
@@ -259,12 +282,13 @@ class Feed:
     def _read_ahead(
         self,
         epoch: _Epoch,
+        convert: _Convert,
         batches: queue.SimpleQueue[_Batch | BaseException | None],
         room: queue.SimpleQueue[None],
     ) -> None:
         """The reader thread: fetches, decodes and shuffles while the caller works on earlier batches."""
         try:
-            for item in self._batches(epoch):
+            for item in self._batches(epoch, convert):
                 room.get()
                 if epoch.stop.is_set():
                     return
@@ -273,19 +297,49 @@ class Feed:
         except BaseException as error:  # noqa: BLE001 - raised again by the consuming thread
             batches.put(error)
 
-    def _batches(self, epoch: _Epoch) -> Iterator[_Batch]:
+    def _batches(self, epoch: _Epoch, convert: _Convert) -> Iterator[_Batch]:
         with nullcontext() if self._blocks is None else writing(self._blocks) as writer:
-            yield from self._served(epoch, writer)
+            yield from self._served(epoch, convert, writer)
 
-    def _served(self, epoch: _Epoch, writer: CacheWriter | None) -> Iterator[_Batch]:
+    def _served(self, epoch: _Epoch, convert: _Convert, writer: CacheWriter | None) -> Iterator[_Batch]:
         import numpy as np
 
-        start, report = epoch.start, epoch.report
         ranges, seed = self.manifest.ranges, self.manifest.seed
-        blocks = epoch_blocks(ranges, window=self.window, seed=seed, epoch=start.epoch, shuffle=self.shuffle)
+        blocks = epoch_blocks(ranges, window=self.window, seed=seed, epoch=epoch.start.epoch, shuffle=self.shuffle)
+        report = epoch.report
+        served = np.zeros(len(self.manifest.labels), np.int64)
+        for position, result in self._decoded_ahead(epoch, blocks, writer):
+            batch = result()
+            for (block, offset), refusal in batch.refusals.items():
+                report.refuse(refusal, _address(blocks[block], offset))
+            served += self._target.counts(batch.labels)
+            report.total += len(batch.labels)
+            yield position, convert(batch.samples), batch.labels
+        report.samples.update(
+            {label: int(count) for label, count in zip(self.manifest.labels, served, strict=True) if count}
+        )
+
+    def _decoded_ahead(self, epoch: _Epoch, blocks: list[OffsetRange], writer: CacheWriter | None) -> Iterator[_Begun]:
+        """The batches in their order, while the next ones are being decoded."""
+        ahead = 0 if self._decodes_early else DECODE_AHEAD_BATCHES
+        coming: deque[_Begun] = deque()
+        pool = ThreadPoolExecutor(available_threads(), thread_name_prefix="feed-decoder")
+        try:
+            for begun in self._begun(epoch, blocks, writer, pool):
+                coming.append(begun)
+                if len(coming) > ahead:
+                    yield coming.popleft()
+            yield from coming
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _begun(
+        self, epoch: _Epoch, blocks: list[OffsetRange], writer: CacheWriter | None, pool: ThreadPoolExecutor
+    ) -> Iterator[_Begun]:
+        """Each batch's position, and the function that waits for the batch."""
+        start, seed = epoch.start, self.manifest.seed
         windows = self._windows
         windows.begin(self._parts(epoch, blocks, writer))
-        served = np.zeros(len(self.manifest.labels), np.int64)
         number, skip = start.window, start.batch
         while (window := windows.take()) is not None and not epoch.stop.is_set():
             order = window_order(len(window), seed=seed, epoch=start.epoch, window=number, shuffle=self.shuffle)
@@ -293,19 +347,9 @@ class Feed:
             ends = batch_ends(len(window), self.batch_size)
             for batch in range(skip, len(ends)):
                 rows = order[batch * self.batch_size : ends[batch]][self.rank :: self.world_size]
-                decoded = window.decode(rows)
-                for position, refusal in decoded.refusals.items():
-                    row = window.rows[rows[position]]
-                    report.refuse(refusal, _address(blocks[row["block"]], int(row["offset"])))
-                labels = window.rows["label"][rows[decoded.positions]]
-                served += self._target.counts(labels)
-                report.total += len(labels)
-                yield _Position(start.epoch, number, *first, batch + 1), self.codec.to_inputs(decoded.samples), labels
+                yield _Position(start.epoch, number, *first, batch + 1), window.begin(rows, pool)
                 windows.read_ahead((batch + 1) * self.batch_size)
             number, skip = number + 1, 0
-        report.samples.update(
-            {label: int(count) for label, count in zip(self.manifest.labels, served, strict=True) if count}
-        )
 
     def _parts(self, epoch: _Epoch, blocks: list[OffsetRange], writer: CacheWriter | None) -> Iterator[Part]:
         """The samples of this side from the position on, in the order of the blocks."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.codecs.base import Codec, DecodedBatch
+from include.codecs.base import Codec
 from include.feed.selection import RecordOutcome
 from include.refusal import Refusal
 
@@ -39,6 +40,20 @@ class Part:
         return Part(self.values[part], self.rows[part], self.refusals)
 
 
+@dataclass(frozen=True)
+class WindowBatch:
+    """Some samples of a window, decoded.
+
+    Attributes:
+        samples, labels: of those that could be decoded.
+        refusals: of the others, by block and offset.
+    """
+
+    samples: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+    refusals: Mapping[tuple[int, int], Refusal] = field(default_factory=dict)
+
+
 class Window:
     """Samples that are shuffled together; they stay encoded until their batch is served."""
 
@@ -68,9 +83,20 @@ class Window:
         self._values.clear()
         self.count = 0
 
-    def decode(self, positions: np.ndarray[Any, Any]) -> DecodedBatch:
-        """The samples at `positions`, in that order, as the codec decodes a list of them."""
-        return self._codec.decode([self._values[position] for position in positions.tolist()])
+    def begin(self, positions: np.ndarray[Any, Any], pool: ThreadPoolExecutor) -> Callable[[], WindowBatch]:
+        """Begin to decode the samples at `positions`, in the pool where that is worth it; the result is in their order.
+
+        The window may be used again before it is asked for.
+        """
+        rows = self.rows[positions]
+        decoding = self._codec.decode_ahead([self._values[position] for position in positions.tolist()], pool)
+
+        def result() -> WindowBatch:
+            decoded = decoding()
+            refusals = {_place(rows[position]): refusal for position, refusal in decoded.refusals.items()}
+            return WindowBatch(decoded.samples, rows["label"][decoded.positions], refusals)
+
+        return result
 
     def _take_in(self, part: Part) -> None:
         self._values.extend(part.values)
@@ -94,20 +120,18 @@ class ArrayWindow(Window):
         super().clear()
         self._refusals.clear()
 
-    def decode(self, positions: np.ndarray[Any, Any]) -> DecodedBatch:
-        import numpy as np
-
-        samples = self._samples.take(positions, axis=0)
+    def begin(
+        self,
+        positions: np.ndarray[Any, Any],
+        pool: ThreadPoolExecutor,  # noqa: ARG002 - nothing is left to decode
+    ) -> Callable[[], WindowBatch]:
+        samples, labels = self._samples.take(positions, axis=0), self._rows["label"][positions]
         # Of one field alone, because picking whole rows takes as long as picking samples.
         good = self._rows["outcome"][positions] == RecordOutcome.SAMPLE
         if good.all():
-            return DecodedBatch(samples, np.arange(len(positions)))
-        rows = self._rows[positions]
-        refusals = {
-            place: self._refusals[int(rows["block"][place]), int(rows["offset"][place])]
-            for place in np.flatnonzero(~good).tolist()
-        }
-        return DecodedBatch(samples[good], np.flatnonzero(good), refusals)
+            return lambda: WindowBatch(samples, labels)
+        refusals = {place: self._refusals[place] for place in map(_place, self._rows[positions[~good]])}
+        return lambda: WindowBatch(samples[good], labels[good], refusals)
 
     def _take_in(self, part: Part) -> None:
         self._samples[self.count : self.count + len(part)] = part.values
@@ -187,6 +211,11 @@ class WindowReader:
             self._next.add(part)
         else:
             self._left.extendleft(item for item in (following, part) if item is not None)
+
+
+def _place(row: np.void) -> tuple[int, int]:
+    """Block and offset of a row."""
+    return int(row["block"]), int(row["offset"])
 
 
 def decodes_early(codec: Codec, size: int, *, reused: bool) -> bool:

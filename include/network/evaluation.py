@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.codecs.base import Codec
 from include.models.base import loss_function, own_metrics
 from include.targets.base import Target
 
@@ -52,6 +53,7 @@ def evaluate(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     target: Target,
     *,
+    codec: Codec | None = None,
     by_sample: bool = False,
     observe: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
 ) -> Evaluation:
@@ -60,8 +62,9 @@ def evaluate(
     Batches are moved to the network's own device; results are fetched from it once, after the last batch.
 
     Args:
+        codec: whose `on_device` makes inputs of the batches; without it they are inputs.
         by_sample: keep what each sample adds to the score.
-        observe: gets the inputs and outputs of each batch.
+        observe: gets the inputs and outputs of each batch, on the network's device.
     """
     import torch
 
@@ -76,11 +79,13 @@ def evaluate(
     network.eval()
     try:
         with torch.inference_mode():
-            for inputs, labels in batches:
+            for batch, labels in batches:
                 if not len(labels):
                     continue
                 truth = labels.to(device, non_blocking=True)
-                outputs = network(inputs.to(device, non_blocking=True))
+                inputs = batch.to(device, non_blocking=True)
+                inputs = inputs if codec is None else codec.on_device(inputs)
+                outputs = network(inputs)
                 if observe is not None:
                     observe(inputs, outputs)
                 loss += mean_loss(outputs, truth).double() * len(labels)

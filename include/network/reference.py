@@ -73,8 +73,8 @@ class ReferenceFinder:
         self._outputs = RowSampler(_most(MOST_OUTPUTS, len(target.labels)))
 
     def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
-        """Add float32 inputs (n, *input_shape) on the CPU and the network's outputs for them."""
-        self._inputs.add(self._codec.describe(inputs.numpy()))
+        """Add float32 inputs (n, *input_shape) and the network's outputs for them."""
+        self._inputs.add(self._codec.describe(inputs.cpu().numpy()))
         self._outputs.add(outputs.cpu().numpy())
 
     def reference(self) -> Reference:

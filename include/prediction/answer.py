@@ -116,13 +116,13 @@ def predict(
     """
     import torch
 
-    inputs = torch.from_numpy(codec.to_inputs(values))
+    batch = torch.from_numpy(codec.for_device(values))
     read = partial(target.answers, top_k=top_k)
     network.eval()
     return [
         _outcome(result)
-        for start in range(0, len(inputs), FORWARD_SAMPLES)
-        for result in forward(network, inputs[start : start + FORWARD_SAMPLES], read)
+        for start in range(0, len(batch), FORWARD_SAMPLES)
+        for result in forward(network, codec.on_device(batch[start : start + FORWARD_SAMPLES]), read)
     ]
 
 

@@ -272,9 +272,10 @@ class _HeldOutSamples:
 
     def evaluate(self, version: Version, model: LoadedModel) -> _Contender:
         samples = self._read_by(model)
-        found = evaluate(model.network, samples, model.card.target, by_sample=self._by_sample)
+        card = model.card
+        found = evaluate(model.network, samples, card.target, codec=card.codec, by_sample=self._by_sample)
         read = samples.report.samples
-        return _Contender(version, model, found, [read[label] for label in model.card.target.labels])
+        return _Contender(version, model, found, [read[label] for label in card.target.labels])
 
     def _read_by(self, model: LoadedModel) -> CachedBatches:
         card = model.card

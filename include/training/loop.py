@@ -116,8 +116,8 @@ def train(
     while loop.feed.epoch < job.epochs:
         epoch, whole = loop.feed.epoch, loop.batch == 0
         try:
-            for inputs, labels in loop.feed:
-                loop.step(inputs, labels)
+            for batch, labels in loop.feed.for_device():
+                loop.step(batch, labels)
                 if loop.batch % job.checkpoint_batches == 0:
                     loop.save()
                 if stopped():
@@ -198,14 +198,13 @@ class _Loop:
         self.use_scale(scale)
         self.use_statistics(statistics)
 
-    def step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
-        """Learn from one batch, which is empty if all its records were refused."""
+    def step(self, batch: torch.Tensor, labels: torch.Tensor) -> None:
+        """Learn from one batch of `Feed.for_device`, which is empty if all its records were refused."""
         progress = (self.feed.epoch + min(self.batch / self.expected_batches, 1.0)) / self.job.epochs
         self.batch += 1
         if len(labels):
-            inputs = augmented(inputs, self.job.augment or ())
             self.optimizer.zero_grad()
-            outputs = self._outputs(inputs)
+            outputs = self._outputs(self._inputs(batch))
             loss = self.loss_function(outputs, labels.to(self.device, non_blocking=True))
             loss.backward()  # type: ignore[no-untyped-call]
             set_learning_rate(self.optimizer, learning_rate(self.job.learning_rate, progress))
@@ -215,9 +214,17 @@ class _Loop:
             self.reported = time.monotonic()
             self._report("batches", epoch=self.feed.epoch + 1, batch=self.batch, **self._speed())
 
+    def _inputs(self, batch: torch.Tensor) -> torch.Tensor:
+        """The batch as inputs on the device."""
+        codec = self.feed.codec
+        if self.job.augment:
+            # They take inputs on the CPU.
+            return augmented(codec.on_device(batch), self.job.augment).to(self.device, non_blocking=True)
+        return codec.on_device(batch.to(self.device, non_blocking=True))
+
     def _outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         try:
-            outputs: torch.Tensor = self.network(inputs.to(self.device, non_blocking=True))
+            outputs: torch.Tensor = self.network(inputs)
         except ValueError as error:
             # The last batch of a window may have one sample, which batch normalisation refuses.
             if len(inputs) > 1:
@@ -241,7 +248,7 @@ class _Loop:
             check_side(self.job, TRAINING, self.train_report)
         finder = ReferenceFinder(self.feed.codec, self.target) if self.feed.epoch == self.job.epochs else None
         observe = None if finder is None else finder.add
-        self.evaluation = evaluate(self.network, self.held_out, self.target, observe=observe)
+        self.evaluation = evaluate(self.network, self.held_out, self.target, codec=self.feed.codec, observe=observe)
         if not self.history:
             check_side(self.job, HELD_OUT, side_report(self.held_out.report))
         if not math.isfinite(self.evaluation.loss):

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
@@ -240,6 +241,13 @@ def test_inputs_are_the_same_for_small_and_large_images(side, settings):
 
     np.testing.assert_allclose(inputs, (samples / 255 - mean) / std, atol=1e-5)
     assert inputs.flags.c_contiguous, "for a network that takes a view of them"
+    for layout in (samples, samples.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)):
+        batch = torch.from_numpy(codec.for_device(layout))
+        assert batch.dtype == torch.uint8
+        # `scaled` is what happens on a GPU.
+        for found in (codec.on_device(batch), codec.scaled(batch)):
+            assert torch.equal(found, torch.from_numpy(inputs)), "bit for bit"
+            assert found.is_contiguous()
 
 
 @pytest.mark.parametrize(

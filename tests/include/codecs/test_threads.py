@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from include.codecs import _threads as threads
-from include.codecs._threads import MAX_THREADS, allow_threads, available_threads, for_each
+from include.codecs._threads import MAX_THREADS, allow_threads, available_threads, begin_each, for_each
 from include.codecs.jpeg import JpegCodec
 from include.storage.state import PROJECT_ROOT
 from tests.support.corpus import saved
@@ -64,6 +65,24 @@ def test_decoding_uses_the_allowed_threads_and_leaves_none():
 
     assert len(begun) == 3
     assert begun.isdisjoint(thread.name for thread in threading.enumerate())
+
+
+def test_a_pool_s_thread_goes_on_with_the_next_work_while_another_is_at_the_end_of_this_one():
+    """No decoder is idle at the end of a batch."""
+    following = threading.Event()
+    reached = []
+
+    def first(position):
+        if position == 1:
+            reached.append(following.wait(30))
+
+    with ThreadPoolExecutor(2) as pool:
+        begun = begin_each(first, 2, pool, threads=2)
+        begun += begin_each(lambda _: following.set(), 2, pool, threads=2)
+        for part in begun:
+            part.result()
+
+    assert reached == [True]
 
 
 def test_an_exception_in_a_thread_is_raised():

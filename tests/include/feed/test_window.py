@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import numpy as np
@@ -30,10 +31,11 @@ def windows(sizes: list[int], size: int) -> list[list[int]]:
     reader.take()
     reader.begin(parts(sizes))
     found = []
-    while (window := reader.take()) is not None:
-        decoded = window.decode(np.arange(len(window)))
-        assert decoded.samples.ravel().tolist() == [offset % 256 for offset in window.rows["offset"].tolist()]
-        found.append(window.rows["offset"].tolist())
+    with ThreadPoolExecutor(1) as pool:
+        while (window := reader.take()) is not None:
+            batch = window.begin(np.arange(len(window)), pool)()
+            assert batch.samples.ravel().tolist() == [offset % 256 for offset in window.rows["offset"].tolist()]
+            found.append(window.rows["offset"].tolist())
     return found
 
 

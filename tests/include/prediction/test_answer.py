@@ -7,8 +7,9 @@ import pytest
 import torch
 from confluent_kafka import Message
 
+from include.codecs.png import PngCodec
 from include.codecs.raw import RawCodec
-from include.prediction.answer import FORWARD_SAMPLES, answer
+from include.prediction.answer import FORWARD_SAMPLES, answer, predict
 from include.reading.layout import RecordLayout
 from include.reading.records import RecordReader
 from include.refusal import Refusal
@@ -57,6 +58,18 @@ def test_more_samples_than_go_forward_at_once_are_all_predicted(network):
     outcomes = outcomes_of(network, [message(numbers(number).tobytes()) for number in range(count)])
 
     assert [outcome["label"] for outcome in outcomes] == [letter(numbers(number)) for number in range(count)]
+
+
+def test_images_are_predicted_by_the_inputs_that_a_training_has_of_them():
+    codec = PngCodec(height=4, width=4, channels=3, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    pixels = np.random.default_rng(0).integers(0, 256, (FORWARD_SAMPLES + 3, *codec.sample_shape), np.uint8)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, len(LETTERS)))
+
+    outcomes = predict(network, codec, Classification(LETTERS), pixels)
+
+    with torch.inference_mode():
+        outputs = network(codec.on_device(torch.from_numpy(codec.for_device(pixels))))
+    assert [outcome["label"] for outcome in outcomes] == [LETTERS[place] for place in outputs.argmax(1).tolist()]
 
 
 @pytest.mark.parametrize("messages", [[], [message(b"123")]], ids=["no records", "no samples"])
