@@ -49,31 +49,6 @@ T = TypeVar("T")
 router = APIRouter(default_response_class=HTMLResponse, responses=ERRORS)
 
 
-def site_of(request: Request) -> Site:
-    return cast("Site", request.app.state.site)
-
-
-def readable_pipeline(request: Request, name: str, user: User) -> Pipeline:
-    """The pipeline of the address, if the person may read one of its DAGs."""
-    pipeline = site_of(request).files.find(name)
-    dags = readable_dags(user)
-    if pipeline is None or not any(f"{name}.{workflow}" in dags for workflow in WORKFLOWS):
-        raise HTTPException(404, f"There is no pipeline {name!r:.100} whose DAGs you may read.")
-    return pipeline
-
-
-Readable = Annotated[Pipeline, Depends(readable_pipeline)]
-
-
-def pipeline_with_records(pipeline: Readable, user: User) -> Pipeline:
-    """The same, if the person may see its records, too."""
-    if not may_see_records(user, pipeline.name):
-        raise HTTPException(403, f"You may not read the XComs of {pipeline.name}.predict, and so not its records.")
-    return pipeline
-
-
-KnownSite = Annotated[Site, Depends(site_of)]
-WithRecords = Annotated[Pipeline, Depends(pipeline_with_records)]
 Partition = Annotated[int, PathField(ge=0, lt=2**31)]
 Offset = Annotated[int, PathField(ge=0, lt=2**63)]
 
@@ -103,12 +78,54 @@ def answer(request: Request, template: str, problem: Problem | None = None, **va
     return pages.render(request, template, status=problem.status, error=problem.error, **values)
 
 
+def site_of(request: Request) -> Site:
+    return cast("Site", request.app.state.site)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A person at a page of a pipeline."""
+
+    request: Request
+    user: User
+    site: Site
+    pipeline: Pipeline
+
+    def dag_id(self, workflow: str) -> str:
+        return f"{self.pipeline.name}.{workflow}"
+
+    def answer(self, template: str, problem: Problem | None = None, **values: Any) -> Response:
+        return answer(self.request, template, problem, pipeline=self.pipeline, **values)
+
+
+def visit_pipeline(request: Request, name: str, user: User) -> Visit:
+    """A visit to the pipeline of the address, if the person may read one of its DAGs."""
+    site, dags = site_of(request), readable_dags(user)
+    pipeline = site.files.find(name)
+    if pipeline is None or not any(f"{name}.{workflow}" in dags for workflow in WORKFLOWS):
+        raise HTTPException(404, f"There is no pipeline {name!r:.100} whose DAGs you may read.")
+    return Visit(request, user, site, pipeline)
+
+
+AtPipeline = Annotated[Visit, Depends(visit_pipeline)]
+
+
+def visit_records(visit: AtPipeline) -> Visit:
+    """The same, if the person may see its records, too."""
+    if not may_see_records(visit.user, visit.pipeline.name):
+        raise HTTPException(403, f"You may not read the XComs of {visit.dag_id('predict')}, and so not its records.")
+    return visit
+
+
+AtRecords = Annotated[Visit, Depends(visit_records)]
+
+
 @router.get("/")
-def show_overview(request: Request, site: KnownSite, user: User) -> Response:
+def show_overview(request: Request, user: User) -> Response:
+    site = site_of(request)
     cards = overview.cards(site, readable_dags(user), time.time())
     may_acknowledge = {card.name for card in cards if may_trigger(user, f"{card.name}.predict")}
-    invalid = site.files.load()[1]
-    return answer(request, "overview.html", cards=cards, may_acknowledge=may_acknowledge, invalid=invalid)
+    return answer(request, "overview.html", cards=cards, may_acknowledge=may_acknowledge, invalid=site.files.load()[1])
 
 
 @router.get("/static/{name}", include_in_schema=False)
@@ -119,24 +136,21 @@ def send_static(name: str) -> Response:
 
 
 @router.get("/{name}/overview")
-def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
-    now = time.time()
-    with_runs = may_see_results(user, f"{pipeline.name}.predict")
+def show_pipeline(visit: AtPipeline) -> Response:
+    site, pipeline, user, now = visit.site, visit.pipeline, visit.user, time.time()
+    with_runs = may_see_results(user, visit.dag_id("predict"))
     found, problem = read_or_explain(lambda: history.day(site, pipeline, now, with_runs=with_runs))
-    may_see_looks = pipeline.watch is not None and may_see_results(user, f"{pipeline.name}.watch")
+    may_see_looks = pipeline.watch is not None and may_see_results(user, visit.dag_id("watch"))
     looks = watched.looks(pipeline.name) if may_see_looks else []
     card = overview.card(site, pipeline, readable_dags(user), now)
     champion = card.champion.version if card.champion else None
     detail = site.detail(pipeline.name, champion.number, wait_s=0) if champion else None
-    return answer(
-        request,
+    return visit.answer(
         "pipeline.html",
         Problem("", problem.status),
-        pipeline=pipeline,
-        tab="overview",
         card=card,
         watched=watched.watched(pipeline.watch, card.flow.watched if card.flow else ()),
-        may_acknowledge={pipeline.name} if may_trigger(user, f"{pipeline.name}.predict") else set(),
+        may_acknowledge={pipeline.name} if may_trigger(user, visit.dag_id("predict")) else set(),
         day=found,
         day_error=problem.error,
         charts=history.charts(found) if found else [],
@@ -147,100 +161,66 @@ def show_pipeline(request: Request, site: KnownSite, pipeline: Readable, user: U
 
 
 @router.get("/{name}/look")
-def show_newest(
-    request: Request, site: KnownSite, pipeline: WithRecords, question: Annotated[look.LookQuestion, Query()]
-) -> Response:
-    found, problem = read_or_explain(lambda: look.look(site, pipeline, question))
-    return answer(
-        request,
-        "look.html",
-        problem,
-        pipeline=pipeline,
-        tab="look",
-        question=question,
-        contents=look.CONTENTS,
-        labels=pipeline.training.labels,
-        found=found,
-    )
+def show_newest(visit: AtRecords, question: Annotated[look.LookQuestion, Query()]) -> Response:
+    found, problem = read_or_explain(lambda: look.look(visit.site, visit.pipeline, question))
+    labels = visit.pipeline.training.labels
+    return visit.answer("look.html", problem, question=question, contents=look.CONTENTS, labels=labels, found=found)
 
 
 @router.get("/{name}/dead-letters")
-def show_dead_letters(
-    request: Request,
-    site: KnownSite,
-    pipeline: WithRecords,
-    user: User,
-    reason: Annotated[str, Query(max_length=64)] = "",
-) -> Response:
+def show_dead_letters(visit: AtRecords, reason: Annotated[str, Query(max_length=64)] = "") -> Response:
     now = time.time()
-    found, problem = read_or_explain(lambda: deaths.deaths(site, pipeline, reason))
-    return answer(
-        request,
+    found, problem = read_or_explain(lambda: deaths.deaths(visit.site, visit.pipeline, reason))
+    return visit.answer(
         "dead_letters.html",
         problem,
-        pipeline=pipeline,
-        tab="dead-letters",
         reason=reason,
         found=found,
         chart=deaths.times_chart(found.times, now) if found and found.times else None,
         since=deaths.since_of(found, reason),
-        replayable=pipeline.topics.requests is None,
-        may_replay=may_trigger(user, f"{pipeline.name}.replay"),
+        replayable=visit.pipeline.topics.requests is None,
+        may_replay=may_trigger(visit.user, visit.dag_id("replay")),
     )
 
 
 @router.get("/{name}/dead-letters/{partition}/{offset}")
-def show_dead_letter(
-    request: Request, site: KnownSite, pipeline: WithRecords, partition: Partition, offset: Offset
-) -> Response:
-    letter, problem = read_or_explain(lambda: deaths.death(site, pipeline, partition, offset))
-    return answer(request, "dead_letter.html", problem, pipeline=pipeline, tab="dead-letters", letter=letter)
+def show_dead_letter(visit: AtRecords, partition: Partition, offset: Offset) -> Response:
+    letter, problem = read_or_explain(lambda: deaths.death(visit.site, visit.pipeline, partition, offset))
+    return visit.answer("dead_letter.html", problem, letter=letter)
 
 
 @router.get("/{name}/models")
-def show_models(request: Request, site: KnownSite, pipeline: Readable, user: User) -> Response:
-    reading = site.models(pipeline.name)
-    flow = site.flow(pipeline)
+def show_models(visit: AtPipeline) -> Response:
+    reading, flow = visit.site.models(visit.pipeline.name), visit.site.flow(visit.pipeline)
     events = models.events(flow.history if flow else ())
     champion = reading.value.champion if reading.value else None
-    return answer(
-        request,
+    return visit.answer(
         "models.html",
         Problem(reading.error),
-        pipeline=pipeline,
-        tab="models",
         models=reading.value,
         chart=models.figures_chart(reading.value) if reading.value else None,
         events=events,
         pairs=models.pairs(flow.shadowed if flow else ()),
-        may_see_records=may_see_records(user, pipeline.name),
+        may_see_records=may_see_records(visit.user, visit.pipeline.name),
         earlier=sorted({event.version for event in events if event.crowned} - {champion}, reverse=True),
-        may_roll_back=may_trigger(user, f"{pipeline.name}.rollback"),
+        may_roll_back=may_trigger(visit.user, visit.dag_id("rollback")),
     )
 
 
 @router.get("/{name}/models/{number}")
-def show_model(
-    request: Request,
-    site: KnownSite,
-    pipeline: Readable,
-    user: User,
-    number: Annotated[int, PathField(ge=1, lt=2**31)],
-) -> Response:
+def show_model(visit: AtPipeline, number: Annotated[int, PathField(ge=1, lt=2**31)]) -> Response:
+    site, pipeline = visit.site, visit.pipeline
     reading = site.detail(pipeline.name, number)
     detail = reading.value
     confusion = detail.confusion if detail else None
     champion, flow = (site.champions().value or {}).get(pipeline.name), site.flow(pipeline)
-    return answer(
-        request,
+    return visit.answer(
         "model.html",
         Problem(reading.error, 200 if detail or reading.pending else 404 if reading.kind is NoSuchVersion else 503),
-        pipeline=pipeline,
-        tab="models",
         number=number,
         detail=detail,
         judged=models.judged(pipeline, detail, champion, flow.history) if detail and champion and flow else None,
-        may_compare=may_clear(user, f"{pipeline.name}.train"),
+        may_compare=may_clear(visit.user, visit.dag_id("train")),
         curves=models.curves(detail) if detail else None,
         rows=models.matrix(confusion) if confusion else [],
         mistakes=models.mistakes(confusion) if confusion else [],
@@ -248,11 +228,9 @@ def show_model(
 
 
 @router.get("/{name}/{content}/{partition}/{offset}")
-def show_record(
-    request: Request, site: KnownSite, pipeline: WithRecords, content: Content, partition: Partition, offset: Offset
-) -> Response:
-    item, problem = read_or_explain(lambda: look.one(site, pipeline, content, partition, offset))
-    return answer(request, "record.html", problem, pipeline=pipeline, tab="look", item=item, content=content)
+def show_record(visit: AtRecords, content: Content, partition: Partition, offset: Offset) -> Response:
+    item, problem = read_or_explain(lambda: look.one(visit.site, visit.pipeline, content, partition, offset))
+    return visit.answer("record.html", problem, item=item, content=content)
 
 
 @router.get(
@@ -260,10 +238,9 @@ def show_record(
     response_class=Response,
     responses={200: {"content": {PNG: {}, WAV: {}}}},
 )
-def send_medium(
-    site: KnownSite, pipeline: WithRecords, content: Content, partition: Partition, offset: Offset
-) -> Response:
-    found, problem = read_or_explain(lambda: look.medium(site, pipeline, content, Address("", partition, offset)))
+def send_medium(visit: AtRecords, content: Content, partition: Partition, offset: Offset) -> Response:
+    address = Address("", partition, offset)
+    found, problem = read_or_explain(lambda: look.medium(visit.site, visit.pipeline, content, address))
     if found is None:
         raise HTTPException(problem.status, problem.error or "The record has no medium.")
     return Response(found.content, media_type=found.type, headers=MEDIUM_HEADERS)
