@@ -9,6 +9,8 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 640, 150
 # Room for the numbers beside and the times below the plot.
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22
+# One point alone is a dash, this long to either side.
+LONE = 4
 # Places that are named below the plot.
 TICKS = 5
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -120,13 +122,11 @@ def lines(
     step = PLOT_WIDTH / max(len(places) - 1, 1)
     drawn = []
     for name, values in known:
-        points = [
-            f"{LEFT + place * step:.1f},{_y(value, low, top):.1f}"
-            for place, value in enumerate(values)
-            if value is not None
-        ]
-        # One point alone is drawn where a line comes back to it.
-        drawn.append(Line(name, " ".join(points * 2 if len(points) == 1 else points)))
+        points = [(LEFT + place * step, _y(value, low, top)) for place, value in enumerate(values) if value is not None]
+        if len(points) == 1:
+            ((x, y),) = points
+            points = [(x - LONE, y), (x + LONE, y)]
+        drawn.append(Line(name, " ".join(f"{x:.1f},{y:.1f}" for x, y in points)))
     ends = ((name, [value for value in values if value is not None]) for name, values in known)
     last = ", ".join(f"{name} ends at {write(values[-1])}" for name, values in ends if values)
     return Chart(
