@@ -14,6 +14,7 @@ from include.kafka.connection import KafkaConnection
 from include.local.stack import Stack
 from include.sources.base import Source
 from tests.support.consumers import committed_records
+from tests.support.secrets import WATCHED
 from tests.support.stacks import runs_of, wait_for_run
 from tests.support.workflows import LARGE, SMALL, TIMEOUT_S, successes
 
@@ -80,10 +81,11 @@ def test_a_prediction_has_the_documented_fields_and_names_its_request_and_model(
         (record.partition(), record.offset()): record for record in committed_records(kafka, f"{pipeline}.requests")
     }
     champion = successes(flow, pipeline, "train", "promote_model")[0]["version"]
+    fields = FIELDS | ({"top": list} if pipeline == WATCHED else {})
 
     for record in committed_records(kafka, f"{pipeline}.predictions"):
         value = json.loads(record.value() or b"")
-        assert {name: type(content) for name, content in value.items()} == FIELDS
+        assert {name: type(content) for name, content in value.items()} == fields
         request = requests[value["partition"], value["offset"]]
         assert value["id"].encode() == record.key() == request.key()
         assert value["timestamp"] == request.timestamp()[1] <= record.timestamp()[1]

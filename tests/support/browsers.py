@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FrameLocator, Locator, Page, expect
 
 from include.local.stack import Stack
 
@@ -30,6 +31,13 @@ def open_page(page: Page, stack: Stack, path: str) -> None:
     """Open a page by its own address, outside of Airflow's frame, and wait until all of it has been read."""
     page.goto(f"{stack.record.url}/millrace/{path}")
     expect(page.locator("[data-pending]")).to_have_count(0)
+
+
+def chart_with(page: Page | FrameLocator, name: str) -> Locator:
+    """The one figure whose drawing has a name, as a screen reader says it, by a regular expression; it is visible."""
+    drawing = page.get_by_role("img", name=re.compile(name))
+    expect(drawing).to_be_visible()
+    return drawing.locator("xpath=ancestor::figure")
 
 
 def faults(page: Page) -> list[str]:

@@ -51,15 +51,21 @@ ANYWHERE = {
     "try_number": 1,
     "xcom_key": "return_value",
 }
-# The bundled pipeline whose records are signed, and the one whose steps have connections of their own.
-SIGNED, SEPARATE = "passengers", "digits"
+# The bundled pipeline whose records are signed, the one whose steps have connections of their own, and the one whose
+# champion is watched and whose predictions have their best labels.
+SIGNED, SEPARATE, WATCHED = "passengers", "digits", "languages"
+TOP_K = 3
 
 
 def secured_pipelines(folder: Path) -> Path:
     """Copies of the bundled pipelines that use what a secured stack has."""
     folder.mkdir()
     connections = "".join(f'{step} = "{connection_name(step)}"\n' for step in get_args(WorkStep))
-    added = {SIGNED: '\n[signing]\nconnection = "signing"\n', SEPARATE: f"\n[connections]\n{connections}"}
+    added = {
+        SIGNED: '\n[signing]\nconnection = "signing"\n',
+        SEPARATE: f"\n[connections]\n{connections}",
+        WATCHED: f"\n[prediction]\ntop_k = {TOP_K}\n\n[watch]\nmax_drift = 0.5\n",
+    }
     for file in PIPELINES.glob("*.toml"):
         (folder / file.name).write_text(file.read_text() + added.get(file.stem, ""))
     return folder

@@ -11,7 +11,8 @@ from playwright.sync_api import Page, expect
 
 from include.local.airflow import USERNAME
 from include.local.stack import Stack
-from tests.support.browsers import BROWSERS, assert_accessible, installed_browser, open_page, picture
+from include.overview.history import HOURS
+from tests.support.browsers import BROWSERS, assert_accessible, chart_with, installed_browser, open_page, picture
 
 LogIn = Callable[[str], Page]
 
@@ -26,6 +27,20 @@ PAGES = {
     f"{PIPELINE}/dead-letters": f"No request of {PIPELINE} has died",
     f"{PIPELINE}/models": "promoted by its training",
     f"{PIPELINE}/models/1": "What it confuses",
+}
+
+# What is drawn of a pipeline's last day, as a person who can't see it is told, and the columns of the same numbers.
+CHARTS = {
+    r"^Requests that waited, on the hour .*: waiting ends at 0$": ["At", "waiting"],
+    r"^From a request to its prediction, .*: half within ends at [0-9.]+ \w+, 95 % within ends at [0-9.]+ \w+$": [
+        "From",
+        "half within",
+        "95 % within",
+    ],
+    r"^Samples an hour.*: [1-9][0-9,]* offsets in all": ["From", "Offsets"],
+    r"^Requests an hour.*: [1-9][0-9,]* offsets in all": ["From", "Offsets"],
+    r"^Predictions an hour.*: [1-9][0-9,]* offsets in all": ["From", "Offsets"],
+    r"^Dead letters an hour.*: 0 offsets in all": ["From", "Offsets"],
 }
 
 pytestmark = [
@@ -60,6 +75,39 @@ def test_airflows_navigation_leads_to_the_pipelines_and_to_their_pictures(
     airflow.goto(f"{stack.record.url}/plugin/millrace/millrace/{PIPELINE}/models/1")
     expect(frame.get_by_text("What it confuses")).to_be_visible()
     picture(airflow, screenshots / "page-model.png")
+
+
+def test_the_last_day_of_a_pipeline_is_drawn_with_its_numbers_as_tables(log_in: LogIn, stack: Stack) -> None:
+    page = log_in(USERNAME)
+    open_page(page, stack, f"{PIPELINE}/overview")
+
+    charts = [chart_with(page, name) for name in CHARTS]
+    for chart, columns in zip(charts, CHARTS.values(), strict=True):
+        chart.get_by_text("As a table").click()
+        expect(chart.get_by_role("columnheader")).to_have_text(columns)
+        expect(chart.get_by_role("row")).to_have_count(1 + HOURS + (columns[0] == "At"))  # what waits now, too
+    latencies = charts[1].get_by_role("cell").filter(has_text=re.compile("^[0-9.]+ (s|min)$"))
+    expect(latencies).not_to_have_count(0)
+
+
+def test_the_balance_of_the_predictions_is_beside_that_of_the_training(log_in: LogIn, stack: Stack) -> None:
+    page = log_in(USERNAME)
+    open_page(page, stack, f"{PIPELINE}/overview")
+
+    table = page.get_by_role("table").filter(has=page.get_by_role("columnheader", name="Predicted"))
+    columns = ["Label", "Predicted", re.compile("^In the training of version [0-9]+$")]
+    expect(table.get_by_role("columnheader")).to_have_text(columns)
+    assert sorted(table.get_by_role("rowheader").all_inner_texts()) == [str(digit) for digit in range(10)]
+    counts = [int(text.replace(",", "")) for text in table.locator("td:nth-child(2) small").all_inner_texts()]
+    expect(page.get_by_role("heading", name=f"The newest {sum(counts)} predictions")).to_be_visible()
+    assert counts == sorted(counts, reverse=True)
+    for trained in table.locator("td:nth-child(3) small").all_inner_texts():
+        assert int(trained.replace(",", "")) > 0
+
+    label = table.get_by_role("link").first.inner_text()
+    table.get_by_role("link").first.click()
+    expect(page.get_by_label("Predicted")).to_have_value(label)
+    assert set(page.locator(".verdict strong").all_inner_texts()) == {label}
 
 
 @pytest.mark.parametrize("path", PAGES)
