@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -71,4 +71,6 @@ def test_every_answer_is_one_that_the_description_has(
 
     answer = viewer.client.request(**case.as_transport_kwargs(base_url=BASE))
 
+    # Starlette gives a mounted app no address with a line break: who has mounted it answers.
+    assume(b"%0A" not in answer.request.url.raw_path.partition(b"?")[0])
     case.validate_response(answer, checks=CHECKS)
