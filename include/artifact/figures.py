@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from include.errors import printable
+from include.network.mistakes import Mistake
 
 NUMBERED_LABELS = 20
 SHOWN_CHARACTERS = 40
@@ -16,10 +17,12 @@ class Confusion(BaseModel):
 
     Attributes:
         counts: by true label (row) and predicted label (column).
+        mistakes: some of the samples behind the counts off the diagonal.
     """
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Mistake, ...] = ()
 
 
 def draw_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> None:

@@ -13,6 +13,7 @@ from include.artifact.card import Metrics, ModelCard, SideReport, WrongModel
 from include.artifact.model import model_digest, save_model
 from include.errors import PermanentError
 from include.kinds import Config
+from include.network.mistakes import Mistake
 from include.storage.atomic import remove_leftovers, whole_directory
 from include.storage.removal import remove_folder
 
@@ -37,6 +38,7 @@ class TrainingOutcome(Config):
         confusion: counts by true label (row) and predicted label (column), on the held-out samples; None where a
             sample has not exactly one.
         metric: which of `metrics` decides a promotion.
+        mistakes: held-out samples whose label the model gets wrong, a few for each pair of labels.
     """
 
     job: str
@@ -51,6 +53,7 @@ class TrainingOutcome(Config):
     history: tuple[dict[str, Any], ...]
     confusion: tuple[tuple[int, ...], ...] | None
     metric: str = "accuracy"
+    mistakes: tuple[Mistake, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,13 @@ def write_result(
     history: Sequence[dict[str, Any]],
     confusion: Sequence[Sequence[int]] | None,
     metric: str,
+    mistakes: tuple[Mistake, ...],
 ) -> TrainingResult:
     """Put model and outcome into the run's directory, in one step; the caller holds its lease.
 
     Args:
-        run, history, confusion, metric: see `TrainingOutcome`; the other values of the outcome are the card's.
+        run, history, confusion, metric, mistakes: see `TrainingOutcome`; the other values of the outcome are the
+            card's.
 
     Raises:
         DiskFull: they do not fit.
@@ -107,6 +112,7 @@ def write_result(
             history=tuple(history),
             confusion=None if confusion is None else tuple(tuple(row) for row in confusion),
             metric=metric,
+            mistakes=mistakes,
         )
         (aside / FILE).write_text(outcome.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return TrainingResult(outcome, directory / RESULT / MODEL)

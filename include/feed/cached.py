@@ -9,6 +9,7 @@ from include.codecs.base import Codec
 from include.feed.feed import Feed, FeedReport
 from include.feed.manifest import Manifest
 from include.kafka.connection import KafkaConnection
+from include.kafka.records import Address
 
 if TYPE_CHECKING:
     import torch
@@ -29,27 +30,32 @@ class CachedBatches:
 
     Attributes:
         report: of the last complete iteration that read the log.
+        addresses: where the samples of the batch that was served last are in the log, if the feed is `addressed`.
     """
 
     def __init__(self, feed: Callable[[], Feed], *, kept_bytes: int = KEPT_BYTES) -> None:
         self._feed = feed
         self._kept_bytes = kept_bytes
-        self._kept: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+        self._kept: list[tuple[torch.Tensor, torch.Tensor, list[Address]]] | None = None
         self.report = FeedReport()
+        self.addresses: list[Address] = []
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         if self._kept is not None:
-            yield from self._kept
+            for batch, labels, addresses in self._kept:
+                self.addresses = addresses
+                yield batch, labels
             return
         feed = self._feed()
-        kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        kept: list[tuple[torch.Tensor, torch.Tensor, list[Address]]] = []
         size = 0
         for batch, labels in feed.for_device():
             size += batch.nbytes + labels.nbytes
             if size <= self._kept_bytes:
-                kept.append((batch, labels))
+                kept.append((batch, labels, feed.addresses))
             else:
                 kept.clear()
+            self.addresses = feed.addresses
             yield batch, labels
         self.report = feed.report
         if size <= self._kept_bytes:
@@ -57,13 +63,20 @@ class CachedBatches:
 
 
 def held_out_batches(
-    connection: KafkaConnection, manifest: Manifest, codec: Codec, *, window: int = 65_536
+    connection: KafkaConnection, manifest: Manifest, codec: Codec, *, window: int = 65_536, addressed: bool = False
 ) -> CachedBatches:
     """The samples that are never trained on, in the log's own order; see `Feed`."""
 
     def feed() -> Feed:
         return Feed(
-            connection, manifest, codec, batch_size=EVALUATION_BATCH, window=window, side="held_out", shuffle=False
+            connection,
+            manifest,
+            codec,
+            batch_size=EVALUATION_BATCH,
+            window=window,
+            side="held_out",
+            shuffle=False,
+            addressed=addressed,
         )
 
     return CachedBatches(feed)

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import torch
 
-    _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any]]
+    _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any], list[Address]]
     _Convert = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
-    _Begun = tuple["_Position", Callable[[], WindowBatch]]
+    _Begun = tuple["_Position", list[tuple[int, int]], Callable[[], WindowBatch]]
 
 READ_AHEAD_BATCHES = 8
 # Batches that are begun before the result of one is waited for, so that no decoder is idle at a batch's end.
@@ -122,6 +122,10 @@ class Feed:
         cache: where blocks are kept that were read from the log, for later epochs and other feeds of the same side:
             they give the same batches, positions and report. What is in it is never read from the log, or checked to
             be there still.
+        addressed: whether `addresses` is wanted, which takes time for each sample.
+
+    Attributes:
+        addresses: where the samples of the batch that was served last are in the log; empty unless `addressed`.
 
     Raises:
         InvalidSigningKeys: the manifest is of signed records and the connection has no keys.
@@ -143,6 +147,7 @@ class Feed:
         rank: int = 0,
         world_size: int = 1,
         cache: FeedCache | None = None,
+        addressed: bool = False,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not below world size {world_size}: ranks count from 0")
@@ -157,6 +162,8 @@ class Feed:
         self.rank = rank
         self.world_size = world_size
         self.report = FeedReport()
+        self.addresses: list[Address] = []
+        self._addressed = addressed
         self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
         self._log = SideReader(connection, manifest, self._target, side)
         self._cache = cache
@@ -269,7 +276,7 @@ class Feed:
                 if isinstance(item, BaseException):
                     raise item
                 room.put(None)
-                self._position, inputs, labels = item
+                self._position, inputs, labels, self.addresses = item
                 yield inputs, labels
             self.report = epoch.report
             self._position = _Position(epoch=epoch.start.epoch + 1)
@@ -308,13 +315,14 @@ class Feed:
         blocks = epoch_blocks(ranges, window=self.window, seed=seed, epoch=epoch.start.epoch, shuffle=self.shuffle)
         report = epoch.report
         served = np.zeros(len(self.manifest.labels), np.int64)
-        for position, result in self._decoded_ahead(epoch, blocks, writer):
+        for position, places, result in self._decoded_ahead(epoch, blocks, writer):
             batch = result()
             for (block, offset), refusal in batch.refusals.items():
                 report.refuse(refusal, _address(blocks[block], offset))
             served += self._target.counts(batch.labels)
             report.total += len(batch.labels)
-            yield position, convert(batch.samples), batch.labels
+            addresses = [_address(blocks[block], at) for block, at in places if (block, at) not in batch.refusals]
+            yield position, convert(batch.samples), batch.labels, addresses
         report.samples.update(
             {label: int(count) for label, count in zip(self.manifest.labels, served, strict=True) if count}
         )
@@ -347,7 +355,8 @@ class Feed:
             ends = batch_ends(len(window), self.batch_size)
             for batch in range(skip, len(ends)):
                 rows = order[batch * self.batch_size : ends[batch]][self.rank :: self.world_size]
-                yield _Position(start.epoch, number, *first, batch + 1), window.begin(rows, pool)
+                places = window.places(rows) if self._addressed else []
+                yield _Position(start.epoch, number, *first, batch + 1), places, window.begin(rows, pool)
                 windows.read_ahead((batch + 1) * self.batch_size)
             number, skip = number + 1, 0
 

@@ -73,6 +73,11 @@ class Window:
         """A row of `row_type` for each sample."""
         return self._rows[: self.count]
 
+    def places(self, positions: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
+        """Block and offset of the samples at `positions`."""
+        rows = self._rows[positions]
+        return list(zip(rows["block"].tolist(), rows["offset"].tolist(), strict=True))
+
     def add(self, part: Part) -> None:
         """Add samples; there must be room for them."""
         self._rows[self.count : self.count + len(part)] = part.rows

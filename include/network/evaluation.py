@@ -55,7 +55,7 @@ def evaluate(
     *,
     codec: Codec | None = None,
     by_sample: bool = False,
-    observe: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
+    observe: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None] | None = None,
 ) -> Evaluation:
     """Predict batches of float32 (n, *shape) inputs and their targets; every module's mode is restored.
 
@@ -64,7 +64,7 @@ def evaluate(
     Args:
         codec: whose `on_device` makes inputs of the batches; without it they are inputs.
         by_sample: keep what each sample adds to the score.
-        observe: gets the inputs and outputs of each batch, on the network's device.
+        observe: gets the inputs, outputs and targets of each batch, on the network's device.
     """
     import torch
 
@@ -87,7 +87,7 @@ def evaluate(
                 inputs = inputs if codec is None else codec.on_device(inputs)
                 outputs = network(inputs)
                 if observe is not None:
-                    observe(inputs, outputs)
+                    observe(inputs, outputs, truth)
                 loss += mean_loss(outputs, truth).double() * len(labels)
                 tally.add(outputs, truth)
                 if by_sample:

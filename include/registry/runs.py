@@ -86,7 +86,7 @@ class TrackedRun:
                 if outcome.confusion is not None:
                     title = f"{outcome.metrics.samples} held-out samples, {outcome.metric} {result.score:.4f}"
                     draw_confusion(picture, outcome.confusion, outcome.labels, title)
-                    matrix = Confusion(labels=outcome.labels, counts=outcome.confusion)
+                    matrix = Confusion(labels=outcome.labels, counts=outcome.confusion, mistakes=outcome.mistakes)
                     counts.write_text(matrix.model_dump_json())
             for path in (manifest, picture, counts):
                 if path.exists():

@@ -21,6 +21,7 @@ from include.feed.feed import Feed
 from include.kafka.connection import KafkaConnection
 from include.models.base import loss_function
 from include.network.evaluation import Evaluation, evaluate
+from include.network.mistakes import Mistake, MistakeFinder
 from include.network.reference import Reference, ReferenceFinder
 from include.targets.regression import Scale
 from include.training.checkpoint import (
@@ -64,6 +65,7 @@ class TrainedNetwork:
         evaluation: after the last epoch, on the held-out samples.
         scale: of a regression whose targets were normalised.
         statistics: of the training samples, where the inputs depend on them.
+        mistakes: held-out samples whose label it got wrong after the last epoch, a few for each pair of labels.
         reference: what the held-out samples and the answers to them are like after the last epoch.
         software: the versions and the device.
     """
@@ -72,6 +74,7 @@ class TrainedNetwork:
     history: list[Progress]
     evaluation: Evaluation
     reference: Reference
+    mistakes: tuple[Mistake, ...]
     scale: Scale | None
     statistics: RowStatistics | None
     train: SideReport
@@ -169,6 +172,7 @@ class _Loop:
         self.train_report: SideReport | None = None
         self.evaluation: Evaluation | None = None
         self.reference: Reference | None = None
+        self.mistakes: tuple[Mistake, ...] = ()
         offsets = sum(item.offsets for item in job.manifest.ranges)
         self.expected_batches = expected_batches(offsets, job.manifest.split.held_out, job.batch_size)
         self.resumed_samples = 0
@@ -180,7 +184,9 @@ class _Loop:
         self.statistics = statistics
         codec = self.job.format.with_statistics(statistics)
         self.feed = self._training_feed(codec, shuffle=True)
-        self.held_out = held_out_batches(self.connection, self.job.manifest, codec, window=self.job.window)
+        self.held_out = held_out_batches(
+            self.connection, self.job.manifest, codec, window=self.job.window, addressed=True
+        )
 
     def use_scale(self, scale: Scale | None) -> None:
         """Compute loss and evaluation in this scale."""
@@ -246,15 +252,23 @@ class _Loop:
         if self.train_report is None:
             self.train_report = side_report(self.feed.report) if whole else self._counted_again()
             check_side(self.job, TRAINING, self.train_report)
-        finder = ReferenceFinder(self.feed.codec, self.target) if self.feed.epoch == self.job.epochs else None
-        observe = None if finder is None else finder.add
-        self.evaluation = evaluate(self.network, self.held_out, self.target, codec=self.feed.codec, observe=observe)
+        last = self.feed.epoch == self.job.epochs
+        finder, mistakes = ReferenceFinder(self.feed.codec, self.target), MistakeFinder(self.target.labels)
+
+        def observe(inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+            finder.add(inputs, outputs)
+            if self.target.task == "classification":
+                mistakes.add(outputs, targets, self.held_out.addresses)
+
+        self.evaluation = evaluate(
+            self.network, self.held_out, self.target, codec=self.feed.codec, observe=observe if last else None
+        )
         if not self.history:
             check_side(self.job, HELD_OUT, side_report(self.held_out.report))
         if not math.isfinite(self.evaluation.loss):
             raise LossNotFinite(f"the held-out loss is {self.evaluation.loss} at the end")
-        if finder is not None:
-            self.reference = finder.reference()
+        if last:
+            self.reference, self.mistakes = finder.reference(), mistakes.mistakes()
         entry: Progress = {
             "epoch": epoch + 1,
             "held_out_loss": self.evaluation.loss,
@@ -360,6 +374,7 @@ class _Loop:
             history=self.history,
             evaluation=self.evaluation,
             reference=self.reference,
+            mistakes=self.mistakes,
             scale=self.scale,
             statistics=self.statistics,
             train=self.train_report,

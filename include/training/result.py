@@ -41,4 +41,5 @@ def store_result(directory: Path, job: TrainingJob, run: str, trained: TrainedNe
         history=trained.history,
         confusion=None if evaluation.confusion is None else evaluation.confusion.tolist(),
         metric=evaluation.metric,
+        mistakes=trained.mistakes,
     )

@@ -11,8 +11,8 @@ VOLATILE = {
     *("timestamp", "seconds", "samples_per_second", "score", "confusion", "loss", "loss_total", "train_loss"),
     *("accuracy", "micro_f1", "subset_accuracy", "r2", "mae", "held_out_loss"),
     *("held_out_accuracy", "held_out_micro_f1", "held_out_subset_accuracy", "held_out_r2", "held_out_mae"),
-    # Histograms of what a model answers, in its reference.
-    "answers",
+    # Histograms of what a model answers, in its reference; samples that it takes for others.
+    *("answers", "mistakes"),
 }
 # The same of text; `loss` is also the name of one.
 VOLATILE_TEXTS = {"created", "label"}

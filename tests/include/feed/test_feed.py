@@ -366,6 +366,30 @@ def test_a_record_that_is_no_sample_is_counted_with_its_address(kafka, small, re
     assert example.startswith(f"{manifest.ranges[0].topic}/0/17: {reason}: ")
 
 
+@pytest.mark.parametrize("codec", [CODEC, PngCodec(height=1, width=2)], ids=["array", "image"])
+def test_each_sample_has_its_address_where_addresses_are_wanted(kafka, small, codec):
+    """Also where others of the batch are refused."""
+    contents = [np.array([number, 0], np.uint8 if codec is not CODEC else np.int32) for number in range(100)]
+    values = [codec.encode(content.reshape(codec.sample_shape)) for content in contents]
+    values[17] = values[31] = b"damaged"
+    records = [
+        record(number, value=value, headers={"schema": codec.schema_name}) for number, value in enumerate(values)
+    ]
+    manifest = replace(small(records), schema=codec.schema_name)
+    feed = Feed(kafka, manifest, codec, batch_size=16, window=64, addressed=True)
+
+    found = {}
+    for inputs, _ in feed.for_device():
+        assert len(feed.addresses) == len(inputs)
+        found |= {
+            address.offset: int(pixels.flatten()[0]) for address, pixels in zip(feed.addresses, inputs, strict=True)
+        }
+
+    assert len(found) == feed.report.total > 50
+    assert all(offset == number for offset, number in found.items())
+    assert not {17, 31} & found.keys()
+
+
 def test_only_the_first_few_refusals_are_kept_in_words(kafka, small):
     feed = make_feed(kafka, small([record(number, value=b"123") for number in range(100)]))
 

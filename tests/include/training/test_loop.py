@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,11 +17,13 @@ from include.errors import PermanentError
 from include.feed.cached import CachedBatches
 from include.feed.feed import Feed
 from include.models.base import ModelDefinition
+from include.network.mistakes import KEPT_EACH
 from include.training.checks import NoSamples, TooManyRefused
 from include.training.job import TrainingJob
 from include.training.loop import CHECKPOINTS, TrainedNetwork, train
 from include.training.loss import LossNotFinite
 from tests.support.assertions import assert_readable
+from tests.support.consumers import committed_records
 from tests.support.digit_trainings import Events, digits_pipeline, job_over
 from tests.support.producers import Record, produce
 from tests.support.resumed_trainings import bits, trained_in_pieces
@@ -50,6 +53,7 @@ def test_a_run_in_pieces_ends_with_the_bits_of_a_whole_one(
     assert bits(pieces) == bits(reference)
     assert pieces.train == reference.train
     assert pieces.reference == reference.reference
+    assert pieces.mistakes == reference.mistakes
     measured = ("epoch", "train_loss", "held_out_loss", "held_out_accuracy", "learning_rate", "samples")
     assert [[entry[name] for name in measured] for entry in pieces.history] == [
         [entry[name] for name in measured] for entry in reference.history
@@ -97,6 +101,29 @@ def test_it_learns(whole: TrainedNetwork) -> None:
     losses = [entry["held_out_loss"] for entry in whole.history]
     assert losses == sorted(losses, reverse=True)
     assert whole.evaluation.score > 0.5
+
+
+def test_mistakes_lead_to_the_samples_behind_the_confusion(
+    kafka: KafkaConnection, job: TrainingJob, tmp_path: Path
+) -> None:
+    trained = train(job.model_copy(update={"epochs": 1}), kafka, tmp_path)
+    assert trained.evaluation.confusion is not None
+    confusion = trained.evaluation.confusion.tolist()
+    (topic,) = {item.topic for item in job.manifest.ranges}
+    records = {(record.partition(), record.offset()): record for record in committed_records(kafka, topic)}
+
+    labels = job.manifest.labels
+    found = Counter((labels.index(mistake.true), labels.index(mistake.predicted)) for mistake in trained.mistakes)
+    assert found == {
+        (true, predicted): min(count, KEPT_EACH)
+        for true, row in enumerate(confusion)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    }
+    for mistake in trained.mistakes:
+        record = records[mistake.partition, mistake.offset]
+        assert dict(record.headers() or [])["label"] == mistake.true.encode()
+        assert job.manifest.split.is_held_out([record.key() or b""]).all()
 
 
 def test_every_sample_is_counted_on_one_side(whole: TrainedNetwork) -> None:
