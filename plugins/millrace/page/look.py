@@ -11,8 +11,11 @@ from include.overview.look import Content, Filters, Item, Looker, NewestItems
 from include.overview.media import Medium
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from include.definition.pipeline import Pipeline
     from include.kafka.records import Address
+    from include.network.mistakes import Mistake
     from millrace.page.site import Site
 
 # How many records a page shows.
@@ -74,6 +77,16 @@ def one(site: Site, pipeline: Pipeline, content: Content, partition: int, offset
 
     found = site.recent.get((pipeline.name, content, partition, offset), read)
     return next(iter(found.items), None)
+
+
+def at(site: Site, pipeline: Pipeline, places: Iterable[Mistake]) -> list[Item]:
+    """The samples at these places that are still there; see `Looker.newest` for the errors."""
+    found = (
+        one(site, pipeline, "samples", place.partition, place.offset)
+        for place in places
+        if place.topic == pipeline.samples_topic
+    )
+    return [item for item in found if item is not None]
 
 
 def medium(site: Site, pipeline: Pipeline, content: Content, address: Address) -> Medium | None:

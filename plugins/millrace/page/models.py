@@ -14,6 +14,7 @@ from millrace.page.charts import Chart, lines
 if TYPE_CHECKING:
     from include.artifact.figures import Confusion
     from include.definition.pipeline import Pipeline
+    from include.network.mistakes import Mistake
 
 # Rows and columns of a confusion matrix; a larger one has its largest mistakes as a list.
 SHOWN_LABELS = 24
@@ -59,12 +60,14 @@ class Cell:
 
     Attributes:
         shade: 0 to `SHADES`, by its share of the row.
+        kept: whether some of its samples are known.
     """
 
     count: int
     true: str
     predicted: str
     shade: int
+    kept: bool = False
 
 
 @dataclass
@@ -147,11 +150,12 @@ def matrix(confusion: Confusion) -> list[list[Cell]]:
     if len(confusion.labels) > SHOWN_LABELS:
         return []
     rows = []
+    known = _known(confusion)
     for true, counts in zip(confusion.labels, confusion.counts, strict=False):
         whole = max(sum(counts), 1)
         rows.append(
             [
-                Cell(count, true, predicted, round(SHADES * count / whole))
+                Cell(count, true, predicted, round(SHADES * count / whole), (true, predicted) in known)
                 for predicted, count in zip(confusion.labels, counts, strict=False)
             ]
         )
@@ -160,10 +164,21 @@ def matrix(confusion: Confusion) -> list[list[Cell]]:
 
 def mistakes(confusion: Confusion) -> list[Cell]:
     """The most frequent mistakes."""
+    known = _known(confusion)
     found = [
-        Cell(count, true, predicted, 0)
+        Cell(count, true, predicted, 0, (true, predicted) in known)
         for true, counts in zip(confusion.labels, confusion.counts, strict=False)
         for predicted, count in zip(confusion.labels, counts, strict=False)
         if count and true != predicted
     ]
     return sorted(found, key=lambda cell: -cell.count)[:SHOWN_MISTAKES]
+
+
+def samples_behind(confusion: Confusion, true: str, predicted: str) -> list[Mistake]:
+    """Some of the samples that are counted in a field of the matrix."""
+    return [item for item in confusion.mistakes if (item.true, item.predicted) == (true, predicted)]
+
+
+def _known(confusion: Confusion) -> set[tuple[str, str]]:
+    """The pairs of a true and a predicted label of which samples are known."""
+    return {(mistake.true, mistake.predicted) for mistake in confusion.mistakes}

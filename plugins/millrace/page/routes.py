@@ -51,6 +51,8 @@ router = APIRouter(default_response_class=HTMLResponse, responses=ERRORS)
 
 Partition = Annotated[int, PathField(ge=0, lt=2**31)]
 Offset = Annotated[int, PathField(ge=0, lt=2**63)]
+Version = Annotated[int, PathField(ge=1, lt=2**31)]
+Label = Annotated[str, Query(max_length=1024)]
 
 
 @dataclass
@@ -208,7 +210,7 @@ def show_models(visit: AtPipeline) -> Response:
 
 
 @router.get("/{name}/models/{number}")
-def show_model(visit: AtPipeline, number: Annotated[int, PathField(ge=1, lt=2**31)]) -> Response:
+def show_model(visit: AtPipeline, number: Version) -> Response:
     site, pipeline = visit.site, visit.pipeline
     reading = site.detail(pipeline.name, number)
     detail = reading.value
@@ -224,6 +226,23 @@ def show_model(visit: AtPipeline, number: Annotated[int, PathField(ge=1, lt=2**3
         curves=models.curves(detail) if detail else None,
         rows=models.matrix(confusion) if confusion else [],
         mistakes=models.mistakes(confusion) if confusion else [],
+    )
+
+
+@router.get("/{name}/models/{number}/mistakes")
+def show_mistakes(visit: AtRecords, number: Version, true: Label, predicted: Label) -> Response:
+    reading = visit.site.detail(visit.pipeline.name, number)
+    confusion = reading.value.confusion if reading.value else None
+    places = models.samples_behind(confusion, true, predicted) if confusion else []
+    items, problem = read_or_explain(lambda: look.at(visit.site, visit.pipeline, places))
+    return visit.answer(
+        "mistakes.html",
+        Problem(reading.error) if reading.error else problem,
+        number=number,
+        true=true,
+        predicted=predicted,
+        items=items,
+        pending=reading.pending,
     )
 
 

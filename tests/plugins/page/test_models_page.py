@@ -19,6 +19,7 @@ from include.registry.tracking import open_registry
 from include.storage.state import state_dir
 from tests.support.mlflow_database import put_database
 from tests.support.page import Person, Seen, wait_for
+from tests.support.producers import Record, produce
 
 Visit = Callable[[str | None], Person]
 Register = Callable[..., None]
@@ -197,6 +198,27 @@ def test_a_version_shows_its_curves_its_card_and_what_it_confuses(
     assert f"a taken for {SCRIPT} 1" in seen.text
     assert f"/millrace/{pipeline.name}/look?topic=samples&label=a" in seen.links()
     assert seen.active() == []
+
+
+def test_a_number_of_the_matrix_leads_to_the_samples_that_it_counts(
+    kafka: KafkaConnection, pipeline: Pipeline, register: Register, visit: Visit
+) -> None:
+    produce(kafka, pipeline.samples_topic, [Record(key=b"mistaken", headers=[("label", b"a")])])
+    place = {"true": "a", "predicted": SCRIPT, "topic": pipeline.samples_topic, "partition": 0}
+    mistakes = [{**place, "offset": 0}, {**place, "offset": 7}, {**place, "offset": 0, "topic": "another"}]
+    confusion = {"labels": ["a", SCRIPT], "counts": [[9, 3], [1, 20]], "mistakes": mistakes}
+    register(0.75, confusion=json.dumps(confusion))
+    person = visit("VIEWER")
+    links = read(person, f"/{pipeline.name}/models/1", "What it confuses").links()
+
+    (link,) = {link for link in links if "/mistakes?" in link}
+    seen = read(person, link.removeprefix("/millrace"), "mistaken")
+
+    assert seen.text.count("mistaken") == 1
+    assert f"/millrace/{pipeline.name}/samples/0/0" in seen.links()
+    assert seen.active() == []
+    gone = Seen(person.get(f"/{pipeline.name}/models/1/mistakes?true={SCRIPT}&predicted=a").text)
+    assert "None of these samples is kept with the version" in gone.text
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"labels": 3}', "9" * 5000, "[" * 100_000])
