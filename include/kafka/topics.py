@@ -5,6 +5,7 @@ refuse what belongs to an earlier one.
 """
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -153,6 +154,44 @@ def may_write(connection: KafkaConnection, topic: str) -> bool:
         )[topic]
         return AclOperation.WRITE in (future.result(timeout=connection.timeout_s + 5).authorized_operations or ())
     return False
+
+
+def refuse_denied(connection: KafkaConnection, rights: Iterable[Right], step: str) -> None:
+    """Refuse a step whose principal lacks one of its rights on topics, by one request for all of them.
+
+    A topic that does not exist is left to the step itself, and so are groups and transactional ids.
+
+    Args:
+        rights: of the step; those on a prefix are not checked.
+        step: its name, for the refusal: `digits.train`.
+
+    Raises:
+        AccessDenied: naming the first right that is missing.
+        BrokerUnavailable: see `describe_topics`.
+    """
+    from confluent_kafka import KafkaError, TopicCollection
+    from confluent_kafka.admin import AclOperation
+
+    action = f"checking the rights of {step}"
+    wanted = [right for right in rights if right.resource == "Topic" and not right.prefixed]
+    names = sorted({right.name for right in wanted})
+    with connection.admin() as admin:
+        futures = admin.describe_topics(
+            TopicCollection(names), include_authorized_operations=True, request_timeout=connection.timeout_s
+        )
+        for name, future in futures.items():
+            mine = [right for right in wanted if right.name == name]
+            with suppress(TopicMissing), connection.explained(action, topic=name, rights=mine):
+                granted = future.result(timeout=connection.timeout_s + 5).authorized_operations
+                for right in mine:
+                    if granted is not None and AclOperation[_constant(right.operation)] not in granted:
+                        denied = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+                        raise connection.denied_error(right, action, denied)
+
+
+def _constant(operation: str) -> str:
+    """`DescribeConfigs` as `DESCRIBE_CONFIGS`."""
+    return re.sub("(?<!^)([A-Z])", r"_\1", operation).upper()
 
 
 def refuse_compacted(connection: KafkaConnection, topic: str) -> None:

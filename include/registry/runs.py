@@ -22,7 +22,8 @@ JOB_TAG = "millrace.job"
 RUN_TAG = "millrace.run"
 MODEL = "model"
 CONFUSION = "confusion_matrix.json"
-CURVES = ("train_loss", "held_out_loss", "learning_rate", "samples_per_second")
+RATE = "samples_per_second"
+CURVES = ("train_loss", "held_out_loss", "learning_rate", RATE)
 HELD_OUT = "held_out_"
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]

@@ -15,7 +15,7 @@ from include.artifact.result import TrainingResult
 from include.definition.model_reference import CHALLENGER, CHAMPION
 from include.errors import PermanentError
 from include.kinds import Config
-from include.registry.runs import MODEL, TrackedRun
+from include.registry.runs import MODEL, RATE, TrackedRun
 from include.registry.tracking import NO_ALIAS, Registry, explained, local_artifacts
 from include.storage.atomic import require_room, whole_directory
 from include.storage.removal import below, remove_folder
@@ -154,6 +154,17 @@ def versions(registry: Registry, name: str) -> list[Version]:
         with suppress(NoSuchVersion):
             found.append(_version(item, name))
     return sorted(found, key=lambda version: version.number)
+
+
+def newest_rate(registry: Registry, name: str) -> tuple[int, float] | None:
+    """The newest version's number and the samples a second of its training's last epoch; None if none is recorded."""
+    found = versions(registry, name)
+    if not found:
+        return None
+    newest = found[-1]
+    with explained(registry, f"looking for the run of version {newest.number} of {name}"):
+        rate = registry.client.get_run(newest.run_id).data.metrics.get(RATE)
+    return None if not rate else (newest.number, rate)
 
 
 def set_champion(registry: Registry, chosen: Version) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from include.artifact.result import OtherJob
 from include.errors import one_line
-from include.storage.atomic import files_digest, remove_leftovers, whole_directory
+from include.storage.atomic import files_digest, remove_leftovers, require_room, whole_directory
 from include.storage.removal import remove_folder
 from include.training.device import random_states, restore_random_states
-from include.training.optimizer import optimizer_tensors, restore_optimizer
+from include.training.optimizer import MOMENTS, OptimizerName, optimizer_tensors, restore_optimizer
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +69,20 @@ def save_checkpoint(folder: Path, job: str, checkpoint: Checkpoint) -> Path:
     for older in [*present, target][:-KEPT]:
         remove_folder(folder, older)
     return target
+
+
+def require_checkpoint_room(folder: Path, network: nn.Module, optimizer: OptimizerName) -> None:
+    """Refuse a training that has no room for one checkpoint and for the weights of its result.
+
+    Args:
+        folder: of the checkpoints; the result is on the same disk.
+
+    Raises:
+        DiskFull: with the bytes that are needed and those that are free.
+    """
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    trained = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    require_room(folder, [weights + MOMENTS[optimizer] * trained, weights])
 
 
 def load_checkpoint(folder: Path, job: str) -> Checkpoint | None:

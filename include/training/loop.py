@@ -27,6 +27,7 @@ from include.targets.regression import Scale
 from include.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
+    require_checkpoint_room,
     restore_run,
     run_tensors,
     save_checkpoint,
@@ -105,6 +106,7 @@ def train(
     Raises:
         Stopped: `stopped` returned True, and the checkpoint is written.
         NoSamples, TooManyRefused: see `check_side`.
+        DiskFull: there is no room for one checkpoint and the result, before the first batch; or for what is written.
         BatchTooSmall: a batch has one sample and the network needs more.
         LossNotFinite: in training or on the held-out samples.
         WrongInitialWeights, InitialWeightsChanged, WrongFreeze: see include.training.initial_weights.
@@ -195,7 +197,12 @@ class _Loop:
         self.loss_function = loss_function(self.network, self.target)
 
     def begin(self, stopped: Callable[[], bool], weights: Path | None) -> None:
-        """Load the weights to start from, and find the scale of the targets and the statistics of the inputs."""
+        """Load the weights to start from, and find the scale of the targets and the statistics of the inputs.
+
+        Raises:
+            DiskFull: there is no room for one checkpoint and the result.
+        """
+        require_checkpoint_room(self.checkpoints, self.network, self.job.optimizer or "adamw")
         if self.job.start is not None:
             if weights is None:
                 raise ValueError("The job starts from weights and no file of weights was given: see weights_file.")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 OptimizerName = Literal["adamw", "sgd"]
 MOMENTUM = 0.9
+# Numbers that an optimizer keeps of each parameter.
+MOMENTS: dict[OptimizerName, int] = {"adamw": 2, "sgd": 1}
 WARM_UP = 0.2
 FIRST_SHARE = 0.1
 LAST_SHARE = 0.01

@@ -279,6 +279,18 @@ def test_training_that_can_not_be_run_as_asked_is_refused(pipeline: Pipeline) ->
         train(pipeline, "r", epochs=0)
 
 
+def test_what_is_certain_to_fail_later_is_refused_before_a_training_begins_and_not_in_its_retry(
+    pipeline: Pipeline, kafka: KafkaConnection
+) -> None:
+    ingest(pipeline, "a", 200)
+    trained = train(pipeline, "first", epochs=1)
+    change_topic(kafka, pipeline.samples_topic, "retention.ms", "1")
+
+    with pytest.raises(AirflowFailException, match=r"keeps records for 0\.001 s .* version 1's"):
+        train(pipeline, "second", epochs=10_000)
+    assert train(pipeline, "first", epochs=1) == trained
+
+
 def test_a_stopped_training_leaves_no_version_and_no_process(pipeline: Pipeline) -> None:
     ingest(pipeline, "a", 200)
     ranges = freeze(pipeline, "train")["ranges"]

@@ -27,7 +27,7 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.errors import AccessDenied, LedgerLost
 from include.kafka.ranges import freeze_ranges
 from include.kafka.rights import Right
-from include.kafka.topics import TopicSpec, ensure_topics
+from include.kafka.topics import TopicSpec, ensure_topics, refuse_denied
 from include.prediction.backlog import freeze_requests
 from include.prediction.publish import publish_predictions
 from include.prediction.repredict import RequestSelection, repredict
@@ -208,6 +208,18 @@ def test_a_right_that_is_missing_is_one_clear_refusal(connections, case, tmp_pat
     name = f"{missing.resource} {missing.name}"
     assert_readable(refusal.value, f"denied {connection.principal} ", name, "kafka-acls", "--add")
     assert f"{missing.operation} on {name}" in str(refusal.value) or f"Describe on {name}" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.step in ("train", "predict") and case.missing.resource == "Topic"], ids=str
+)
+def test_a_right_on_a_topic_that_is_missing_is_refused_before_a_step_begins(connections, case):
+    connection = connections[str(case)]
+
+    with pytest.raises(AccessDenied) as refusal:
+        refuse_denied(connection, step_rights(case.pipeline, case.step), f"{case.pipeline.name}.{case.step}")
+
+    assert_readable(refusal.value, f"denied {connection.principal} ", case.missing.name, "kafka-acls", "--add")
 
 
 @pytest.mark.parametrize("missing", [Right("Topic", ledger.LEDGER_TOPIC, "Write"), *transactional("train")], ids=str)

@@ -96,6 +96,7 @@ class FreezeRangesOperator(PipelineOperator):
                 "new_samples": _shown(training.new_samples, counted_all=training.counted_all),
                 "start": training.initial_weights and training.initial_weights.model_dump(mode="json"),
             }
+        from include.planning.preflight import before_prediction
         from include.prediction.backlog import freeze_requests
         from include.prediction.predictor import refuse_without_champion
 
@@ -107,6 +108,7 @@ class FreezeRangesOperator(PipelineOperator):
             metrics=self.metrics,
         )
         refuse_without_champion(pipeline, str(self.version))
+        before_prediction(connection, pipeline)
         self.lineage = Lineage(topics(connection, requests.ranges))
         return {
             "ranges": [item.to_dict() for item in requests.ranges],

@@ -68,13 +68,18 @@ class TrainModelOperator(PipelineOperator):
         self.learning_rate = learning_rate
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
+        from include.planning.preflight import before_training
         from include.training.backlog import record_training
+        from include.training.job import run_directory
         from include.training.versioned import train_version
 
         run = run_id(context)
         ranges = [OffsetRange(**item) for item in self.ranges]
         job = self._job(connection, pipeline, ranges)
-        cache_bytes = pipeline.training.cache_bytes
+        cache_bytes, folder = pipeline.training.cache_bytes, run_directory(job, run)
+        if not folder.exists():
+            # An attempt that goes on where another one ended has less to do than is known here.
+            before_training(connection, pipeline, job, folder=folder, cache_bytes=cache_bytes)
         trained = train_version(job, connection, run=run, cache_bytes=cache_bytes, stopped=self.stop_requested)
         if self.as_of is None:
             record_training(self.attempt(context, pipeline, connection, "train"), ranges)
