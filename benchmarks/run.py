@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import division, feed, images, ingest, latency, memory, prediction, produce, skip, training
+from benchmarks import division, feed, idle, images, ingest, latency, memory, prediction, produce, skip, training
 from benchmarks.figures import duration, write
 from benchmarks.measure import Comparison, Spread
 from benchmarks.samples import samples
@@ -53,13 +53,21 @@ def main(
         connection = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
         comparisons = list(_comparisons(connection, only, seed=seed, records=records, repeats=repeats))
         waited = latency.measure(connection, seed=seed) if only in "latency" else None
-    if not comparisons and waited is None:
+    with console.status("") as status:
+        from_idle = idle.measure(status.update) if only in "idle" else None
+    if not comparisons and waited is None and from_idle is None:
         raise typer.BadParameter(f"No figure's name has {only!r} in it: name a part of one, such as feed.")
     console.print(_table(comparisons))
     if waited is not None:
         console.print(
             f"From arrival to published answer with linger: {waited.shown('{:.2f}')} s, {latency.REQUESTS} requests at "
-            f"{latency.PER_SECOND} a second. From idle through Airflow: see the measurements that `make test` prints.",
+            f"{latency.PER_SECOND} a second.",
+            highlight=False,
+        )
+    if from_idle is not None:
+        console.print(
+            f"From arrival to published answer from idle, through Airflow: {from_idle.shown('{:.1f}')} s, "
+            f"{idle.REQUESTS} requests, each after the run for the one before it.",
             highlight=False,
         )
     for comparison in comparisons:
@@ -68,7 +76,7 @@ def main(
             console.print(f"  {line}", highlight=False)
     console.print(f"{time.monotonic() - began:.0f} s; load now {_load()}.", highlight=False)
     if figures is not None:
-        write(figures, _content(machine, comparisons, waited))
+        write(figures, _content(machine, comparisons, waited, from_idle))
     if below := [comparison.name for comparison in comparisons if comparison.missed]:
         console.print(
             f"Below target: {', '.join(below)}; other work on this machine widens the spread, so run it again alone "
@@ -131,11 +139,14 @@ def _table(comparisons: list[Comparison]) -> Table:
     return table
 
 
-def _content(machine: str, comparisons: list[Comparison], waited: Spread | None) -> dict[str, Any]:
+def _content(
+    machine: str, comparisons: list[Comparison], waited: Spread | None, from_idle: Spread | None
+) -> dict[str, Any]:
     return {
         "machine": machine,
         "figures": [figure for comparison in comparisons for figure in comparison.figures()],
         "latency_with_linger_s": None if waited is None else round(waited.median, 3),
+        "latency_from_idle_s": None if from_idle is None else round(from_idle.median, 3),
     }
 
 

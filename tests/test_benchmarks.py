@@ -8,14 +8,15 @@ from contextlib import suppress
 import pytest
 import typer
 
-from benchmarks import images, ingest, latency, run, training
+from benchmarks import idle, images, ingest, latency, run, training
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_scenario_measures_something(tmp_path, monkeypatch):
     """With little data; most ratios are below their targets then, which is no failure here."""
     for module, name, value in (
+        (idle, "REQUESTS", 1),
         (images, "RECORDS", 256),
         (images, "PHOTOGRAPHS", 16),
         (ingest, "FILES", 64),
@@ -45,3 +46,4 @@ def test_every_scenario_measures_something(tmp_path, monkeypatch):
     }
     assert all(figure["ours"] > 0 and figure["limit"] > 0 and figure["cpu_ns"] > 0 for figure in figures.values())
     assert 0 < content["latency_with_linger_s"] < 60
+    assert 0 < content["latency_from_idle_s"] < 600
