@@ -18,6 +18,7 @@ from include.feed.manifest import Manifest
 from include.feed.side import Side
 from include.feed.split import Split
 from include.kafka.connection import KafkaConnection
+from include.kafka.records import Address
 from include.models.imported import ImportedModel
 from include.training.job import TrainingJob
 from include.training.loop import train
@@ -59,6 +60,9 @@ SCENARIOS = (
     Scenario("a convolutional network", CONVOLUTION, records=120_000, epochs=5, whole=0.97),
 )
 
+# Of samples that are in no log.
+NOWHERE = Address("memory", 0, 0)
+
 Batches = list[tuple["torch.Tensor", "torch.Tensor"]]
 Epochs = list[Run]
 
@@ -71,10 +75,13 @@ class MemoryFeed:
 
     batches: Batches
     report: FeedReport
-    epoch: int = field(default=0)
+    epoch: int = 0
+    addresses: list[Address] = field(default_factory=list)
 
     def for_device(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        yield from self.batches
+        for batch, labels in self.batches:
+            self.addresses = [NOWHERE] * len(labels)
+            yield batch, labels
         self.epoch += 1
 
     def state_dict(self) -> dict[str, int]:
