@@ -66,6 +66,23 @@ class Card:
         return [dag for dag in self.dags.values() if dag.last is not None and dag.last.state == "failed"]
 
     @property
+    def stopped(self) -> str:
+        """What keeps requests from an answer though nothing has failed, in a few words; empty where nothing does."""
+        flow = self.flow or Flow()
+        backlog, dead = flow.backlogs.get("predict"), flow.topics.get("dead_letters")
+        found = []
+        if backlog is not None and self.waits_behind("predict"):
+            found.append(f"paused, {backlog.text} wait{'s' if backlog.records == 1 else ''}")
+        if dead is not None and dead.last_hour:
+            found.append(f"{dead.last_hour:,} dead letter{'' if dead.last_hour == 1 else 's'} in the last hour")
+        text = "; ".join(found)
+        return text[:1].upper() + text[1:]
+
+    @property
+    def needs_attention(self) -> bool:
+        return self.state[1] in ("bad", "warn")
+
+    @property
     def state(self) -> tuple[str, str]:
         """A word for all of it, and its class."""
         last = [dag.last for dag in self.dags.values() if dag.last is not None]
@@ -73,12 +90,19 @@ class Card:
             (self.flow is not None and self.flow.hold is not None, "Held", "bad"),
             (bool(self.broker_error), "Kafka fails", "bad"),
             (bool(self.alerts or self.failed), "Needs attention", "bad"),
+            (bool(self.stopped), self.stopped, "warn"),
             (self.pending, "Reading", "quiet"),
             (any(run.state == "running" for run in last), "Working", "busy"),
             (self.champion is not None and self.champion.version is None, "No model yet", "quiet"),
             (self.waits, "Waiting", "quiet"),
         )
         return next(((word, kind) for holds, word, kind in words if holds), ("Up to date", "good"))
+
+    def waits_behind(self, workflow: str) -> bool:
+        """Whether records wait for a DAG that is paused."""
+        dag = self.dags.get(workflow)
+        waiting = [backlog.waits for step, backlog in (self.flow or Flow()).backlogs.items() if step == workflow]
+        return dag is not None and dag.paused and any(waiting)
 
     @property
     def waits(self) -> bool:

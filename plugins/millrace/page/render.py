@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Beside this file, as the plugins folder may be mounted and not installed.
 HERE = Path(__file__).parent
 # The pages of a pipeline: the end of the address, and the name.
-TABS = (("overview", "Pipeline"), ("look", "Look"), ("dead-letters", "Dead letters"), ("models", "Models"))
+TABS = (("overview", "Pipeline"), ("look", "Records"), ("dead-letters", "Dead letters"), ("models", "Models"))
 
 
 class Pages:
@@ -33,7 +33,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for function in (text.number, text.duration, text.span, text.moment, text.figure):
+        for function in (text.number, text.duration, text.span, text.moment, text.figure, text.middle, text.run_time):
             self._templates.filters[function.__name__] = function
         self._templates.globals["run_sentence"] = overview.run_sentence
 

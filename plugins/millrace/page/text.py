@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+# An id of Airflow's own with its time in UTC: `manual__2026-11-30T18:02:11.123456+00:00_x`.
+RUN_ID = re.compile(r"[a-z_]+?__(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)[.\d]*\+00:00.*", re.ASCII)
+# Longer ids are cut.
+LONGEST = 28
 
 UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
@@ -38,3 +44,14 @@ def moment(milliseconds: int) -> str:
 def figure(value: float) -> str:
     """A score with four digits: `0.9780`."""
     return f"{value:.4f}"
+
+
+def middle(text: str) -> str:
+    """A long id with its beginning and its end; the whole belongs beside it as a title."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-(LONGEST // 2 - 1) :]}"
+
+
+def run_time(run_id: str) -> str:
+    """The time in the id of a run; where it has none, the id, cut."""
+    found = RUN_ID.fullmatch(run_id)
+    return " ".join((*found.groups(), "UTC")) if found else middle(run_id)

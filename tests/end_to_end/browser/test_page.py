@@ -63,7 +63,7 @@ def test_airflows_navigation_leads_to_the_pipelines_and_to_their_pictures(
     picture(airflow, screenshots / "page-overview.png")
 
     frame.get_by_role("link", name=PIPELINE, exact=True).click()
-    frame.get_by_role("link", name="Look", exact=True).click()
+    frame.get_by_role("link", name="Records", exact=True).click()
     pictures = frame.get_by_role("img", name=re.compile("^Sample "))
     expect(pictures).to_have_count(24)
     for shown in pictures.all():

@@ -159,7 +159,7 @@ def test_links_lead_from_the_overview_to_every_page_of_a_pipeline(airflow: Page)
     expect(frame.get_by_role("img", name=re.compile("^Requests an hour.*: [1-9]"))).to_be_visible()
     expect(frame.get_by_text(re.compile("Half came within"))).to_be_visible()
 
-    frame.get_by_role("link", name="Look", exact=True).click()
+    frame.get_by_role("link", name="Records", exact=True).click()
     pictures = frame.get_by_role("img", name=re.compile("^Sample "))
     expect(pictures).to_have_count(24)
     for shown in pictures.all():

@@ -12,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from sqlalchemy import update
 
 from include.definition.files import pipelines_folder
 from include.definition.pipeline import Pipeline
@@ -79,6 +82,52 @@ def test_the_card_shows_the_flow_and_leads_to_dags_and_runs(
     assert f"/dags/{pipeline.name}.train" in seen.links()
     assert f"/dags/{pipeline.name}.predict/runs/manual__1" in seen.links()
     assert seen.active() == []
+
+
+def pause(pipeline: Pipeline, workflow: str, *, paused: bool) -> None:
+    with create_session() as session:
+        session.execute(
+            update(DagModel).where(DagModel.dag_id == f"{pipeline.name}.{workflow}").values(is_paused=paused)
+        )
+
+
+def badges(seen: Seen) -> list[str]:
+    """The classes of all badges."""
+    return [value for _, attributes in seen.elements if (value := attributes.get("class") or "").startswith("badge")]
+
+
+def test_requests_that_wait_behind_a_paused_dag_and_new_dead_letters_need_attention(
+    kafka: KafkaConnection,
+    pipeline: Pipeline,
+    known_dags: Callable[..., None],
+    visit_site: Callable[[Site, str | None], Person],
+) -> None:
+    known_dags(pipeline)
+
+    def looked() -> Seen:  # with nothing remembered
+        return visit_site(Site(), "VIEWER").see()
+
+    pause(pipeline, "predict", paused=True)
+    idle = looked()
+    assert "none needs attention" in idle.text
+    assert "badge warn" not in badges(idle)
+
+    produce(kafka, pipeline.requests_topic, [Record(b"x") for _ in range(3)])
+    waits = looked()
+    assert f"1 needs attention: {pipeline.name}" in waits.text
+    assert "Paused, 3 wait" in waits.text
+    assert badges(waits).count("badge warn") == 2  # of the card and of the DAG
+
+    pause(pipeline, "predict", paused=False)
+    assert "none needs attention" in looked().text
+
+    old = int(time.time() * 1000) - 7_200_000
+    produce(kafka, pipeline.dead_letters_topic, [Record(b"x", timestamp_ms=old)])
+    assert "none needs attention" in looked().text
+    produce(kafka, pipeline.dead_letters_topic, [Record(b"x")])
+    died = looked()
+    assert f"1 needs attention: {pipeline.name}" in died.text
+    assert "1 dead letter in the last hour" in died.text
 
 
 def test_a_person_who_may_read_no_dag_of_a_pipeline_does_not_see_it(pipeline: Pipeline, visit: Visit) -> None:

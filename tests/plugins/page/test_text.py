@@ -1,0 +1,30 @@
+"""Ids as the page writes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from millrace.page.text import LONGEST, middle, run_time
+
+
+@pytest.mark.parametrize(
+    ("run_id", "shown"),
+    [
+        ("manual__2026-11-30T18:02:11.123456+00:00", "2026-11-30 18:02:11 UTC"),
+        ("asset_triggered__2026-11-30T18:02:11+00:00_Ab3x", "2026-11-30 18:02:11 UTC"),
+        ("manual__2026-11-30T18:02:11+02:00", "manual__2026-1…8:02:11+02:00"),
+        ("a run of somebody", "a run of somebody"),
+    ],
+)
+def test_a_run_is_named_by_its_time(run_id: str, shown: str) -> None:
+    assert run_time(run_id) == shown
+
+
+@pytest.mark.parametrize("length", [0, 1, LONGEST, LONGEST + 1, 500])
+def test_a_long_id_keeps_its_beginning_and_its_end(length: int) -> None:
+    text = "".join(str(place % 10) for place in range(length))
+
+    cut = middle(text)
+
+    assert len(cut) == min(length, LONGEST)
+    assert (cut[:5], cut[-5:]) == (text[:5], text[-5:])
