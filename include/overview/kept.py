@@ -70,10 +70,10 @@ class BackgroundValue(Generic[T]):
             return self._reading
 
     def wait(self, timeout_s: float) -> LastValue[T]:
-        """The same, but wait for the first attempt to end, at most for so many seconds."""
-        reading = self.get()
+        """The same, but wait for an attempt that is at work to end, at most for so many seconds."""
+        self.get()
         thread = self._thread
-        if reading.pending and thread is not None:
+        if thread is not None:
             thread.join(timeout_s)
         return self._reading
 

@@ -102,7 +102,7 @@ class Site:
         return self._champions.get()
 
     def models(self, name: str) -> LastValue[Models]:
-        """The versions of a pipeline's model; a first reading is waited for, but not for long."""
+        """The versions of a pipeline's model as they are now; a reading is waited for, but not for long."""
         kept = self._models.get(name) or self._models.setdefault(
             name, BackgroundValue(f"models-{name}", lambda: self._registry.models(name), CHAMPIONS_FRESH_S)
         )

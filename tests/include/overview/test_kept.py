@@ -48,6 +48,25 @@ def test_nobody_waits_for_a_value_and_an_old_one_is_shown_until_the_next_is_ther
     assert settled(item).value == 2
 
 
+def test_who_waits_gets_the_new_value_in_place_of_an_old_one_unless_it_takes_too_long(clock: list[float]) -> None:
+    gate, values = threading.Event(), iter([1, 2, 3])
+
+    def read() -> int:
+        gate.wait(TIMEOUT_S)
+        return next(values)
+
+    item = BackgroundValue("numbers", read, fresh_s=5)
+    gate.set()
+    assert item.wait(TIMEOUT_S).value == 1
+    clock[0] += 6
+    assert item.wait(TIMEOUT_S).value == 2
+    clock[0] += 6
+    gate.clear()
+    assert item.wait(0).value == 2
+    gate.set()
+    assert settled(item).value == 3
+
+
 def test_a_fresh_value_is_not_read_again(clock: list[float]) -> None:
     reads: list[int] = []
     item = BackgroundValue("numbers", lambda: reads.append(1) or len(reads), fresh_s=5)
