@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 # What is refused is asked for ever more rarely: a login that is refused every few seconds would lock its account.
 MAX_PAUSE_S = 300.0
+# Who asks for a value and gets an old one answers first: threads that read at the same time would hold the answer up.
+HEAD_START_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class BackgroundValue(Generic[T]):
         return self._reading
 
     def _renew(self) -> None:
+        if self._reading.value is not None:
+            time.sleep(HEAD_START_S)
         pause_s = self._fresh_s
         try:
             reading = LastValue(self._read(), time.time())

@@ -117,14 +117,19 @@ class ModelReader:
 
     def __init__(self) -> None:
         self._registry: Registry | None = None
+        self._champions: dict[str, ChampionView] = {}
 
     def champions(self, names: Iterable[str]) -> dict[str, ChampionView]:
-        """The champions by the pipelines' names.
+        """The champions by the pipelines' names; only of one that is another than last time the run is read.
 
         Raises:
             NotMigrated, UnknownTracking, RegistryUnavailable, RegistryDenied: see include.registry.
         """
-        return self._with(lambda registry: {name: _champion(registry, name) for name in names})
+        last = self._champions
+        self._champions = self._with(
+            lambda registry: {name: _champion(registry, name, last.get(name)) for name in names}
+        )
+        return self._champions
 
     def models(self, name: str) -> Models:
         """The newest versions of a pipeline; for the errors see `champions`."""
@@ -173,13 +178,15 @@ class ModelReader:
             raise
 
 
-def _champion(registry: Registry, name: str) -> ChampionView:
+def _champion(registry: Registry, name: str, last: ChampionView | None) -> ChampionView:
     try:
         found = champion(registry, name)
     except NoSuchVersion as error:
         return ChampionView(fault=str(error))
     if found is None:
         return ChampionView()
+    if last is not None and last.version == found:
+        return last
     seen = _version(registry, found)
     return ChampionView(found, seen.workflow_run, seen.experiment_id)
 

@@ -44,23 +44,26 @@ def page_app() -> FastAPI:
 def make_app(site: Site) -> FastAPI:
     """An app that shows a site."""
 
+    pages = Pages()
+
     @asynccontextmanager
-    async def read_once(_: FastAPI) -> AsyncIterator[None]:
-        """Begin to read, so that what takes long to import is there before somebody opens the page."""
+    async def prepare(_: FastAPI) -> AsyncIterator[None]:
+        """Begin to read, so that what takes long to import or to compile is there before somebody opens the page."""
         await run_in_threadpool(site.begin)
+        await run_in_threadpool(pages.compile)
         yield
 
     # Its description would be open to everyone.
     app = FastAPI(
         title="Millrace",
         dependencies=[Depends(get_user)],
-        lifespan=read_once,
+        lifespan=prepare,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
     app.state.site = site
-    app.state.pages = pages = Pages()
+    app.state.pages = pages
     app.include_router(router)
 
     @app.middleware("http")

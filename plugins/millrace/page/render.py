@@ -37,6 +37,11 @@ class Pages:
             self._templates.filters[function.__name__] = function
         self._templates.globals["run_sentence"] = overview.run_sentence
 
+    def compile(self) -> None:
+        """Compile all templates, which takes longer than to render one."""
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)
+
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         base = str(request.scope.get("root_path", ""))
         shared = {

@@ -14,6 +14,7 @@ from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import ensure_topics
+from include.overview.models import ModelReader
 from include.registry.agreement import STEP, Agreement, Disagreement, pair_scope
 from include.registry.tracking import open_registry
 from include.storage.state import state_dir
@@ -167,6 +168,19 @@ def test_a_version_that_was_never_champion_is_compared_again_by_its_own_training
     assert f"/millrace/{pipeline.name}/models" in before.links()
     seen = read(reader, f"/{pipeline.name}/models/3", "It was never champion")
     assert not [tag for tag, _ in seen.elements if tag == "form"]
+
+
+def test_a_champion_has_its_own_run_which_is_read_once(pipeline: Pipeline, register: Register) -> None:
+    register(0.5, setting="8")
+    register(0.75, setting="9")
+    registry, reader = open_registry().client, ModelReader()
+
+    for number, run in ((1, "manual__8"), (2, "manual__9"), (1, "manual__8")):
+        registry.set_registered_model_alias(pipeline.name, "champion", str(number))
+        seen = reader.champions([pipeline.name])[pipeline.name]
+        assert seen.version is not None
+        assert (seen.version.number, seen.workflow_run) == (number, f"{pipeline.name}.train/{run}")
+        assert reader.champions([pipeline.name])[pipeline.name] is seen
 
 
 def test_promotions_that_wait_for_a_person_are_one_click_away(
