@@ -11,7 +11,9 @@ WIDTH, HEIGHT = 640, 150
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22
 # One point alone is a dash, this long to either side.
 LONE = 4
-# Places that are named below the plot.
+# A time below the plot is about so wide.
+TEXT = 80
+# Places that are named there, at most.
 TICKS = 5
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
@@ -48,6 +50,7 @@ class Chart:
     """What is drawn; each number is in the units of the drawing.
 
     Attributes:
+        note: how to read it, sentences; empty where the title says it.
         summary: what it shows, for who can't see it.
         names, rows: the same numbers as a table.
     """
@@ -60,39 +63,56 @@ class Chart:
     rows: tuple[tuple[str, ...], ...]
     bars: tuple[Bar, ...] = ()
     lines: tuple[Line, ...] = ()
+    note: str = ""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
     right: int = WIDTH - RIGHT
 
+    def reaches_the_end(self, tick: Tick) -> bool:
+        """Whether a text below this place would leave the drawing if it were centred."""
+        return tick.at > self.right - TEXT / 2
 
-def bars(title: str, values: Sequence[float], places: Sequence[str], unit: str) -> Chart:
+
+def bars(
+    title: str,
+    values: Sequence[float],
+    places: Sequence[str],
+    unit: str,
+    *,
+    end: str,
+    write: Callable[[float], str] = "{:,.0f}".format,
+    note: str = "",
+) -> Chart:
     """Bars of equal width.
 
     Args:
         places: where each bar begins, a text.
         unit: what is counted, in the plural.
+        end: where the last bar ends.
+        write: a number as a person reads it.
     """
     top = _nice(max(values, default=0))
     width = PLOT_WIDTH / max(len(values), 1)
     return Chart(
         title,
-        f"{title}: {sum(values):,.0f} {unit} in all, {max(values, default=0):,.0f} at most",
+        f"{title}: {write(sum(values))} {unit} in all, {write(max(values, default=0))} at most",
         _levels(0, top),
-        _spread(places, width),
+        _spread([*places, end], width),
         ("From", unit.capitalize()),
-        tuple((place, f"{value:,.0f}") for place, value in zip(places, values, strict=True)),
+        tuple((place, write(value)) for place, value in zip(places, values, strict=True)),
         bars=tuple(
             Bar(
                 LEFT + place * width + 0.5,
                 _y(value, 0, top),
                 max(width - 1, 0.5),
                 _y(0, 0, top) - _y(value, 0, top),
-                f"{value:,.0f} {unit}, {places[place]}",
+                f"{write(value)} {unit}, {places[place]}",
             )
             for place, value in enumerate(values)
             if value > 0
         ),
+        note=note,
     )
 
 
@@ -103,7 +123,9 @@ def lines(
     *,
     over: str,
     write: Callable[[float], str] = "{:.4g}".format,
+    level: Callable[[float], str] | None = None,
     from_zero: bool = True,
+    note: str = "",
 ) -> Chart:
     """Lines by name over the same places; where a number is missing or not finite a line has no point.
 
@@ -111,6 +133,7 @@ def lines(
         places: of the points, texts.
         over: what the places are.
         write: a number as a person reads it.
+        level: the same beside the drawing, where that is another text.
         from_zero: whether the drawing begins at 0, and not below the smallest number.
     """
     known = [(name, [*map(_finite, values), *[None] * (len(places) - len(values))]) for name, values in series]
@@ -132,7 +155,7 @@ def lines(
     return Chart(
         title,
         f"{title}: {last or 'nothing yet'}",
-        _levels(low, top, write),
+        _levels(low, top, level or write),
         _spread(places, step),
         (over, *(name for name, _ in known)),
         tuple(
@@ -140,6 +163,7 @@ def lines(
             for place, row in zip(places, zip(*(values for _, values in known), strict=True), strict=True)
         ),
         lines=tuple(drawn),
+        note=note,
     )
 
 
@@ -152,10 +176,9 @@ def _levels(low: float, top: float, write: Callable[[float], str] | None = None)
 
 
 def _spread(places: Sequence[str], step: float) -> tuple[Tick, ...]:
-    """A few of the places, from the first to the last."""
-    parts = max(min(len(places), TICKS) - 1, 1)
-    shown = sorted({part * (len(places) - 1) // parts for part in range(parts + 1)}) if places else []
-    return tuple(Tick(LEFT + place * step, places[place]) for place in shown)
+    """A few of the places from the first on, all as far apart."""
+    apart = max(math.ceil((len(places) - 1) / (TICKS - 1)), 1)
+    return tuple(Tick(LEFT + place * step, places[place]) for place in range(0, len(places), apart))
 
 
 def _y(value: float, low: float, top: float) -> float:

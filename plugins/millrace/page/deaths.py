@@ -55,7 +55,7 @@ def times_chart(times: Sequence[int], now: float) -> Chart:
             counts[BUCKETS - 1 - min(age * BUCKETS // span, BUCKETS - 1)] += 1
     begins = [now_ms - span + span * part / BUCKETS for part in range(BUCKETS)]
     places = [f"{datetime.fromtimestamp(begin / 1000, UTC):%d %b %H:%M}" for begin in begins]
-    return bars("When they died (UTC)", counts, places, "dead letters")
+    return bars("When they died (UTC)", counts, places, "dead letters", end="now")
 
 
 def since_of(found: NewestDeadLetters | None, reason: str) -> str:

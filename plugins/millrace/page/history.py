@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, NonNegativeInt, TypeAdapter, ValidationError
 
-from include.overview.history import EXACT, HOURS, SAMPLED, Day, PredictRun
+from include.overview.history import EXACT, HOUR_S, HOURS, SAMPLED, Day, PredictRun
 from millrace.page.charts import Chart, bars, lines
 from millrace.page.results import results
 from millrace.page.text import span
@@ -23,6 +23,7 @@ NAMES = {"samples": "Samples", "requests": "Requests", "predictions": "Predictio
 
 
 SHOWN_LABELS = 40
+MARKERS = "offsets also count the markers of transactions"
 
 
 class FrozenRange(BaseModel):
@@ -79,19 +80,37 @@ def _run(at: datetime, ended: datetime | None, value: Any) -> Iterator[PredictRu
 
 def charts(found: Day) -> list[Chart]:
     """What waited, how long answers took, and what was written, by the hour."""
-    hours = [f"{datetime.fromtimestamp(begin, UTC):%d %b %H:%M}" for begin in found.begins]
+    hours = [_hour(begin) for begin in found.begins]
     shown = []
     if any(count is not None for count in found.waited):
-        title = f"Requests that waited, on the hour (UTC); beyond {EXACT} in offsets, a few more than records"
-        shown.append(lines(title, [("waiting", found.waited)], [*hours, "now"], over="At", write=_count))
+        shown.append(
+            lines(
+                "Waiting requests, each hour",
+                [("waiting", found.waited)],
+                [*hours, "now"],
+                over="At",
+                write=lambda value: _count(value) if value <= EXACT else f"≈ {_count(value)}",
+                level=_count,
+                note=f"On the hour, in UTC. More than {EXACT} are at most so many: {MARKERS}.",
+            )
+        )
     if any(found.latencies):
-        title = f"From a request to its prediction, of {SAMPLED} predictions an hour (UTC)"
         half = [latency.median_s if latency else None for latency in found.latencies]
         most = [latency.high_s if latency else None for latency in found.latencies]
-        shown.append(lines(title, [("half within", half), ("95 % within", most)], hours, over="From", write=span))
+        series = [("half within", half), ("95 % within", most)]
+        note = f"From the request's own time, of up to {SAMPLED} predictions from the middle of each hour, in UTC."
+        shown.append(lines("Time to a prediction", series, hours, over="From", write=span, note=note))
     return shown + [
-        bars(f"{NAMES[content]} an hour, in offsets (UTC)", counts, hours, "offsets")
-        for content, counts in found.written.items()
+        bars(
+            f"{name}, each hour",
+            found.written[content],
+            hours,
+            name.lower(),
+            end=_hour(found.begins[-1] + HOUR_S),
+            write=lambda value: f"≈ {value:,.0f}" if value else "0",
+            note=f"At most so many, by the hour in UTC: {MARKERS}.",
+        )
+        for content, name in NAMES.items()
     ]
 
 
@@ -109,6 +128,7 @@ class Balance:
     """The labels that are most frequent on either side, and the sums of all.
 
     Attributes:
+        largest: the largest part of a label on either side, 0 to 1.
         version: of the champion; None where its card is not known.
     """
 
@@ -116,6 +136,7 @@ class Balance:
     predicted: int
     trained: int
     version: int | None
+    largest: float
 
 
 def balance(found: Day, champion: VersionDetail | None) -> Balance:
@@ -128,7 +149,12 @@ def balance(found: Day, champion: VersionDetail | None) -> Balance:
         sum(predicted.values()),
         sum(trained.values()),
         champion.seen.version.number if champion and card else None,
+        max((count / sum(side.values()) for side in (predicted, trained) for count in side.values()), default=1.0),
     )
+
+
+def _hour(begin: int) -> str:
+    return f"{datetime.fromtimestamp(begin, UTC):%d %b %H:%M}"
 
 
 def _count(value: float) -> str:

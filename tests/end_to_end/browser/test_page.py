@@ -31,16 +31,16 @@ PAGES = {
 
 # What is drawn of a pipeline's last day, as a person who can't see it is told, and the columns of the same numbers.
 CHARTS = {
-    r"^Requests that waited, on the hour .*: waiting ends at 0$": ["At", "waiting"],
-    r"^From a request to its prediction, .*: half within ends at [0-9.]+ \w+, 95 % within ends at [0-9.]+ \w+$": [
+    r"^Waiting requests, each hour: waiting ends at 0$": ["At", "waiting"],
+    r"^Time to a prediction: half within ends at [0-9.]+ \w+, 95 % within ends at [0-9.]+ \w+$": [
         "From",
         "half within",
         "95 % within",
     ],
-    r"^Samples an hour.*: [1-9][0-9,]* offsets in all": ["From", "Offsets"],
-    r"^Requests an hour.*: [1-9][0-9,]* offsets in all": ["From", "Offsets"],
-    r"^Predictions an hour.*: [1-9][0-9,]* offsets in all": ["From", "Offsets"],
-    r"^Dead letters an hour.*: 0 offsets in all": ["From", "Offsets"],
+    r"^Samples, each hour: ≈ [1-9][0-9,]* samples in all": ["From", "Samples"],
+    r"^Requests, each hour: ≈ [1-9][0-9,]* requests in all": ["From", "Requests"],
+    r"^Predictions, each hour: ≈ [1-9][0-9,]* predictions in all": ["From", "Predictions"],
+    r"^Dead letters, each hour: 0 dead letters in all": ["From", "Dead letters"],
 }
 
 pytestmark = [

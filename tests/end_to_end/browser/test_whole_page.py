@@ -156,7 +156,7 @@ def test_links_lead_from_the_overview_to_every_page_of_a_pipeline(airflow: Page)
     expect(frame.locator("[data-pending]")).to_have_count(0)
 
     frame.get_by_role("link", name=PIPELINE, exact=True).click()
-    expect(frame.get_by_role("img", name=re.compile("^Requests an hour.*: [1-9]"))).to_be_visible()
+    expect(frame.get_by_role("img", name=re.compile("^Requests, each hour: ≈ [1-9]"))).to_be_visible()
     expect(frame.get_by_text(re.compile("Half came within"))).to_be_visible()
 
     frame.get_by_role("link", name="Records", exact=True).click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -87,3 +88,6 @@ def test_the_chart_has_each_death_of_the_last_day_once(ages_s: list[int]) -> Non
     assert drawn == sum(age <= 86_400 for age in ages_s)
     assert all(chart.left <= bar.x <= chart.right for bar in chart.bars)
     assert len(chart.bars) <= BUCKETS
+    gaps = [after.at - before.at for before, after in pairwise(chart.places)]
+    assert gaps == pytest.approx([gaps[0]] * len(gaps))
+    assert chart.places[-1].text == "now"

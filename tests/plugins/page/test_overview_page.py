@@ -219,9 +219,13 @@ def test_what_waited_is_drawn_by_what_the_runs_of_predictions_began_with(
     (label,) = [
         label
         for tag, attributes in seen.elements
-        if tag == "svg" and (label := attributes.get("aria-label") or "").startswith("Requests that waited")
+        if tag == "svg" and (label := attributes.get("aria-label") or "").startswith("Waiting requests")
     ]
     assert label.endswith("waiting ends at 3")
+    labels = [attributes.get("aria-label") for tag, attributes in seen.elements if tag == "svg"]
+    assert "Requests, each hour: ≈ 3 requests in all, ≈ 3 at most" in labels
+    assert "Dead letters, each hour: 0 dead letters in all, 0 at most" in labels
+    assert "offsets also count the markers of transactions" in seen.text
 
 
 def test_every_answer_forbids_scripts_and_other_servers(pipeline: Pipeline, visit: Visit) -> None:
