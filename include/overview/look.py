@@ -119,12 +119,14 @@ class NewestItems:
         complete: whether no more of them were left out than those behind the number that was asked for.
         exists: whether the topic was created yet.
         invalid: where the records are that were searched for predictions and are none of the pipeline's.
+        unlabelled: whether only wrong predictions were wanted, and of none that was searched the true label is known.
     """
 
     items: tuple[Item, ...] = ()
     complete: bool = True
     exists: bool = True
     invalid: tuple[Address, ...] = ()
+    unlabelled: bool = False
 
 
 @dataclass
@@ -231,7 +233,12 @@ class Looker:
         items = self._answered(logs, messages)
         if filters.wrong:
             wrong = [item for item in items if item.right is False]
-            return NewestItems(tuple(wrong[:number]), complete and len(items) < COMPARED, invalid=tuple(invalid))
+            return NewestItems(
+                tuple(wrong[:number]),
+                complete and len(items) < COMPARED,
+                invalid=tuple(invalid),
+                unlabelled=bool(items) and all(item.right is None for item in items),
+            )
         return NewestItems(tuple(items), complete, invalid=tuple(invalid))
 
     def _answered(self, logs: dict[str, LogHistory], messages: Sequence[Message]) -> list[Item]:

@@ -13,9 +13,11 @@ from include.overview.media import Medium
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from include.backlogs import BacklogStep
     from include.definition.pipeline import Pipeline
     from include.kafka.records import Address
     from include.network.mistakes import Mistake
+    from include.overview.flow import StepBacklog
     from millrace.page.site import Site
 
 # How many records a page shows.
@@ -44,14 +46,28 @@ class LookQuestion(BaseModel):
 
     @property
     def filters(self) -> Filters:
-        if self.topic != "predictions":
+        if self.topic == "requests":
+            return Filters()
+        if self.topic == "samples":
             return Filters(label=self.label)
         return Filters(self.label, self.version, self.least, self.most, bool(self.wrong))
+
+    @property
+    def filtered(self) -> bool:
+        return self.filters != Filters()
 
     def address(self, **changes: object) -> str:
         """The query of the same question with changes: `topic=samples&label=3`."""
         values = {**self.model_dump(), **changes}
         return urlencode({name: value for name, value in values.items() if value not in ("", None)})
+
+
+def backlog(site: Site, pipeline: Pipeline, content: Content) -> StepBacklog | None:
+    """What waits in a topic for the step that reads it; None where that is not known or nothing reads it."""
+    flow = site.flow(pipeline)
+    steps: dict[Content, BacklogStep] = {"requests": "predict", "samples": "train"}
+    found = flow.backlogs.get(steps[content]) if flow and content in steps else None
+    return found if found and not found.fault else None
 
 
 def look(site: Site, pipeline: Pipeline, question: LookQuestion) -> NewestItems:

@@ -165,8 +165,15 @@ def show_pipeline(visit: AtPipeline) -> Response:
 @router.get("/{name}/look")
 def show_newest(visit: AtRecords, question: Annotated[look.LookQuestion, Query()]) -> Response:
     found, problem = read_or_explain(lambda: look.look(visit.site, visit.pipeline, question))
-    labels = visit.pipeline.training.labels
-    return visit.answer("look.html", problem, question=question, contents=look.CONTENTS, labels=labels, found=found)
+    return visit.answer(
+        "look.html",
+        problem,
+        question=question,
+        contents=look.CONTENTS,
+        labels=visit.pipeline.training.labels,
+        found=found,
+        backlog=look.backlog(visit.site, visit.pipeline, question.topic),
+    )
 
 
 @router.get("/{name}/dead-letters")

@@ -76,6 +76,7 @@ def test_late_labels_are_the_truth_and_show_what_is_wrong(kafka, new_name):
     assert [by_id[sample_id(number)].right for number in range(4)] == [True, False, None, None]
     wrong = looker.newest("predictions", 10, Filters(wrong=True))
     assert [(item.id, item.label) for item in wrong.items] == [(sample_id(1), truth[1])]
+    assert not wrong.unlabelled
     assert [item.id for item in looker.newest("samples", 10, Filters(label=truth[0])).items] == [sample_id(0)]
 
 

@@ -77,6 +77,34 @@ def test_a_prediction_is_shown_beside_the_picture_of_its_request(
     assert f"/millrace/{pipeline.name}/requests/0/1" in record.links()
 
 
+def test_the_heading_says_what_is_shown_and_how_many_wait(
+    kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
+) -> None:
+    produce(kafka, pipeline.requests_topic, [request_record(pipeline, number) for number in range(3)])
+    person = visit("VIEWER")
+    person.see()  # the flow is known
+
+    seen = person.see(f"/{pipeline.name}/look?topic=requests&label=3")
+
+    assert "The newest 3 requests 3 wait for a prediction" in seen.text
+    assert "form" not in [tag for tag, _ in seen.elements]
+
+
+def test_wrong_predictions_without_a_true_label_are_said_to_be_unknown(
+    kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
+) -> None:
+    person = visit("VIEWER")
+    produce(kafka, pipeline.predictions_topic, [Record(b"{}")])
+    assert "No record was found." in person.see(f"/{pipeline.name}/look?wrong=1&label=1").text
+
+    produce(kafka, pipeline.requests_topic, [request_record(pipeline, 0)])
+    produce(kafka, pipeline.predictions_topic, [prediction(pipeline, 0)])
+
+    assert "None can be called wrong" in person.see(f"/{pipeline.name}/look?wrong=1").text
+    found = person.see(f"/{pipeline.name}/look?label=3").text
+    assert "The newest prediction that matches" in found
+
+
 def test_records_that_are_no_predictions_are_counted_and_one_click_away(
     kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
 ) -> None:
