@@ -1,14 +1,16 @@
-"""What a person does about each reason for which a record is no sample."""
+"""What a person does about each reason for which a record is no sample; what stands in a file is in backticks."""
 
 from __future__ import annotations
 
-PRODUCER = "Correct the producer, or [format] of the pipeline's file if that is what is wrong, then replay."
-SMALLER = "Have the producer send less of it; where it is right, another [format] takes it. Then replay."
-ENVELOPE = "Correct the producer's serializer, or [envelope] of the pipeline's file, then replay."
-SCHEMA = "Correct [registry] or [envelope] of the pipeline's file, or register the producer's schema; then replay."
-HEADERS = "Have the producer write the headers as docs/contracts/record.md says, or name an [envelope]; then replay."
-KEYS = "Add the key under [signing], or have the producer sign with the right one; what nobody signed stays dead."
-LABELS = "Correct the label at its source, or add it to training.labels. A dead letter of a request needs no label."
+PRODUCER = "Correct the producer, or the `[format]` table of the pipeline's file if that is what is wrong, then replay."
+SMALLER = "Have the producer send less of it; where it is right, another `[format]` takes it. Then replay."
+ENVELOPE = "Correct the producer's serializer, or the `[envelope]` table of the pipeline's file, then replay."
+SCHEMA = "Correct `[registry]` or `[envelope]` of the pipeline's file, or register the producer's schema; then replay."
+HEADERS = (
+    "Have the producer write the headers as `docs/contracts/record.md` says, or name an `[envelope]`; then replay."
+)
+KEYS = "Add the key under `[signing]`, or have the producer sign with the right one; what nobody signed stays dead."
+LABELS = "Correct the label at its source, or add it to `training.labels`. A dead letter of a request needs no label."
 
 REMEDIES = {
     "empty": "Have the producer send a value. A tombstone is no request: there is nothing to replay.",
@@ -56,7 +58,7 @@ REMEDIES = {
     "not-a-number": LABELS,
     "wrong-count": LABELS,
     "network-failed": "Read the log of the run for the network's error, train a version without it, then replay.",
-    "oversize": "Raise topics.max_record_bytes and the topic's max.message.bytes; the address names the original.",
-    "exhausted": "prediction.max_replays was reached: correct the cause, and send the original again.",
+    "oversize": "Raise `topics.max_record_bytes` and the topic's `max.message.bytes`; the address names the original.",
+    "exhausted": "`prediction.max_replays` was reached: correct the cause, and send the original again.",
 }
 UNKNOWN = "This version of Millrace has no such reason: another program wrote the record, or another version."

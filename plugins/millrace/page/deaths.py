@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from include.overview.deaths import Letter, NewestDeadLetters, dead_letter_at, newest_dead_letters
 from millrace.page.charts import Chart, bars
+from millrace.page.site import WORKFLOWS, Site
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
-    from millrace.page.site import Site
 
 # How many dead letters a page shows.
 SHOWN = 24
@@ -37,6 +39,24 @@ def death(site: Site, pipeline: Pipeline, partition: int, offset: int) -> Letter
             site.connection(pipeline), pipeline, partition, offset, replayed=_replayed(site, pipeline)
         ),
     )
+
+
+def count(found: NewestDeadLetters, reason: str) -> int | None:
+    """How many dead letters have a reason; None where not all were counted."""
+    return next((seen.count for seen in found.reasons if seen.reason == reason), None) if found.complete else None
+
+
+def original(pipeline: Pipeline, letter: Letter) -> str:
+    """The partition and offset of its request, as an address of the page has them; empty where it names none."""
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,18})", letter.origin.removeprefix(f"{pipeline.requests_topic}/"))
+    return found[0] if found and letter.origin != found[0] else ""
+
+
+def run_of(pipeline: Pipeline, letter: Letter) -> str:
+    """The run of the pipeline that published it, as an address of Airflow has it; empty where it names none."""
+    dag_id, _, run = letter.run.partition("/")
+    known = dag_id in (f"{pipeline.name}.{workflow}" for workflow in WORKFLOWS)
+    return f"dags/{dag_id}/runs/{quote(run, safe='')}" if known and run.strip(".") else ""
 
 
 def _replayed(site: Site, pipeline: Pipeline) -> frozenset[str]:

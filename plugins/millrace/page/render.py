@@ -33,7 +33,16 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for function in (text.number, text.duration, text.span, text.moment, text.figure, text.middle, text.run_time):
+        for function in (
+            text.number,
+            text.duration,
+            text.span,
+            text.moment,
+            text.figure,
+            text.middle,
+            text.run_time,
+            text.code,
+        ):
             self._templates.filters[function.__name__] = function
         self._templates.globals["run_sentence"] = overview.run_sentence
 

@@ -180,6 +180,7 @@ def show_newest(visit: AtRecords, question: Annotated[look.LookQuestion, Query()
 def show_dead_letters(visit: AtRecords, reason: Annotated[str, Query(max_length=64)] = "") -> Response:
     now = time.time()
     found, problem = read_or_explain(lambda: deaths.deaths(visit.site, visit.pipeline, reason))
+    predict = (visit.site.runs().value or {}).get(visit.dag_id("predict"))
     return visit.answer(
         "dead_letters.html",
         problem,
@@ -189,13 +190,24 @@ def show_dead_letters(visit: AtRecords, reason: Annotated[str, Query(max_length=
         since=deaths.since_of(found, reason),
         replayable=visit.pipeline.topics.requests is None,
         may_replay=may_trigger(visit.user, visit.dag_id("replay")),
+        predict_paused=predict is not None and predict.paused,
     )
 
 
 @router.get("/{name}/dead-letters/{partition}/{offset}")
 def show_dead_letter(visit: AtRecords, partition: Partition, offset: Offset) -> Response:
-    letter, problem = read_or_explain(lambda: deaths.death(visit.site, visit.pipeline, partition, offset))
-    return visit.answer("dead_letter.html", problem, letter=letter)
+    site, pipeline = visit.site, visit.pipeline
+    letter, problem = read_or_explain(lambda: deaths.death(site, pipeline, partition, offset))
+    newest, _ = read_or_explain(lambda: deaths.deaths(site, pipeline, "")) if letter else (None, None)
+    return visit.answer(
+        "dead_letter.html",
+        problem,
+        letter=letter,
+        count=deaths.count(newest, letter.reason) if newest and letter else None,
+        original=deaths.original(pipeline, letter) if letter else "",
+        run=deaths.run_of(pipeline, letter) if letter else "",
+        may_replay=pipeline.topics.requests is None and may_trigger(visit.user, visit.dag_id("replay")),
+    )
 
 
 @router.get("/{name}/models")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from markupsafe import Markup, escape
+
 # An id of Airflow's own with its time in UTC: `manual__2026-11-30T18:02:11.123456+00:00_x`.
 RUN_ID = re.compile(r"[a-z_]+?__(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)[.\d]*\+00:00.*", re.ASCII)
 # Longer ids are cut.
@@ -44,6 +46,11 @@ def moment(milliseconds: int) -> str:
 def figure(value: float) -> str:
     """A score with four digits: `0.9780`."""
     return f"{value:.4f}"
+
+
+def code(text: str) -> Markup:
+    """A sentence as markup: what is in backticks as code, all else as text."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def middle(text: str) -> str:

@@ -46,6 +46,7 @@ def test_each_reason_is_explained_and_leads_to_a_form_that_is_filled_in(
 
     assert REASONS["wrong-size"] in seen.text
     assert REASONS["empty"] in seen.text
+    assert f"the [format] table of {pipeline.name}.toml if" in seen.text  # without the backticks
     assert "3 in all" in seen.text
     (form,) = [attributes for tag, attributes in seen.elements if tag == "form"]
     assert form == {"class": "trigger", "data-dag": f"{pipeline.name}.replay"}
@@ -61,6 +62,47 @@ def test_who_may_only_read_has_no_form(kafka: KafkaConnection, pipeline: Pipelin
 
     assert REASONS["empty"] in seen.text
     assert not [tag for tag, _ in seen.elements if tag == "form"]
+
+
+def test_a_dead_letter_leads_to_its_request_its_run_those_with_its_reason_and_the_replay(
+    kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
+) -> None:
+    own = {
+        ADDRESS: f"{pipeline.requests_topic}/2/46",
+        RUN: f"{pipeline.name}.predict/manual__2026-11-30T00:00:00+00:00",
+    }
+    other = {ADDRESS: f"other.{pipeline.requests_topic}/2/46", RUN: f"{pipeline.name}.predict/.."}
+    for place in (own, other):
+        headers = [(REASON, b"wrong-depth"), *((name, text.encode()) for name, text in place.items())]
+        produce(kafka, pipeline.dead_letters_topic, [Record(b"x", b"key", headers)])
+    page = f"/{pipeline.name}/dead-letters"
+
+    seen, foreign, reader = (
+        visit(role).see(f"{page}/0/{at}") for role, at in (("USER", 0), ("USER", 1), ("VIEWER", 0))
+    )
+
+    request = f"/millrace/{pipeline.name}/requests/2/46"
+    assert request in seen.links()
+    assert f"/dags/{pipeline.name}.predict/runs/manual__2026-11-30T00%3A00%3A00%2B00%3A00" in seen.links()
+    assert "All 2 wrong-depth" in seen.text
+    assert "bits" in seen.text
+    assert f"/millrace{page}?reason=wrong-depth#replay" in seen.links()
+    assert not any("#replay" in link for link in reader.links())
+    assert request not in foreign.links()
+    assert not any("/runs/" in link for link in foreign.links())
+
+
+def test_the_form_of_the_replay_warns_of_a_paused_prediction(
+    kafka: KafkaConnection, pipeline: Pipeline, visit: Visit
+) -> None:
+    produce(kafka, pipeline.dead_letters_topic, [dead(b"empty")])
+    person = visit("USER")
+    person.see()  # the DAGs are known; Airflow has added them as paused
+
+    seen = person.see(f"/{pipeline.name}/dead-letters")
+
+    assert f"{pipeline.name}.predict is paused: nothing answers what is replayed" in seen.text
+    assert "follows by itself" not in seen.text
 
 
 def test_hostile_letters_are_shown_as_text(kafka: KafkaConnection, pipeline: Pipeline, visit: Visit) -> None:

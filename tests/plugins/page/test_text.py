@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.page.text import LONGEST, middle, run_time
+from millrace.page.text import LONGEST, code, middle, run_time
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_a_long_id_keeps_its_beginning_and_its_end(length: int) -> None:
 
     assert len(cut) == min(length, LONGEST)
     assert (cut[:5], cut[-5:]) == (text[:5], text[-5:])
+
+
+def test_what_is_in_backticks_is_code_and_all_else_is_text() -> None:
+    assert code("`[format]` of `a<b` & `") == "<code>[format]</code> of <code>a&lt;b</code> &amp; `"
