@@ -14,11 +14,10 @@ from include.exactly_once.attempt import Attempt
 from include.kafka.connection import KafkaConnection
 from include.kafka.position import UNKNOWN_EPOCH
 from include.kafka.ranges import freeze_ranges
-from include.kafka.reader import FEW_RECORDS_AHEAD
 from include.kafka.topics import TopicSpec, ensure_topics
 from include.network.build import build_network
 from include.prediction.answer import answer
-from include.prediction.chunks import RequestChunk, read_chunks
+from include.prediction.chunks import RequestChunk, read_chunks, request_consumer
 from include.prediction.json_record import ModelIdentity
 from include.prediction.outgoing import outgoing_records
 from include.prediction.predictor import Predictor
@@ -121,11 +120,11 @@ class _Stages:
         watch = Stopwatch()
         with (
             record_reader(self.connection, layout, CODEC.schema_name, keys=None, labelled=False) as reader,
-            self.attempt.consumer(**FEW_RECORDS_AHEAD) as consumer,
+            request_consumer(self.attempt, self.pipeline, reader) as consumer,
         ):
             for item in self.ranges:
                 for chunk in read_chunks(self.connection, consumer, item, self.pipeline, reader, UNKNOWN_EPOCH):
-                    self.chunks.append((chunk, reader.read(chunk.messages)))
+                    self.chunks.append((chunk, chunk.requests.read(reader)))
         return watch.run(self.expected)
 
     def predict(self) -> Run:
@@ -139,9 +138,8 @@ class _Stages:
             ready: list[list[OutgoingRecord]] = []
             for chunk, records in self.chunks:
                 outcomes = answer(self.predictor.network, CODEC, self.predictor.target, records)
-                messages = chunk.messages
                 outgoing, _ = outgoing_records(
-                    writer, self.pipeline, self.predictor, messages, records.ids, outcomes, "bench"
+                    writer, self.pipeline, self.predictor, chunk.requests, records.ids, outcomes, "bench"
                 )
                 ready.append(outgoing)
             watch = Stopwatch()

@@ -35,19 +35,31 @@ class PackedValues(Sequence[bytes | None]):
 
     @cached_property
     def _list(self) -> list[bytes | None]:
-        import numpy as np
-
         content = self._content.tobytes()
-        ends = np.cumsum(np.maximum(self._sizes, 0)).tolist()
+        ends = self.sizes.cumsum().tolist()
         absent = (self._sizes < 0).tolist()
         return [None if none else content[a:b] for (a, b), none in zip(pairwise([0, *ends]), absent, strict=True)]
 
-    def first(self, count: int) -> PackedValues:
-        """The first values."""
+    @property
+    def sizes(self) -> np.ndarray[Any, Any]:
+        """int64 array of shape (n,): the bytes of each value, 0 for a record without one."""
         import numpy as np
 
-        sizes = self._sizes[:count]
-        return PackedValues(self._content[: int(np.maximum(sizes, 0).sum())], sizes)
+        sizes: np.ndarray[Any, Any] = np.maximum(self._sizes, 0)
+        return sizes
+
+    def part(self, start: int, end: int) -> PackedValues:
+        """The values between two places."""
+        sizes = self.sizes
+        first = int(sizes[:start].sum())
+        return PackedValues(self._content[first : first + int(sizes[start:end].sum())], self._sizes[start:end])
+
+    @classmethod
+    def joined(cls, parts: Sequence[PackedValues]) -> PackedValues:
+        """The values of several."""
+        import numpy as np
+
+        return cls(np.concatenate([part._content for part in parts]), np.concatenate([part._sizes for part in parts]))
 
     def rows(self, size: int) -> np.ndarray[Any, Any] | None:
         """A uint8 array of shape (n, size) if each value has this size."""

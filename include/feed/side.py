@@ -158,7 +158,7 @@ class _RecordColumns:
         given = np.array([bool(group) for group in groups])[columns.headers]
         crcs = np.array([crc32(group or b"") for group in groups], np.uint32)[columns.headers]
         hashes = np.where(given, crcs, columns.key_hashes)
-        for place in np.flatnonzero(~columns.has_key & ~given).tolist():
+        for place in np.flatnonzero((columns.keys.sizes == 0) & ~given).tolist():
             address = Address(self.block.topic, self.block.partition, int(columns.offsets[place]))
             hashes[place] = crc32(str(address).encode())
         return hashes

@@ -16,19 +16,20 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.errors import MillraceError, one_line
 from include.kafka.connection import KafkaConnection, client_log, log_client_error
 from include.kafka.headers import UNREADABLE, Headers
+from include.kafka.position import UNKNOWN_EPOCH
 from include.kafka.ranges import OffsetRange
 from include.packed_values import PackedValues
 from include.storage.atomic import whole_file
@@ -64,16 +65,19 @@ class Columns:
 
     Attributes:
         offsets: int64 array of shape (n,).
-        values: the records' values.
-        has_key: bool array of shape (n,), False for an empty key, too.
+        timestamps: int64 array of shape (n,), in milliseconds since the epoch.
+        leader_epochs: int32 array of shape (n,), -1 where one is not known.
+        values, keys: the records' own.
         key_hashes: uint32 array of shape (n,): the keys' CRC-32.
         header_sets: the distinct headers, as `include.kafka.headers.headers_of` returns them.
         headers: int32 array of shape (n,): the number of each record's set.
     """
 
     offsets: np.ndarray[Any, Any]
+    timestamps: np.ndarray[Any, Any]
+    leader_epochs: np.ndarray[Any, Any]
     values: PackedValues
-    has_key: np.ndarray[Any, Any]
+    keys: PackedValues
     key_hashes: np.ndarray[Any, Any]
     header_sets: list[Headers]
     headers: np.ndarray[Any, Any]
@@ -81,15 +85,35 @@ class Columns:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def first(self, count: int) -> Columns:
-        """Its first records."""
+    def part(self, start: int, end: int) -> Columns:
+        """The records between two places."""
+        part = slice(start, end)
         return Columns(
-            self.offsets[:count],
-            self.values.first(count),
-            self.has_key[:count],
-            self.key_hashes[:count],
+            self.offsets[part],
+            self.timestamps[part],
+            self.leader_epochs[part],
+            self.values.part(start, end),
+            self.keys.part(start, end),
+            self.key_hashes[part],
             self.header_sets,
-            self.headers[:count],
+            self.headers[part],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """The records of several, of which there is at least one."""
+        import numpy as np
+
+        firsts = accumulate((len(part.header_sets) for part in parts), initial=0)
+        return cls(
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.timestamps for part in parts]),
+            np.concatenate([part.leader_epochs for part in parts]),
+            PackedValues.joined([part.values for part in parts]),
+            PackedValues.joined([part.keys for part in parts]),
+            np.concatenate([part.key_hashes for part in parts]),
+            [headers for part in parts for headers in part.header_sets],
+            np.concatenate([part.headers + first for part, first in zip(parts, firsts, strict=False)]),
         )
 
 
@@ -139,12 +163,17 @@ class ColumnConsumer:
             raise MemoryError
         self._most = FIRST_RECORDS
 
-    def assign(self, wanted: OffsetRange) -> None:
-        """Read from the beginning of the range, and nothing else."""
+    def assign(self, wanted: OffsetRange, leader_epoch: int = UNKNOWN_EPOCH) -> None:
+        """Read from the beginning of the range, and nothing else.
+
+        Args:
+            leader_epoch: of the last record before the range, if known.
+        """
         partitions = self._kafka.rd_kafka_topic_partition_list_new(1)
         try:
             topic = wanted.topic.encode()
-            self._kafka.rd_kafka_topic_partition_list_add(partitions, topic, wanted.partition)
+            partition = self._kafka.rd_kafka_topic_partition_list_add(partitions, topic, wanted.partition)
+            self._kafka.rd_kafka_topic_partition_set_leader_epoch(partition, leader_epoch)
             self._kafka.rd_kafka_topic_partition_list_set_offset(partitions, topic, wanted.partition, wanted.start)
             self._check(self._kafka.rd_kafka_assign(self._handle, partitions))
         finally:
@@ -162,11 +191,11 @@ class ColumnConsumer:
         self._report()
         count = max(count, 0)
         records, value_bytes, key_bytes = sizes if count else (0, 0, 0)
-        offsets, value_sizes, key_sizes = np.empty((3, count), np.int64)
+        offsets, timestamps, value_sizes, key_sizes = np.empty((4, count), np.int64)
         hashes = np.empty(count, np.uint32)
-        headers, errors = np.empty((2, count), np.int32)
+        epochs, headers, errors = np.empty((3, count), np.int32)
         values, keys = np.empty(value_bytes, np.uint8), np.empty(key_bytes, np.uint8)
-        outputs = (offsets, value_sizes, key_sizes, hashes, headers, errors, values, keys)
+        outputs = (offsets, timestamps, value_sizes, key_sizes, hashes, epochs, headers, errors, values, keys)
         arrays = _Arrays(*(array.ctypes.data for array in outputs))
         sets = self._library.native.columns_copy(self._reader, byref(arrays)) if count else 0
         if sets < 0:
@@ -177,8 +206,10 @@ class ColumnConsumer:
             self._most = max(FEWEST_RECORDS, min(MOST_RECORDS, BATCH_BYTES * records // max(size, 1)))
         columns = Columns(
             offsets[:records],
+            timestamps[:records],
+            epochs[:records],
             PackedValues(values[:of_records], value_sizes[:records]),
-            key_sizes[:records] > 0,
+            PackedValues(keys[: int(np.maximum(key_sizes[:records], 0).sum())], key_sizes[:records]),
             hashes[:records],
             self._header_sets(sets),
             headers[:records],
@@ -193,7 +224,7 @@ class ColumnConsumer:
 
     def before(self, records: Columns, end: int) -> Columns:
         """The records before an offset."""
-        return records.first(int((records.offsets < end).sum()))
+        return records.part(0, int((records.offsets < end).sum()))
 
     def close(self) -> None:
         self._library.native.columns_free(self._reader)
@@ -271,14 +302,18 @@ def _texts(settings: dict[str, Any]) -> dict[str, str] | None:
 class _Functions(ctypes.Structure):
     """`client` in columns.c."""
 
-    _fields_ = [(name, c_void_p) for name in ("consume", "destroy", "headers", "header")]
+    _fields_ = [(name, c_void_p) for name in ("consume", "destroy", "timestamp", "leader_epoch", "headers", "header")]
 
 
 class _Arrays(ctypes.Structure):
     """`columns` in columns.c."""
 
     _fields_ = [
-        (name, c_void_p) for name in ("offset", "value_size", "key_size", "hash", "headers", "error", "values", "keys")
+        (name, c_void_p)
+        for name in (
+            *("offset", "timestamp", "value_size", "key_size"),
+            *("hash", "leader_epoch", "headers", "error", "values", "keys"),
+        )
     ]
 
 
@@ -297,7 +332,10 @@ class _Library:
         self.client_functions = _Functions(
             *(
                 ctypes.cast(getattr(kafka, f"rd_kafka_{name}"), c_void_p)
-                for name in ("consume_batch_queue", "message_destroy", "message_headers", "header_get_all")
+                for name in (
+                    *("consume_batch_queue", "message_destroy", "message_timestamp", "message_leader_epoch"),
+                    *("message_headers", "header_get_all"),
+                )
             )
         )
 
@@ -331,6 +369,7 @@ RDKAFKA: tuple[tuple[Any, ...], ...] = (
     ("rd_kafka_topic_partition_list_new", c_void_p, c_int),
     ("rd_kafka_topic_partition_list_add", c_void_p, c_void_p, c_char_p, c_int32),
     ("rd_kafka_topic_partition_list_set_offset", c_int, c_void_p, c_char_p, c_int32, c_int64),
+    ("rd_kafka_topic_partition_set_leader_epoch", None, c_void_p, c_int32),
     ("rd_kafka_topic_partition_list_destroy", None, c_void_p),
     ("rd_kafka_queue_get_consumer", c_void_p, c_void_p),
     ("rd_kafka_queue_get_main", c_void_p, c_void_p),

@@ -6,14 +6,10 @@ The codes of the header `dead-letter-reason` are those of `REASONS` in `include.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from include.kafka.headers import Headers, headers_of
-from include.kafka.records import OutgoingRecord, address_of
+from include.kafka.headers import Headers
+from include.kafka.records import ConsumedRecord, OutgoingRecord
 from include.refusal import Refusal
-
-if TYPE_CHECKING:
-    from confluent_kafka import Message
 
 # A dead letter is its original plus these headers: its topic accepts records this much larger than the source topic.
 EXTRA_BYTES = 64 * 1024
@@ -33,7 +29,7 @@ KEPT_FOREIGN = re.compile(rf"(?:{KEPT})+dead-letter-.*", re.DOTALL)
 
 
 def dead_letter(
-    topic: str, message: Message, refusal: Refusal, run: str, *, largest: int
+    topic: str, original: ConsumedRecord, refusal: Refusal, run: str, *, largest: int
 ) -> tuple[OutgoingRecord, Refusal]:
     """The original key, value and headers with explaining headers, and the refusal in them.
 
@@ -48,20 +44,19 @@ def dead_letter(
     Args:
         largest: the largest record that the topic accepts, in bytes.
     """
-    headers = [
-        (f"{KEPT}{name}" if FOREIGN.fullmatch(name) else name, content) for name, content in headers_of([message])[0]
-    ]
-    letter = OutgoingRecord(topic, message.key(), message.value(), [*headers, *_explanation(message, refusal, run)])
+    headers = [(f"{KEPT}{name}" if FOREIGN.fullmatch(name) else name, content) for name, content in original.headers]
+    letter = OutgoingRecord(topic, original.key, original.value, [*headers, *_explanation(original, refusal, run)])
     if letter.size_bound <= largest:
         return letter, refusal
     refusal = Refusal(
         "oversize",
-        f"The dead letter has {letter.size_bound} bytes ({len(message)} of value, {len(message.key() or b'')} of key) "
+        f"The dead letter has {letter.size_bound} bytes ({len(original.value or b'')} of value, "
+        f"{len(original.key or b'')} of key) "
         f"and {topic} takes {largest}, so it is cut; its reason was {refusal}",
     )
-    letter = letter._replace(value=None, headers=[*headers, *_explanation(message, refusal, run)])
+    letter = letter._replace(value=None, headers=[*headers, *_explanation(original, refusal, run)])
     if letter.size_bound > largest:
-        letter = letter._replace(headers=_explanation(message, refusal, run))
+        letter = letter._replace(headers=_explanation(original, refusal, run))
     if letter.size_bound > largest:
         letter = letter._replace(key=None)
     return letter, refusal
@@ -75,12 +70,12 @@ def original_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
     ]
 
 
-def _explanation(message: Message, refusal: Refusal, run: str) -> list[tuple[str, bytes | None]]:
+def _explanation(original: ConsumedRecord, refusal: Refusal, run: str) -> list[tuple[str, bytes | None]]:
     error = refusal.error[:ERROR_TEXT_BYTES].encode("utf-8", "backslashreplace")[:ERROR_TEXT_BYTES]
     return [
         (REASON, refusal.reason.encode()),
         (ERROR, error.decode("utf-8", "ignore").encode()),
-        (ADDRESS, str(address_of(message)).encode()),
+        (ADDRESS, str(original.address).encode()),
         (RUN, run.encode()),
-        (TIMESTAMP, str(message.timestamp()[1]).encode()),
+        (TIMESTAMP, str(original.timestamp_ms).encode()),
     ]

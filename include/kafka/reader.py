@@ -78,6 +78,15 @@ def read_range(
         yield from _read(connection, client, wanted, batch_size, stopped)
 
 
+def read_column_range(
+    connection: KafkaConnection, consumer: ColumnConsumer, wanted: OffsetRange, *, leader_epoch: int = UNKNOWN_EPOCH
+) -> Iterator[Columns]:
+    """The same as columns; see `read_range`."""
+    if wanted.offsets:
+        consumer.assign(wanted, leader_epoch)
+        yield from _read(connection, consumer, wanted, MOST_RECORDS, lambda: False)
+
+
 def read_ranges(
     connection: KafkaConnection,
     group: str,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from include.kafka.headers import Headers, headers_of
+
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
@@ -51,6 +53,23 @@ class Address:
     def to_dict(self) -> dict[str, Any]:
         # `asdict` copies deeply, which takes longer than all else that a prediction's JSON costs.
         return {"topic": self.topic, "partition": self.partition, "offset": self.offset}
+
+
+@dataclass(frozen=True)
+class ConsumedRecord:
+    """All of a consumed record; the timestamp is in milliseconds since the epoch."""
+
+    address: Address
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+def consumed_record(message: Message) -> ConsumedRecord:
+    return ConsumedRecord(
+        address_of(message), message.key(), message.value(), headers_of([message])[0], message.timestamp()[1]
+    )
 
 
 def address_of(message: Message) -> Address:

@@ -16,11 +16,11 @@ from include.targets.base import Answer, Target
 
 if TYPE_CHECKING:
     import numpy as np
-    from confluent_kafka import Message
     from torch import nn
 
     from include.definition.pipeline import Pipeline
     from include.prediction.predictor import Predictor
+    from include.prediction.requests import Requests
 
 
 FORWARD_SAMPLES = 512
@@ -36,21 +36,21 @@ class Samples:
     Attributes:
         values: (n, *sample_shape), in the codec's dtype.
         positions: of their records, ascending.
-        contents: of these records.
+        contents: of all the records.
     """
 
     values: np.ndarray[Any, Any]
     positions: list[int]
-    contents: list[bytes | None]
+    contents: Sequence[bytes | None]
 
 
 @dataclass(frozen=True)
-class AnsweredMessages:
-    """What was decided for some messages.
+class AnsweredRequests:
+    """What was decided for some requests.
 
     Attributes:
-        ids: of the samples, one for each message.
-        outcomes: one for each message, in order.
+        ids: of the samples, one for each request.
+        outcomes: one for each request, in order.
         samples: those that the network was given.
     """
 
@@ -59,27 +59,27 @@ class AnsweredMessages:
     samples: Samples
 
 
-def answer_messages(
+def answer_requests(
     pipeline: Pipeline,
     predictor: Predictor,
     reader: RecordReader,
-    messages: Sequence[Message],
+    requests: Requests,
     versions: RowVersions | None,
-) -> AnsweredMessages:
-    """Read the messages, and predict those that need an answer.
+) -> AnsweredRequests:
+    """Read the requests, and predict those that need an answer.
 
     Args:
-        versions: where the topic holds versions of rows, those of the messages.
+        versions: where the topic holds versions of rows, those of the requests.
 
     Raises:
         NetworkFailed: see `forward`.
     """
-    records = reader.read(messages)
-    states = [] if versions is None else [versions.of(message) for message in messages]
+    records = requests.read(reader)
+    states = [] if versions is None else [versions.at(requests.partition, offset) for offset in requests.offsets]
     codec = pipeline.format.with_statistics(predictor.statistics)
     top_k = pipeline.prediction.top_k
     outcomes, samples = _answer(predictor.network, codec, predictor.target, records, states, top_k)
-    return AnsweredMessages(records.ids, outcomes, samples)
+    return AnsweredRequests(records.ids, outcomes, samples)
 
 
 def answer(
@@ -120,7 +120,7 @@ def predict(
     read = partial(target.answers, top_k=top_k)
     network.eval()
     return [
-        _outcome(result)
+        result if isinstance(result, dict) else _refusal(result)
         for start in range(0, len(batch), FORWARD_SAMPLES)
         for result in forward(network, codec.on_device(batch[start : start + FORWARD_SAMPLES]), read)
     ]
@@ -134,19 +134,21 @@ def _answer(
         if state is not RowState.NEWEST:
             outcomes[position] = state
     readable = [position for position, outcome in enumerate(outcomes) if outcome is None]
-    decoded = codec.decode([records.contents[position] for position in readable])
+    contents = records.contents
+    # Columns stay columns where all can be read.
+    decoded = codec.decode(
+        contents if len(readable) == len(contents) else [contents[position] for position in readable]
+    )
     for position, refusal in decoded.refusals.items():
         outcomes[readable[position]] = refusal
-    positions = [readable[row] for row in decoded.positions]
-    samples = Samples(decoded.samples, positions, [records.contents[position] for position in positions])
+    positions = [readable[row] for row in decoded.positions.tolist()]
+    samples = Samples(decoded.samples, positions, contents)
     for position, result in zip(positions, predict(network, codec, target, samples.values, top_k), strict=True):
         outcomes[position] = result
     return [outcome for outcome in outcomes if outcome is not None], samples
 
 
-def _outcome(result: Answer | str | None) -> Answer | Refusal:
-    if isinstance(result, str):
-        return Refusal("network-failed", f"The network fails at this sample: {result}.")
-    if result is None:
+def _refusal(failure: str | None) -> Refusal:
+    if failure is None:
         return Refusal("not-finite", "The network's output for this sample is not a finite number.")
-    return result
+    return Refusal("network-failed", f"The network fails at this sample: {failure}.")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.codecs import ImageCodec
-from include.kafka.headers import headers_of, headers_size
-from include.kafka.position import leader_epoch_before, offset_of
-from include.kafka.reader import FEW_RECORDS, read_range
+from include.codecs.raw import RawCodec
+from include.kafka.columns import ColumnConsumer, column_consumer
+from include.kafka.position import UNKNOWN_EPOCH
+from include.kafka.reader import FEW_RECORDS, FEW_RECORDS_AHEAD, read_column_range, read_range
+from include.prediction.requests import ColumnRequests, MessageRequests, Requests, joined
 from include.reading.records import RecordReader, record_reader
 from include.reading.row_versions import RowVersions, read_row_versions
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
+    import numpy as np
+    from confluent_kafka import Consumer
 
     from include.definition.pipeline import Pipeline
     from include.exactly_once.attempt import Attempt
@@ -31,16 +34,17 @@ CHUNK_PIXELS = 256_000_000
 
 @dataclass(frozen=True)
 class RequestChunk:
-    """The records of `[start, end)` of one partition, transaction markers and such left out."""
+    """The requests of `[start, end)` of one partition, transaction markers and such left out."""
 
     start: int
     end: int
-    messages: list[Message]
+    requests: Requests
 
     @property
     def leader_epoch(self) -> int:
         """The leader epoch of the record right before `end`; a marker's is not known."""
-        return leader_epoch_before(self.end, self.messages)
+        offsets = self.requests.offsets
+        return self.requests.leader_epoch if offsets and offsets[-1] + 1 == self.end else UNKNOWN_EPOCH
 
 
 def request_reader(connection: KafkaConnection, pipeline: Pipeline) -> AbstractContextManager[RecordReader]:
@@ -50,9 +54,21 @@ def request_reader(connection: KafkaConnection, pipeline: Pipeline) -> AbstractC
     return record_reader(connection, layout, pipeline.format.schema_name, keys=keys, labelled=False)
 
 
+@contextmanager
+def request_consumer(attempt: Attempt, pipeline: Pipeline, reader: RecordReader) -> Iterator[Consumer | ColumnConsumer]:
+    """A consumer for `read_chunks`: of columns where the requests can be read as such, as in the feed."""
+    if reader.reads_columns and isinstance(pipeline.format, RawCodec):
+        with column_consumer(attempt.connection, attempt.group(), **FEW_RECORDS_AHEAD) as consumer:
+            if consumer is not None:
+                yield consumer
+                return
+    with attempt.consumer(**FEW_RECORDS_AHEAD) as messages:
+        yield messages
+
+
 def read_chunks(
     connection: KafkaConnection,
-    consumer: Consumer,
+    consumer: Consumer | ColumnConsumer,
     left: OffsetRange,
     pipeline: Pipeline,
     reader: RecordReader,
@@ -60,8 +76,10 @@ def read_chunks(
 ) -> Generator[RequestChunk]:
     """The range in chunks; the last one ends where the range does, and may have no records.
 
+    The chunks are the same, whatever the consumer is.
+
     Args:
-        consumer: made with `include.kafka.reader.FEW_RECORDS_AHEAD`.
+        consumer: from `request_consumer`, or made with `include.kafka.reader.FEW_RECORDS_AHEAD`.
         reader: of the requests.
         leader_epoch: of the record right before the range, where it is known; see `read_range`.
 
@@ -71,22 +89,47 @@ def read_chunks(
     limits = pipeline.prediction
     largest = max(prod(pipeline.format.sample_shape), prod(pipeline.format.input_shape))
     samples = max(1, min(limits.chunk_samples, DECODED_BYTES // (4 * largest)))
-    start, size, pixels = left.start, 0, 0
-    chunk: list[Message] = []
-    reading = read_range(connection, consumer, left, batch_size=min(samples, FEW_RECORDS), leader_epoch=leader_epoch)
-    for messages in reading:
-        drawn = _pixels(messages, pipeline, reader)
-        for message, headers, more in zip(messages, headers_of(messages), drawn, strict=True):
-            taken = len(message) + len(message.key() or b"") + headers_size(headers)
-            full = len(chunk) >= samples or size + taken > limits.chunk_bytes or pixels + more > CHUNK_PIXELS
-            if chunk and full:
-                end = offset_of(chunk[-1]) + 1
+    start, count, size, pixels = left.start, 0, 0, 0
+    parts: list[Requests] = []
+    for found in _read(connection, consumer, left, min(samples, FEW_RECORDS), leader_epoch):
+        sizes, drawn, place = found.sizes(), _pixels(found, pipeline, reader), 0
+        while place < len(found):
+            more = min(
+                samples - count,
+                _fitting(sizes[place:], limits.chunk_bytes - size),
+                _fitting(drawn[place:], CHUNK_PIXELS - pixels),
+            )
+            if not more and count:
+                chunk = joined(left.topic, left.partition, parts)
+                end = chunk.offsets[-1] + 1
                 yield RequestChunk(start, end, chunk)
-                start, size, pixels, chunk = end, 0, 0, []
-            chunk.append(message)
-            size += taken
-            pixels += more
-    yield RequestChunk(start, left.end, chunk)
+                start, count, size, pixels, parts = end, 0, 0, 0, []
+                continue
+            end = place + max(more, 1)
+            parts.append(found.part(place, end))
+            count, size, pixels = count + end - place, size + sizes[place:end].sum(), pixels + drawn[place:end].sum()
+            place = end
+    yield RequestChunk(start, left.end, joined(left.topic, left.partition, parts))
+
+
+def _read(
+    connection: KafkaConnection,
+    consumer: Consumer | ColumnConsumer,
+    left: OffsetRange,
+    batch_size: int,
+    leader_epoch: int,
+) -> Iterator[Requests]:
+    if isinstance(consumer, ColumnConsumer):
+        for columns in read_column_range(connection, consumer, left, leader_epoch=leader_epoch):
+            yield ColumnRequests(left.topic, left.partition, columns)
+        return
+    for messages in read_range(connection, consumer, left, batch_size=batch_size, leader_epoch=leader_epoch):
+        yield MessageRequests(left.topic, left.partition, messages)
+
+
+def _fitting(sizes: np.ndarray[Any, Any], room: int) -> int:
+    """How many of the first have room together."""
+    return int(sizes.cumsum().searchsorted(room, side="right"))
 
 
 def newest_rows(attempt: Attempt, reader: RecordReader, rest: OffsetRange) -> RowVersions | None:
@@ -99,9 +142,11 @@ def newest_rows(attempt: Attempt, reader: RecordReader, rest: OffsetRange) -> Ro
     return read_row_versions(attempt.connection, attempt.group("rows"), reader, [rest], stopped=attempt.stopped)
 
 
-def _pixels(messages: Sequence[Message], pipeline: Pipeline, reader: RecordReader) -> list[int]:
-    """How many pixels are decoded for each record; 0 where all images have the format's own size."""
+def _pixels(requests: Requests, pipeline: Pipeline, reader: RecordReader) -> np.ndarray[Any, Any]:
+    """int64 array of shape (n,): how many are decoded for each; 0 where all images have the format's own size."""
+    import numpy as np
+
     codec = pipeline.format
     if not isinstance(codec, ImageCodec) or codec.resize is None:
-        return [0] * len(messages)
-    return [codec.pixels(content) for content in reader.read(messages).contents]
+        return np.zeros(len(requests), np.int64)
+    return np.array([codec.pixels(content) for content in requests.read(reader).contents], np.int64)

@@ -1,15 +1,16 @@
 """The prediction record: the JSON that other applications read."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from include.kafka.headers import MODEL
-from include.kafka.records import Address
 from include.targets.base import Answer
 
 # `json.dumps` with an argument makes an encoder for each call.
 _encode = json.JSONEncoder(allow_nan=False).encode
+_encode_lines = json.JSONEncoder(allow_nan=False, separators=("\n", ": ")).encode
 
 
 @dataclass(frozen=True)
@@ -27,25 +28,46 @@ class ModelIdentity:
         return MODEL, f"{self.name}/{self.version}".encode()
 
 
-def prediction_value(
-    sample_id: str, answer: Answer, model: ModelIdentity, address: Address, timestamp_ms: int
-) -> bytes:
-    """The record's value: one JSON object in UTF-8, flat except for `top`, `labels`, `scores` and `values`.
+def prediction_values(
+    model: ModelIdentity,
+    topic: str,
+    partition: int,
+    requests: Iterable[tuple[int, int]],
+    ids: Sequence[str],
+    answers: Sequence[Answer],
+) -> list[bytes]:
+    """The records' values: one JSON object in UTF-8, flat except for `top`, `labels`, `scores` and `values`.
 
     A classification answers with `label` and `score`, its softmax probability, 0 to 1, and with `top_k` with a
     list of such pairs as `top`, the best first; see include.targets for the
     others. topic, partition, offset and timestamp are the request's own. The timestamp is in milliseconds since
     the epoch, and null where it is negative: Kafka stores any negative number that a producer sends, and -1 where there
     is none.
+
+    Args:
+        requests: offset and timestamp of each.
+        ids: the samples'.
     """
-    fields: dict[str, Any] = {
-        "id": sample_id,
-        **answer,
+    fields = {
         "model": model.name,
         "version": model.version,
         "digest": model.digest,
         "manifest": model.manifest,
-        **address.to_dict(),
-        "timestamp": timestamp_ms if timestamp_ms >= 0 else None,
+        "topic": topic,
+        "partition": partition,
     }
-    return _encode(fields).encode()
+    same = _encode(fields)[1:-1]
+    return [
+        f'{{"id": {sample_id}, {answer[1:-1]}, {same}, "offset": {offset}, "timestamp": '
+        f"{timestamp_ms if timestamp_ms >= 0 else 'null'}}}".encode()
+        for sample_id, answer, (offset, timestamp_ms) in zip(_each(ids), _each(answers), requests, strict=True)
+    ]
+
+
+def _each(values: Sequence[Any]) -> list[str]:
+    """The JSON of each value. One call of the encoder takes a fifth of the time that a call for each would."""
+    # JSON has no line break within a string; as list items, no value but a list of lists has this between brackets.
+    texts = _encode_lines([[value] for value in values])[2:-2].split("]\n[") if values else []
+    if len(texts) != len(values):
+        return list(map(_encode, values))
+    return [text.replace("\n", ", ") for text in texts]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from include.exactly_once.attempt import WRITERS_AT_ONCE, Attempt, Step, windows
@@ -18,17 +20,19 @@ from include.exactly_once.progress import (
     remaining,
 )
 from include.exactly_once.transaction import TransactionalWriter
+from include.kafka.columns import ColumnConsumer
+from include.kafka.errors import Fenced
 from include.kafka.ranges import OffsetRange, TopicState, check_range, repeated_log_ends, topic_state
-from include.kafka.reader import FEW_RECORDS_AHEAD
 from include.metrics import Counters
-from include.prediction.answer import RequestOutcome, answer_messages
-from include.prediction.chunks import newest_rows, read_chunks, request_reader
+from include.prediction.answer import AnsweredRequests, RequestOutcome, answer_requests
+from include.prediction.chunks import RequestChunk, newest_rows, read_chunks, request_consumer, request_reader
 from include.prediction.hold import SCOPE, Gate, StepHeld, gate_of, hold_at
 from include.prediction.limits import PublishReport, TooManyRejected, check_limits
 from include.prediction.outgoing import outgoing_records
-from include.prediction.shadow import Compared, FindChallenger, Shadow
+from include.prediction.shadow import FindChallenger, Shadow
 from include.prefetch import prefetch
 from include.reading.records import RecordReader
+from include.reading.row_versions import RowVersions
 from include.registry.agreement import Agreement
 
 if TYPE_CHECKING:
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
 
     from include.definition.pipeline import Pipeline
     from include.exactly_once.ledger import LedgerKey
-    from include.kafka.records import OutgoingRecord
     from include.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -73,9 +76,15 @@ class _Publisher:
     consumer: Consumer
     published: PublishReport
     shadow: Shadow | None
+    opened: ExitStack
     began: float = field(default_factory=time.monotonic)
     renewed_at: float = field(default_factory=time.monotonic)
     logged: bool = False
+
+    @cached_property
+    def requests(self) -> Consumer | ColumnConsumer:
+        """The consumer of the requests, opened when something is read."""
+        return self.opened.enter_context(request_consumer(self.attempt, self.pipeline, self.reader))
 
     def renew_predictor(self) -> None:
         """Let the next chunk be predicted by the model that is the newest now."""
@@ -113,24 +122,18 @@ class _State:
 
 @dataclass(frozen=True)
 class _AnsweredChunk:
-    """The records to publish for the requests of `[start, end)`.
+    """A predicted chunk.
 
     Attributes:
-        leader_epoch: of the record right before `end`.
-        outcomes: what was decided for each request.
-        version: of the model that predicted.
-        began_ns: when it was read and its prediction began, in nanoseconds since 1970.
-        compared: with what a challenger answers; None where there is none.
+        rest: what was left of its partition before its first chunk.
+        began_ns: when its prediction began, in nanoseconds since 1970.
     """
 
-    start: int
-    end: int
-    leader_epoch: int
-    records: list[OutgoingRecord]
-    outcomes: list[RequestOutcome]
-    version: int
+    rest: OffsetRange
+    chunk: RequestChunk
+    predictor: Predictor
+    answered: AnsweredRequests
     began_ns: int
-    compared: Compared | None
 
 
 def publish_predictions(
@@ -174,9 +177,9 @@ def publish_predictions(
     published = PublishReport()
     shadow = None if challenger is None else Shadow(attempt, pipeline, ranges, challenger)
     try:
-        with requests as reader, attempt.consumer(**FEW_RECORDS_AHEAD) as consumer:
+        with requests as reader, attempt.consumer() as consumer, ExitStack() as opened:
             publisher = _Publisher(
-                attempt, pipeline, predictor, newest, acknowledge, reader, consumer, published, shadow
+                attempt, pipeline, predictor, newest, acknowledge, reader, consumer, published, shadow, opened
             )
             if linger_s and len(ranges) > WRITERS_AT_ONCE:
                 log.warning(
@@ -213,14 +216,17 @@ def _publish_window(publisher: _Publisher, window: Sequence[OffsetRange], *, las
     """
     topics = (publisher.pipeline.predictions_topic, publisher.pipeline.dead_letters_topic)
     with publisher.attempt.writers(_scopes(window), topics=topics) as writers:
-        state: _State | None = None
-        for position, (item, writer) in enumerate(zip(window, writers, strict=True)):
-            if state is None or time.monotonic() > state.read_at + STATE_VALID_S:
-                state = _read_state(publisher, writer, window[position:])
-            _publish_partition(publisher, writer, item, state, last=last and item is window[-1])
-            log.info(
-                "Partition %d is predicted to offset %d; so far %s.", item.partition, item.end, publisher.published
-            )
+        state = _read_state(publisher, writers[0], window)
+        # Before anything is read.
+        _pass_hold(publisher, state)
+        with prefetch(_answered(publisher, window, state.entries)) as chunks:
+            for position, (item, writer) in enumerate(zip(window, writers, strict=True)):
+                if time.monotonic() > state.read_at + STATE_VALID_S:
+                    state = _read_state(publisher, writer, window[position:])
+                _publish_partition(publisher, writer, item, state, chunks, last=last and item is window[-1])
+                log.info(
+                    "Partition %d is predicted to offset %d; so far %s.", item.partition, item.end, publisher.published
+                )
         if linger_s:
             _linger(publisher, window, writers, linger_s)
 
@@ -247,7 +253,8 @@ def _linger(
                 before = items[number]
                 item = items[number] = replace(before, start=before.end, end=ends[before.partition])
                 state.extend(item)
-                _publish_partition(publisher, writers[number], item, state, last=False)
+                with prefetch(_answered(publisher, [item], state.entries)) as chunks:
+                    _publish_partition(publisher, writers[number], item, state, chunks, last=False)
                 until = min(time.monotonic() + linger_s, latest)
             time.sleep(LINGER_POLL_S)
 
@@ -263,14 +270,23 @@ def _read_state(publisher: _Publisher, writer: TransactionalWriter, ranges: Sequ
 
 
 def _publish_partition(
-    publisher: _Publisher, writer: TransactionalWriter, item: OffsetRange, state: _State, *, last: bool
+    publisher: _Publisher,
+    writer: TransactionalWriter,
+    item: OffsetRange,
+    state: _State,
+    chunks: Iterator[_AnsweredChunk],
+    *,
+    last: bool,
 ) -> None:
     """Publish what is not published of one partition, one transaction a chunk.
 
     1. Read the hold and the partition's progress in the ledger.
     2. Take a predicted chunk and count its refusals against the limits; a chunk beyond them is not published, and the
-       step is held. The next chunks are read and predicted meanwhile.
+       step is held. The next chunks are read and predicted meanwhile, those of the next partitions, too.
     3. Commit its records together with the progress, the end of an acknowledged hold, and the group's offset.
+
+    Args:
+        chunks: those of the item and of what comes after it, see `_answered`; the item's are taken.
     """
     from confluent_kafka import TopicPartition
 
@@ -279,7 +295,7 @@ def _publish_partition(
     gate, entries = _pass_hold(publisher, state)
     key = attempt.key(progress_scope(item))
     progress = state.entries.get(key, {})
-    rest, leader_epoch = remaining(attempt.connection, item, progress, accept_lost=attempt.accept_lost)
+    rest, _ = remaining(attempt.connection, item, progress, accept_lost=attempt.accept_lost)
     refuse_other_position(item, progress, state.offsets.get(item.partition), attempt.group())
     if not rest.offsets:
         if entries and last:
@@ -288,74 +304,87 @@ def _publish_partition(
         return
     check_range(rest, state.topic)
     in_a_row = progress.get(IN_A_ROW, 0) if gate is Gate.WITHIN_LIMITS else 0
-    with prefetch(_answered(publisher, writer, rest, leader_epoch)) as answered:
-        for chunk in answered:
-            where = f"offset {chunk.start} of partition {item.partition} of {item.topic}"
-            attempt.check_stop(f"{published.samples} samples, before {where}")
-            if gate is Gate.WITHIN_LIMITS:
-                refused = replace(item, start=chunk.start, end=chunk.end)
-                in_a_row = _count_refusals(publisher, writer, refused, in_a_row, chunk.outcomes)
-            entry = progress_entry(item, chunk.end, attempt.run, leader_epoch=chunk.leader_epoch)
-            entries[key] = {**entry, IN_A_ROW: in_a_row}
-            shadowed = Agreement()
-            if publisher.shadow is not None and chunk.compared is not None:
-                recorded = publisher.shadow.entries(writer, item, chunk.compared)
+    for predicted in chunks:
+        chunk, predictor, answered = predicted.chunk, predicted.predictor, predicted.answered
+        if predicted.rest != rest:
+            raise Fenced(
+                f"Another run has predicted {item.topic} partition {item.partition} while this one read it, so this "
+                "one stops: look for a second run of the same step."
+            )
+        where = f"offset {chunk.start} of partition {item.partition} of {item.topic}"
+        attempt.check_stop(f"{published.samples} samples, before {where}")
+        records, outcomes = outgoing_records(
+            writer, publisher.pipeline, predictor, chunk.requests, answered.ids, answered.outcomes, attempt.run
+        )
+        if gate is Gate.WITHIN_LIMITS:
+            refused = replace(item, start=chunk.start, end=chunk.end)
+            in_a_row = _count_refusals(publisher, writer, refused, in_a_row, outcomes)
+        entry = progress_entry(item, chunk.end, attempt.run, leader_epoch=chunk.leader_epoch)
+        entries[key] = {**entry, IN_A_ROW: in_a_row}
+        shadowed = Agreement()
+        if publisher.shadow is not None:
+            compared = publisher.shadow.compare(predictor, chunk.requests, outcomes, answered.samples)
+            if compared is not None and (recorded := publisher.shadow.entries(writer, item, compared)):
                 entries |= recorded
-                shadowed = chunk.compared.found if recorded else shadowed
-            with writer.transaction():
-                for record in chunk.records:
-                    writer.produce(record)
-                _write_entries(writer, entries)
-                writer.send_offsets(publisher.consumer, [TopicPartition(item.topic, item.partition, chunk.end)])
-            state.entries |= entries
-            state.offsets[item.partition] = chunk.end
-            entries.clear()
-            published.add(chunk.outcomes, chunk.version)
-            published.shadowed += shadowed
-            attempt.metrics.span(CHUNK_SPAN, chunk.began_ns, _span_attributes(item, chunk))
+                shadowed = compared.found
+        with writer.transaction():
+            for record in records:
+                writer.produce(record)
+            _write_entries(writer, entries)
+            writer.send_offsets(publisher.consumer, [TopicPartition(item.topic, item.partition, chunk.end)])
+        state.entries |= entries
+        state.offsets[item.partition] = chunk.end
+        entries.clear()
+        published.add(outcomes, predictor.identity.version)
+        published.shadowed += shadowed
+        attempt.metrics.span(CHUNK_SPAN, predicted.began_ns, _span_attributes(item, predicted))
+        if chunk.end == rest.end:
+            return
 
 
 def _answered(
-    publisher: _Publisher, writer: TransactionalWriter, rest: OffsetRange, leader_epoch: int
+    publisher: _Publisher, ranges: Sequence[OffsetRange], entries: Mapping[LedgerKey, Mapping[str, Any]]
 ) -> Generator[_AnsweredChunk]:
-    """The chunks of a partition, each by the newest model; the next one is read while one is predicted."""
-    attempt, pipeline, reader = publisher.attempt, publisher.pipeline, publisher.reader
-    versions = newest_rows(attempt, reader, rest)
-    reading = read_chunks(attempt.connection, publisher.consumer, rest, pipeline, reader, leader_epoch)
-    with prefetch(reading) as chunks:
-        for chunk in chunks:
+    """The chunks of what is left of partitions, one after the other, each by the newest model.
+
+    The next chunk is read while one is predicted.
+
+    Args:
+        entries: have the partitions' progress, which nobody else can change.
+    """
+    with prefetch(_read(publisher, ranges, entries)) as chunks:
+        for rest, chunk, versions in chunks:
             began_ns = time.time_ns()
             publisher.renew_predictor()
             predictor = publisher.predictor
-            answered = answer_messages(pipeline, predictor, reader, chunk.messages, versions)
-            records, outcomes = outgoing_records(
-                writer, pipeline, predictor, chunk.messages, answered.ids, answered.outcomes, attempt.run
-            )
-            compared = None
-            if publisher.shadow is not None:
-                compared = publisher.shadow.compare(predictor, chunk.messages, outcomes, answered.samples)
-            yield _AnsweredChunk(
-                chunk.start,
-                chunk.end,
-                chunk.leader_epoch,
-                records,
-                outcomes,
-                predictor.identity.version,
-                began_ns,
-                compared,
-            )
+            answered = answer_requests(publisher.pipeline, predictor, publisher.reader, chunk.requests, versions)
+            yield _AnsweredChunk(rest, chunk, predictor, answered, began_ns)
 
 
-def _span_attributes(item: OffsetRange, chunk: _AnsweredChunk) -> dict[str, str | int]:
+def _read(
+    publisher: _Publisher, ranges: Sequence[OffsetRange], entries: Mapping[LedgerKey, Mapping[str, Any]]
+) -> Generator[tuple[OffsetRange, RequestChunk, RowVersions | None]]:
+    """The same chunks before they are predicted, each with what was left of its partition, and its rows' states."""
+    attempt, pipeline, reader = publisher.attempt, publisher.pipeline, publisher.reader
+    for item in ranges:
+        progress = entries.get(attempt.key(progress_scope(item)), {})
+        rest, epoch = remaining(attempt.connection, item, progress, accept_lost=attempt.accept_lost)
+        if rest.offsets:
+            versions = newest_rows(attempt, reader, rest)
+            for chunk in read_chunks(attempt.connection, publisher.requests, rest, pipeline, reader, epoch):
+                yield rest, chunk, versions
+
+
+def _span_attributes(item: OffsetRange, predicted: _AnsweredChunk) -> dict[str, str | int]:
     """What a trace shows of a chunk, by the names of OpenTelemetry's conventions for messaging where there are some."""
     return {
         "messaging.system": "kafka",
         "messaging.destination.name": item.topic,
         "messaging.destination.partition.id": str(item.partition),
-        "messaging.batch.message_count": len(chunk.outcomes),
-        "millrace.offsets.start": chunk.start,
-        "millrace.offsets.end": chunk.end,
-        "millrace.model.version": chunk.version,
+        "messaging.batch.message_count": len(predicted.chunk.requests),
+        "millrace.offsets.start": predicted.chunk.start,
+        "millrace.offsets.end": predicted.chunk.end,
+        "millrace.model.version": predicted.predictor.identity.version,
     }
 
 

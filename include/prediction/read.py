@@ -57,7 +57,7 @@ class InvalidPeriod(PermanentError):
 
 
 class PublishedRow(BaseModel):
-    """The fields of `include.prediction.json_record.prediction_value` but the answer; others may join them."""
+    """The fields of `include.prediction.json_record.prediction_values` but the answer; others may join them."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 

@@ -18,16 +18,15 @@ from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.progress import progress_entry, remaining
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.errors import RangeUnavailable
-from include.kafka.position import offset_of
 from include.kafka.ranges import OffsetRange, freeze_ranges, written_between
 from include.kafka.reader import FEW_RECORDS_AHEAD
-from include.prediction.answer import answer_messages
+from include.prediction.answer import answer_requests
 from include.prediction.chunks import newest_rows, read_chunks, request_reader
-from include.prediction.outgoing import prediction_record
+from include.prediction.outgoing import prediction_records
 from include.prediction.predictor import Predictor
+from include.prediction.requests import joined
 from include.prediction.version_answers import answers_by_version
 from include.reading.records import RecordReader
-from include.reading.row_versions import RowState
 from include.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -190,20 +189,21 @@ class _Work:
         versions = newest_rows(attempt, self.reader, rest) if chosen is None else None
         for chunk in read_chunks(connection, self.consumer, rest, pipeline, self.reader, epoch):
             attempt.check_stop(f"{self.report}, before offset {chunk.start} of partition {item.partition}")
-            messages = [message for message in chunk.messages if chosen is None or offset_of(message) in chosen]
-            answered = answer_messages(pipeline, predictor, self.reader, messages, versions)
+            requests = chunk.requests
+            if chosen is not None:
+                places = [place for place, offset in enumerate(requests.offsets) if offset in chosen]
+                requests = joined(item.topic, item.partition, [requests.part(place, place + 1) for place in places])
+            answered = answer_requests(pipeline, predictor, self.reader, requests, versions)
+            self.report.refused.update(outcome.reason for outcome in answered.outcomes if isinstance(outcome, Refusal))
+            records = prediction_records(topic, predictor, requests, answered.ids, answered.outcomes, pipeline)
             published = 0
             with self.writer.transaction():
-                for message, key, outcome in zip(messages, answered.ids, answered.outcomes, strict=True):
-                    if isinstance(outcome, Refusal):
-                        self.report.refused[outcome.reason] += 1
-                    elif not isinstance(outcome, RowState):
-                        record = prediction_record(topic, predictor, message, key, outcome, pipeline)
-                        if record.size_bound > self.writer.record_limit(topic):
-                            self.report.refused["oversize"] += 1
-                            continue
-                        self.writer.produce(record)
-                        published += 1
+                for record in records.values():
+                    if record.size_bound > self.writer.record_limit(topic):
+                        self.report.refused["oversize"] += 1
+                        continue
+                    self.writer.produce(record)
+                    published += 1
                 entry = progress_entry(item, chunk.end, attempt.run, leader_epoch=chunk.leader_epoch)
                 self.writer.write_ledger(self.key, entry)
             self.report.predictions += published

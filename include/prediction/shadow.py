@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import MillraceError, PermanentError, one_line
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.progress import progress_scope
-from include.kafka.position import offset_of
-from include.kafka.records import address_of
+from include.kafka.records import Address
 from include.metrics import Counters
 from include.prediction.answer import predict
 from include.prediction.predictor import load_predictor
@@ -22,8 +21,6 @@ from include.registry.tracking import open_registry
 from include.registry.versions import challenger
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from include.definition.pipeline import Pipeline
     from include.exactly_once.attempt import Attempt
     from include.exactly_once.transaction import TransactionalWriter
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from include.kafka.ranges import OffsetRange
     from include.prediction.answer import RequestOutcome, Samples
     from include.prediction.predictor import Predictor
+    from include.prediction.requests import Requests
 
 log = logging.getLogger(__name__)
 
@@ -103,23 +101,23 @@ class Shadow:
         self._totals: dict[LedgerKey, Agreement] = {}
 
     def compare(
-        self, champion: Predictor, messages: Sequence[Message], outcomes: Sequence[RequestOutcome], samples: Samples
+        self, champion: Predictor, requests: Requests, outcomes: Sequence[RequestOutcome], samples: Samples
     ) -> Compared | None:
         """Let the challenger answer what the champion has answered; None where it has answered nothing.
 
         Args:
-            samples: those of the messages that were decoded.
+            samples: those of the requests that were decoded.
         """
         if self._ended:
             return None
         try:
-            return self._compare(champion, messages, outcomes, samples)
+            return self._compare(champion, requests, outcomes, samples)
         except Exception as error:  # noqa: BLE001 - a network may raise anything
             self._end(error)
             return None
 
     def _compare(
-        self, champion: Predictor, messages: Sequence[Message], outcomes: Sequence[RequestOutcome], samples: Samples
+        self, champion: Predictor, requests: Requests, outcomes: Sequence[RequestOutcome], samples: Samples
     ) -> Compared | None:
         version, now = champion.identity.version, time.monotonic()
         if version != self._champion or now >= self._renew_at:
@@ -128,7 +126,7 @@ class Shadow:
         chosen = [
             place
             for place, position in enumerate(samples.positions)
-            if isinstance(outcomes[position], dict) and self._takes(offset_of(messages[position]))
+            if isinstance(outcomes[position], dict) and self._takes(requests.offsets[position])
         ]
         if self._challenger is None or not chosen:
             return None
@@ -138,12 +136,13 @@ class Shadow:
         else:
             # Of a row, what is decoded depends on the training samples.
             codec = codec.with_statistics(self._challenger.statistics)
-            values = codec.decode([samples.contents[place] for place in chosen]).samples
+            values = codec.decode([samples.contents[samples.positions[place]] for place in chosen]).samples
         answers = predict(self._challenger.network, codec, self._challenger.target, values)
         found = Agreement(requests=len(chosen))
         for place, other in zip(chosen, answers, strict=True):
             position = samples.positions[place]
-            found += _difference(champion, messages[position], outcomes[position], other)
+            address = Address(requests.topic, requests.partition, requests.offsets[position])
+            found += _difference(champion, address, outcomes[position], other)
         return Compared(version, self._challenger.identity.version, found)
 
     def _takes(self, offset: int) -> bool:
@@ -184,7 +183,7 @@ class Shadow:
         self._attempt.metrics.count(Counters.SHADOW_FAILURES, 1, pipeline=self._pipeline.name)
 
 
-def _difference(champion: Predictor, message: Message, answer: Any, other: Any) -> Agreement:
+def _difference(champion: Predictor, address: Address, answer: Any, other: Any) -> Agreement:
     """What one request adds to the counts."""
     target = champion.target
     if isinstance(other, Refusal):
@@ -197,5 +196,5 @@ def _difference(champion: Predictor, message: Message, answer: Any, other: Any) 
     if same:
         return Agreement(agreed=1, difference=difference)
     shown = (target.said(answer), said)
-    apart = Disagreement(str(address_of(message)), *(text[:SAID_CHARACTERS] for text in shown))
+    apart = Disagreement(str(address), *(text[:SAID_CHARACTERS] for text in shown))
     return Agreement(refused=int(isinstance(other, Refusal)), difference=difference, disagreements=(apart,))

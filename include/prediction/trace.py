@@ -15,11 +15,12 @@ from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import freeze_ranges
 from include.kafka.reader import read_range
 from include.kafka.records import Address
-from include.prediction.answer import FORWARD_SAMPLES, answer_messages
+from include.prediction.answer import FORWARD_SAMPLES, answer_requests
 from include.prediction.chunks import request_reader
-from include.prediction.outgoing import prediction_record
+from include.prediction.outgoing import prediction_records
 from include.prediction.predictor import load_predictor
 from include.prediction.read import ROWS, PredictionRow, PublishedRow
+from include.prediction.requests import MessageRequests
 from include.refusal import Refusal
 from include.registry.tracking import open_registry
 from include.registry.versions import download, version
@@ -176,7 +177,8 @@ def _predict(
     values: list[bytes] = []
     with request_reader(connection, pipeline) as reader:
         for size in BATCHES:
-            answered = answer_messages(pipeline, predictor, reader, [request] * size, None)
+            requests = MessageRequests(row.topic, row.partition, [request] * size)
+            answered = answer_requests(pipeline, predictor, reader, requests, None)
             key, outcome, time = answered.ids[0], answered.outcomes[0], request.timestamp()[1]
             if key != record.key() or (time if time >= 0 else None) != row.timestamp:
                 raise NoSuchRecord(
@@ -190,7 +192,8 @@ def _predict(
                     f"The request {row.topic}/{row.partition}/{row.offset} can't be predicted any more{refused}: "
                     f"restore the pipeline's [format], [envelope] and [signing] of that time."
                 )
-            values.append(prediction_record("", predictor, request, key, outcome, pipeline).value or b"")
+            records = prediction_records("", predictor, requests, answered.ids[:1], answered.outcomes[:1], pipeline)
+            values.append(records[0].value or b"")
             if values[-1] == record.value():
                 break
     return values[-1] if values[-1] == record.value() else values[0]

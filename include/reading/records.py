@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from include.envelopes.base import MAX_FIELD_BYTES, EnvelopeContent, RowName
 from include.given_split import GivenSide, side_of
+from include.kafka.columns import Columns
 from include.kafka.connection import KafkaConnection
 from include.kafka.headers import Headers, headers_of, headers_size, read_headers
-from include.kafka.records import address_of
+from include.kafka.records import Address, address_of
 from include.kafka.schema_registry import Schemas
 from include.kafka.signing import SigningKeys
 from include.reading.layout import FieldLabels, HeaderLabels, KeyLabels, RecordLayout
@@ -48,7 +49,7 @@ class Records:
     labels: list[LabelOrRefusal] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     groups: list[bytes] = field(default_factory=list)
-    contents: list[bytes | None] = field(default_factory=list)
+    contents: Sequence[bytes | None] = field(default_factory=list)
     changes: list[RowChange | None] = field(default_factory=list)
     splits: list[GivenSide | None] = field(default_factory=list)
 
@@ -158,11 +159,30 @@ class RecordReader:
                 splits=splits,
             )
         records = Records(splits=splits)
-        for message, headers, key in zip(messages, parsed, ids, strict=True):
+        records.contents = [
             self._add_opened(records, message, headers, key)
+            for message, headers, key in zip(messages, parsed, ids, strict=True)
+        ]
         return records
 
-    def _add_opened(self, records: Records, message: Message, headers: ParsedHeaders, key: bytes) -> None:
+    def read_columns(self, topic: str, partition: int, columns: Columns) -> Records:
+        """The same of records of one partition that are in columns, where `reads_columns`."""
+        parsed = list(map(self.parse_headers, columns.header_sets))
+        numbers, offsets = columns.headers.tolist(), columns.offsets.tolist()
+        ids = [
+            key or str(Address(topic, partition, offset)).encode()
+            for key, offset in zip(columns.keys, offsets, strict=True)
+        ]
+        return Records(
+            labels=[parsed[number].label for number in numbers],
+            ids=ids,
+            groups=[parsed[number].group or key for number, key in zip(numbers, ids, strict=True)],
+            contents=columns.values,
+            splits=[parsed[number].split for number in numbers] if self._split else [],
+        )
+
+    def _add_opened(self, records: Records, message: Message, headers: ParsedHeaders, key: bytes) -> bytes | None:
+        """Add a record whose envelope is opened to all but `contents`, for which it is returned."""
         label, sample_id, group, content = headers.label, key, headers.group, None
         change: RowChange | None = None
         if self._open is not None and not isinstance(label, Refusal):
@@ -187,7 +207,7 @@ class RecordReader:
         records.labels.append(label)
         records.ids.append(sample_id)
         records.groups.append(group or sample_id)
-        records.contents.append(content)
+        return content
 
     def _unread_change(self, message: Message, headers: ParsedHeaders) -> RowChange | None:
         """The change by a refused record: its key still names the row, unless the signature is refused."""

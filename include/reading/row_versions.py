@@ -55,11 +55,16 @@ class RowVersions:
         return self._first[message.partition() or 0]
 
     def place_of(self, message: Message) -> int:
-        partition = message.partition() or 0
-        return self._first[partition] + offset_of(message) - self._start[partition]
+        return self._place(message.partition() or 0, offset_of(message))
 
     def of(self, message: Message) -> RowState:
         return RowState(self._states[self.place_of(message)])
+
+    def at(self, partition: int, offset: int) -> RowState:
+        return RowState(self._states[self._place(partition, offset)])
+
+    def _place(self, partition: int, offset: int) -> int:
+        return self._first[partition] + offset - self._start[partition]
 
     def set(self, place: int, state: RowState) -> None:
         """Note the state; a deletion stays one."""

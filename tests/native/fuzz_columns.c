@@ -66,6 +66,9 @@ static ssize_t consume(void *queue, int timeout_ms, message **messages, size_t m
     return answer;
 }
 
+static int64_t get_timestamp(const message *m, int *type) { return *type = 1, m->offset + 1000; }
+static int32_t get_leader_epoch(const message *m) { return (int32_t)m->offset % 7 - 1; }
+
 static int get_headers(const message *m, void **headers) {
     *headers = m->opaque;
     return ((header_list *)m->opaque)->count ? 0 : -156;
@@ -117,8 +120,8 @@ static void round_of(reader *r) {
     for (int i = 0; i < count; i++) kept[i] = *r->messages[i];
     /* Arrays of exactly the sizes that were asked for, so that the sanitizer sees a byte too many. */
     size_t n = (size_t)count;
-    columns to = {malloc(8 * n), malloc(8 * n), malloc(8 * n), malloc(4 * n), malloc(4 * n), malloc(4 * n),
-                  malloc((size_t)sizes[1]), malloc((size_t)sizes[2])};
+    columns to = {malloc(8 * n), malloc(8 * n), malloc(8 * n), malloc(8 * n), malloc(4 * n), malloc(4 * n), malloc(4 * n),
+                  malloc(4 * n), malloc((size_t)sizes[1]), malloc((size_t)sizes[2])};
     /* The messages are kept beyond their end, to be compared with the columns. */
     message *pointers[MOST];
     memcpy(pointers, r->messages, n * sizeof *pointers);
@@ -132,6 +135,7 @@ static void round_of(reader *r) {
         for (int i = 0; i < count; i++) {
             message *m = &kept[i];
             assert((i < sizes[0]) == !m->err && to.error[i] == m->err && to.offset[i] == m->offset);
+            assert(to.timestamp[i] == m->offset + 1000 && to.leader_epoch[i] == m->offset % 7 - 1);
             assert(!i || !m->err != !kept[i - 1].err || m->offset > kept[i - 1].offset);
             values = check_bytes(values, to.value_size[i], m->value, m->value_size);
             keys = check_bytes(keys, to.key_size[i], m->key, m->key_size);
@@ -146,14 +150,14 @@ static void round_of(reader *r) {
         assert(values - to.values == sizes[1] && keys - to.keys == sizes[2]);
     }
     for (size_t i = 0; i < n; i++) destroy(pointers[i]);
-    free(to.offset), free(to.value_size), free(to.key_size), free(to.hash);
-    free(to.headers), free(to.error), free(to.values), free(to.keys);
+    free(to.offset), free(to.timestamp), free(to.value_size), free(to.key_size), free(to.hash);
+    free(to.leader_epoch), free(to.headers), free(to.error), free(to.values), free(to.keys);
 }
 
 int main(int count, char **arguments) {
     long rounds = count > 1 ? atol(arguments[1]) : 1000;
     state = count > 2 ? strtoull(arguments[2], NULL, 10) : 1;
-    client functions = {consume, destroy, get_headers, get_header};
+    client functions = {consume, destroy, get_timestamp, get_leader_epoch, get_headers, get_header};
     assert(!columns_new(&functions, 0) && !columns_new(&functions, -1) && !columns_new(&functions, 1ll << 40));
     columns_free(NULL);
     for (long number = 0; number < rounds;) {

@@ -10,10 +10,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import load_pipeline, pipelines_folder
 from include.kafka.records import Address
-from include.prediction.json_record import prediction_value
 from tests.support.dags import load_dags
 from tests.support.operators import DagRun, context_of, ensure_topics
 from tests.support.producers import NOW_MS, Record, produce
+from tests.support.published_values import prediction_value
 from tests.support.s3 import KEYS
 from tests.support.tiny_pipelines import IDENTITY
 

@@ -25,21 +25,24 @@ typedef struct {
     void *opaque;
 } message;
 
-/* rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_headers and rd_kafka_header_get_all. */
+/* rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_timestamp, rd_kafka_message_leader_epoch,
+ * rd_kafka_message_headers and rd_kafka_header_get_all. */
 typedef struct {
     ssize_t (*consume)(void *queue, int timeout_ms, message **messages, size_t most);
     void (*destroy)(message *);
+    int64_t (*timestamp)(const message *, int *type);
+    int32_t (*leader_epoch)(const message *);
     int (*headers)(const message *, void **headers);
     int (*header)(const void *headers, size_t number, const char **name, const void **content, size_t *size);
 } client;
 
 /* Outputs of `columns_copy`, each with a place for every message: first the records, then the events. A length is -1 where
- * there is no value or key. `headers` numbers the distinct sets of headers of this batch; `hash` is the key's CRC-32. An
- * event's error is not 0, and its value is the error's text. */
+ * there is no value or key. `headers` numbers the distinct sets of headers of this batch; `hash` is the key's CRC-32; a leader
+ * epoch that is not known is -1. An event's error is not 0, and its value is the error's text. */
 typedef struct {
-    int64_t *offset, *value_size, *key_size;
+    int64_t *offset, *timestamp, *value_size, *key_size;
     uint32_t *hash;
-    int32_t *headers, *error;
+    int32_t *leader_epoch, *headers, *error;
     uint8_t *values, *keys;
 } columns;
 
@@ -211,6 +214,7 @@ static int64_t copied(uint8_t **to, const void *from, size_t size) {
  * of headers, -1 where there is no memory. */
 int32_t columns_copy(reader *r, columns *to) {
     uint8_t *values = to->values, *keys = to->keys;
+    int type;
     r->header_bytes = r->set_count = 0;
     r->set_start[0] = 0;
     memset(r->places, 0xFF, (r->mask + 1) * sizeof *r->places);
@@ -218,6 +222,8 @@ int32_t columns_copy(reader *r, columns *to) {
         const message *m = r->messages[i];
         to->offset[i] = m->offset;
         to->error[i] = m->err;
+        to->timestamp[i] = r->client.timestamp(m, &type);
+        to->leader_epoch[i] = r->client.leader_epoch(m);
         to->value_size[i] = copied(&values, m->value, m->value_size);
         to->key_size[i] = copied(&keys, m->key, m->key_size);
         to->hash[i] = m->key ? crc_of(r, m->key, m->key_size) : 0;

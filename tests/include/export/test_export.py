@@ -19,12 +19,12 @@ from include.kafka.errors import RangeUnavailable
 from include.kafka.ranges import freeze_ranges
 from include.kafka.records import Address
 from include.kafka.topics import ensure_topics
-from include.prediction.json_record import prediction_value
 from include.prediction.read import read_predictions
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.attempts import export_job, kill_at, session_workers
 from tests.support.producers import NOW_MS, Record, abort, commit, produce
+from tests.support.published_values import prediction_value
 from tests.support.s3 import answering
 from tests.support.tiny_pipelines import IDENTITY, sample_id
 

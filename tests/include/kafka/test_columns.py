@@ -51,16 +51,21 @@ def kinds(kafka, ranges) -> set[str]:
 
 def test_columns_have_what_messages_have(kafka, ranges):
     expected = [
-        (index, message.offset(), message.value(), crc32(message.key() or b""), bool(message.key()), headers)
+        (
+            *(index, message.offset(), message.timestamp()[1], message.leader_epoch()),
+            *(message.value(), message.key(), crc32(message.key() or b""), headers),
+        )
         for index, messages in read_ranges(kafka, "test-columns", ranges)
         for message, headers in zip(messages, headers_of(messages), strict=True)
     ]
 
     found = [
-        (index, offset, value, crc, has_key, batch.header_sets[number])
+        (index, *of_record, batch.header_sets[number])
         for index, batch in read_columns(kafka, "test-columns", ranges)
-        for offset, value, crc, has_key, number in zip(
-            batch.offsets, batch.values, batch.key_hashes, batch.has_key, batch.headers, strict=True
+        for *of_record, number in zip(
+            *(batch.offsets, batch.timestamps, batch.leader_epochs, batch.values, batch.keys, batch.key_hashes),
+            batch.headers,
+            strict=True,
         )
     ]
 

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Message
 
 from include.kafka.dead_letters import ERROR_TEXT_BYTES, EXTRA_BYTES, dead_letter, original_headers
-from include.kafka.records import OutgoingRecord
+from include.kafka.records import OutgoingRecord, consumed_record
 from include.refusal import Refusal
 
 HEADERS = [("schema", b"image.png/1")]
@@ -14,7 +14,7 @@ EXPLANATION = [f"dead-letter-{name}" for name in ("reason", "error", "address", 
 
 
 def message(**fields):
-    return Message(**{"topic": "shoes.requests", "partition": 2, "offset": 17, **fields})
+    return consumed_record(Message(**{"topic": "shoes.requests", "partition": 2, "offset": 17, **fields}))
 
 
 def letter_of(original, refusal, *, run="run-5"):

@@ -11,8 +11,8 @@ from include.kafka.dead_letters import ADDRESS
 from include.kafka.records import Address
 from include.local.audit import audit, end_offsets
 from include.local.errors import StackError
-from include.prediction.json_record import prediction_value
 from tests.support.producers import Record, abort, commit
+from tests.support.published_values import prediction_value
 from tests.support.tiny_pipelines import IDENTITY, tiny_pipeline
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from confluent_kafka import Message
 from include.kafka.errors import TopicMissing
 from include.kafka.records import Address
 from include.prediction import read as read_module
-from include.prediction.json_record import prediction_value
 from include.prediction.read import DTYPES, InvalidPeriod, predictions_table, read_predictions
 from tests.support.assertions import assert_readable
 from tests.support.producers import NOW_MS, Record, abort, commit, produce
+from tests.support.published_values import prediction_value
 from tests.support.publishing import ask, predictions, publish, request
 from tests.support.tiny_pipelines import IDENTITY, certainty, letter, numbers, sample_id, tiny_pipeline
 

@@ -14,13 +14,13 @@ from include.errors import NothingToDo
 from include.exactly_once.attempt import Attempt
 from include.exactly_once.snapshot import snapshot_ledger
 from include.kafka.records import Address
-from include.prediction.json_record import prediction_value
 from include.prediction.predictor import Predictor
 from include.watching.model import WatchedModel
 from include.watching.watch import STEP, WatchResult, watch
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.producers import NOW_MS, Record, produce
+from tests.support.published_values import prediction_value
 from tests.support.publishing import ask, publish, request
 from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.tiny_pipelines import letter, numbers, sample_id, tiny_predictor, tiny_watched
