@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -263,10 +264,13 @@ def _read_state(publisher: _Publisher, writer: TransactionalWriter, ranges: Sequ
     attempt = publisher.attempt
     keys = [attempt.key(SCOPE), *(attempt.key(progress_scope(item)) for item in ranges)]
     read_at = time.monotonic()
-    topic = topic_state(attempt.connection, ranges[0].topic, [item.partition for item in ranges])
-    return _State(
-        writer.read_ledger(keys), group_offsets(attempt.connection, publisher.consumer, ranges), topic, read_at
-    )
+    # Each waits for the broker several times.
+    with ThreadPoolExecutor(3, thread_name_prefix="state") as pool:
+        partitions = [item.partition for item in ranges]
+        topic = pool.submit(topic_state, attempt.connection, ranges[0].topic, partitions)
+        entries = pool.submit(writer.read_ledger, keys)
+        offsets = pool.submit(group_offsets, attempt.connection, publisher.consumer, ranges)
+        return _State(topic=topic.result(), entries=entries.result(), offsets=offsets.result(), read_at=read_at)
 
 
 def _publish_partition(

@@ -35,7 +35,7 @@ SETTINGS = {
     "usual": {},
     "few in a chunk": {"chunk_samples": 7},
     "chunks by bytes": {"chunk_bytes": 4096},
-    "carried headers": {"carry": ["traceparent", ""]},
+    "carried headers": {"carry": ["traceparent", "größe"]},
     "events": {"cloud_events": True, "carry": ["traceparent"]},
     "the best": {"top_k": 2},
 }

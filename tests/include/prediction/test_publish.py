@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import numpy as np
 import pytest
 
 from include.errors import Stopped
@@ -234,7 +235,7 @@ def test_chunks_are_as_large_as_asked_for(kafka, new_pipeline, predictor, predic
 def test_a_chunk_has_a_bounded_number_of_pixels(kafka, new_pipeline, predictor, monkeypatch):
     """700 bytes may be 16 million pixels, and a stop is noticed between chunks only."""
     monkeypatch.setattr(chunks, "CHUNK_PIXELS", 1000)
-    monkeypatch.setattr(chunks, "_pixels", lambda messages, *_: [100] * len(messages))
+    monkeypatch.setattr(chunks, "_pixels", lambda requests, *_: np.full(len(requests), 100))
     pipeline = new_pipeline()
 
     publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(25))), predictor)
