@@ -29,12 +29,14 @@ class Event:
 
     Attributes:
         crowned: whether the version became champion by it.
+        trained: whether that was done by the training.
     """
 
     at_ms: int
     version: int
     text: str
     crowned: bool = True
+    trained: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,33 @@ def pairs(entries: Iterable[DatedEntry]) -> list[PairSeen]:
 def events(history: Iterable[DatedEntry]) -> list[Event]:
     """What the ledger has of a pipeline's champions, the newest first."""
     found = []
-    for entry in history:
-        fields = entry.fields or {}
+    entries = [(entry, entry.fields or {}) for entry in history]
+    approved = {
+        fields["version"]
+        for entry, fields in entries
+        if entry.key.step == "approval" and fields and fields["decision"] == "approved"
+    }
+    for entry, fields in entries:
         if entry.key.step == "rollback":
             found.append(Event(entry.at_ms, fields["version"], f"rolled back to by {fields['by']}: {fields['why']}"))
         elif entry.key.step == "approval" and fields:
             text = f"{fields['decision']} by {fields['by'] or 'nobody in time'}"
             found.append(Event(entry.at_ms, fields["version"], text, crowned=False))
         elif fields.get("promoted") and entry.key.scope.isdecimal():
-            found.append(Event(entry.at_ms, int(entry.key.scope), "promoted by its training"))
+            number = int(entry.key.scope)
+            text = "promoted" if number in approved else "promoted automatically"
+            found.append(Event(entry.at_ms, number, text, trained=True))
     return sorted(found, key=lambda event: -event.at_ms)
+
+
+def training_runs(pipeline: Pipeline, found: Models) -> dict[int, str]:
+    """The runs of the pipeline's own trainings, by the versions that they have made."""
+    prefix = f"{pipeline.name}.train/"
+    return {
+        seen.version.number: seen.workflow_run.removeprefix(prefix)
+        for seen in found.versions
+        if seen.workflow_run.startswith(prefix)
+    }
 
 
 def judged(pipeline: Pipeline, detail: VersionDetail, champion: ChampionView, history: Iterable[DatedEntry]) -> Judged:

@@ -130,7 +130,10 @@ class Card:
                     ),
                     None,
                 )
-                return f"promoted {age} ago by its training{f', approved by {approved}' if approved else ''}"
+                train = f"{self.name}.train {age} ago"
+                return (
+                    f"promoted by {train}, approved by {approved}" if approved else f"promoted automatically by {train}"
+                )
         return ""
 
 

@@ -221,6 +221,7 @@ def show_models(visit: AtPipeline) -> Response:
         models=reading.value,
         chart=models.figures_chart(reading.value) if reading.value else None,
         events=events,
+        runs=models.training_runs(visit.pipeline, reading.value) if reading.value else {},
         pairs=models.pairs(flow.shadowed if flow else ()),
         may_see_records=may_see_records(visit.user, visit.pipeline.name),
         earlier=sorted({event.version for event in events if event.crowned} - {champion}, reverse=True),

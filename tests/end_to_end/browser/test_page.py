@@ -25,7 +25,7 @@ PAGES = {
     f"{PIPELINE}/look": "digit-",
     f"{PIPELINE}/requests/0/0": f"{PIPELINE}.requests, partition 0, offset 0",
     f"{PIPELINE}/dead-letters": f"No request of {PIPELINE} has died",
-    f"{PIPELINE}/models": "promoted by its training",
+    f"{PIPELINE}/models": f"promoted automatically by {PIPELINE}.train",
     f"{PIPELINE}/models/1": "What it confuses",
 }
 

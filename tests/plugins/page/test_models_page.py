@@ -117,6 +117,8 @@ def test_who_made_a_version_champion_is_said_and_only_earlier_champions_can_be_r
     seen = read(visit("USER"), f"/{pipeline.name}/models", "rolled back to by eve")
 
     assert SCRIPT in seen.text
+    assert "Version 2 promoted automatically by" in seen.text
+    assert seen.links().count(f"/dags/{pipeline.name}.train/runs/manual__8") == 5  # of 3 versions and 2 promotions
     assert seen.active() == []
     forms = [attributes.get("data-dag") for tag, attributes in seen.elements if tag == "form"]
     assert forms == [f"{pipeline.name}.rollback"]
@@ -124,6 +126,7 @@ def test_who_made_a_version_champion_is_said_and_only_earlier_champions_can_be_r
     reader = read(visit("VIEWER"), f"/{pipeline.name}/models", "rolled back to by eve")
     assert not [tag for tag, _ in reader.elements if tag == "form"]
     overview = read(visit("VIEWER"), "/", "rolled back to")
+    assert "champion, rolled back to" in overview.text
     assert "by eve" in overview.text
 
 
