@@ -91,7 +91,7 @@ def charts(found: Day) -> list[Chart]:
                 over="At",
                 write=lambda value: _count(value) if value <= EXACT else f"≈ {_count(value)}",
                 level=_count,
-                note=f"On the hour, in UTC. More than {EXACT} are at most so many: {MARKERS}.",
+                note=f"On the hour, in UTC. Beyond {EXACT} it may be fewer: {MARKERS}.",
             )
         )
     if any(found.latencies):
@@ -108,7 +108,7 @@ def charts(found: Day) -> list[Chart]:
             name.lower(),
             end=_hour(found.begins[-1] + HOUR_S),
             write=lambda value: f"≈ {value:,.0f}" if value else "0",
-            note=f"At most so many, by the hour in UTC: {MARKERS}.",
+            note=f"By the hour, in UTC. It may be fewer: {MARKERS}.",
         )
         for content, name in NAMES.items()
     ]
