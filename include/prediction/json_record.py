@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from include.kafka.headers import MODEL
@@ -10,6 +11,7 @@ from include.targets.base import Answer
 
 # `json.dumps` with an argument makes an encoder for each call.
 _encode = json.JSONEncoder(allow_nan=False).encode
+MARK = "\n[]\n"
 _encode_lines = json.JSONEncoder(allow_nan=False, separators=("\n", ": ")).encode
 
 
@@ -66,8 +68,12 @@ def prediction_values(
 
 def _each(values: Sequence[Any]) -> list[str]:
     """The JSON of each value. One call of the encoder takes a fifth of the time that a call for each would."""
-    # JSON has no line break within a string; as list items, no value but a list of lists has this between brackets.
-    texts = _encode_lines([[value] for value in values])[2:-2].split("]\n[") if values else []
+    if not values:
+        return []
+    # Between them is one list many times, as the garbage collector would walk through a list for each. JSON has no line
+    # break within a string, so that only a list with an empty list in it has the same text.
+    marked = [*chain.from_iterable(zip(values, repeat([])))]
+    texts = _encode_lines(marked)[1:].removesuffix(f"{MARK[:-1]}]").split(MARK)
     if len(texts) != len(values):
         return list(map(_encode, values))
     return [text.replace("\n", ", ") for text in texts]
