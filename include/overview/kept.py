@@ -19,6 +19,8 @@ T = TypeVar("T")
 MAX_PAUSE_S = 300.0
 # Who asks for a value and gets an old one answers first: threads that read at the same time would hold the answer up.
 HEAD_START_S = 0.05
+# What nobody has asked for so long is not shown any more: a page opened in the morning would show the evening before.
+MOST_AGE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class LastValue(Generic[T]):
     """The last value, and what has become of the attempt after it.
 
     Attributes:
-        value: None until the first attempt has succeeded.
+        value: None until an attempt has succeeded.
         at: when the value was read, in seconds since 1970.
         error: why the last attempt has failed, as a sentence; empty if it has not.
         kind: the type of that error.
@@ -39,7 +41,7 @@ class LastValue(Generic[T]):
 
     @property
     def pending(self) -> bool:
-        """Whether no attempt has ended yet."""
+        """Whether an attempt is awaited."""
         return self.value is None and not self.error
 
 
@@ -59,17 +61,20 @@ class BackgroundValue(Generic[T]):
         self._name, self._read, self._fresh_s = name, read, fresh_s
         self._lock = threading.Lock()
         self._reading: LastValue[T] = LastValue()
-        self._due = float("-inf")
+        self._due = self._read_at = float("-inf")
         self._pause_s = fresh_s
         self._thread: threading.Thread | None = None
 
     def get(self) -> LastValue[T]:
-        """What is known now, at once; an old value is read again meanwhile."""
+        """What is known now, at once; a value that is no longer fresh is read again meanwhile.
+
+        One of `MOST_AGE_S` is as unknown as before the first attempt, unless attempts fail since.
+        """
         with self._lock:
             if time.monotonic() >= self._due and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._renew, name=f"millrace-{self._name}", daemon=True)
                 self._thread.start()
-            return self._reading
+            return self._known()
 
     def wait(self, timeout_s: float) -> LastValue[T]:
         """The same, but wait for an attempt that is at work to end, at most for so many seconds."""
@@ -77,7 +82,12 @@ class BackgroundValue(Generic[T]):
         thread = self._thread
         if thread is not None:
             thread.join(timeout_s)
-        return self._reading
+        return self._known()
+
+    def _known(self) -> LastValue[T]:
+        reading = self._reading
+        old = time.monotonic() - self._read_at > max(MOST_AGE_S, self._fresh_s)
+        return LastValue() if old and not reading.error else reading
 
     def _renew(self) -> None:
         if self._reading.value is not None:
@@ -85,6 +95,7 @@ class BackgroundValue(Generic[T]):
         pause_s = self._fresh_s
         try:
             reading = LastValue(self._read(), time.time())
+            self._read_at = time.monotonic()
         except PermanentError as error:
             reading = replace(self._reading, error=str(error), kind=type(error))
             pause_s = min(max(2 * self._pause_s, self._fresh_s), MAX_PAUSE_S)

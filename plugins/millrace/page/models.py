@@ -61,7 +61,7 @@ class Cell:
     """A field of a confusion matrix.
 
     Attributes:
-        shade: 0 to `SHADES`, by its share of the row.
+        shade: 0 to `SHADES`, by its share of the row; 0 only for none.
         kept: whether some of its samples are known.
     """
 
@@ -174,7 +174,7 @@ def matrix(confusion: Confusion) -> list[list[Cell]]:
         whole = max(sum(counts), 1)
         rows.append(
             [
-                Cell(count, true, predicted, round(SHADES * count / whole), (true, predicted) in known)
+                Cell(count, true, predicted, -(-SHADES * count // whole), (true, predicted) in known)
                 for predicted, count in zip(confusion.labels, counts, strict=False)
             ]
         )

@@ -9,7 +9,7 @@ import pytest
 
 from include.errors import MillraceError, PermanentError
 from include.overview import kept
-from include.overview.kept import BackgroundValue, LastValue
+from include.overview.kept import MOST_AGE_S, BackgroundValue, LastValue
 
 TIMEOUT_S = 10
 
@@ -46,6 +46,38 @@ def test_nobody_waits_for_a_value_and_an_old_one_is_shown_until_the_next_is_ther
     assert item.get().value == 1
     gate.set()
     assert settled(item).value == 2
+
+
+def test_a_value_that_nobody_has_asked_for_lately_is_not_shown_as_if_it_were_known(
+    clock: list[float],
+) -> None:
+    gate, values = threading.Event(), iter([1, 2])
+
+    def read() -> int:
+        gate.wait(TIMEOUT_S)
+        return next(values)
+
+    item = BackgroundValue("numbers", read, fresh_s=5)
+    gate.set()
+    assert settled(item).value == 1
+    gate.clear()
+    clock[0] += MOST_AGE_S + 1
+    assert item.get().pending
+    gate.set()
+    assert settled(item).value == 2
+
+
+def test_after_failures_the_last_value_stays_beside_the_error(clock: list[float]) -> None:
+    values = iter([1])
+    item = BackgroundValue("numbers", lambda: next(values), fresh_s=5)
+    assert settled(item).value == 1
+
+    for _ in range(2):
+        clock[0] += MOST_AGE_S + 1
+        settled(item)
+
+    assert item.get().value == 1
+    assert "could not be read" in item.get().error
 
 
 def test_who_waits_gets_the_new_value_in_place_of_an_old_one_unless_it_takes_too_long(clock: list[float]) -> None:

@@ -120,6 +120,8 @@ def test_who_made_a_version_champion_is_said_and_only_earlier_champions_can_be_r
     assert "Version 2 promoted automatically by" in seen.text
     assert seen.links().count(f"/dags/{pipeline.name}.train/runs/manual__8") == 5  # of 3 versions and 2 promotions
     assert seen.active() == []
+    one = read(visit("USER"), f"/{pipeline.name}/models/1", "rolled back to by eve")
+    assert "promoted automatically" in one.text
     forms = [attributes.get("data-dag") for tag, attributes in seen.elements if tag == "form"]
     assert forms == [f"{pipeline.name}.rollback"]
     assert sum(tag == "option" for tag, _ in seen.elements) == 1  # version 2: 1 is champion, and 3 never was
@@ -232,6 +234,7 @@ def test_a_number_of_the_matrix_leads_to_the_samples_that_it_counts(
     seen = read(person, link.removeprefix("/millrace"), "mistaken")
 
     assert seen.text.count("mistaken") == 1
+    assert f"a taken for {SCRIPT}" in seen.text
     assert f"/millrace/{pipeline.name}/samples/0/0" in seen.links()
     assert seen.active() == []
     gone = Seen(person.get(f"/{pipeline.name}/models/1/mistakes?true={SCRIPT}&predicted=a").text)
