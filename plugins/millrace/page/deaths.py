@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # How many dead letters a page shows.
 SHOWN = 24
 BUCKETS = 48
-DAY_MS = 86_400_000
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
 
 
 def deaths(site: Site, pipeline: Pipeline, reason: str) -> NewestDeadLetters:
@@ -74,7 +74,9 @@ def times_chart(times: Sequence[int], now: float) -> Chart:
         if age <= span:
             counts[BUCKETS - 1 - min(age * BUCKETS // span, BUCKETS - 1)] += 1
     begins = [now_ms - span + span * part / BUCKETS for part in range(BUCKETS)]
-    places = [f"{datetime.fromtimestamp(begin / 1000, UTC):%d %b %H:%M}" for begin in begins]
+    # Buckets of less than a minute would share their names.
+    pattern = "%d %b %H:%M" if span >= BUCKETS * MINUTE_MS else "%d %b %H:%M:%S"
+    places = [datetime.fromtimestamp(begin / 1000, UTC).strftime(pattern) for begin in begins]
     return bars("When they died (UTC)", counts, places, "dead letters", end="now")
 
 

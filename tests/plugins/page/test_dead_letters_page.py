@@ -133,3 +133,4 @@ def test_the_chart_has_each_death_of_the_last_day_once(ages_s: list[int]) -> Non
     gaps = [after.at - before.at for before, after in pairwise(chart.places)]
     assert gaps == pytest.approx([gaps[0]] * len(gaps))
     assert chart.places[-1].text == "now"
+    assert len({tick.text for tick in chart.places}) == len(chart.places)
