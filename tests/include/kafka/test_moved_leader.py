@@ -19,7 +19,7 @@ RECORDS, BYTES = 30_000, 1_000
 TIMEOUT_S = 120
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_reading_goes_on_from_the_next_leader(tmp_path: Path) -> None:
     """Both readings at once: each is in the middle when the leader is killed."""
     with running_cluster(tmp_path, nodes=3, timeout_s=TIMEOUT_S) as cluster:
