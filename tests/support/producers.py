@@ -49,9 +49,9 @@ def produce(
         together: as few batches as possible, each of 180 MB before it is compressed.
     """
     failures: list[str] = []
-    # A retry keeps the order with one request in flight. An idempotent producer would keep it, too, and takes half a
-    # second for its producer id.
-    settings = {"acks": "all", "max.in.flight.requests.per.connection": 1, "linger.ms": 5}
+    # Only an idempotent producer keeps the order when it retries, also with one request in flight. With sparse
+    # connections it would mostly wait half a second for its id.
+    settings = {"enable.idempotence": True, "enable.sparse.connections": False, "linger.ms": 5}
     settings |= {"message.max.bytes": 200_000_000}
     if together:
         settings |= {"batch.size": 180_000_000, "linger.ms": 1000}
