@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from include.codecs.base import Codec
@@ -36,9 +36,9 @@ class CachedBatches:
     def __init__(self, feed: Callable[[], Feed], *, kept_bytes: int = KEPT_BYTES) -> None:
         self._feed = feed
         self._kept_bytes = kept_bytes
-        self._kept: list[tuple[torch.Tensor, torch.Tensor, list[Address]]] | None = None
+        self._kept: list[tuple[torch.Tensor, torch.Tensor, Sequence[Address]]] | None = None
         self.report = FeedReport()
-        self.addresses: list[Address] = []
+        self.addresses: Sequence[Address] = ()
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         if self._kept is not None:
@@ -47,7 +47,7 @@ class CachedBatches:
                 yield batch, labels
             return
         feed = self._feed()
-        kept: list[tuple[torch.Tensor, torch.Tensor, list[Address]]] = []
+        kept: list[tuple[torch.Tensor, torch.Tensor, Sequence[Address]]] = []
         size = 0
         for batch, labels in feed.for_device():
             size += batch.nbytes + labels.nbytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import torch
 
-    _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any], list[Address]]
+    _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any], Sequence[Address]]
     _Convert = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
-    _Begun = tuple["_Position", list[tuple[int, int]], Callable[[], WindowBatch]]
+    _Places = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+    _Begun = tuple["_Position", _Places | None, Callable[[], WindowBatch]]
 
 READ_AHEAD_BATCHES = 8
 # Batches that are begun before the result of one is waited for, so that no decoder is idle at a batch's end.
@@ -99,6 +100,25 @@ class _Epoch:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(frozen=True)
+class _Addresses(Sequence[Address]):
+    """The addresses of a batch's samples, each made when it is asked for.
+
+    Attributes:
+        numbers, offsets: of each sample, its block's number and its offset.
+    """
+
+    blocks: list[OffsetRange]
+    numbers: np.ndarray[Any, Any]
+    offsets: np.ndarray[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, place: Any) -> Any:
+        return _address(self.blocks[self.numbers[place]], int(self.offsets[place]))
+
+
 class Feed:
     """An iterable of `(inputs, targets)`: float32 (batch, *input_shape) and int64 (batch,) tensors.
 
@@ -122,7 +142,7 @@ class Feed:
         cache: where blocks are kept that were read from the log, for later epochs and other feeds of the same side:
             they give the same batches, positions and report. What is in it is never read from the log, or checked to
             be there still.
-        addressed: whether `addresses` is wanted, which takes time for each sample.
+        addressed: whether `addresses` is wanted.
 
     Attributes:
         addresses: where the samples of the batch that was served last are in the log; empty unless `addressed`.
@@ -162,7 +182,7 @@ class Feed:
         self.rank = rank
         self.world_size = world_size
         self.report = FeedReport()
-        self.addresses: list[Address] = []
+        self.addresses: Sequence[Address] = ()
         self._addressed = addressed
         self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
         self._log = SideReader(connection, manifest, self._target, side)
@@ -321,7 +341,14 @@ class Feed:
                 report.refuse(refusal, _address(blocks[block], offset))
             served += self._target.counts(batch.labels)
             report.total += len(batch.labels)
-            addresses = [_address(blocks[block], at) for block, at in places if (block, at) not in batch.refusals]
+            addresses: Sequence[Address] = ()
+            if places is not None:
+                numbers, offsets = places
+                if batch.refusals:
+                    pairs = zip(numbers.tolist(), offsets.tolist(), strict=True)
+                    good = np.array([pair not in batch.refusals for pair in pairs])
+                    numbers, offsets = numbers[good], offsets[good]
+                addresses = _Addresses(blocks, numbers, offsets)
             yield position, convert(batch.samples), batch.labels, addresses
         report.samples.update(
             {label: int(count) for label, count in zip(self.manifest.labels, served, strict=True) if count}
@@ -355,7 +382,7 @@ class Feed:
             ends = batch_ends(len(window), self.batch_size)
             for batch in range(skip, len(ends)):
                 rows = order[batch * self.batch_size : ends[batch]][self.rank :: self.world_size]
-                places = window.places(rows) if self._addressed else []
+                places = window.places(rows) if self._addressed else None
                 yield _Position(start.epoch, number, *first, batch + 1), places, window.begin(rows, pool)
                 windows.read_ahead((batch + 1) * self.batch_size)
             number, skip = number + 1, 0

@@ -73,10 +73,9 @@ class Window:
         """A row of `row_type` for each sample."""
         return self._rows[: self.count]
 
-    def places(self, positions: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
-        """Block and offset of the samples at `positions`."""
-        rows = self._rows[positions]
-        return list(zip(rows["block"].tolist(), rows["offset"].tolist(), strict=True))
+    def places(self, positions: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Blocks and offsets of the samples at `positions`."""
+        return self._rows["block"][positions], self._rows["offset"][positions]
 
     def add(self, part: Part) -> None:
         """Add samples; there must be room for them."""

@@ -187,7 +187,11 @@ class _Loop:
         codec = self.job.format.with_statistics(statistics)
         self.feed = self._training_feed(codec, shuffle=True)
         self.held_out = held_out_batches(
-            self.connection, self.job.manifest, codec, window=self.job.window, addressed=True
+            self.connection,
+            self.job.manifest,
+            codec,
+            window=self.job.window,
+            addressed=self.job.manifest.task == "classification",
         )
 
     def use_scale(self, scale: Scale | None) -> None:
