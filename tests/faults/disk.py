@@ -6,14 +6,11 @@ import functools
 import os
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest import SkipTest
 from unittest.mock import patch
 
 import pytest
@@ -27,7 +24,6 @@ from include.local.broker import running_cluster
 from include.registry.runs import TrackedRun, open_run
 from include.registry.tracking import open_registry
 from include.registry.versions import Version, champion, download, register_version, set_champion
-from include.storage.atomic import ASIDE
 from include.training.checkpoint import load_checkpoint
 from include.training.launch import run_training
 from include.training.loop import CHECKPOINTS
@@ -37,11 +33,11 @@ from tests.faults.training import train_here
 from tests.support.assertions import assert_readable
 from tests.support.digit_trainings import PARTITIONS, Events, fill, job_over, weights
 from tests.support.mlflow_database import put_database
+from tests.support.small_disk import SmallDisk, small_disk
 
 if TYPE_CHECKING:
     from include.training.job import TrainingJob
 
-SIZE = 8 * 1024 * 1024
 PAGE = 4096
 TOPIC = "disk"
 IMAGES = 200
@@ -53,7 +49,7 @@ def run(setting: Setting) -> list[Row]:
     Raises:
         unittest.SkipTest: this process may not mount a disk of its own.
     """
-    with _small_disk(setting.folder / "small") as disk, running_cluster(setting.folder / "broker", nodes=1) as cluster:
+    with small_disk(setting.folder / "small") as disk, running_cluster(setting.folder / "broker", nodes=1) as cluster:
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
         ensure_topics(kafka, [TopicSpec(TOPIC, PARTITIONS), ledger_topic()])
         fill(kafka, TOPIC, IMAGES)
@@ -64,46 +60,6 @@ def run(setting: Setting) -> list[Row]:
         if not setting.short:
             rows.append(registered.training(kafka))
         return rows
-
-
-@dataclass(frozen=True)
-class _Disk:
-    """A file system of `SIZE` bytes and the file that takes up its room."""
-
-    path: Path
-
-    @property
-    def _filler(self) -> Path:
-        return self.path / "filler"
-
-    def leave(self, size: int) -> None:
-        """Leave room for so many bytes, in whole pages."""
-        self.release()
-        room = shutil.disk_usage(self.path).free - size
-        assert room >= 0, f"{self.path} has no room for {size} bytes more"
-        with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room)
-
-    def release(self) -> None:
-        self._filler.unlink(missing_ok=True)
-
-    def leftovers(self) -> list[Path]:
-        """Temporary files of unfinished writes."""
-        return [path for path in self.path.rglob("*") if path.name.startswith((ASIDE, ".artifact.uploading"))]
-
-
-@contextmanager
-def _small_disk(path: Path) -> Iterator[_Disk]:
-    path.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(path)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        raise SkipTest(f"A small disk can't be mounted here: {mounted.stderr.strip()}.")
-    try:
-        yield _Disk(path)
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def _refused(action: Callable[[], object], place: Path) -> None:
@@ -127,7 +83,7 @@ class _Trainings:
     """
 
     def __init__(
-        self, kafka: KafkaConnection, disk: _Disk, elsewhere: Path, train: Callable[..., TrainingResult]
+        self, kafka: KafkaConnection, disk: SmallDisk, elsewhere: Path, train: Callable[..., TrainingResult]
     ) -> None:
         self._kafka = kafka
         self._disk = disk
@@ -192,7 +148,7 @@ class _Trainings:
 class _RegisteredRun:
     """A finished run, with MLflow's database, its artifacts or the model cache on the small disk."""
 
-    def __init__(self, disk: _Disk, folder: Path, job: TrainingJob, result: TrainingResult) -> None:
+    def __init__(self, disk: SmallDisk, folder: Path, job: TrainingJob, result: TrainingResult) -> None:
         self._disk = disk
         self._folder = folder
         self._job = job
