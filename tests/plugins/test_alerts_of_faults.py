@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,18 +21,22 @@ from include.definition.pipeline import Pipeline
 from include.errors import MillraceError
 from include.exactly_once.ledger import ledger_name, ledger_topic
 from include.kafka.connection import KafkaConnection
-from include.kafka.ranges import OffsetRange
+from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import ensure_topics as create_topics
+from include.local.broker import running_cluster
 from millrace.alerts import alert_failed_run
-from millrace.operators import FreezeRangesOperator
+from millrace.operators import FreezeRangesOperator, TrainModelOperator
 from millrace.operators.base import airflow_errors
 from tests.support.administrator import delete_records, delete_topic, recreate_topic
+from tests.support.elections import TIMEOUT_S, lose_tail
 from tests.support.failed_tasks import FailedTask
 from tests.support.http_notifier import Receiver, receiving
+from tests.support.mlflow_database import put_database
 from tests.support.operators import DagRun, context_of, ensure_topics
 from tests.support.producers import produce
 from tests.support.publishing import bad_request, publish, request
-from tests.support.tiny_pipelines import tiny_predictor
+from tests.support.small_disk import small_disk
+from tests.support.tiny_pipelines import SCHEMA, letter, numbers, tiny_predictor
 
 FILE = """
 description = "Which of three numbers is the largest?"
@@ -60,22 +65,29 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def own(kafka: KafkaConnection, new_name: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> KafkaConnection:
-    """The broker in an environment of the test's own, with a ledger of its own."""
+def alerted(
+    receiver: Receiver, new_name: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Pipeline:
+    """A pipeline whose alerts reach the receiver, in an environment of its own, without topics."""
     monkeypatch.setenv("MILLRACE_ENVIRONMENT", new_name())
+    (tmp_path / "alerted.toml").write_text(FILE + receiver.toml)
+    monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
+    return load_pipeline("alerted")
+
+
+@pytest.fixture
+def own(alerted: Pipeline, kafka: KafkaConnection) -> KafkaConnection:
+    """The broker in that environment."""
     return KafkaConnection(kafka.settings, timeout_s=20)
 
 
 @pytest.fixture
-def pipeline(own: KafkaConnection, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """A pipeline that has answered requests, and whose alerts reach the receiver."""
-    (tmp_path / "alerted.toml").write_text(FILE + receiver.toml)
-    monkeypatch.setenv("MILLRACE_PIPELINES", str(tmp_path))
-    pipeline = load_pipeline("alerted")
-    ensure_topics(pipeline)
-    produce(own, pipeline.requests_topic, map(request, range(10)))
-    predict(own, pipeline, FailedTask())
-    return pipeline
+def pipeline(own: KafkaConnection, alerted: Pipeline) -> Pipeline:
+    """A pipeline that has answered requests."""
+    ensure_topics(alerted)
+    produce(own, alerted.requests_topic, map(request, range(10)))
+    predict(own, alerted, FailedTask())
+    return alerted
 
 
 def predict(own: KafkaConnection, pipeline: Pipeline, instance: FailedTask) -> None:
@@ -87,14 +99,21 @@ def predict(own: KafkaConnection, pipeline: Pipeline, instance: FailedTask) -> N
         publish(own, pipeline, ranges, tiny_predictor(pipeline.name))
 
 
-def run_that_fails(own: KafkaConnection, pipeline: Pipeline) -> None:
+def run_that_fails(own: KafkaConnection, pipeline: Pipeline, steps: Callable[..., None] = predict) -> None:
     """A run, and Airflow's callback for it."""
     instance = FailedTask()
     # Airflow's exception, or the library's where Airflow would retry.
     with pytest.raises((AirflowException, MillraceError)):
-        predict(own, pipeline, instance)
-    dag = SimpleNamespace(dag_id=f"{pipeline.name}.predict")
+        steps(own, pipeline, instance)
+    dag = SimpleNamespace(dag_id=f"{pipeline.name}.{steps.__name__}")
     alert_failed_run({"dag": dag, "run_id": "r", "reason": "task_failure", "ti": instance})
+
+
+def train(own: KafkaConnection, pipeline: Pipeline, instance: FailedTask) -> None:
+    """The training of a run, in a process of its own as always."""
+    context: Any = {**context_of(DagRun(f"{pipeline.name}.train", "r")), "ti": instance}
+    ranges = [asdict(item) for item in freeze_ranges(own, pipeline.samples_topic)]
+    TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=ranges).execute(context)
 
 
 def ask(own: KafkaConnection, pipeline: Pipeline) -> None:
@@ -176,3 +195,49 @@ def test_a_step_that_stays_held_is_one_alert_for_all_runs_that_find_it_so(
         run_that_fails(own, pipeline)
 
     assert [alert["event"] for alert in receiver.alerts] == ["held"]
+
+
+def test_a_full_disk_is_one_alert_about_its_run(
+    own: KafkaConnection, pipeline: Pipeline, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [
+        request(number, headers=[("schema", SCHEMA), ("label", letter(numbers(number)).encode())])
+        for number in range(30)
+    ]
+    produce(own, pipeline.samples_topic, samples)
+    with small_disk(tmp_path / "small") as disk:
+        monkeypatch.setenv("MILLRACE_STATE", str(disk.path))
+        put_database(disk.path)
+        disk.leave(0)
+
+        run_that_fails(own, pipeline, train)
+
+    (alert,) = receiver.alerts
+    assert alert["event"] == "failed"
+    assert f"Run r of {pipeline.name}.train has failed" in alert["text"]
+    assert f"There is no room for {disk.path}" in alert["text"]
+
+
+@pytest.mark.long
+def test_a_log_that_lost_its_tail_in_an_election_is_one_alert_about_its_run(
+    alerted: Pipeline, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_cluster(tmp_path / "cluster", nodes=3, timeout_s=TIMEOUT_S) as cluster:
+        settings = {"bootstrap.servers": cluster.bootstrap_servers}
+        monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": settings}))
+        kafka = KafkaConnection(settings, timeout_s=TIMEOUT_S)
+
+        def answer() -> None:
+            ensure_topics(alerted)
+            predict(kafka, alerted, FailedTask())
+
+        requests = [request(number) for number in range(20)]
+        topic = alerted.requests_topic
+        lose_tail(cluster, kafka, topic, kept=requests[:10], lost=requests[10:], work=answer)
+        produce(kafka, topic, requests, timeout_s=TIMEOUT_S)
+
+        run_that_fails(kafka, alerted)
+
+    (alert,) = receiver.alerts
+    assert alert["event"] == "failed"
+    assert "its tail was lost" in alert["text"]

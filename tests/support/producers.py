@@ -42,6 +42,7 @@ def produce(
     partition: int = 0,
     compression: str = "none",
     together: bool = False,
+    timeout_s: float = TIMEOUT_S,
 ) -> None:
     """Write records without a transaction and wait for each delivery.
 
@@ -57,10 +58,10 @@ def produce(
         settings |= {"batch.size": 180_000_000, "linger.ms": 1000}
     producer = Producer({**kafka.settings, **settings, "compression.type": compression})
     # Asks for the leaders at once: without it they are known after 0.1 s or 1 s.
-    producer.list_topics(topic, timeout=TIMEOUT_S)
+    producer.list_topics(topic, timeout=timeout_s)
     for record in records:
         _queue(producer, topic, record, partition, failures)
-    assert producer.flush(TIMEOUT_S) == 0
+    assert producer.flush(timeout_s) == 0
     assert failures == []
 
 
