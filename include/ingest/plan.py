@@ -1,5 +1,6 @@
 """Which samples of the source a batch holds, and whether the source still has them; `batch` keeps it in the ledger."""
 
+import logging
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -10,6 +11,8 @@ from include.exactly_once.entries import Batch
 from include.ingest.chunk import check_samples, read_samples
 from include.ingest.fit import CHECKED_FIRST, FitCheck, check_planned_share
 from include.sources.base import Source, SourceChanged, fingerprint
+
+log = logging.getLogger(__name__)
 
 
 class SourceExhausted(NothingToDo):
@@ -39,11 +42,16 @@ def new_batch(
     start = int(before["position"])
     source = source.resume(start, before.get("prefix", {}), records)
     available = source.count() - start
+    left = source.uncounted()
+    if available <= 0 and left:
+        raise SourceExhausted(f"The source of {pipeline.name} has nothing to send yet: {left}")
     if available <= 0:
         raise SourceExhausted(
             f"The source of {pipeline.name} has {start + available} samples and all are in earlier batches: nothing to "
             "send until it grows."
         )
+    if left:
+        log.info(left)
     count = min(records, available)
     prefix = source.prefix(start + count)
     spread = FitCheck(pipeline.format, step=-(-count // CHECKED_FIRST))

@@ -101,16 +101,18 @@ class FileSource(Source):
 
     def settled(self) -> list[File]:
         """The first files, which have not changed for `settle_s`."""
-        files = self.files()
-        now = time.time()
-        settled = [file for file in files if file.changed <= now - self.settle_s]
-        if len(settled) < len(files):
-            log.info(
-                f"{len(files) - len(settled)} files of {self.path} are left for a later batch: "
-                f"{files[len(settled)].name} changed less than settle_s = {self.settle_s:g} s ago, or is dated in the "
-                "future."
-            )
-        return settled
+        until = time.time() - self.settle_s
+        return [file for file in self.files() if file.changed <= until]
+
+    def uncounted(self) -> str:
+        files, settled = self.files(), self.settled()
+        if len(settled) == len(files):
+            return ""
+        return (
+            f"{len(files) - len(settled)} of {len(files)} files of {self.path} are left for a later batch: "
+            f"{files[len(settled)].name} changed less than settle_s = {self.settle_s:g} s ago, or is dated in the "
+            "future."
+        )
 
     def contents(self, files: Sequence[File]) -> list[bytes]:
         """The whole content of the first files, as many as `READ_BYTES` hold and one at least.

@@ -85,6 +85,10 @@ class Source(Config):
         Fewer if they are large, see `READ_BYTES`; none only beyond the end.
         """
 
+    def uncounted(self) -> str:
+        """What the source has and does not count yet, in one sentence; empty where it counts everything."""
+        return ""
+
     def resume(self, position: int, prefix: dict[str, Any], most: int) -> Self:  # noqa: ARG002 - kinds use it
         """The source for a new batch of at most `most` samples from `position` on.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from include.exactly_once.attempt import Attempt
@@ -83,6 +85,18 @@ def test_files_are_sent_as_they_are(kafka, new_folder_pipeline):
 
     assert (result.samples + result.requests, result.refused) == (30, 0)
     assert in_topics(kafka, pipeline) == expected()
+
+
+def test_a_source_that_has_only_files_that_may_still_change_says_so(kafka, new_folder_pipeline, pictures):
+    pipeline = new_folder_pipeline()
+    pictures.write("a/31.jpg", jpeg(31), second=time.time() - DAY)
+
+    sent = ingest(kafka, pipeline, "before")
+    with pytest.raises(SourceExhausted) as waits:
+        ingest(kafka, pipeline, "after")
+
+    assert sent.samples + sent.requests == 30
+    assert_readable(waits.value, "nothing to send yet", "1 of 31 files", "a/31.jpg", "settle_s = 10 s")
 
 
 def test_a_sample_has_its_folder_s_name_for_a_label(kafka, new_folder_pipeline):
