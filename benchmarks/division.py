@@ -6,15 +6,17 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.synchronize import Barrier
+from typing import Any
 
 from benchmarks import produce
-from benchmarks.measure import Comparison, Run, Stopwatch, take_turns
+from benchmarks.measure import Comparison, Run, Spread, Stopwatch, take_turns
 from benchmarks.prediction import TOPIC, predictor_of, requests_pipeline
-from benchmarks.samples import EncodedSample
+from benchmarks.samples import CODEC, EncodedSample
 from include.exactly_once.attempt import Attempt
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import TopicSpec, ensure_topics
+from include.prediction.answer import FORWARD_SAMPLES
 from include.prediction.publish import publish_predictions
 
 TARGET = 1.7
@@ -33,32 +35,42 @@ def compare(
     produce.written(connection, REQUESTS.name, samples, seed=0)
     ranges = freeze_ranges(connection, REQUESTS.name)
     halves = [ranges[number::TASKS] for number in range(TASKS)]
+    alone = f"network, {TASKS}", "network, 1"
+    runs = take_turns(
+        {
+            "ours": lambda: _predict(connection, halves, len(samples)),
+            "limit": lambda: _predict(connection, [ranges], len(samples)),
+            alone[0]: lambda: _together(_compute, [(len(samples) // TASKS,)] * TASKS, len(samples)),
+            alone[1]: lambda: _together(_compute, [(len(samples),)], len(samples)),
+        },
+        repeats=repeats,
+        on_round=on_round,
+    )
+    networks = Spread.of([two.rate / one.rate for two, one in zip(*(runs[name] for name in alone), strict=True)])
     yield Comparison(
         name=f"prediction by {TASKS} tasks",
         question=f"How much faster are {TASKS} mapped tasks than one?",
         ours=f"publish_predictions in {TASKS} processes at once, each with half of the partitions",
         limit="publish_predictions in one process with all of them",
-        runs=take_turns(
-            {
-                "ours": lambda: _predict(connection, halves, len(samples)),
-                "limit": lambda: _predict(connection, [ranges], len(samples)),
-            },
-            repeats=repeats,
-            on_round=on_round,
-        ),
+        runs=runs,
         target=TARGET,
-        notes=(f"{len(samples):,} requests in {REQUESTS.partitions} partitions; the processes have started before",),
+        notes=(
+            f"{len(samples):,} requests in {REQUESTS.partitions} partitions; the processes have started before",
+            f"the same network without Kafka, in {TASKS} processes: {networks.shown('{:.2f}')} times as fast as in one",
+        ),
     )
 
 
 def _predict(connection: KafkaConnection, sets: Sequence[Sequence[OffsetRange]], expected: int) -> Run:
     pipeline = requests_pipeline(REQUESTS.name)
     ensure_topics(connection, pipeline.topic_specs())
-    ready = _spawn.Barrier(len(sets) + 1)
-    tasks = [
-        _spawn.Process(target=_task, args=(connection.bootstrap_servers, pipeline.name, ranges, ready))
-        for ranges in sets
-    ]
+    return _together(_task, [(connection.bootstrap_servers, pipeline.name, ranges) for ranges in sets], expected)
+
+
+def _together(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], expected: int) -> Run:
+    """Do each share of the work in a process of its own, timed from when all of them are ready."""
+    ready = _spawn.Barrier(len(shares) + 1)
+    tasks = [_spawn.Process(target=work, args=(*share, ready)) for share in shares]
     for task in tasks:
         task.start()
     ready.wait(TASK_S)
@@ -77,3 +89,16 @@ def _task(servers: str, pipeline_name: str, ranges: Sequence[OffsetRange], ready
     predictor = predictor_of(pipeline)
     ready.wait(TASK_S)
     publish_predictions(Attempt(connection, pipeline.name, "predict", "bench"), pipeline, ranges, predictor)
+
+
+def _compute(samples: int, ready: Barrier) -> None:
+    """The network alone, on as many samples."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    network = predictor_of(requests_pipeline(REQUESTS.name)).network
+    inputs = torch.zeros(FORWARD_SAMPLES, *CODEC.input_shape)
+    ready.wait(TASK_S)
+    with torch.inference_mode():
+        for _ in range(-(-samples // FORWARD_SAMPLES)):
+            network(inputs)
