@@ -34,7 +34,7 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --no-annotate --no-e
 	--generate-hashes $(if $(UPGRADE),--upgrade)
 # Those that the others name as constraints come first.
 LOCKED := requirements requirements-dev requirements-s3-server requirements-tensorflow requirements-audit requirements-image \
-	requirements-uv
+	requirements-uv benchmarks/peers/kafka_python benchmarks/peers/ray_data
 
 .PHONY: help install demo up down status test test-long test-fast test-native test-tensorflow lint format docs hooks bench faults lock licenses sbom audit clean
 

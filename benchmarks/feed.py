@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,13 +19,14 @@ from include.feed.manifest import Manifest
 from include.kafka.connection import KafkaConnection
 
 FIRST_TARGET, LATER_TARGET = 0.75, 1.8
-PEER, PEER_TARGET = "kafka-python", 30.0
+KAFKA_PYTHON, KAFKA_PYTHON_TARGET = "kafka-python", 30.0
+RAY_DATA_TARGET = 10.0
 BATCH_SIZE = 256
 CONSUME_RECORDS = 500
 CONSUME_S = 0.05
-# Of the peer, which needs seconds for what the others do in one.
-PEER_SHARE = 8
+WINDOW = 65_536
 MIB = 2**20
+BATCHES = f"shuffled float32 batches of {BATCH_SIZE}: headers, labels, split, decoding, window of {WINDOW:,}"
 BARE = f"bare consume({CONSUME_RECORDS}) of all partitions at once, every error() checked, nothing else"
 
 
@@ -37,20 +39,19 @@ def compare(
         "ours": lambda: _epoch(Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE)),
         "limit": lambda: _consume(connection, manifest, headers=False),
         "headers read": lambda: _consume(connection, manifest, headers=True),
-        **peers.contender("kafka_python", PEER, connection.bootstrap_servers, *_share(manifest)),
+        **peers.contender("kafka_python", KAFKA_PYTHON, *_addresses(connection, manifest)),
     }
-    batches = f"shuffled float32 batches of {BATCH_SIZE}: headers, labels, split, decoding, window of 65,536"
     yield Comparison(
         name="feed, first epoch",
         question="How fast do records become batches, beside a client that only fetches them?",
-        ours=batches,
+        ours=BATCHES,
         limit=BARE,
         runs=take_turns(contenders, repeats=repeats, on_round=on_round),
         target=FIRST_TARGET,
-        peers={PEER: PEER_TARGET},
+        peers={KAFKA_PYTHON: KAFKA_PYTHON_TARGET},
         notes=(
             "headers read: the same loop with values joined and headers() called, the minimum of any feed",
-            f"{PEER}: its consumer's poll() over the first {1 / PEER_SHARE:.0%} of each partition, nothing decoded",
+            f"{KAFKA_PYTHON}: less work, only poll(), with crc32c: no labels, split, decoding, shuffling or batches",
             f"peak memory of the feed: {memory}",
         ),
     )
@@ -61,7 +62,7 @@ def compare(
         yield Comparison(
             name="feed, later epochs",
             question="How much faster is an epoch that is read from the cache?",
-            ours=f"{batches}; read from the cache on disk",
+            ours=f"{BATCHES}; read from the cache on disk",
             limit=BARE,
             runs=take_turns(
                 {"ours": lambda: _epoch(feed), "limit": contenders["limit"]}, repeats=repeats, on_round=on_round
@@ -70,15 +71,47 @@ def compare(
         )
 
 
+def beside_ray_data(
+    connection: KafkaConnection, manifest: Manifest, *, repeats: int, on_round: Callable[[int], None]
+) -> Iterator[Comparison]:
+    """The same batches by Ray Data, where it can be installed and runs to its end; otherwise a line says why not."""
+    addresses = _addresses(connection, manifest)
+    ray_data = peers.contender("ray_data", "limit", *addresses, str(WINDOW))
+    if not ray_data:
+        return
+    contenders: dict[str, Contender] = {
+        "ours": lambda: _epoch(Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE)),
+        **ray_data,
+        **peers.contender("ray_data", "Ray Data, not shuffled", *addresses, "0"),
+    }
+    try:
+        runs = take_turns(contenders, repeats=repeats, on_round=on_round)
+    except peers.PeerFailed as reason:
+        print(f"Ray Data is left out: {reason}", file=sys.stderr)
+        return
+    yield Comparison(
+        name="feed, first epoch, beside Ray Data",
+        question="How fast do records become batches, beside Ray Data?",
+        ours=BATCHES,
+        limit="ray.data.read_kafka, decoded in its reading tasks; iter_batches with a shuffle buffer of the same size",
+        runs=runs,
+        target=RAY_DATA_TARGET,
+        notes=(
+            "Ray Data: a block and a slot for each partition, workers not at their niceness of 15, 4 batches ahead",
+            "its start, and a whole reading before that fills its workers and its object store, are not timed",
+        ),
+    )
+
+
 def manifest_bytes(manifest: Manifest) -> int:
     """The size of all values, in bytes."""
     return sum(item.offsets for item in manifest.ranges) * CODEC.sample_bytes
 
 
-def _share(manifest: Manifest) -> tuple[str, str]:
-    """The topic, and the peer's part of the ranges as JSON."""
-    ranges = [(item.partition, item.start, item.start + item.offsets // PEER_SHARE) for item in manifest.ranges]
-    return manifest.ranges[0].topic, json.dumps(ranges)
+def _addresses(connection: KafkaConnection, manifest: Manifest) -> tuple[str, str, str]:
+    """For a peer: the brokers, the topic, and the ranges as JSON."""
+    ranges = [(item.partition, item.start, item.start + item.offsets) for item in manifest.ranges]
+    return connection.bootstrap_servers, manifest.ranges[0].topic, json.dumps(ranges)
 
 
 def _epoch(feed: Feed) -> Run:

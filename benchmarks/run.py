@@ -56,7 +56,9 @@ def main(
     with console.status("") as status:
         from_idle = idle.measure(status.update) if only in "idle" else None
     if not comparisons and waited is None and from_idle is None:
-        raise typer.BadParameter(f"No figure's name has {only!r} in it: name a part of one, such as feed.")
+        raise typer.BadParameter(
+            f"Nothing was measured for {only!r}: name a part of a name, such as feed, or see above what was left out."
+        )
     console.print(_table(comparisons))
     if waited is not None:
         console.print(
@@ -104,6 +106,9 @@ def _comparisons(
             "skip": lambda report: skip.compare(connection, repeats=repeats, on_round=report),
             "photographs": lambda report: images.compare(connection, seed=seed, repeats=repeats, on_round=report),
             "feed": lambda report: feed.compare(connection, manifest, repeats=repeats, on_round=report),
+            "feed beside Ray Data": lambda report: feed.beside_ray_data(
+                connection, manifest, repeats=repeats, on_round=report
+            ),
             "produce": lambda report: produce.compare(connection, few, repeats=repeats, on_round=report),
             "ingest": lambda report: ingest.compare(connection, seed=seed, repeats=repeats, on_round=report),
             "predict": lambda report: prediction.compare(connection, few, repeats=repeats, on_round=report),

@@ -12,7 +12,7 @@ from benchmarks import idle, images, ingest, latency, run, training
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)  # Ray starts four times, in minutes beside other work
 def test_every_scenario_measures_something(tmp_path, monkeypatch):
     """With little data; most ratios are below their targets then, which is no failure here."""
     for module, name, value in (
