@@ -6,10 +6,10 @@ run; `include.backlogs` asks them for all pipelines.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from include.exactly_once.progress import position_in, refuse_truncated
+from include.exactly_once.progress import remaining
 from include.exactly_once.snapshot import snapshot_progress
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import LogTruncated, TopicRecreated
@@ -85,18 +85,16 @@ def backlog_after(
     unprocessed: list[OffsetRange] = []
     lost: dict[int, int] = {}
     for item in ranges:
-        start = item.start
-        if entry := entries.get(item.partition):
-            try:
-                start = position_in(item, entry, accept_lost=accept_lost)
-                refuse_truncated(connection, item, entry)
-            except (TopicRecreated, LogTruncated) as error:
-                if not accept_other_records:
-                    raise
-                log.warning("%s All records of the partition count as new.", error)
-                start = item.start
-            else:
-                if missing := max(item.start - int(entry["position"]), 0):
-                    lost[item.partition] = missing
-        unprocessed.append(replace(item, start=start))
+        entry = entries.get(item.partition, {})
+        try:
+            rest, _ = remaining(connection, item, entry, accept_lost=accept_lost)
+        except (TopicRecreated, LogTruncated) as error:
+            if not accept_other_records:
+                raise
+            log.warning("%s All records of the partition count as new.", error)
+            rest = item
+        else:
+            if entry and (missing := item.start - int(entry["position"])) > 0:
+                lost[item.partition] = missing
+        unprocessed.append(rest)
     return Backlog(tuple(ranges), tuple(unprocessed), lost, begun=bool(entries))
