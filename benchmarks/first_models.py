@@ -23,6 +23,7 @@ from include.commands.new_pipeline import Modality, SourceKind, new_pipeline
 from include.definition.files import load_pipeline
 from include.exactly_once.attempt import Attempt
 from include.feed.manifest import Manifest
+from include.feed.split import group_crcs
 from include.ingest.batch import ingest_batch
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import freeze_ranges
@@ -151,7 +152,7 @@ def _labelled(connection: KafkaConnection, manifest: Manifest) -> Iterator[tuple
     with record_reader(connection, manifest.reading, manifest.schema, split=manifest.split.given) as reader:
         for _, messages in read_ranges(connection, "baseline", manifest.ranges):
             records = reader.read(messages)
-            sides = manifest.split.sides(records.groups, records.splits)
+            sides = manifest.split.sides(group_crcs(records.groups), records.splits)
             for value, label, held_out in zip(records.contents, records.labels, sides.tolist(), strict=True):
                 if value is not None and isinstance(label, str):
                     yield value, label, held_out

@@ -77,6 +77,7 @@ class MemoryFeed:
     report: FeedReport
     epoch: int = 0
     addresses: list[Address] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
 
     def for_device(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for batch, labels in self.batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from include.codecs.base import Codec
@@ -30,32 +30,33 @@ class CachedBatches:
 
     Attributes:
         report: of the last complete iteration that read the log.
-        addresses: where the samples of the batch that was served last are in the log, if the feed is `addressed`.
+        addresses, groups: of the samples of the batch that was served last, if the feed is `addressed`; see `Feed`.
     """
 
     def __init__(self, feed: Callable[[], Feed], *, kept_bytes: int = KEPT_BYTES) -> None:
         self._feed = feed
         self._kept_bytes = kept_bytes
-        self._kept: list[tuple[torch.Tensor, torch.Tensor, Sequence[Address]]] | None = None
+        self._kept: list[tuple[torch.Tensor, torch.Tensor, Sequence[Address], Iterable[int]]] | None = None
         self.report = FeedReport()
         self.addresses: Sequence[Address] = ()
+        self.groups: Iterable[int] = ()
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         if self._kept is not None:
-            for batch, labels, addresses in self._kept:
-                self.addresses = addresses
+            for batch, labels, addresses, groups in self._kept:
+                self.addresses, self.groups = addresses, groups
                 yield batch, labels
             return
         feed = self._feed()
-        kept: list[tuple[torch.Tensor, torch.Tensor, Sequence[Address]]] = []
+        kept: list[tuple[torch.Tensor, torch.Tensor, Sequence[Address], Iterable[int]]] = []
         size = 0
         for batch, labels in feed.for_device():
             size += batch.nbytes + labels.nbytes
             if size <= self._kept_bytes:
-                kept.append((batch, labels, feed.addresses))
+                kept.append((batch, labels, feed.addresses, feed.groups))
             else:
                 kept.clear()
-            self.addresses = feed.addresses
+            self.addresses, self.groups = feed.addresses, feed.groups
             yield batch, labels
         self.report = feed.report
         if size <= self._kept_bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -21,6 +21,7 @@ from include.feed.plan import batch_ends, epoch_blocks, window_order
 from include.feed.selection import RecordOutcome, Selection, row_type
 from include.feed.side import Side, SideReader
 from include.feed.window import (
+    Origins,
     Part,
     WindowBatch,
     WindowReader,
@@ -40,10 +41,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import torch
 
-    _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any], Sequence[Address]]
+    _Batch = tuple["_Position", np.ndarray[Any, Any], np.ndarray[Any, Any], Sequence[Address], Iterable[int]]
     _Convert = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
-    _Places = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-    _Begun = tuple["_Position", _Places | None, Callable[[], WindowBatch]]
+    _Begun = tuple["_Position", Origins | None, Callable[[], WindowBatch]]
 
 READ_AHEAD_BATCHES = 8
 # Batches that are begun before the result of one is waited for, so that no decoder is idle at a batch's end.
@@ -105,18 +105,17 @@ class _Addresses(Sequence[Address]):
     """The addresses of a batch's samples, each made when it is asked for.
 
     Attributes:
-        numbers, offsets: of each sample, its block's number and its offset.
+        blocks: of the epoch.
     """
 
     blocks: list[OffsetRange]
-    numbers: np.ndarray[Any, Any]
-    offsets: np.ndarray[Any, Any]
+    origins: Origins
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return len(self.origins.offsets)
 
     def __getitem__(self, place: Any) -> Any:
-        return _address(self.blocks[self.numbers[place]], int(self.offsets[place]))
+        return _address(self.blocks[self.origins.blocks[place]], int(self.origins.offsets[place]))
 
 
 class Feed:
@@ -142,10 +141,11 @@ class Feed:
         cache: where blocks are kept that were read from the log, for later epochs and other feeds of the same side:
             they give the same batches, positions and report. What is in it is never read from the log, or checked to
             be there still.
-        addressed: whether `addresses` is wanted.
+        addressed: whether `addresses` and `groups` are wanted.
 
     Attributes:
         addresses: where the samples of the batch that was served last are in the log; empty unless `addressed`.
+        groups: the CRC-32 of the group of each of them; empty unless `addressed`.
 
     Raises:
         InvalidSigningKeys: the manifest is of signed records and the connection has no keys.
@@ -183,6 +183,7 @@ class Feed:
         self.world_size = world_size
         self.report = FeedReport()
         self.addresses: Sequence[Address] = ()
+        self.groups: Iterable[int] = ()
         self._addressed = addressed
         self._target = target_of(manifest.task, manifest.labels, separator=manifest.separator)
         self._log = SideReader(connection, manifest, self._target, side)
@@ -206,7 +207,7 @@ class Feed:
         if self._cache is None:
             return None
         sample = (sample_type(self.codec), self.codec.sample_shape) if self._decodes_early else None
-        depends_on = [self.side, self.window, self.codec.model_dump(mode="json"), self._decodes_early]
+        depends_on = [self.side, self.window, self.codec.model_dump(mode="json"), self._decodes_early, self._row.descr]
         return self._cache.blocks(self.manifest, depends_on, self._row, sample)
 
     @cached_property
@@ -296,7 +297,7 @@ class Feed:
                 if isinstance(item, BaseException):
                     raise item
                 room.put(None)
-                self._position, inputs, labels, self.addresses = item
+                self._position, inputs, labels, self.addresses, self.groups = item
                 yield inputs, labels
             self.report = epoch.report
             self._position = _Position(epoch=epoch.start.epoch + 1)
@@ -335,21 +336,18 @@ class Feed:
         blocks = epoch_blocks(ranges, window=self.window, seed=seed, epoch=epoch.start.epoch, shuffle=self.shuffle)
         report = epoch.report
         served = np.zeros(len(self.manifest.labels), np.int64)
-        for position, places, result in self._decoded_ahead(epoch, blocks, writer):
+        for position, origins, result in self._decoded_ahead(epoch, blocks, writer):
             batch = result()
             for (block, offset), refusal in batch.refusals.items():
                 report.refuse(refusal, _address(blocks[block], offset))
             served += self._target.counts(batch.labels)
             report.total += len(batch.labels)
             addresses: Sequence[Address] = ()
-            if places is not None:
-                numbers, offsets = places
-                if batch.refusals:
-                    pairs = zip(numbers.tolist(), offsets.tolist(), strict=True)
-                    good = np.array([pair not in batch.refusals for pair in pairs])
-                    numbers, offsets = numbers[good], offsets[good]
-                addresses = _Addresses(blocks, numbers, offsets)
-            yield position, convert(batch.samples), batch.labels, addresses
+            groups: Iterable[int] = ()
+            if origins is not None:
+                kept = origins.without(batch.refusals) if batch.refusals else origins
+                addresses, groups = _Addresses(blocks, kept), kept.groups
+            yield position, convert(batch.samples), batch.labels, addresses, groups
         report.samples.update(
             {label: int(count) for label, count in zip(self.manifest.labels, served, strict=True) if count}
         )
@@ -382,8 +380,8 @@ class Feed:
             ends = batch_ends(len(window), self.batch_size)
             for batch in range(skip, len(ends)):
                 rows = order[batch * self.batch_size : ends[batch]][self.rank :: self.world_size]
-                places = window.places(rows) if self._addressed else None
-                yield _Position(start.epoch, number, *first, batch + 1), places, window.begin(rows, pool)
+                origins = window.origins(rows) if self._addressed else None
+                yield _Position(start.epoch, number, *first, batch + 1), origins, window.begin(rows, pool)
                 windows.read_ahead((batch + 1) * self.batch_size)
             number, skip = number + 1, 0
 

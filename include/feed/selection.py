@@ -27,10 +27,14 @@ class RecordOutcome(IntEnum):
 
 
 def row_type(target: Target) -> np.dtype[Any]:
-    """The row of a record: its label as a target, the block and offset where it was read, and its `RecordOutcome`."""
+    """The row of a record.
+
+    Its label as a target, the block and offset where it was read, the CRC-32 of its group, and its `RecordOutcome`.
+    """
     import numpy as np
 
-    return np.dtype([("label", target.dtype, target.shape), ("block", "i8"), ("offset", "i8"), ("outcome", "i8")])
+    numbers = [(name, "i8") for name in ("block", "offset", "group", "outcome")]
+    return np.dtype([("label", target.dtype, target.shape), *numbers])
 
 
 @dataclass(frozen=True)

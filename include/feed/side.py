@@ -13,6 +13,7 @@ from zlib import crc32
 from include.exactly_once.attempt import consumer_group
 from include.feed.manifest import Manifest
 from include.feed.selection import RecordOutcome, Selection, row_type
+from include.feed.split import group_crcs
 from include.given_split import GivenSide
 from include.kafka.columns import Columns
 from include.kafka.connection import KafkaConnection
@@ -150,7 +151,7 @@ class _RecordColumns:
     def end(self) -> int:
         return int(self.columns.offsets[-1]) + 1
 
-    def group_hashes(self) -> np.ndarray[Any, Any]:
+    def group_crcs(self) -> np.ndarray[Any, Any]:
         """The CRC-32 of each record's group: that of the headers, the key, or the address."""
         import numpy as np
 
@@ -266,20 +267,23 @@ class SideReader:
         shape, dtype = self._target.shape, self._target.dtype
         targets = np.array([label.target for label in records.labels], dtype).reshape(-1, *shape)
         if isinstance(records, _RecordColumns):
-            labels, columns = records.labels, records.columns
+            labels, columns, crcs = records.labels, records.columns, records.group_crcs()
             return self._selected(
                 limits,
-                split.sides([], [found.split for found in records.headers])[columns.headers]
+                split.sides(crcs, [found.split for found in records.headers])[columns.headers]
                 if split.given
-                else split.is_hash_held_out(records.group_hashes()),
+                else split.is_hash_held_out(crcs),
+                crcs,
                 columns.offsets,
                 targets[columns.headers],
                 lambda place: labels[columns.headers[place]].refusal,
                 columns.values.take,
             )
+        crcs = group_crcs(records.groups)
         return self._selected(
             limits,
-            split.sides(records.groups, records.splits),
+            split.sides(crcs, records.splits),
+            crcs,
             np.array(records.offsets, np.int64),
             targets,
             lambda place: records.labels[place].refusal,
@@ -291,6 +295,7 @@ class SideReader:
         self,
         limits: tuple[int, int],
         held_out: np.ndarray[Any, Any],
+        crcs: np.ndarray[Any, Any],
         offsets: np.ndarray[Any, Any],
         labels: np.ndarray[Any, Any],
         refusal_of: Callable[[int], Refusal | None],
@@ -301,7 +306,7 @@ class SideReader:
 
         Args:
             limits: the offsets of which these are all records.
-            held_out, offsets, labels, states: of each record; see `Selection` and `RowState`.
+            held_out, crcs, offsets, labels, states: of each record; see `row_type`, `Selection` and `RowState`.
             refusal_of, values_of: for the places of records.
         """
         import numpy as np
@@ -310,6 +315,7 @@ class SideReader:
         rows = np.zeros(len(mine), row_type(self._target))
         rows["label"] = labels[mine]
         rows["offset"] = offsets[mine]
+        rows["group"] = crcs[mine]
         outcomes = rows["outcome"]
         outcomes[~self._target.known(rows["label"])] = RecordOutcome.REFUSED
         if states is not None and len(states):

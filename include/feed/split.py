@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 HELD_OUT_SIDES = frozenset({"val", "test"})
 
 
+def group_crcs(groups: Sequence[bytes]) -> np.ndarray[Any, Any]:
+    """The CRC-32 of each group, uint64 of shape (n,), by one C call for each."""
+    import numpy as np
+
+    return np.fromiter(map(zlib.crc32, groups), np.uint64, len(groups))
+
+
 @dataclass(frozen=True)
 class Split:
     """Which samples are held out, by a salted hash of their group: all samples of a group are always on one side.
@@ -33,24 +40,22 @@ class Split:
     # Left out of the JSON where it is not set, so that manifests from before it existed keep their digests.
     given: Annotated[bool, Field(exclude_if=lambda given: not given)] = False
 
-    def sides(self, groups: Sequence[bytes], splits: Sequence[GivenSide | None]) -> np.ndarray[Any, Any]:
+    def sides(self, crcs: np.ndarray[Any, Any], splits: Sequence[GivenSide | None]) -> np.ndarray[Any, Any]:
         """Booleans of shape (n,): which of n samples are held out.
 
         Args:
-            groups: of the samples.
+            crcs: of their groups, see `group_crcs`.
             splits: their sides of the given split; unused where there is none.
         """
         import numpy as np
 
         if not self.given:
-            return self.is_held_out(groups)
+            return self.is_hash_held_out(crcs)
         return np.array([side in HELD_OUT_SIDES for side in splits], bool)
 
     def is_held_out(self, groups: Sequence[bytes]) -> np.ndarray[Any, Any]:
-        """Booleans of shape (n,) for n groups, by one C call for each, their CRC-32."""
-        import numpy as np
-
-        return self.is_hash_held_out(np.fromiter(map(zlib.crc32, groups), np.uint64, len(groups)))
+        """Booleans of shape (n,) for n groups."""
+        return self.is_hash_held_out(group_crcs(groups))
 
     def is_hash_held_out(self, crcs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Booleans of shape (n,) for the CRC-32 of n groups.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.codecs.base import Codec
 from include.feed.selection import RecordOutcome
@@ -38,6 +38,27 @@ class Part:
 
     def __getitem__(self, part: slice) -> Part:
         return Part(self.values[part], self.rows[part], self.refusals)
+
+
+class Origins(NamedTuple):
+    """Where the samples of a batch come from, int64 of shape (n,) each.
+
+    Attributes:
+        blocks: the number of each sample's block.
+        groups: the CRC-32 of each sample's group.
+    """
+
+    blocks: np.ndarray[Any, Any]
+    offsets: np.ndarray[Any, Any]
+    groups: np.ndarray[Any, Any]
+
+    def without(self, places: Collection[tuple[int, int]]) -> Origins:
+        """Those of the samples that are not at these blocks and offsets."""
+        import numpy as np
+
+        pairs = zip(self.blocks.tolist(), self.offsets.tolist(), strict=True)
+        kept = np.array([pair not in places for pair in pairs], bool)
+        return Origins(*(numbers[kept] for numbers in self))
 
 
 @dataclass(frozen=True)
@@ -73,9 +94,9 @@ class Window:
         """A row of `row_type` for each sample."""
         return self._rows[: self.count]
 
-    def places(self, positions: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Blocks and offsets of the samples at `positions`."""
-        return self._rows["block"][positions], self._rows["offset"][positions]
+    def origins(self, positions: np.ndarray[Any, Any]) -> Origins:
+        """Where the samples at `positions` come from."""
+        return Origins(*(self._rows[name][positions] for name in ("block", "offset", "group")))
 
     def add(self, part: Part) -> None:
         """Add samples; there must be room for them."""

@@ -173,12 +173,14 @@ class _Contender:
 
     Attributes:
         counts: how many of the samples that were evaluated have each of the model's labels.
+        groups: the number of the group of each of these samples; empty unless it was asked for.
     """
 
     version: Version
     model: LoadedModel
     found: Evaluation
     counts: list[int]
+    groups: list[int]
 
     @property
     def result(self) -> str:
@@ -235,11 +237,14 @@ def _against_champion(challenger: _Contender, holder: _Contender, rules: Promoti
         better = found.score - other.score > rules.margin
         lead = f"{'more' if better else 'no more'}{by}"
     else:
-        card = challenger.model.card
-        low, high = lead_interval(card.target, found.addends, other.addends, rules.confidence, card.manifest.seed)
+        card, groups = challenger.model.card, challenger.groups
+        low, high = lead_interval(
+            card.target, found.addends, other.addends, groups, rules.confidence, card.manifest.seed
+        )
         better = low > rules.margin
         surely = "surely" if better else "not surely"
-        lead = f"{surely} more{by} (by {low:.4f} to {high:.4f} with {rules.confidence:.1%} confidence)"
+        among = "" if len(set(groups)) == len(groups) else f", by {len(set(groups))} groups"
+        lead = f"{surely} more{by} (by {low:.4f} to {high:.4f} with {rules.confidence:.1%} confidence{among})"
     reason = (
         f"{challenger.result}, {lead} than champion {holder.version.number} with {other.score:.4f} on the same ones."
     )
@@ -271,16 +276,25 @@ class _HeldOutSamples:
         self._batches: dict[str, CachedBatches] = {}
 
     def evaluate(self, version: Version, model: LoadedModel) -> _Contender:
-        samples = self._read_by(model)
+        samples, groups = self._read_by(model), list[int]()
         card = model.card
-        found = evaluate(model.network, samples, card.target, codec=card.codec, by_sample=self._by_sample)
+        found = evaluate(
+            model.network,
+            samples,
+            card.target,
+            codec=card.codec,
+            by_sample=self._by_sample,
+            observe=lambda *_: groups.extend(samples.groups),
+        )
         read = samples.report.samples
-        return _Contender(version, model, found, [read[label] for label in card.target.labels])
+        return _Contender(version, model, found, [read[label] for label in card.target.labels], groups)
 
     def _read_by(self, model: LoadedModel) -> CachedBatches:
         card = model.card
         inputs = card.model_dump_json(include={"format", "statistics"})
-        return self._batches.setdefault(inputs, held_out_batches(self._connection, self._manifest, card.codec))
+        return self._batches.setdefault(
+            inputs, held_out_batches(self._connection, self._manifest, card.codec, addressed=self._by_sample)
+        )
 
 
 def _check_labels(challenger: _Contender) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -367,13 +368,14 @@ def test_a_record_that_is_no_sample_is_counted_with_its_address(kafka, small, re
 
 
 @pytest.mark.parametrize("codec", [CODEC, PngCodec(height=1, width=2)], ids=["array", "image"])
-def test_each_sample_has_its_address_where_addresses_are_wanted(kafka, small, codec):
+def test_each_sample_has_its_address_and_group_where_they_are_wanted(kafka, small, codec):
     """Also where others of the batch are refused."""
     contents = [np.array([number, 0], np.uint8 if codec is not CODEC else np.int32) for number in range(100)]
     values = [codec.encode(content.reshape(codec.sample_shape)) for content in contents]
     values[17] = values[31] = b"damaged"
     records = [
-        record(number, value=value, headers={"schema": codec.schema_name}) for number, value in enumerate(values)
+        record(number, value=value, headers={"schema": codec.schema_name, "group": f"of {number % 50}"})
+        for number, value in enumerate(values)
     ]
     manifest = replace(small(records), schema=codec.schema_name)
     feed = Feed(kafka, manifest, codec, batch_size=16, window=64, addressed=True)
@@ -381,6 +383,7 @@ def test_each_sample_has_its_address_where_addresses_are_wanted(kafka, small, co
     found = {}
     for inputs, _ in feed.for_device():
         assert len(feed.addresses) == len(inputs)
+        assert [*feed.groups] == [crc32(f"of {address.offset % 50}".encode()) for address in feed.addresses]
         found |= {
             address.offset: int(pixels.flatten()[0]) for address, pixels in zip(feed.addresses, inputs, strict=True)
         }
