@@ -15,10 +15,8 @@ from include.envelopes._bounded_avro import AvroBounds
 from include.envelopes.avro import AvroEnvelope
 from include.envelopes.base import EnvelopeContent
 from include.envelopes.json_schema import JsonSchemaEnvelope
-from include.kafka.schema_registry import registry_at
 from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
-from tests.support.registry_server import USER, running_registry
 
 AVRO = AvroEnvelope(content="text")
 JSON = JsonSchemaEnvelope(content="text")
@@ -65,18 +63,6 @@ UNSAFE = {
     "a tree of nulls": field(["null", TREE]),
     "ten of ten of ten": field(ten_of_each(6)),
 }
-
-
-@pytest.fixture(scope="module")
-def server():
-    with running_registry() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def registry(server):
-    user, _, password = USER.partition(":")
-    return registry_at("127.0.0.1", port=server.server_address[1], login=user, password=password)
 
 
 @pytest.fixture

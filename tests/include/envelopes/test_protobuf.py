@@ -20,12 +20,10 @@ from pydantic import ValidationError
 
 from include.envelopes.base import EnvelopeContent
 from include.envelopes.protobuf import ProtobufEnvelope
-from include.kafka.schema_registry import registry_at
 from include.reading.layout import RecordLayout
 from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
 from tests.support.envelope_contract import assert_opened_or_refused
-from tests.support.registry_server import USER, running_registry
 
 F = FieldDescriptorProto
 PIXELS = b"\xff\x00pixels"
@@ -121,18 +119,6 @@ def described(tmp_path):
         return ProtobufEnvelope.model_validate({**tables, **settings})
 
     return envelope
-
-
-@pytest.fixture(scope="module")
-def server():
-    with running_registry() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def registry(server):
-    user, _, password = USER.partition(":")
-    return registry_at("127.0.0.1", port=server.server_address[1], login=user, password=password)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from include.reading.records import RecordReader
 from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
 from tests.support.envelope_contract import assert_opened_or_refused
-from tests.support.registry_server import USER, running_registry
+from tests.support.registry_server import USER
 
 IMAGE, ID = {"name": "image", "type": "bytes"}, {"name": "id", "type": "long"}
 LABEL = {"name": "label", "type": ["null", "string"], "default": None}
@@ -54,18 +54,10 @@ JSON_SCHEMA = json.dumps(
 
 
 @pytest.fixture(scope="module")
-def server():
-    with running_registry() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def registry(server):
+def registry(registry):
     """The test's own server, or the real one named by the environment."""
-    if url := os.environ.get("MILLRACE_TEST_REGISTRY"):
-        return registry_at(url)
-    user, _, password = USER.partition(":")
-    return registry_at("127.0.0.1", port=server.server_address[1], login=user, password=password)
+    url = os.environ.get("MILLRACE_TEST_REGISTRY")
+    return registry if url is None else registry_at(url)
 
 
 @pytest.fixture(scope="module")
