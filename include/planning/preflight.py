@@ -1,4 +1,4 @@
-"""Before a training or a prediction begins: refuse what is certain to fail later, and warn of what makes it slow.
+"""When a training or a prediction begins: refuse what is certain to fail later, and warn of what makes it slow.
 
 Nothing unknown is guessed: what could not be compared is logged.
 """
@@ -63,7 +63,7 @@ def before_prediction(connection: KafkaConnection, pipeline: Pipeline) -> None:
 def before_training(
     connection: KafkaConnection, pipeline: Pipeline, job: TrainingJob, *, folder: Path, cache_bytes: int
 ) -> None:
-    """Check the rights of the step, and the retention of its topics against the time that the training takes.
+    """Check the rights of the step, and warn of a small disk.
 
     Args:
         folder: where the cache will be; it need not exist.
@@ -71,11 +71,22 @@ def before_training(
 
     Raises:
         AccessDenied: a right on a topic is missing.
-        RetentionTooShort: the samples are kept for a shorter time than the training takes.
-        BrokerUnavailable, TopicMissing, NotMigrated, UnknownTracking: see include.kafka and include.registry.
+        BrokerUnavailable: see include.kafka.
     """
     refuse_denied(connection, step_rights(pipeline, "train"), f"{pipeline.name}.train")
     warn_of_small_disk(job, folder, cache_bytes)
+
+
+def refuse_short_retention(connection: KafkaConnection, job: TrainingJob) -> None:
+    """Compare the retention of a training's topics with the time that it takes.
+
+    Only MLflow knows that time, and its import takes a second or two. So this is for a training whose trainer has
+    just begun, which imported torch in the meantime.
+
+    Raises:
+        RetentionTooShort: the samples are kept for a shorter time than the training takes.
+        BrokerUnavailable, TopicMissing, NotMigrated, UnknownTracking: see include.kafka and include.registry.
+    """
     kept = {
         ranges[0].topic: (ranges, limit)
         for ranges in (job.manifest.ranges, job.manifest.label_ranges)
@@ -88,12 +99,12 @@ def before_training(
         log.info(
             "How long the training of %s takes is not known, as no version has a rate in MLflow: it is not compared "
             "with the retention of %s.",
-            pipeline.name,
+            job.pipeline,
             ", ".join(kept),
         )
         return
     seconds, origin = taken
-    group = consumer_group(connection.environment, pipeline.name, "train", "count")
+    group = consumer_group(connection.environment, job.pipeline, "train", "count")
     for topic, (ranges, limit) in kept.items():
         require_retention(topic, limit, seconds, origin)
         warn_of_old_records(connection, group, ranges, limit, seconds)

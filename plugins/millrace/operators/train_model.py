@@ -68,7 +68,7 @@ class TrainModelOperator(PipelineOperator):
         self.learning_rate = learning_rate
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
-        from include.planning.preflight import before_training
+        from include.planning.preflight import before_training, refuse_short_retention
         from include.training.backlog import record_training
         from include.training.job import run_directory
         from include.training.versioned import train_version
@@ -80,7 +80,14 @@ class TrainModelOperator(PipelineOperator):
         if not folder.exists():
             # An attempt that goes on where another one ended has less to do than is known here.
             before_training(connection, pipeline, job, folder=folder, cache_bytes=cache_bytes)
-        trained = train_version(job, connection, run=run, cache_bytes=cache_bytes, stopped=self.stop_requested)
+
+        def on_progress(answer: dict[str, Any]) -> None:
+            if answer["event"] == "started" and not answer["resumed"]:
+                refuse_short_retention(connection, job)
+
+        trained = train_version(
+            job, connection, run=run, cache_bytes=cache_bytes, stopped=self.stop_requested, on_progress=on_progress
+        )
         if self.as_of is None:
             record_training(self.attempt(context, pipeline, connection, "train"), ranges)
         outcome = trained.result.outcome

@@ -14,7 +14,7 @@ from include.kafka.topics import ensure_topics
 from include.planning.preflight import (
     RetentionTooShort,
     before_prediction,
-    before_training,
+    refuse_short_retention,
     require_retention,
     warn_of_small_disk,
 )
@@ -68,10 +68,8 @@ def register(name, rate):
     client.create_model_version(name, f"runs:/{run.info.run_id}/model", run_id=run.info.run_id, tags=tags)
 
 
-def begin(kafka, pipeline, tmp_path, **settings):
-    before_training(
-        kafka, pipeline, job_of(kafka, pipeline, **settings), folder=tmp_path / "runs" / "run", cache_bytes=2**20
-    )
+def begin(kafka, pipeline, **settings):
+    refuse_short_retention(kafka, job_of(kafka, pipeline, **settings))
 
 
 def warnings_of(caplog):
@@ -91,39 +89,37 @@ def test_tasks_without_a_partition_are_warned_of(kafka, make_pipeline, caplog):
     assert f"millrace plan {pipeline.name}" in warning
 
 
-def test_a_time_that_is_not_known_is_said_and_not_guessed(kafka, make_pipeline, caplog, tmp_path):
-    begin(kafka, make_pipeline(), tmp_path)
+def test_a_time_that_is_not_known_is_said_and_not_guessed(kafka, make_pipeline, caplog):
+    begin(kafka, make_pipeline())
 
     assert "How long the training of" in caplog.text
     assert warnings_of(caplog) == []
 
 
-def test_a_training_that_outlasts_the_retention_is_refused_and_a_short_one_is_not(
-    kafka, make_pipeline, caplog, tmp_path
-):
+def test_a_training_that_outlasts_the_retention_is_refused_and_a_short_one_is_not(kafka, make_pipeline, caplog):
     pipeline = make_pipeline()
     # 90 of the 100 samples are trained on: 9 of them a minute are 10 minutes an epoch.
     register(pipeline.name, 9 / 60)
     share = 1 - pipeline.training.held_out
 
-    begin(kafka, pipeline, tmp_path, epochs=2)
+    begin(kafka, pipeline, epochs=2)
     assert warnings_of(caplog) == []
     epochs = round(3 * HOUR_S / (100 * share / (9 / 60))) + 1
     with pytest.raises(RetentionTooShort) as refusal:
-        begin(kafka, pipeline, tmp_path, epochs=epochs)
+        begin(kafka, pipeline, epochs=epochs)
 
     assert_readable(refusal.value, pipeline.samples_topic, "keeps records for 3 h", "version 1's", "raise retention.ms")
     change_topic(kafka, pipeline.samples_topic, "retention.ms", "-1")
-    begin(kafka, pipeline, tmp_path, epochs=epochs)
+    begin(kafka, pipeline, epochs=epochs)
 
 
-def test_samples_that_reach_the_retention_meanwhile_are_warned_of(kafka, make_pipeline, caplog, tmp_path):
+def test_samples_that_reach_the_retention_meanwhile_are_warned_of(kafka, make_pipeline, caplog):
     pipeline = make_pipeline()
     produce(kafka, pipeline.samples_topic, [Record(timestamp_ms=round(time.time() * 1000))] * 20)
     # Two and a half hours, of which the samples of an hour ago have two left.
     register(pipeline.name, 120 * (1 - pipeline.training.held_out) / (2.5 * HOUR_S))
 
-    begin(kafka, pipeline, tmp_path, epochs=1)
+    begin(kafka, pipeline, epochs=1)
 
     (warning,) = warnings_of(caplog)
     assert warning.startswith(f"100 of 120 offsets of {pipeline.samples_topic} are older than 30 min")
