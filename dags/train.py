@@ -8,13 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param
 
 from millrace.assets import backlog_asset, model_asset, samples_asset, watch_asset
-from millrace.operators import (
-    ApproveModelOperator,
-    CompareModelsOperator,
-    FreezeRangesOperator,
-    PromoteModelOperator,
-    TrainModelOperator,
-)
+from millrace.operators import FreezeRangesOperator, PromoteModelOperator, TrainModelOperator
 from millrace.workflow import cron, dag_settings, ensure_topics_before, pipelines_for, time_param
 
 DOCUMENTATION = """
@@ -111,6 +105,9 @@ for pipeline in pipelines_for("train"):
             outlets=[model_asset(pipeline)],
         )
         if by_person:
+            # Its import takes longer than reading the pipeline's file.
+            from millrace.operators import ApproveModelOperator, CompareModelsOperator
+
             compared = CompareModelsOperator(
                 task_id="compare_models", pipeline=pipeline.name, version=model.output["version"]
             )

@@ -14,7 +14,8 @@ IMPORTED = "module:name"
 class Config(BaseModel):
     """The settings of one kind: immutable, and strict about keys, so that a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Each task imports all kinds and uses a few: what pydantic compiles from a class waits until it is first used.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 ConfigType = TypeVar("ConfigType", bound=Config)

@@ -20,7 +20,8 @@ Text = Annotated[str, Field(max_length=10_000), AfterValidator(printable)]
 class _Entry(BaseModel):
     """Fields that a later version adds are left out; those that are here have exactly these types."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    # Deferred as in `include.kinds.Config`.
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     def fields(self) -> dict[str, Any]:
         """What the ledger keeps: the fields that were set."""

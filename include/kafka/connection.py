@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -146,6 +146,16 @@ class KafkaConnection:
         settings = {**self._client_settings(), "topic.metadata.refresh.interval.ms": ADMIN_REFRESH_MS}
         with self._client(AdminClient, settings) as admin:
             yield admin
+
+    @contextmanager
+    def with_one_admin(self) -> Iterator[KafkaConnection]:
+        """The same connection, of which each `admin()` in the block is one client.
+
+        A client connects to a bootstrap server and then to the brokers that it names, and logs in to each. librdkafka
+        lets half of `reconnect.backoff.ms` pass between the first two: 50 ms, and 500 ms where it logs in.
+        """
+        with self.admin() as admin:
+            yield _WithAdmin(**{each.name: getattr(self, each.name) for each in fields(KafkaConnection)}, client=admin)
 
     @contextmanager
     def consumer(self, group: str, **overrides: Any) -> Iterator[Consumer]:
@@ -293,6 +303,17 @@ class KafkaConnection:
             f"Kafka at {self.bootstrap_servers} denied {principal or 'the principal of the connection'} "
             f"{'access' if right is None else right} while {action} ({cause.str()}): {grant}."
         )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _WithAdmin(KafkaConnection):
+    """See `KafkaConnection.with_one_admin`."""
+
+    client: AdminClient
+
+    @contextmanager
+    def admin(self) -> Iterator[AdminClient]:
+        yield self.client
 
 
 def group_of(consumer: Consumer) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,9 @@ def log_in(connection: KafkaConnection) -> None:
     probed = False
     with watched.admin() as admin:
         answer = admin.describe_cluster(request_timeout=connection.timeout_s)
-        while not answer.done():
-            admin.poll(POLL_S)
+        while not wait([answer], POLL_S).done:
+            # For `on_error`. A poll that waits does not notice the answer.
+            admin.poll(0)
             now = time.monotonic()
             for when, error in reports:
                 if _is_final(error) and now - when > (0 if _is_login(error) else GRACE_S):

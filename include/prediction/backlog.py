@@ -52,9 +52,11 @@ def prediction_backlog(connection: KafkaConnection, pipeline: Pipeline, *, accep
         LedgerLost: the ledger has no entry and the pipeline has published.
     """
     topic = pipeline.requests_topic
-    backlog = read_backlog(connection, pipeline.name, STEP, freeze_ranges(connection, topic), accept_lost=accept_lost)
+    with connection.with_one_admin() as asked:
+        backlog = read_backlog(asked, pipeline.name, STEP, freeze_ranges(asked, topic), accept_lost=accept_lost)
+        if not backlog.begun:
+            refuse_lost_ledger(asked, topic, (pipeline.predictions_topic, pipeline.dead_letters_topic))
     if not backlog.begun:
-        refuse_lost_ledger(connection, topic, (pipeline.predictions_topic, pipeline.dead_letters_topic))
         show_lag(connection, consumer_group(connection.environment, pipeline.name, STEP), backlog.unprocessed)
     return backlog
 

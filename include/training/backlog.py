@@ -67,9 +67,10 @@ def training_backlog(connection: KafkaConnection, pipeline: Pipeline) -> Trainin
     Raises:
         TopicMissing, BrokerUnavailable, AccessDenied: see include.kafka.
     """
-    # The labels first: a sample that somebody has labelled is in its topic by then.
-    labels = None if pipeline.labels_topic is None else _backlog(connection, pipeline, pipeline.labels_topic)
-    return TrainingBacklog(_backlog(connection, pipeline, pipeline.samples_topic), labels)
+    with connection.with_one_admin() as asked:
+        # The labels first: a sample that somebody has labelled is in its topic by then.
+        labels = None if pipeline.labels_topic is None else _backlog(asked, pipeline, pipeline.labels_topic)
+        return TrainingBacklog(_backlog(asked, pipeline, pipeline.samples_topic), labels)
 
 
 def _backlog(connection: KafkaConnection, pipeline: Pipeline, topic: str) -> Backlog:
@@ -144,9 +145,10 @@ def freeze_training(
         NoSuchVersion, WrongModel, WrongInitialWeights, RegistryUnavailable: see `resolve_initial_weights`.
     """
     topic = pipeline.samples_topic
-    for name in filter(None, (topic, pipeline.labels_topic)):
-        refuse_compacted(connection, name)
-    backlog = training_backlog(connection, pipeline)
+    with connection.with_one_admin() as asked:
+        for name in filter(None, (topic, pipeline.labels_topic)):
+            refuse_compacted(asked, name)
+        backlog = training_backlog(asked, pipeline)
     if as_of is not None:
         return _freeze_as_of(connection, pipeline, backlog, as_of)
     wanted = pipeline.training.min_new_samples if min_new_samples is None else min_new_samples
