@@ -73,15 +73,14 @@ class AirflowApi:
 
         Airflow itself starts a DAG's watchers when it reads the file for the next time, 30 s later by default.
         """
-        self._parse_soon(self.patch(f"/dags/{dag_id}", {"is_paused": False}))
+        self.patch(f"/dags/{dag_id}", {"is_paused": False})
+        self.parse_soon(dag_id)
 
     def parse_soon(self, dag_id: str) -> None:
         """Have Airflow read a DAG's file next, which finds the DAGs that were added there."""
-        self._parse_soon(self.get(f"/dags/{dag_id}"))
-
-    def _parse_soon(self, dag: dict[str, Any]) -> None:
+        token = self.get(f"/dags/{dag_id}")["file_token"]
         try:
-            self._request("PUT", f"/parseDagFile/{dag['file_token']}")
+            self._request("PUT", f"/parseDagFile/{token}")
         except ApiError as error:
             # Another request for the file waits already: Airflow breaks a constraint of its database and says so.
             if error.status not in (HTTPStatus.CONFLICT, HTTPStatus.INTERNAL_SERVER_ERROR):
