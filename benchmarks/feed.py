@@ -8,10 +8,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
-
 from benchmarks import peers
-from benchmarks.measure import Comparison, Contender, Run, Stopwatch, take_turns
+from benchmarks.measure import MIB, Comparison, Contender, Run, Stopwatch, peak_memory, take_turns
 from benchmarks.samples import CODEC
 from include.feed.cache import FeedCache
 from include.feed.feed import Feed
@@ -25,7 +23,6 @@ BATCH_SIZE = 256
 CONSUME_RECORDS = 500
 CONSUME_S = 0.05
 WINDOW = 65_536
-MIB = 2**20
 BATCHES = f"shuffled float32 batches of {BATCH_SIZE}: headers, labels, split, decoding, window of {WINDOW:,}"
 BARE = f"bare consume({CONSUME_RECORDS}) of all partitions at once, every error() checked, nothing else"
 
@@ -149,18 +146,14 @@ def _all_of(manifest: Manifest, read: int) -> int:
 
 
 def _peak_memory(connection: KafkaConnection, manifest: Manifest) -> str:
-    """The memory that one epoch adds to this process, measured after every batch."""
+    """The memory that one epoch adds to this process."""
     # Libraries that every feed needs are loaded before.
     import confluent_kafka  # noqa: F401
     import torch  # noqa: F401
 
-    process = psutil.Process()
-    before = peak = process.memory_info().rss
-    values = 0
-    for inputs, _ in Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE):
-        values += inputs.numel()
-        peak = max(peak, process.memory_info().rss)
+    with peak_memory() as memory:
+        values = sum(inputs.numel() for inputs, _ in Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE))
     return (
-        f"{(peak - before) / MIB:,.0f} MiB above the {before / MIB:,.0f} MiB of the process at the first epoch, "
+        f"{memory.growth:,.0f} MiB above the {memory.before:,.0f} MiB of the process at the first epoch, "
         f"for {values / MIB:,.0f} MiB of values in the log"
     )

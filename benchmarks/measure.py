@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
+
+import psutil
+
+MIB = 2**20
+SAMPLED_EVERY_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,49 @@ class Stopwatch:
         """
         taken = time.perf_counter() - self._began if seconds is None else seconds
         return Run(count / taken, 1e9 * (sum(os.times()[:4]) - self._cpu) / count)
+
+
+@dataclass
+class PeakMemory:
+    """This process's memory in MiB, without mapped files, whose pages the kernel drops when others need the memory.
+
+    Attributes:
+        before: at the beginning of the block.
+        peak: the largest since.
+    """
+
+    before: float
+    peak: float
+
+    @property
+    def growth(self) -> float:
+        return self.peak - self.before
+
+
+@contextmanager
+def peak_memory() -> Iterator[PeakMemory]:
+    """Sample the memory until the block ends."""
+    process, ended = psutil.Process(), threading.Event()
+
+    def private() -> float:
+        memory = process.memory_info()
+        # macOS does not say what is shared.
+        return float(memory.rss - getattr(memory, "shared", 0)) / MIB
+
+    before = private()
+    found = PeakMemory(before, before)
+
+    def watch() -> None:
+        while not ended.wait(SAMPLED_EVERY_S):
+            found.peak = max(found.peak, private())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
 
 
 Contender = Callable[[], Run]

@@ -5,16 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import psutil
-
-from benchmarks.measure import Comparison, Run
+from benchmarks.measure import Comparison, Run, peak_memory
 from benchmarks.prediction import predictor_of, requests_pipeline
 from benchmarks.training import CACHE_BYTES, SCENARIOS, training_job
 from include.exactly_once.attempt import Attempt
@@ -30,9 +26,7 @@ from include.training.loop import train
 TARGET = 1 / 1.1
 # A tenth of the records fills it.
 WINDOW = 4_096
-EVERY_S = 0.02
 TASK_S = 600.0
-MIB = 2**20
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -84,40 +78,14 @@ def _peak(work: Callable[..., None], *arguments: object) -> Run:
     process.join(TASK_S)
     if process.exitcode != 0:
         raise RuntimeError(f"{work.__name__} ended with {process.exitcode}, so the figures are invalid.")
-    peak, cpu_ns = ours.recv()
-    return Run(peak / MIB, cpu_ns)
+    return Run(*ours.recv())
 
 
 def _measure(answer: Connection, work: Callable[..., None], *arguments: object) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with _peak_of_this_process() as peak:
+    with peak_memory() as memory:
         work(*arguments)
-    answer.send((peak[0], 1e9 * sum(os.times()[:2])))
-
-
-@contextmanager
-def _peak_of_this_process() -> Iterator[list[int]]:
-    """The largest private memory so far, in bytes, as the one item of a list."""
-    process, ended = psutil.Process(), threading.Event()
-    peak = [_private(process)]
-
-    def sample() -> None:
-        while not ended.wait(EVERY_S):
-            peak[0] = max(peak[0], _private(process))
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _private(process: psutil.Process) -> int:
-    """Without mapped files, whose pages the kernel drops when others need the memory."""
-    memory = process.memory_info()
-    return int(memory.rss - memory.shared)
+    answer.send((memory.peak, 1e9 * sum(os.times()[:2])))
 
 
 def _train(servers: str, job: TrainingJob) -> None:

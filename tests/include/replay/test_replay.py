@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from benchmarks.measure import peak_memory
 from include.errors import Stopped
 from include.exactly_once import ledger
 from include.exactly_once.attempt import Attempt
@@ -28,7 +29,6 @@ from tests.support.administrator import recreate_topic
 from tests.support.assertions import assert_readable
 from tests.support.attempts import kill_at, replay_job
 from tests.support.consumers import committed_records, log_ends
-from tests.support.memory import peak_memory
 from tests.support.producers import NOW_MS, Record, abort, produce
 from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.tiny_pipelines import SCHEMA, numbers, sample_id, tiny_predictor
@@ -265,10 +265,10 @@ def test_memory_is_bounded_by_a_chunk(kafka, new_pipeline, where):
     for start in range(0, 300, 50):
         bury(kafka, pipeline, *(letter(number, **large) for number in range(start, start + 50)))
 
-    with peak_memory() as peak:
+    with peak_memory() as memory:
         assert replay(kafka, pipeline).replayed == 300
 
-    assert peak.mebibytes < 260
+    assert memory.growth < 260
 
 
 def test_a_record_that_fails_after_every_replay_stays_dead(kafka, new_pipeline, broken):
