@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def amount(number: int, one: str, many: str = "") -> str:
+    """A number of things: `1 row`, `1,234 rows`; `many` for what is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def one_line(error: BaseException) -> str:
     """The type of a library's error and the first 500 characters of its text, in one line."""
     text = printable(" ".join(str(error)[:500].split()))

@@ -13,7 +13,7 @@ from include.commands.console import FAILED, exit_on_error, say
 from include.commands.kafka_access import BootstrapServers, find_kafka, find_registry
 from include.definition.files import load_pipeline, load_pipelines
 from include.definition.pipeline import Pipeline
-from include.errors import MillraceError
+from include.errors import MillraceError, amount
 from include.exactly_once.waiting import Thresholds
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import TopicMissing
@@ -82,4 +82,4 @@ def _rule(pipeline: Pipeline, step: BacklogStep) -> str:
         return f"at {schedule} (UTC)"
     limits = sample_thresholds(pipeline) if step == "train" else request_thresholds(pipeline)
     later = "" if limits.max_wait_s is None else f", or one for {_duration(limits.max_wait_s)}"
-    return f"when {limits.min_records:,} wait{'s' * (limits.min_records == 1)}{later}"
+    return f"when {amount(limits.min_records, 'waits', 'wait')}{later}"

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from include.commands.console import exit_on_error, say, show_steps
 from include.definition.files import load_pipelines
+from include.errors import amount
 from include.local.broker import Cluster, Node, default_data_dir, start_in_background
 from include.local.broker.cluster import START_TIMEOUT_S, STOP_TIMEOUT_S
 from include.local.broker.jars import LOCK, write_lock
@@ -55,8 +56,8 @@ def start(
         )
         if cluster.security is not None:
             grant_steps(cluster, load_pipelines()[0])
-    count = "1 node" if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} nodes"
-    say(f"The broker {'is ready' if started else 'runs already'}: {count}, data in {cluster.data_dir}.")
+    state = "is ready" if started else "runs already"
+    say(f"The broker {state}: {amount(len(cluster.nodes), 'node')}, data in {cluster.data_dir}.")
     if cluster.security is not None:
         say(
             "Each step of a pipeline has a user with its rights. Their Airflow connections are set by "

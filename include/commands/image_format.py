@@ -9,7 +9,7 @@ from typing import Any
 
 from include.codecs import MODES, ImageCodec, decoder_like, described, image_format_of, is_deep, largest_value
 from include.definition.kinds import KINDS
-from include.errors import PermanentError
+from include.errors import PermanentError, amount
 
 SHOWN = 5
 # The input size of pretrained networks and most tutorials, and still trainable on a CPU.
@@ -148,4 +148,4 @@ def counted(names: Iterable[str]) -> str:
     counts = Counter(names)
     shown = [f"{count} of {name}" for name, count in counts.most_common(SHOWN)]
     others = counts.total() - sum(count for _, count in counts.most_common(SHOWN))
-    return ", ".join(shown) + (f" and {others} others" if others else "")
+    return ", ".join(shown) + (f" and {amount(others, 'other')}" if others else "")

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 from include.commands.image_format import NoPipelineFits
 from include.commands.number_labels import MISSING_TEXTS
+from include.errors import amount
 
 QUOTED = r"""(?:'[^']*'|"[^"]*")"""
 # Python and NumPy print a list of texts like this, and it is no JSON.
@@ -51,6 +52,6 @@ def _stand_ins(labels: Mapping[str, int]) -> list[str]:
     found = [text for text in MISSING_TEXTS if text in labels]
     if not found:
         return []
-    rows = sum(labels[text] for text in found)
+    rows = amount(sum(labels[text] for text in found), "row")
     named = " and ".join(map(repr, found))
-    return [f"{named}, the label of {rows:,} rows, is taken as a class: leave the cell empty where a label is missing."]
+    return [f"{named}, the label of {rows}, is taken as a class: leave the cell empty where a label is missing."]

@@ -25,6 +25,7 @@ from include.definition.files import InvalidPipeline, pipelines_folder, read_pip
 from include.definition.kinds import KINDS
 from include.definition.pipeline import NAME
 from include.definition.schema import SCHEMA_FILE
+from include.errors import amount
 from include.sources.table import TableSource
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def _say_what_was_found(found: Survey) -> None:
     if alike := _alike(found.labels):
         say(f"The classes {'; '.join(alike[:SHOWN])} differ in blanks or case only: rename them if they are one.")
     if found.unlabelled:
-        say(f"{found.unlabelled:,} rows have no label: they can be predicted but not trained on.")
+        say(f"{amount(found.unlabelled, 'row has', 'rows have')} no label, and can be predicted but not trained on.")
     if found.left_out:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(found.left_out.items()))
         say(f"Files that are not {found.noun}s of this format are left out: {kinds}.")
@@ -287,7 +288,7 @@ def _say_what_is_next(name: str, file: Path, found: Survey) -> None:
         left = found.samples - first
         batches = -(-left // first)
         say(
-            f"     The other {left:,} come in {batches:,} more batch{'es' * (batches > 1)}, one an hour by the "
-            f"schedule, so in {batches:,} hour{'s' * (batches > 1)}; trigger the DAG again to be faster."
+            f"     The other {left:,} come in {amount(batches, 'more batch', 'more batches')}, one an hour by the "
+            f"schedule, so in {amount(batches, 'hour')}; trigger the DAG again to be faster."
         )
     say(f"  4. Look at what arrived: `millrace peek {name} --topic samples`.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from include.commands.image_format import NoPipelineFits
+from include.errors import amount
 from include.field_text import NoSingleText, field_text
 from include.refusal import Refusal
 from include.strict_json import json_or_none
@@ -109,9 +110,9 @@ def number_labels(
     found = NumberLabels(column, samples, len(values), min(values), max(values))
     notes = [found.note]
     if others:
-        count = sum(labels[text] for text in others)
+        rows = amount(sum(labels[text] for text in others), "row has", "rows have")
         notes.append(
-            f"{count:,} rows have no number as label ({others[0]!r} for instance), and the training refuses them: "
+            f"{rows} no number as label ({others[0]!r} for instance), and the training refuses them: "
             "leave the cell empty, or remove the rows."
         )
     return found, notes

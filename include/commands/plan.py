@@ -13,6 +13,7 @@ from rich.table import Table
 from include.commands.console import exit_on_error, say
 from include.commands.kafka_access import BootstrapServers, PipelineName, find_kafka
 from include.definition.files import load_pipeline
+from include.errors import amount
 from include.kafka.login import log_in
 from include.kafka.topics import describe_topics, topic_settings
 from include.planning.live import Difference, TopicTraffic, apply_plan, count_brokers, differences, observe
@@ -141,7 +142,7 @@ def _origins(
         )
     if given["size"] is None:
         yield (
-            f"Size: {load.record_bytes:,.0f} bytes, the mean of the newest {observed.records} records."
+            f"Size: {load.record_bytes:,.0f} bytes, the mean of the newest {amount(observed.records, 'record')}."
             if observed.records
             else f"Size: {load.record_bytes:,.0f} bytes are assumed, as the topic is empty: give --record-bytes."
         )

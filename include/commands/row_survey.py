@@ -13,6 +13,7 @@ from include.commands.image_format import NoPipelineFits
 from include.commands.number_labels import MISSING_TEXTS, WRITTEN_NUMBER
 from include.commands.survey import Survey
 from include.commands.table_survey import LabelledTable
+from include.errors import amount
 from include.sources.table import TableSource
 from include.strict_json import parse
 
@@ -99,7 +100,7 @@ def survey_row_table(table: LabelledTable) -> Survey:
         noun="row",
         source=table.with_content(content=list(codec.columns), content_is="row"),
         codec=codec,
-        form=f"{len(codec.numbers)} numbers and {len(codec.categories)} categories",
+        form=f"{amount(len(codec.numbers), 'number')} and {amount(len(codec.categories), 'category', 'categories')}",
         largest=max(len(sample.content) for sample in samples),
         opened=len(samples),
         unfit=(*faults, *(f"{whole[position].id}: {refusal.error}" for position, refusal in refusals.items())),

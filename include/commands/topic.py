@@ -7,6 +7,7 @@ import typer
 
 from include.commands.console import CommandRefused, exit_on_error, say
 from include.commands.kafka_access import BootstrapServers, find_kafka
+from include.errors import amount
 from include.kafka.connection import KafkaConnection
 from include.kafka.topics import BROKER_DEFAULT, TopicSpec, describe_topics, ensure_topics, topic_settings
 from include.local.environment import CONNECTION
@@ -54,7 +55,7 @@ def create(
         if not created:
             _refuse_difference(kafka, spec)
         info = describe_topics(kafka, [topic])[topic]
-    how = f"with {partitions} partition{'s' * (partitions > 1)}, replication factor {info.replication}"
+    how = f"with {amount(partitions, 'partition')}, replication factor {info.replication}"
     say(f"{'Created' if created else 'There is'} topic {topic} at {kafka.bootstrap_servers}, {how}.")
     typer.echo(topic)
 

@@ -6,9 +6,7 @@ PRODUCER = "Correct the producer, or the `[format]` table of the pipeline's file
 SMALLER = "Have the producer send less of it; where it is right, another `[format]` takes it. Then replay."
 ENVELOPE = "Correct the producer's serializer, or the `[envelope]` table of the pipeline's file, then replay."
 SCHEMA = "Correct `[registry]` or `[envelope]` of the pipeline's file, or register the producer's schema; then replay."
-HEADERS = (
-    "Have the producer write the headers as `docs/contracts/record.md` says, or name an `[envelope]`; then replay."
-)
+HEADERS = "Correct what the producer writes beside the value, as the error says, or name an `[envelope]`; then replay."
 KEYS = "Add the key under `[signing]`, or have the producer sign with the right one; what nobody signed stays dead."
 LABELS = "Correct the label at its source, or add it to `training.labels`. A dead letter of a request needs no label."
 

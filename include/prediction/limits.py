@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from include.definition.pipeline import Pipeline
-from include.errors import PermanentError
+from include.errors import PermanentError, amount
 from include.kafka.ranges import OffsetRange
 from include.prediction.answer import RequestOutcome
 from include.reading.row_versions import RowState
@@ -66,7 +66,8 @@ class PublishReport:
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.dead_letters.most_common())
         return (
-            f"{self.samples} samples in, {self.predictions} predictions, {self.rejected} dead letters"
+            f"{amount(self.samples, 'sample')} in, {amount(self.predictions, 'prediction')}, "
+            f"{amount(self.rejected, 'dead letter')}"
             f"{f' ({reasons})' if reasons else ''}"
             f"{f', {self.superseded} superseded' if self.superseded else ''}"
             f"{f', {self.deletions} deletions' if self.deletions else ''}"

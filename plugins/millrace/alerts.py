@@ -13,7 +13,7 @@ from airflow.sdk import BaseNotifier
 
 from include.definition.files import load_pipeline
 from include.definition.tables import Notify
-from include.errors import MillraceError, one_line
+from include.errors import MillraceError, amount, one_line
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -177,9 +177,9 @@ def _remember(dag_id: str, failure: Mapping[str, Any]) -> None:
 def alert_waiting(name: str, step: str, found: Waiting) -> None:
     """Requests have waited for longer than `[alerts] waiting_s`."""
     pipeline = load_pipeline(name)
-    age, records = found.age_s(time.time()) or 0.0, found.records
+    age, records = found.age_s(time.time()) or 0.0, amount(found.records, "record waits", "records wait")
     text = (
-        f"At least {records} records wait for {name}.{step}, the oldest for {age:.0f} s, and alerts.waiting_s is "
+        f"At least {records} for {name}.{step}, the oldest for {age:.0f} s, and alerts.waiting_s is "
         f"{found.thresholds.alert_s:g}: look at its last runs, or whether the DAG is paused."
     )
     send(pipeline, Alert("waiting", name, f"{name}.{step} is behind", text))

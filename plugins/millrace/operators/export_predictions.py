@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from include.errors import NothingToDo, PermanentError
+from include.errors import NothingToDo, PermanentError, amount
 from millrace.lineage import Dataset, Lineage, topic
 from millrace.operators.base import PipelineOperator, is_true
 from millrace.storage import filesystem_for
@@ -50,7 +50,7 @@ class ExportPredictionsOperator(PipelineOperator):
             rows=settings.rows,
         )
         if not done.rows:
-            left_out = f" but {done.left_out} records that are no predictions" if done.left_out else ""
+            left_out = f" but {amount(done.left_out, 'record')} of another kind" if done.left_out else ""
             raise NothingToDo(f"{pipeline.predictions_topic} has nothing new to write{left_out}: nothing was exported.")
         self.lineage = Lineage(
             [topic(connection, pipeline.predictions_topic, rows=done.rows)],

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from include.errors import amount
+
 WIDTH, HEIGHT = 640, 150
 # Room for the numbers beside and the times below the plot.
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 22
@@ -76,38 +78,43 @@ class Chart:
 
 def bars(
     title: str,
-    values: Sequence[float],
+    values: Sequence[int],
     places: Sequence[str],
     unit: str,
     *,
     end: str,
-    write: Callable[[float], str] = "{:,.0f}".format,
+    rough: bool = False,
     note: str = "",
 ) -> Chart:
     """Bars of equal width.
 
     Args:
         places: where each bar begins, a text.
-        unit: what is counted, in the plural.
+        unit: what is counted, in the singular.
         end: where the last bar ends.
-        write: a number as a person reads it.
+        rough: whether the numbers are about right.
     """
-    top = _nice(max(values, default=0))
+
+    def roughly(value: int, text: str) -> str:
+        return f"≈ {text}" if rough and value else text
+
+    whole, most = sum(values), max(values, default=0)
+    top = _nice(most)
     width = PLOT_WIDTH / max(len(values), 1)
     return Chart(
         title,
-        f"{title}: {write(sum(values))} {unit} in all, {write(max(values, default=0))} at most",
+        f"{title}: {roughly(whole, amount(whole, unit))} in all, {roughly(most, f'{most:,}')} at most",
         _levels(0, top),
         _spread([*places, end], width),
-        ("From", unit.capitalize()),
-        tuple((place, write(value)) for place, value in zip(places, values, strict=True)),
+        ("From", f"{unit.capitalize()}s"),
+        tuple((place, roughly(value, f"{value:,}")) for place, value in zip(places, values, strict=True)),
         bars=tuple(
             Bar(
                 LEFT + place * width + 0.5,
                 _y(value, 0, top),
                 max(width - 1, 0.5),
                 _y(0, 0, top) - _y(value, 0, top),
-                f"{write(value)} {unit}, {places[place]}",
+                f"{roughly(value, amount(value, unit))}, {places[place]}",
             )
             for place, value in enumerate(values)
             if value > 0

@@ -77,7 +77,7 @@ def times_chart(times: Sequence[int], now: float) -> Chart:
     # Buckets of less than a minute would share their names.
     pattern = "%d %b %H:%M" if span >= BUCKETS * MINUTE_MS else "%d %b %H:%M:%S"
     places = [datetime.fromtimestamp(begin / 1000, UTC).strftime(pattern) for begin in begins]
-    return bars("When they died (UTC)", counts, places, "dead letters", end="now")
+    return bars("When they died (UTC)", counts, places, "dead letter", end="now")
 
 
 def since_of(found: NewestDeadLetters | None, reason: str) -> str:

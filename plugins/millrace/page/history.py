@@ -105,9 +105,9 @@ def charts(found: Day) -> list[Chart]:
             f"{name}, each hour",
             found.written[content],
             hours,
-            name.lower(),
+            name.lower().removesuffix("s"),
             end=_hour(found.begins[-1] + HOUR_S),
-            write=lambda value: f"≈ {value:,.0f}" if value else "0",
+            rough=True,
             note=f"By the hour, in UTC. It may be fewer: {MARKERS}.",
         )
         for content, name in NAMES.items()

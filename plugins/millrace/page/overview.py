@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from include.errors import amount
 from include.overview.flow import Flow
 from include.overview.models import ChampionView
 from millrace.page.runs import DagView, Run
@@ -74,7 +75,7 @@ class Card:
         if backlog is not None and self.waits_behind("predict"):
             found.append(f"paused, {backlog.text} wait{'s' if backlog.records == 1 else ''}")
         if dead is not None and dead.last_hour:
-            found.append(f"{dead.last_hour:,} dead letter{'' if dead.last_hour == 1 else 's'} in the last hour")
+            found.append(f"{amount(dead.last_hour, 'dead letter')} in the last hour")
         text = "; ".join(found)
         return text[:1].upper() + text[1:]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from include.errors import amount
 from include.kafka.environment import current_environment
 from include.registry.tracking import interface_address
 from millrace.page import overview, text
@@ -34,6 +35,7 @@ class Pages:
             lstrip_blocks=True,
         )
         for function in (
+            amount,
             text.number,
             text.duration,
             text.span,

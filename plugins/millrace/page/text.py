@@ -35,10 +35,10 @@ def span(seconds: float) -> str:
     return f"{f'{value:.1f}'.removesuffix('.0') if value < 9.95 else f'{value:.0f}'} {unit}"
 
 
-def moment(milliseconds: int) -> str:
-    """A time in UTC to the second; what is no time of the calendar as its number."""
+def moment(milliseconds: float) -> str:
+    """A time in UTC to the second, as markup that keeps it in one line; what is beyond the calendar as its number."""
     try:
-        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return Markup(f'<span class="moment">{datetime.fromtimestamp(milliseconds / 1000, UTC):%F %T} UTC</span>')  # noqa: S704
     except (ValueError, OverflowError, OSError):
         return f"{milliseconds} ms since 1970, beyond the calendar"
 

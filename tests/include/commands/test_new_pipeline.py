@@ -275,7 +275,7 @@ def test_a_parquet_table_of_bytes_with_rows_without_label(pipelines, place):
     )
     pipeline, said = written_pipeline(pipelines, *arguments)
     assert pipeline.source.content_is == "bytes"
-    assert "1 rows have no label" in said
+    assert "1 row has no label" in said
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

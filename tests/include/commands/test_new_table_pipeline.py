@@ -234,7 +234,7 @@ def test_jsonl_may_have_a_mark_and_a_first_row_without_the_label(pipelines, plac
     pipeline, said = texts(pipelines, f"{place.path}/t.jsonl", *COLUMNS)
 
     assert rows_of(pipeline) == [("none yet", None), *ROWS]
-    assert "1 rows have no label" in said
+    assert "1 row has no label" in said
 
 
 @pytest.mark.parametrize("label", ["language", "kind"])

@@ -284,6 +284,5 @@ def test_counts_are_logged_also_if_the_attempt_fails(kafka, new_pipeline, predic
         publish(kafka, pipeline, ranges, predictor)
 
     assert (
-        "This attempt published: 4 samples in, 1 predictions, 3 dead letters (wrong-size 2, empty 1)."
-        in caplog.messages
+        "This attempt published: 4 samples in, 1 prediction, 3 dead letters (wrong-size 2, empty 1)." in caplog.messages
     )
