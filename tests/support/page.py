@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fastapi.testclient import TestClient
     from httpx import Response
 
@@ -89,6 +88,10 @@ class Person:
             return None if any("data-pending" in attributes for _, attributes in seen.elements) else seen
 
         return wait_for(ready)
+
+
+# Opens the page as a person with a role of Airflow's, or as nobody.
+Visit = Callable[[str | None], Person]
 
 
 def wait_for(look: Callable[[], T | None], timeout_s: float = TIMEOUT_S) -> T:

@@ -12,12 +12,14 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from include.kafka.topics import ensure_topics
 from millrace.page.app import make_app
 from millrace.page.site import WORKFLOWS, Site
-from tests.support.page import Person
+from tests.support.page import Person, Visit
 
 if TYPE_CHECKING:
     from include.definition.pipeline import Pipeline
+    from include.kafka.connection import KafkaConnection
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +75,17 @@ def known_dags(airflow_database: None) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
+def pipeline(
+    kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline], known_dags: Callable[..., None]
+) -> Pipeline:
+    """A pipeline with its topics and its DAGs."""
+    made = new_pipeline()
+    ensure_topics(kafka, made.topic_specs())
+    known_dags(made)
+    return made
+
+
+@pytest.fixture
 def returned(known_dags: Callable[..., None]) -> Callable[..., None]:
     """Adds a run in which one task has returned something, of a pipeline that `known_dags` has added."""
     from airflow.models.dagrun import DagRun
@@ -116,6 +129,6 @@ def visit_site(airflow_database: None) -> Callable[[Site, str | None], Person]:
 
 
 @pytest.fixture
-def visit(visit_site: Callable[[Site, str | None], Person]) -> Callable[[str | None], Person]:
+def visit(visit_site: Callable[[Site, str | None], Person]) -> Visit:
     """The same with one site for all persons of the test."""
     return partial(visit_site, Site())

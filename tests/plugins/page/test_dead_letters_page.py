@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -11,24 +10,12 @@ import pytest
 from include.definition.pipeline import Pipeline
 from include.kafka.connection import KafkaConnection
 from include.kafka.dead_letters import ADDRESS, ERROR, REASON, RUN
-from include.kafka.topics import ensure_topics
 from include.refusal import REASONS
 from millrace.page.deaths import BUCKETS, times_chart
-from tests.support.page import Person
+from tests.support.page import Visit
 from tests.support.producers import Record, produce
 
-Visit = Callable[[str | None], Person]
 SCRIPT = b"</pre><script>alert(1)</script>"
-
-
-@pytest.fixture
-def pipeline(
-    kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline], known_dags: Callable[..., None]
-) -> Pipeline:
-    made = new_pipeline()
-    ensure_topics(kafka, made.topic_specs())
-    known_dags(made)
-    return made
 
 
 def dead(reason: bytes, died_ms: int = 0, content: bytes = b"value") -> Record:

@@ -25,7 +25,7 @@ from include.storage.state import state_dir
 from millrace.page.app import make_app
 from millrace.page.site import Site
 from tests.support.mlflow_database import put_database
-from tests.support.page import ATTACKS, Person
+from tests.support.page import ATTACKS, Person, Visit
 from tests.support.producers import Record, produce
 
 BASE = "http://testserver/millrace"
@@ -54,7 +54,7 @@ def pipeline(
 
 
 @pytest.fixture
-def viewer(visit: Callable[[str | None], Person]) -> Person:
+def viewer(visit: Visit) -> Person:
     return visit("VIEWER")
 
 

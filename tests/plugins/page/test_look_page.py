@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,22 +12,9 @@ from PIL import Image
 
 from include.definition.pipeline import Pipeline
 from include.kafka.connection import KafkaConnection
-from include.kafka.topics import ensure_topics
 from include.sources.digits import DigitsSource
-from tests.support.page import ATTACKS, Person, Seen
+from tests.support.page import ATTACKS, Seen, Visit
 from tests.support.producers import Record, produce
-
-Visit = Callable[[str | None], Person]
-
-
-@pytest.fixture
-def pipeline(
-    kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline], known_dags: Callable[..., None]
-) -> Pipeline:
-    made = new_pipeline()
-    ensure_topics(kafka, made.topic_specs())
-    known_dags(made)
-    return made
 
 
 def request_record(pipeline: Pipeline, number: int) -> Record:

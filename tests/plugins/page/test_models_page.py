@@ -13,16 +13,14 @@ from include.definition.pipeline import Pipeline
 from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.transaction import TransactionalWriter
 from include.kafka.connection import KafkaConnection
-from include.kafka.topics import ensure_topics
 from include.overview.models import ModelReader
 from include.registry.agreement import STEP, Agreement, Disagreement, pair_scope
 from include.registry.tracking import open_registry
 from include.storage.state import state_dir
 from tests.support.mlflow_database import put_database
-from tests.support.page import Person, Seen, wait_for
+from tests.support.page import Person, Seen, Visit, wait_for
 from tests.support.producers import Record, produce
 
-Visit = Callable[[str | None], Person]
 Register = Callable[..., None]
 SCRIPT = "<script>alert(1)</script>"
 SIDE = {"total": 30, "samples": {"a": 10, SCRIPT: 20}, "refused": {"wrong-size": 1}}
@@ -30,14 +28,9 @@ CARD = {"created": "2026-11-30T00:00:00Z", "train": SIDE, "held_out": SIDE, "sof
 
 
 @pytest.fixture
-def pipeline(
-    kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline], known_dags: Callable[..., None]
-) -> Pipeline:
+def pipeline(pipeline: Pipeline) -> Pipeline:
     put_database(state_dir())
-    made = new_pipeline()
-    ensure_topics(kafka, made.topic_specs())
-    known_dags(made)
-    return made
+    return pipeline
 
 
 @pytest.fixture

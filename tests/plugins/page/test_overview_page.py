@@ -27,10 +27,8 @@ from include.storage.state import PROJECT_ROOT, state_dir
 from millrace.page.render import HERE
 from millrace.page.site import Site
 from tests.support.mlflow_database import put_database
-from tests.support.page import Person, Seen, wait_for
+from tests.support.page import Person, Seen, Visit, wait_for
 from tests.support.producers import Record, produce
-
-Visit = Callable[[str | None], Person]
 
 SCRIPT = "<script>alert(1)</script>"
 HOLD = {
