@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from cachetools import TTLCache
+
 from include.errors import MillraceError, PermanentError, one_line
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,10 @@ MAX_PAUSE_S = 300.0
 HEAD_START_S = 0.05
 # What nobody has asked for so long is not shown any more: a page opened in the morning would show the evening before.
 MOST_AGE_S = 30.0
+# Of an `AnswerCache`: values that are kept, readings at work, and how long one more waits for its turn, in seconds.
+MOST_ANSWERS = 64
+AT_ONCE = 4
+PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -135,17 +141,12 @@ class AnswerCache(Generic[T]):
 
     Args:
         fresh_s: for how many seconds a value is given again.
-        at_once: how many readings may be at work.
-        patience_s: how long one more waits for its turn, in seconds.
     """
 
-    MOST = 64
-
-    def __init__(self, fresh_s: float, at_once: int = 4, patience_s: float = 5.0) -> None:
-        self._fresh_s, self._patience_s = fresh_s, patience_s
-        self._turns = threading.BoundedSemaphore(at_once)
+    def __init__(self, fresh_s: float) -> None:
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._lock = threading.Lock()
-        self._values: dict[Hashable, tuple[float, T]] = {}
+        self._values: TTLCache[Hashable, tuple[T]] = TTLCache(MOST_ANSWERS, fresh_s)
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
         """The value of a question, read by the caller's thread if nobody did a moment ago.
@@ -154,21 +155,18 @@ class AnswerCache(Generic[T]):
             Busy: too many others read now.
         """
         if (found := self._find(key)) is not None:
-            return found[1]
-        if not self._turns.acquire(timeout=self._patience_s):
+            return found[0]
+        if not self._turns.acquire(timeout=PATIENCE_S):
             raise Busy("Too many records are being read for others now: try again in a moment.")
         try:
-            if (found := self._find(key)) is not None:
-                return found[1]
-            value = read()
+            if (found := self._find(key)) is None:
+                found = (read(),)
         finally:
             self._turns.release()
         with self._lock:
-            self._values[key] = time.monotonic(), value
-        return value
+            self._values[key] = found
+        return found[0]
 
-    def _find(self, key: Hashable) -> tuple[float, T] | None:
-        oldest = time.monotonic() - self._fresh_s
+    def _find(self, key: Hashable) -> tuple[T] | None:
         with self._lock:
-            self._values = {name: kept for name, kept in list(self._values.items())[-self.MOST :] if kept[0] > oldest}
             return self._values.get(key)
