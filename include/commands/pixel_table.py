@@ -33,7 +33,7 @@ def survey_pixels(table: LabelledTable) -> Survey | None:
     numbers = _numbers_in_a_row(table, content)
     if numbers is None:
         return None
-    flat = _source(table, content, (numbers,), "float64")
+    flat = _source(table, content, (numbers,))
     samples = list(flat.open().spread(LOOKED_AT))
     valid = [sample.content for sample in samples if not sample.fault and not isinstance(sample.content, bytes)]
     if not valid:
@@ -61,7 +61,7 @@ def survey_pixels(table: LabelledTable) -> Survey | None:
 
 def _numbers_in_a_row(table: LabelledTable, content: str | list[str]) -> int | None:
     if isinstance(content, list) or any(sign in content for sign in WILDCARDS):
-        return len(_source(table, content, (1,), "float64").open().content_columns())
+        return len(_source(table, content, (1,)).open().content_columns())
     source = TableSource.model_validate({**table.settings, "content": content}).open()
     rows = sum(source.size_of(file).rows for file in source.files())
     cells = [cell for (cell,) in source.texts([content], step=max(1, rows // PROBED_ROWS)) if cell]
@@ -80,8 +80,8 @@ def _numbers_in(cell: str) -> int:
     return len(parts)
 
 
-def _source(table: LabelledTable, content: str | list[str], shape: tuple[int, ...], dtype: str) -> TableSource:
-    settings = {"content": content, "content_is": "numbers", "shape": shape, "dtype": dtype}
+def _source(table: LabelledTable, content: str | list[str], shape: tuple[int, ...]) -> TableSource:
+    settings = {"content": content, "content_is": "numbers", "shape": shape, "dtype": "float64"}
     return TableSource.model_validate({**table.settings, **settings})
 
 

@@ -53,7 +53,6 @@ def read_range(
     *,
     batch_size: int = 1000,
     leader_epoch: int = UNKNOWN_EPOCH,
-    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Message]]:
     """The committed records of a range, in order, in lists of at most `batch_size`.
 
@@ -64,7 +63,6 @@ def read_range(
         consumer: from `KafkaConnection.consumer`; it is assigned here and left assigned.
         leader_epoch: of the last record before the range, if known. With it the broker detects a log that has lost its
             tail, even if the log has grown again since (KIP-320).
-        stopped: polled between batches; True ends the iteration early.
 
     Raises:
         RangeUnavailable: the start was removed by retention while reading.
@@ -75,7 +73,7 @@ def read_range(
     if wanted.offsets:
         client = _Messages(consumer)
         client.assign(wanted, leader_epoch)
-        yield from _read(connection, client, wanted, batch_size, stopped)
+        yield from _read(connection, client, wanted, batch_size, lambda: False)
 
 
 def read_column_range(
@@ -99,6 +97,9 @@ def read_ranges(
 
     Two consumers alternate: while one range is read, librdkafka fetches the beginning of the next, so that the next
     range costs no round trip.
+
+    Args:
+        stopped: polled between batches; True ends the iteration early.
 
     Raises:
         RangeUnavailable, LogTruncated, ReaderStalled: see `read_range`.

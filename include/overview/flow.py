@@ -159,16 +159,14 @@ class FlowReader:
     Args:
         connect: logs in.
         complete: adds the keys of a pipeline to that connection.
-        clock: in seconds since 1970.
     """
 
     def __init__(
         self,
         connect: Callable[[], KafkaConnection],
         complete: Callable[[KafkaConnection, Pipeline], KafkaConnection],
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._connect, self._complete, self._clock = connect, complete, clock
+        self._connect, self._complete = connect, complete
         self._ledger = LedgerView()
         self._counts: RangeCache[int] = RangeCache()
         self._ages: RangeCache[int | None] = RangeCache()
@@ -183,7 +181,7 @@ class FlowReader:
         connection = replace(self._connect(), timeout_s=REQUEST_TIMEOUT_S)
         group = reader_group(connection.environment)
         ledger = ledger_name(connection.environment)
-        now = self._clock()
+        now = time.time()
         topics = {topic for pipeline in pipelines for topic in _topics(pipeline)}
         histories = log_histories(
             connection, sorted({*topics, ledger}), [int((now - window) * 1000) for window in WINDOWS_S]

@@ -14,7 +14,7 @@ from include.kafka.errors import BrokerUnavailable
 from include.kafka.ranges import freeze_ranges
 from include.kafka.reader import read_range
 from include.kafka.rights import Right
-from include.kafka.topics import BROKER_DEFAULT, TopicSpec, ensure_topics
+from include.kafka.topics import TopicSpec, ensure_topics
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
@@ -39,9 +39,7 @@ class MeasuredPartition:
     read_rate: float
 
 
-def measure_partition(
-    connection: KafkaConnection, record_bytes: int, *, seconds: float, replication: int = BROKER_DEFAULT
-) -> MeasuredPartition:
+def measure_partition(connection: KafkaConnection, record_bytes: int, *, seconds: float) -> MeasuredPartition:
     """Fill a topic of one partition for some seconds, read it, and delete it.
 
     Args:
@@ -53,7 +51,7 @@ def measure_partition(
         AccessDenied: the credentials may not create, write, read or delete the topic.
     """
     topic = in_environment(connection.environment, f"{PREFIX}.{uuid.uuid4().hex[:12]}")
-    ensure_topics(connection, [TopicSpec(topic, replication=replication, config={"max.message.bytes": str(2**26)})])
+    ensure_topics(connection, [TopicSpec(topic, config={"max.message.bytes": str(2**26)})])
     try:
         written, write_s = _write(connection, topic, record_bytes, seconds)
         [whole] = freeze_ranges(connection, topic)

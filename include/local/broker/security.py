@@ -110,18 +110,21 @@ class Security:
             "bootstrap.servers": bootstrap_servers,
             "security.protocol": "SASL_SSL",
             "sasl.mechanism": MECHANISM,
-            "sasl.jaas.config": _login(ADMIN, self.passwords()[ADMIN]),
+            "sasl.jaas.config": self._admin_login(),
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": str(self.authority),
         }
         write_secret(self.admin_file, "".join(f"{name}={value}\n" for name, value in admin.items()))
+
+    def _admin_login(self) -> str:
+        return f'{_LOGIN_MODULE} required username="{ADMIN}" password="{self.passwords()[ADMIN]}";'
 
     def node_properties(self) -> dict[str, str]:
         """The settings of every node."""
         return {
             "sasl.enabled.mechanisms": MECHANISM,
             "sasl.mechanism.inter.broker.protocol": MECHANISM,
-            f"listener.name.sasl_ssl.{MECHANISM.lower()}.sasl.jaas.config": _login(ADMIN, self.passwords()[ADMIN]),
+            f"listener.name.sasl_ssl.{MECHANISM.lower()}.sasl.jaas.config": self._admin_login(),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self.certificate),
             "ssl.truststore.type": "PEM",
@@ -163,7 +166,3 @@ def write_secret(path: Path, text: str) -> None:
 def secure_properties(security: Security | None) -> Mapping[str, str]:
     """The settings of a node, empty for a cluster without login."""
     return {} if security is None else security.node_properties()
-
-
-def _login(user: str, password: str) -> str:
-    return f'{_LOGIN_MODULE} required username="{user}" password="{password}";'

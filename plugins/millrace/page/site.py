@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -35,8 +34,6 @@ KEPT_DETAILS = 100
 # A pipeline's DAGs, in the order of its flow.
 WORKFLOWS = ("ingest", "train", "predict", "replay", "rollback", "repredict", "export", "watch")
 
-Connect = Callable[[str], "KafkaConnection"]
-
 
 def short_login(connection_id: str) -> KafkaConnection:
     """The connection, or an error after a moment: a page does not wait for a broker that is down."""
@@ -44,20 +41,10 @@ def short_login(connection_id: str) -> KafkaConnection:
 
 
 class Site:
-    """What is known of all pipelines.
+    """What is known of all pipelines."""
 
-    Args:
-        connect: logs in, by the id of an Airflow connection.
-        find_runs: returns the latest runs of DAGs by their ids.
-    """
-
-    def __init__(
-        self,
-        connect: Connect = short_login,
-        find_runs: Callable[[Collection[str]], dict[str, DagView]] = latest_runs,
-    ) -> None:
+    def __init__(self) -> None:
         self.files = PipelineFiles()
-        self.connect = connect
         self.recent: AnswerCache[NewestItems] = AnswerCache(RECORDS_FRESH_S)
         self.media = MediaCache()
         self.days: AnswerCache[Day] = AnswerCache(DAY_FRESH_S)
@@ -71,7 +58,7 @@ class Site:
         self._champions = BackgroundValue(
             "champions", lambda: self._registry.champions(self._names()), CHAMPIONS_FRESH_S
         )
-        self._runs = BackgroundValue("runs", lambda: find_runs(self._dag_ids()), RUNS_FRESH_S)
+        self._runs = BackgroundValue("runs", lambda: latest_runs(self._dag_ids()), RUNS_FRESH_S)
 
     def begin(self) -> None:
         """Begin to read all of it."""
@@ -84,7 +71,7 @@ class Site:
         """The flows of the pipelines that have this connection, by their names."""
         kept = self._flows.get(connection_id)
         if kept is None:
-            reader = FlowReader(partial(self.connect, connection_id), with_keys)
+            reader = FlowReader(partial(short_login, connection_id), with_keys)
             kept = BackgroundValue(
                 f"flows-{connection_id}",
                 lambda: reader.read(each for each in self.files.load()[0] if each.connection == connection_id),
@@ -132,7 +119,7 @@ class Site:
 
         A broker that answers a login is given longer than that for records.
         """
-        return with_keys(replace(self.connect(pipeline.connection), timeout_s=RECORDS_TIMEOUT_S), pipeline)
+        return with_keys(replace(short_login(pipeline.connection), timeout_s=RECORDS_TIMEOUT_S), pipeline)
 
     def _names(self) -> list[str]:
         return [pipeline.name for pipeline in self.files.load()[0]]

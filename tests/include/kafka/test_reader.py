@@ -224,18 +224,6 @@ def test_a_log_that_has_lost_its_tail_is_refused(kafka, new_topic, read):
     assert_readable(refusal.value, topic, "partition 0", "offset 20")
 
 
-def test_reading_stops_on_request(kafka, new_topic):
-    topic = new_topic()
-    produce(kafka, topic, numbered(*range(100)))
-    taken = []
-
-    with kafka.consumer("test-reader") as consumer:
-        for batch in read_range(kafka, consumer, whole(kafka, topic), batch_size=10, stopped=lambda: len(taken) >= 20):
-            taken.extend(batch)
-
-    assert 20 <= len(taken) < 30
-
-
 def test_one_consumer_reads_range_after_range(kafka, new_topic):
     """Events of one partition, above all its end-of-partition event, must not end the next one's range."""
     topic = new_topic(partitions=2)
