@@ -154,5 +154,5 @@ def test_requests_that_wait_too_long_are_one_alert_however_often_they_are_polled
 
     assert polls == 20
     (text,) = receiver.of("waiting")
-    assert f"wait for {pipeline.name}.predict" in text
+    assert f"waits for {pipeline.name}.predict" in text
     assert "alerts.waiting_s is 1" in text
