@@ -17,6 +17,8 @@ from include.kafka.errors import LedgerDamaged
 from include.kafka.signing import SigningKeys
 from include.prediction.hold import StepHeld
 from tests.support.assertions import assert_readable
+from tests.support.consumers import log_ends
+from tests.support.processes import wait_for
 from tests.support.producers import Record, produce
 
 PROGRESS = {"topic_id": "an-id", "position": 3, "run": "shoes.predict/one"}
@@ -59,6 +61,8 @@ HOSTILE = {
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_what_no_step_writes_is_refused_for_good_with_key_and_offset(kafka, own_ledger, key, value):
     write(kafka, key, PROGRESS)
+    # A commit returns before the transaction's marker is in the log.
+    wait_for(lambda: log_ends(kafka, own_ledger, [key.partition]) == {key.partition: 2}, "the marker")
     forge(kafka, own_ledger, key, value)
 
     with pytest.raises(LedgerDamaged) as refused:
