@@ -7,6 +7,7 @@ import time
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 from include.errors import Stopped
 from include.exactly_once.transaction import TransactionalWriter
@@ -184,6 +185,21 @@ def test_other_ids_do_not_fence_each_other(kafka, new_topic):
         right.produce(OutgoingRecord(topic, None, b"right"))
 
     assert sorted(values(kafka, topic)) == [b"left", b"right"]
+
+
+def test_no_record_is_lost_where_the_first_are_refused(kafka, new_topic, new_name):
+    """A node refuses requests until it leads a new partition; with several in flight, a quarter lost some."""
+    # Batches of one record, so that there are many requests.
+    small = new_topic(max_message_bytes=1000)
+    lost = []
+    with TransactionalWriter(kafka, small, topics=(small,)) as writer, kafka.admin() as admin:
+        for topic in (new_name() for _ in range(20)):
+            admin.create_topics([NewTopic(topic, num_partitions=1)])[topic].result(30)
+            write(writer, *(OutgoingRecord(topic, b"key", bytes(800), partition=0) for _ in range(30)))
+            # The last one is the transaction's marker.
+            if log_ends(kafka, topic, [0]) != {0: 31}:
+                lost.append(topic)
+    assert lost == []
 
 
 def test_an_oversize_record_is_refused_before_it_is_sent(kafka, new_topic):
