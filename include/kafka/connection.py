@@ -43,8 +43,9 @@ COORDINATOR_SETTINGS = {"metadata.recovery.strategy": "none", "connections.max.i
 
 # With several requests in flight the first records of a producer can be lost, also in a committed transaction: a node
 # that does not lead the partition yet refuses the first request and may take the second one, for to it any sequence
-# number is the first of a producer that it does not know. It refuses the first request's retry then, and librdkafka
-# 2.16 counts that as delivered. With one request in flight nothing overtakes a retry.
+# number is the first of a producer that it does not know. To librdkafka 2.16 an answer to a request implies that the
+# records before it were taken: it sends them no more and reports them as delivered. With one request in flight nothing
+# is sent before the first one is taken.
 WITHOUT_LOSS = {"enable.idempotence": True, "acks": "all", "max.in.flight.requests.per.connection": 1}
 
 # By default librdkafka tries a refused login again after 0.1 s, and a directory locks an account after a few of them.
