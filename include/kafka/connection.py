@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,6 +63,7 @@ class KafkaConnection:
         environment: separates installations on one cluster; see `include.kafka.environment`.
         signing: the keys of a pipeline whose records are signed.
         registry: the Schema Registry of a pipeline whose records are read with one.
+        shared_admin: the client of every `admin()`, see `with_one_admin`.
     """
 
     settings: Mapping[str, Any]
@@ -70,6 +71,7 @@ class KafkaConnection:
     environment: str = field(default_factory=current_environment)
     signing: SigningKeys | None = None
     registry: SchemaRegistry | None = None
+    shared_admin: AdminClient | None = None
 
     def __repr__(self) -> str:
         shown = {
@@ -148,6 +150,9 @@ class KafkaConnection:
         """An admin client. Closing it cancels its requests: await results inside the block."""
         from confluent_kafka.admin import AdminClient
 
+        if self.shared_admin is not None:
+            yield self.shared_admin
+            return
         # For seconds after a node's death, the cluster still names it as the controller. With the default refresh after
         # minutes, a client would wait for that node until its timeout.
         settings = {**self._client_settings(), "topic.metadata.refresh.interval.ms": ADMIN_REFRESH_MS}
@@ -162,7 +167,7 @@ class KafkaConnection:
         lets half of `reconnect.backoff.ms` pass between the first two: 50 ms, and 500 ms where it logs in.
         """
         with self.admin() as admin:
-            yield _WithAdmin(**{each.name: getattr(self, each.name) for each in fields(KafkaConnection)}, client=admin)
+            yield replace(self, shared_admin=admin)
 
     @contextmanager
     def consumer(self, group: str, **overrides: Any) -> Iterator[Consumer]:
@@ -206,7 +211,7 @@ class KafkaConnection:
         }
 
     def producer(self, **overrides: Any) -> Producer:
-        """An idempotent producer with `acks=all`, which loses nothing; the caller flushes it."""
+        """An idempotent producer with `acks=all` and one request in flight; the caller flushes it."""
         from confluent_kafka import Producer
 
         return self._client(Producer, {**COORDINATOR_SETTINGS, **self._client_settings(), **WITHOUT_LOSS, **overrides})
@@ -307,17 +312,6 @@ class KafkaConnection:
             f"Kafka at {self.bootstrap_servers} denied {principal or 'the principal of the connection'} "
             f"{'access' if right is None else right} while {action} ({cause.str()}): {grant}."
         )
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _WithAdmin(KafkaConnection):
-    """See `KafkaConnection.with_one_admin`."""
-
-    client: AdminClient
-
-    @contextmanager
-    def admin(self) -> Iterator[AdminClient]:
-        yield self.client
 
 
 def group_of(consumer: Consumer) -> str:
