@@ -161,10 +161,10 @@ class AnswerCache(Generic[T]):
         try:
             if (found := self._find(key)) is None:
                 found = (read(),)
+                with self._lock:
+                    self._values[key] = found
         finally:
             self._turns.release()
-        with self._lock:
-            self._values[key] = found
         return found[0]
 
     def _find(self, key: Hashable) -> tuple[T] | None:
