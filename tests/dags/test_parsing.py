@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.definition.files import PIPELINES
-from include.storage.state import PROJECT_ROOT
 from tests.support.dags import DAGS, load_dags
+from tests.support.processes import run_python
 
 FILES = sorted(path.name for path in DAGS.glob("*.py"))
 HEAVY = ["torch", "confluent_kafka", "mlflow", "sklearn", "matplotlib", "pandas"]
@@ -48,15 +45,7 @@ for file in files:
 @pytest.fixture(scope="module")
 def parsed() -> dict[str, dict[str, Any]]:
     """What parsing costs, by the name of the file."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")])}
-    done = subprocess.run(
-        [sys.executable, "-c", PARSE, json.dumps([[str(DAGS / file) for file in FILES], HEAVY])],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = run_python("-c", PARSE, json.dumps([[str(DAGS / file) for file in FILES], HEAVY]))
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"file"')]
     return {line["file"]: line for line in lines}
 

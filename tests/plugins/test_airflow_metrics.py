@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +10,7 @@ from threading import Thread
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from include.storage.state import PROJECT_ROOT
+from tests.support.processes import run_python
 
 # As Airflow's task runner sets its metrics up.
 TASK = """
@@ -90,15 +87,13 @@ def collector() -> Iterator[Collector]:
 @pytest.mark.slow  # imports Airflow in another process
 def test_a_collector_gets_what_a_task_reported(collector: Collector, tmp_path: Path) -> None:
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")]),
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__METRICS__OTEL_ON": "True",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"http://127.0.0.1:{collector.server_port}/v1/metrics",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     }
 
-    subprocess.run([sys.executable, "-c", TASK], env=environment, check=True, timeout=120)
+    run_python("-c", TASK, **environment)
 
     assert collector.values == {
         "airflow.millrace.digits.predictions": 3,
@@ -108,11 +103,4 @@ def test_a_collector_gets_what_a_task_reported(collector: Collector, tmp_path: P
 
 @pytest.mark.slow  # imports Airflow in another process, where no other test has chosen how to trace
 def test_a_span_is_a_part_of_the_trace_of_its_task_and_dropped_without_tracing(tmp_path: Path) -> None:
-    path = os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")])
-
-    subprocess.run(
-        [sys.executable, "-c", TRACED],
-        env={**os.environ, "PYTHONPATH": path, "AIRFLOW_HOME": str(tmp_path)},
-        check=True,
-        timeout=120,
-    )
+    run_python("-c", TRACED, AIRFLOW_HOME=str(tmp_path))

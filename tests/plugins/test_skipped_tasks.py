@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +13,10 @@ import pytest
 from include.definition.pipeline import Pipeline
 from include.kafka.connection import KafkaConnection
 from include.local.broker import Cluster
-from include.storage.state import PROJECT_ROOT, state_dir
+from include.storage.state import state_dir
 from tests.support.mlflow_database import put_database
 from tests.support.operators import DagRun, context_of, ensure_topics, produce_batch
+from tests.support.processes import run_python
 
 HEAVY = {"torch", "mlflow", "sklearn", "pandas", "pyarrow", "scipy", "matplotlib", "sqlalchemy"}
 # Of the CPU time of importing Airflow's task runner.
@@ -42,16 +40,7 @@ def pipeline(
 
 def skipped(pipeline: Pipeline, operator: str, **arguments: Any) -> dict[str, Any]:
     """What `benchmarks.skipped_task` says of the task, and its requests to Kafka by name."""
-    path = os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")])
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.skipped_task", pipeline.name, operator, json.dumps(arguments)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_python("-m", "benchmarks.skipped_task", pipeline.name, operator, json.dumps(arguments))
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**found, "requests": Counter(REQUEST.findall(done.stderr))}
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 from include.definition.pipeline import Pipeline
 from include.kafka.connection import KafkaConnection
-from include.storage.state import PROJECT_ROOT, state_dir
+from include.storage.state import state_dir
 from tests.support.administrator import change_topic
 from tests.support.mlflow_database import put_database
 from tests.support.operators import DagRun, context_of, ensure_topics, produce_batch
+from tests.support.processes import run_python
 
 # Ends where the trainer would start.
 TASK = """
@@ -43,18 +41,9 @@ def test_the_trainer_starts_before_its_task_imports_mlflow(
     produce_batch(pipeline, records=20).execute(context_of(DagRun("d", "r")))
     # A limit, which is compared with what only MLflow knows.
     change_topic(kafka, pipeline.samples_topic, "retention.ms", "3600000")
-    path = os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")])
 
-    done = subprocess.run(
-        [sys.executable, "-c", TASK, pipeline.name],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_python("-c", TASK, pipeline.name)
 
-    assert done.returncode == 0, done.stderr[-2000:]
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert "confluent_kafka" in imported
     assert {"mlflow", "torch", "pandas"} & imported == set()

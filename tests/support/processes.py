@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
+
+from include.storage.state import PROJECT_ROOT
 
 POLL_S = 0.02
 
@@ -17,6 +22,25 @@ def wait_for(condition: Callable[[], bool], what: str, *, timeout_s: float = 90.
     while not condition():
         assert time.monotonic() < deadline, f"timed out after {timeout_s:g} s waiting for: {what}"
         time.sleep(POLL_S)
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python of its own to its end, with the project's folders on its path as Airflow has them.
+
+    Raises:
+        AssertionError: it failed; with the end of what it wrote to stderr.
+    """
+    path = os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "plugins")])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
 
 
 def what_it_shows(pid: int) -> str:
