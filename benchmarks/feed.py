@@ -33,7 +33,7 @@ def compare(
     """Read the manifest's ranges as shuffled tensors, from the log and from the cache, and as bare messages."""
     memory = _peak_memory(connection, manifest)
     contenders: dict[str, Contender] = {
-        "ours": lambda: _epoch(Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE)),
+        "ours": lambda: _epoch(_feed(connection, manifest)),
         "limit": lambda: _consume(connection, manifest, headers=False),
         "headers read": lambda: _consume(connection, manifest, headers=True),
         **peers.contender("kafka_python", KAFKA_PYTHON, *_addresses(connection, manifest)),
@@ -54,7 +54,7 @@ def compare(
     )
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         cache = FeedCache(Path(folder), 2 * manifest_bytes(manifest))
-        feed = Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE, cache=cache)
+        feed = _feed(connection, manifest, cache=cache)
         _epoch(feed)
         yield Comparison(
             name="feed, later epochs",
@@ -77,7 +77,7 @@ def beside_ray_data(
     if not ray_data:
         return
     contenders: dict[str, Contender] = {
-        "ours": lambda: _epoch(Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE)),
+        "ours": lambda: _epoch(_feed(connection, manifest)),
         **ray_data,
         **peers.contender("ray_data", "Ray Data, not shuffled", *addresses, "0"),
     }
@@ -109,6 +109,10 @@ def _addresses(connection: KafkaConnection, manifest: Manifest) -> tuple[str, st
     """For a peer: the brokers, the topic, and the ranges as JSON."""
     ranges = [(item.partition, item.start, item.start + item.offsets) for item in manifest.ranges]
     return connection.bootstrap_servers, manifest.ranges[0].topic, json.dumps(ranges)
+
+
+def _feed(connection: KafkaConnection, manifest: Manifest, cache: FeedCache | None = None) -> Feed:
+    return Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE, window=WINDOW, cache=cache)
 
 
 def _epoch(feed: Feed) -> Run:
@@ -152,7 +156,7 @@ def _peak_memory(connection: KafkaConnection, manifest: Manifest) -> str:
     import torch  # noqa: F401
 
     with peak_memory() as memory:
-        values = sum(inputs.numel() for inputs, _ in Feed(connection, manifest, CODEC, batch_size=BATCH_SIZE))
+        values = sum(inputs.numel() for inputs, _ in _feed(connection, manifest))
     return (
         f"{memory.growth:,.0f} MiB above the {memory.before:,.0f} MiB of the process at the first epoch, "
         f"for {values / MIB:,.0f} MiB of values in the log"

@@ -110,7 +110,7 @@ def run_that_fails(own: KafkaConnection, pipeline: Pipeline, steps: Callable[...
 
 
 def train(own: KafkaConnection, pipeline: Pipeline, instance: FailedTask) -> None:
-    """The training of a run, in a process of its own as always."""
+    """The training task of a run, of all samples."""
     context: Any = {**context_of(DagRun(f"{pipeline.name}.train", "r")), "ti": instance}
     ranges = [asdict(item) for item in freeze_ranges(own, pipeline.samples_topic)]
     TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=ranges).execute(context)
