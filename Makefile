@@ -17,7 +17,7 @@ DEV_INSTALLED := $(VENV)/.installed-dev
 S3_SERVER := $(VENV)/s3-server/.installed
 TENSORFLOW := $(VENV)/tensorflow/.installed
 AUDIT := $(VENV)/audit/.installed
-FUZZ := $(VENV)/fuzz-columns
+FUZZ := $(VENV)/fuzz
 PIP := $(UV) pip install --require-hashes
 PACKAGES := $(PIP) --python $(BIN)/python --compile-bytecode -r requirements.txt
 ifneq ($(TORCH_BACKEND),)
@@ -67,11 +67,15 @@ test-fast: $(DEV_INSTALLED) ## the tests that need no broker, scheduler, S3 serv
 test-tensorflow: $(DEV_INSTALLED) $(TENSORFLOW) ## the feed as a tf.data.Dataset, with a TensorFlow of its own (2 GB)
 	@$(dir $(TENSORFLOW))bin/python -m pytest tests/include/feed/test_tensorflow.py $(ARGS)
 
-test-native: $(INSTALLED) ## the C code with random messages, under the sanitizers and, where it is installed, valgrind
-	@$(CC) -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -o $(FUZZ) tests/native/fuzz_columns.c
-	@$(FUZZ) 5000 $(or $(SEED),1)
-	@$(CC) -g -O2 -Wall -Wextra -Werror -o $(FUZZ) tests/native/fuzz_columns.c
-	@! command -v valgrind >/dev/null || valgrind --quiet --leak-check=full --error-exitcode=1 $(FUZZ) 200 $(or $(SEED),1)
+test-native: $(INSTALLED) ## the C code with random messages and files, under the sanitizers and, where it is installed, valgrind
+	@set -e; for source in tests/native/*.c; do \
+	  $(CC) -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -o $(FUZZ) $$source; \
+	  $(FUZZ) 5000 $(or $(SEED),1); \
+	  ! command -v valgrind >/dev/null || { \
+	    $(CC) -g -O2 -Wall -Wextra -Werror -o $(FUZZ) $$source; \
+	    valgrind --quiet --leak-check=full --error-exitcode=1 $(FUZZ) 200 $(or $(SEED),1); \
+	  }; \
+	done
 
 lint: $(DEV_INSTALLED) ## style, spelling, types and the direction of imports
 	@$(BIN)/ruff check

@@ -24,7 +24,7 @@ from include.kafka.topics import TopicSpec, ensure_topics
 TARGET = 0.8
 CODEC = JpegCodec(height=224, width=224, channels=3)
 TOPIC = TopicSpec("bench.photographs", partitions=4)
-PHOTOGRAPHS, RECORDS = 256, 4096
+PHOTOGRAPHS, RECORDS = 256, 16_384
 QUALITY = 90
 BATCH_SIZE, WINDOW = 64, 512
 

@@ -26,25 +26,38 @@ def available_threads() -> int:
 
 
 def for_each(work: Callable[[int], None], count: int, *, threads: int) -> None:
-    """Call `work` for 0 to `count` - 1, each once, in any order; an exception is raised when all threads have ended."""
-    if min(threads, count) < 2:
+    """Call `work` for 0 to `count` - 1, each once, in any order; an exception is raised when all threads have ended.
+
+    The caller is one of the threads: where it only waits, Linux begins new ones on one processor for milliseconds.
+    """
+    threads = min(threads, count)
+    if threads < 2:
         for position in range(count):
             work(position)
         return
-    with ThreadPoolExecutor(min(threads, count), thread_name_prefix="decode") as pool:
-        for future in begin_each(work, count, pool, threads=threads):
-            future.result()
+    share = _share(work, count)
+    with ThreadPoolExecutor(threads - 1, thread_name_prefix="decode") as pool:
+        others = [pool.submit(share) for _ in range(threads - 1)]
+        share()
+    for other in others:
+        other.result()
 
 
 def begin_each(
     work: Callable[[int], None], count: int, pool: ThreadPoolExecutor, *, threads: int
 ) -> list[Future[None]]:
     """The same in a pool's threads, which go on with the pool's next work while the last positions are worked on."""
-    # One shared iterator: with fixed shares, threads would be idle while one decodes the large images.
+    share = _share(work, count)
+    return [pool.submit(share) for _ in range(min(threads, count))]
+
+
+def _share(work: Callable[[int], None], count: int) -> Callable[[], None]:
+    """What each of several threads does, until all of the work is done."""
+    # One iterator for all: with fixed shares, threads would be idle while one decodes the large images.
     positions = iter(range(count))
 
-    def work_on() -> None:
+    def share() -> None:
         for position in positions:
             work(position)
 
-    return [pool.submit(work_on) for _ in range(min(threads, count))]
+    return share

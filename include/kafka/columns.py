@@ -1,39 +1,29 @@
 """Consume records as columns: arrays that C code fills through librdkafka, with no Python object for a record.
 
-The C code is native/columns.c, compiled when it is first used. Where that is not possible, or the settings need Python
-while librdkafka works, there are no columns, and the records are read as messages: see `include.kafka.reader`.
+The C code is include/native/columns.c. Where it can't be used, or the settings need Python while librdkafka works, there are
+no columns, and the records are read as messages: see `include.kafka.reader`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
-import os
-import platform
-import shutil
-import stat
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from include.errors import MillraceError, one_line
+from include.errors import one_line
 from include.kafka.connection import KafkaConnection, client_log, log_client_error
 from include.kafka.headers import UNREADABLE, Headers
 from include.kafka.position import UNKNOWN_EPOCH
 from include.kafka.ranges import OffsetRange
+from include.native.library import NoLibrary, native_library
 from include.packed_values import PackedValues
-from include.storage.atomic import whole_file
-from include.storage.state import make_folder, state_dir
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,12 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Set to anything but 0 or false, records are read as messages.
-NO_COLUMNS = "MILLRACE_NO_COLUMNS"
-SOURCE = Path(__file__).with_name("native") / "columns.c"
 # A message is a public struct, the same since librdkafka 0.9.
 LIBRDKAFKA = range(0x02000000, 0x03000000)
-COMPILE_S = 120
 # A batch has enough records for array operations, and about as many bytes whatever the records' size: several batches
 # are read ahead.
 FEWEST_RECORDS, FIRST_RECORDS, MOST_RECORDS = 4, 128, 2048
@@ -397,8 +383,8 @@ NATIVE: tuple[tuple[Any, ...], ...] = (
 def _library() -> _Library | None:
     """The libraries; None where they can't be had, which is logged once."""
     try:
-        return _Library(_librdkafka(), ctypes.CDLL(str(_compiled())))
-    except (OSError, AttributeError, subprocess.SubprocessError, MillraceError) as error:
+        return _Library(_librdkafka(), native_library("columns"))
+    except (OSError, AttributeError, NoLibrary) as error:
         log.info("Records are read one at a time, which takes longer (%s).", one_line(error))
         return None
 
@@ -416,45 +402,3 @@ def _librdkafka() -> ctypes.CDLL:
     if (version := kafka.rd_kafka_version()) not in LIBRDKAFKA:
         raise OSError(f"librdkafka has version {version:#x} and 2 is known")
     return kafka
-
-
-def _compiled() -> Path:
-    """columns.c as a shared library in the state folder.
-
-    Raises:
-        OSError: it is not wanted, there is no compiler, or others could replace the library.
-        subprocess.SubprocessError: the compiler failed.
-        DiskFull: there is no room for it.
-    """
-    if os.environ.get(NO_COLUMNS, "").lower() not in ("", "0", "false"):
-        raise OSError(f"{NO_COLUMNS} is set")
-    folder = state_dir() / "native"
-    make_folder(folder, private=True)
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise OSError(f"others can write to {folder}")
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    target = folder / f"columns-{digest}-{platform.system()}-{platform.machine()}.so"
-    if not target.exists():
-        command = _compiler()
-        with whole_file(target) as aside:
-            subprocess.run(
-                [*command, "-O2", "-shared", "-fPIC", "-o", str(aside), str(SOURCE)],
-                check=True,
-                capture_output=True,
-                timeout=COMPILE_S,
-            )
-    return target
-
-
-def _compiler() -> list[str]:
-    """The system's C compiler, or the one of the package ziglang.
-
-    Raises:
-        OSError: there is neither.
-    """
-    if (found := shutil.which("cc")) is not None:
-        return [found]
-    if find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "cc"]
-    raise OSError("no C compiler is installed: neither cc nor the Python package ziglang")

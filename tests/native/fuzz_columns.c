@@ -17,7 +17,7 @@ static unsigned below(unsigned limit) {
 static int scarce;
 static void *some_memory(void *old, size_t size) { return scarce && !below(8) ? NULL : realloc(old, size); }
 #define realloc some_memory
-#include "../../include/kafka/native/columns.c"
+#include "../../include/native/columns.c"
 #undef realloc
 
 enum { MOST = 64, NAMES = 5 };

@@ -54,17 +54,18 @@ def test_samples_keep_the_order_of_values_with_any_number_of_threads(number):
 
 def test_decoding_uses_the_allowed_threads_and_leaves_none():
     allow_threads(3)
-    begun, waiting = set(), threading.Barrier(3, timeout=30)
+    begun, waiting, before = set(), threading.Barrier(3, timeout=30), set(threading.enumerate())
 
     def work(position):
-        begun.add(threading.current_thread().name)
+        begun.add(threading.current_thread())
         if position < 3:
             waiting.wait()  # the third one lets all go on
 
     for_each(work, 30, threads=available_threads())
 
     assert len(begun) == 3
-    assert begun.isdisjoint(thread.name for thread in threading.enumerate())
+    assert threading.current_thread() in begun, "the caller works, too"
+    assert set(threading.enumerate()) == before
 
 
 def test_a_pool_s_thread_goes_on_with_the_next_work_while_another_is_at_the_end_of_this_one():

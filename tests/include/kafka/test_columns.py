@@ -37,11 +37,10 @@ def ranges(kafka, new_topic):
 
 
 @pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """As in a process that has not looked for the library yet, and whose state folder is empty."""
-    monkeypatch.setenv("MILLRACE_STATE", str(tmp_path / "state"))
+def _fresh():
+    """As in a process that has not looked for the library yet."""
     columns._library.cache_clear()
-    yield tmp_path / "state"
+    yield
     columns._library.cache_clear()
 
 
@@ -73,53 +72,26 @@ def test_columns_have_what_messages_have(kafka, ranges):
     assert len(found) == len(RECORDS) * 103 + 1
 
 
-def test_the_library_is_compiled_once_for_this_user_alone(kafka, ranges, fresh):
-    assert kinds(kafka, ranges) == {"Columns"}
-    (library,) = (fresh / "native").iterdir()
-    assert (fresh / "native").stat().st_mode & 0o777 == 0o700
-
-    columns._library.cache_clear()
-    before = library.stat()
-    assert kinds(kafka, ranges) == {"Columns"}
-    assert library.stat() == before
-
-
-def without_compiler(patch, state):
-    patch.setattr(columns.shutil, "which", lambda _: None)
-    patch.setattr(columns, "find_spec", lambda _: None)
-
-
-def with_a_failing_compiler(patch, state):
-    patch.setattr(columns, "_compiler", lambda: ["false"])
-
-
-def with_a_folder_of_others(patch, state):
-    (state / "native").mkdir(parents=True)
-    (state / "native").chmod(0o777)
-
-
-def with_another_librdkafka(patch, state):
+def with_another_librdkafka(patch):
     patch.setattr(columns, "LIBRDKAFKA", range(0))
 
 
-def switched_off(patch, state):
-    patch.setenv("MILLRACE_NO_COLUMNS", "1")
+def switched_off(patch):
+    patch.setenv("MILLRACE_NO_NATIVE", "1")
 
 
+@pytest.mark.usefixtures("_fresh")
 @pytest.mark.parametrize(
     ("without", "reason"),
     [
-        (without_compiler, "no C compiler is installed"),
-        (with_a_failing_compiler, "CalledProcessError"),
-        (with_a_folder_of_others, "others can write to"),
         (with_another_librdkafka, "librdkafka has version 0x2"),
-        (switched_off, "MILLRACE_NO_COLUMNS is set"),
+        (switched_off, "MILLRACE_NO_NATIVE is set"),
     ],
 )
 def test_without_the_library_one_line_says_why_and_messages_are_read(
-    kafka, ranges, fresh, monkeypatch, caplog, without, reason
+    kafka, ranges, monkeypatch, caplog, without, reason
 ):
-    without(monkeypatch, fresh)
+    without(monkeypatch)
 
     with caplog.at_level(logging.INFO, columns.log.name):
         assert kinds(kafka, ranges) == {"list"}

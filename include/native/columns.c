@@ -1,6 +1,6 @@
 /* Records as columns: what librdkafka consumes, copied into arrays, with no Python object for a record.
  *
- * include/kafka/columns.py builds this file as a shared library and calls it by ctypes, which releases Python's lock.
+ * include/kafka/columns.py calls this by ctypes, which releases Python's lock.
  * librdkafka's functions come as pointers, so nothing is linked: they are those of the library that confluent_kafka uses.
  *
  * A batch is taken in two steps, because only Python can allocate the arrays: `columns_take` consumes and says how large
