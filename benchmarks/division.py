@@ -1,9 +1,10 @@
-"""A prediction run by two tasks on two sets of partitions, beside one task on all of them."""
+"""A prediction run by two tasks on two cores, each with half of the partitions, beside one task on one core."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -31,6 +32,9 @@ def compare(
     connection: KafkaConnection, samples: Sequence[EncodedSample], *, repeats: int, on_round: Callable[[int], None]
 ) -> Iterator[Comparison]:
     """Answer the same requests each time, for another pipeline, so that none of them has been answered."""
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < TASKS:
+        print(f"The division into tasks is left out: it needs Linux and {TASKS} cores.", file=sys.stderr)
+        return
     ensure_topics(connection, [REQUESTS])
     produce.written(connection, REQUESTS.name, samples, seed=0)
     ranges = freeze_ranges(connection, REQUESTS.name)
@@ -49,13 +53,14 @@ def compare(
     networks = Spread.of([two.rate / one.rate for two, one in zip(*(runs[name] for name in alone), strict=True)])
     yield Comparison(
         name=f"prediction by {TASKS} tasks",
-        question=f"How much faster are {TASKS} mapped tasks than one?",
-        ours=f"publish_predictions in {TASKS} processes at once, each with half of the partitions",
-        limit="publish_predictions in one process with all of them",
+        question=f"How much faster are {TASKS} mapped tasks on {TASKS} cores than one on one core?",
+        ours=f"publish_predictions in {TASKS} processes at once, each with a core and half of the partitions",
+        limit="publish_predictions in one process with all of them, on one core",
         runs=runs,
         target=TARGET,
         notes=(
             f"{len(samples):,} requests in {REQUESTS.partitions} partitions; the processes have started before",
+            "the broker is on the same cores",
             f"the same network without Kafka, in {TASKS} processes: {networks.shown('{:.2f}')} times as fast as in one",
         ),
     )
@@ -70,7 +75,11 @@ def _predict(connection: KafkaConnection, sets: Sequence[Sequence[OffsetRange]],
 def _together(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], expected: int) -> Run:
     """Do each share of the work in a process of its own, timed from when all of them are ready."""
     ready = _spawn.Barrier(len(shares) + 1)
-    tasks = [_spawn.Process(target=work, args=(*share, ready)) for share in shares]
+    cores = sorted(os.sched_getaffinity(0))
+    tasks = [
+        _spawn.Process(target=_on_core, args=(core, work, *share, ready))
+        for core, share in zip(cores, shares, strict=False)
+    ]
     for task in tasks:
         task.start()
     ready.wait(TASK_S)
@@ -80,6 +89,12 @@ def _together(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], expe
     if any(task.exitcode != 0 for task in tasks):
         raise RuntimeError(f"A task ended with {[task.exitcode for task in tasks]}, so the figures are invalid.")
     return watch.run(expected)
+
+
+def _on_core(core: int, work: Callable[..., None], *arguments: object) -> None:
+    """Work with one core, as in a container of one processor: torch then uses one thread, too."""
+    os.sched_setaffinity(0, {core})
+    work(*arguments)
 
 
 def _task(servers: str, pipeline_name: str, ranges: Sequence[OffsetRange], ready: Barrier) -> None:
