@@ -125,6 +125,8 @@ def bare_producer(connection: KafkaConnection, transactional_id: str) -> Iterato
         {
             "bootstrap.servers": connection.bootstrap_servers,
             "transactional.id": transactional_id,
+            # With sparse connections the first transaction waits for a timer of half a second in some runs.
+            "enable.sparse.connections": False,
             "compression.type": "lz4",
             "linger.ms": 5,
         }

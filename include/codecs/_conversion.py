@@ -26,7 +26,7 @@ def record_values(codec: Codec, contents: Sequence[bytes]) -> list[bytes | Refus
     values: list[bytes | Refusal] = list(contents)
     others = _of_other_formats(codec, contents)
     own = [position for position in range(len(contents)) if position not in others]
-    for place, refusal in codec.decode([contents[position] for position in own]).refusals.items():
+    for place, refusal in codec.refusals([contents[position] for position in own]).items():
         values[own[place]] = refusal
     if not isinstance(codec, ImageCodec) or not others:
         return values

@@ -139,11 +139,11 @@ class ImageCodec(Codec):
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         batch = _Batch(self, values)
-        for_each(batch.decode_one, len(values), threads=_threads_for(values))
+        for_each(batch.decode_one, len(values), threads=threads_for(values))
         return batch.result()
 
     def decode_ahead(self, values: Sequence[bytes | None], pool: ThreadPoolExecutor) -> Callable[[], DecodedBatch]:
-        threads = _threads_for(values)
+        threads = threads_for(values)
         if threads < 2:
             return super().decode_ahead(values, pool)
         batch = _Batch(self, values)
@@ -359,7 +359,7 @@ class _Batch:
         return DecodedBatch(samples[: len(kept)], np.asarray(kept, np.int64), dict(sorted(refusals.items())))
 
 
-def _threads_for(values: Sequence[bytes | None]) -> int:
+def threads_for(values: Sequence[bytes | None]) -> int:
     """How many threads decode the values fastest."""
     size = sum(len(value or b"") for value in values)
     return available_threads() if size >= WORTH_A_THREAD * len(values) else 1

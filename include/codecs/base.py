@@ -98,6 +98,10 @@ class Codec(Config):
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         """Decode a list of record values; each becomes a sample or a refusal."""
 
+    def refusals(self, values: Sequence[bytes | None]) -> dict[int, Refusal]:
+        """Why some of the values are no samples, by position: what `decode` says of them."""
+        return self.decode(values).refusals
+
     def decode_ahead(
         self,
         values: Sequence[bytes | None],

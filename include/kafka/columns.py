@@ -1,7 +1,7 @@
 """Consume records as columns: arrays that C code fills through librdkafka, with no Python object for a record.
 
-The C code is include/native/columns.c. Where it can't be used, or the settings need Python while librdkafka works, there are
-no columns, and the records are read as messages: see `include.kafka.reader`.
+The C code is include/native/columns.c. Where it can't be used, or the settings need Python while librdkafka works,
+there are no columns, and the records are read as messages: see `include.kafka.reader`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The C code of this folder, each file compiled as a shared library when it is first needed.
 
-It is no part of an installation: what has to be compiled at the user's has to be dispensable. Each caller has another way
-without it, which takes longer and has the same results.
+It is no part of an installation: what has to be compiled at the user's has to be dispensable. Each caller has another
+way without it, which takes longer and has the same results.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def native_library(name: str, *, releases_lock: bool = True) -> ctypes.CDLL:
     """The library of `<name>.c`.
 
     Args:
-        releases_lock: whether other threads may run Python meanwhile. A call of a microsecond keeps Python's lock, since it
-            would wait longer to get it back.
+        releases_lock: whether other threads may run Python meanwhile. A call of a microsecond keeps Python's lock,
+            since it would wait longer to get it back.
 
     Raises:
         NoLibrary: it is not wanted, there is no compiler or it failed, or others could replace the library.

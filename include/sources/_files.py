@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, PrivateAttr
@@ -139,8 +140,13 @@ class FileSource(Source):
     def _ranges(self, paths: list[str], end: int | None) -> list[bytes]:
         """The content of each path, up to a byte."""
         self._check_inside(paths)
-        # Not `cat`, which reads brackets in a name as a pattern. Network filesystems fetch these concurrently.
-        contents: list[bytes | Exception] = self.filesystem().cat_ranges(paths, None if end is None else 0, end)
+        contents: list[bytes | Exception]
+        if is_local(self.filesystem()):
+            # fsspec takes three times as long.
+            contents = [_content(path, end) for path in paths]
+        else:
+            # Not `cat`, which reads brackets in a name as a pattern. Network filesystems fetch these concurrently.
+            contents = self.filesystem().cat_ranges(paths, None if end is None else 0, end)
         read: list[bytes] = []
         for path, content in zip(paths, contents, strict=True):
             with self.explained(path, gone=SourceChanged):
@@ -228,3 +234,12 @@ class FileSource(Source):
         except UnicodeEncodeError as error:
             raise SourceRefused(f"The name of {file.name!r} in {self.path} is not UTF-8: rename the file.") from error
         return True
+
+
+def _content(path: str, end: int | None) -> bytes | OSError:
+    """A local file up to a byte, or why it can't be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(-1 if end is None else end)
+    except OSError as error:
+        return error

@@ -159,6 +159,27 @@ def test_what_the_check_in_c_passes_the_one_in_python_passes():
     assert plain > 1000
 
 
+def test_a_check_refuses_what_decoding_refuses():
+    """Which decodes fewer pixels; with seeded damage in the pixels, of which a decoder notices about half."""
+    generator = np.random.default_rng(20261202)
+    noise = Image.fromarray(generator.integers(0, 256, (16, 24, 3), np.uint8))
+    whole = [saved(noise, "JPEG", quality=90, subsampling=ratio) for ratio in ("4:4:4", "4:2:0")]
+    values: list[bytes | None] = [None, b"", saved(noise, "PNG"), saved(noise.convert("L"), "JPEG")]
+    for number in range(1500):
+        value = bytearray(whole[number % 2])
+        scan = value.index(b"\xff\xda") + SCAN_LENGTH + 2
+        for _ in range(generator.integers(0, 3)):
+            value[generator.integers(scan, len(value) - 2)] = generator.integers(256)
+        cut = generator.integers(scan, len(value) - 2)
+        del value[cut : cut + generator.integers(0, 3)]
+        values.append(bytes(value))
+
+    refusals = COLOUR.refusals(values)
+
+    assert refusals == COLOUR.decode(values).refusals
+    assert 300 < len(refusals) < 1200
+
+
 def test_without_the_check_in_c_one_line_says_why(monkeypatch, caplog):
     def missing(name, **settings):
         raise NoLibrary("no C compiler is installed")
