@@ -1,4 +1,4 @@
-"""A prediction run by two tasks on two cores, each with half of the partitions, beside one task on one core."""
+"""A prediction run by two tasks, each with a processor and half of the partitions, beside one with one processor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compare(
 ) -> Iterator[Comparison]:
     """Answer the same requests each time, for another pipeline, so that none of them has been answered."""
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < TASKS:
-        print(f"The division into tasks is left out: it needs Linux and {TASKS} cores.", file=sys.stderr)
+        print(f"The division into tasks is left out: it needs Linux and {TASKS} processors.", file=sys.stderr)
         return
     ensure_topics(connection, [REQUESTS])
     produce.written(connection, REQUESTS.name, samples, seed=0)
@@ -53,15 +53,15 @@ def compare(
     networks = Spread.of([two.rate / one.rate for two, one in zip(*(runs[name] for name in alone), strict=True)])
     yield Comparison(
         name=f"prediction by {TASKS} tasks",
-        question=f"How much faster are {TASKS} mapped tasks on {TASKS} cores than one on one core?",
-        ours=f"publish_predictions in {TASKS} processes at once, each with a core and half of the partitions",
-        limit="publish_predictions in one process with all of them, on one core",
+        question=f"How much faster are {TASKS} mapped tasks than one, each with one processor?",
+        ours=f"publish_predictions in {TASKS} processes at once, each with a processor and half of the partitions",
+        limit="publish_predictions in one process with all of them, on one processor",
         runs=runs,
         target=TARGET,
         notes=(
             f"{len(samples):,} requests in {REQUESTS.partitions} partitions; the processes have started before",
-            "the broker is on the same cores",
-            f"the same network without Kafka, in {TASKS} processes: {networks.shown('{:.2f}')} times as fast as in one",
+            "beside one task the broker has the other processor, beside two it shares theirs",
+            f"the same network without Kafka, in {TASKS} such processes: {networks.shown('{:.2f}')} of one",
         ),
     )
 
@@ -75,10 +75,10 @@ def _predict(connection: KafkaConnection, sets: Sequence[Sequence[OffsetRange]],
 def _together(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], expected: int) -> Run:
     """Do each share of the work in a process of its own, timed from when all of them are ready."""
     ready = _spawn.Barrier(len(shares) + 1)
-    cores = sorted(os.sched_getaffinity(0))
+    processors = sorted(os.sched_getaffinity(0))
     tasks = [
-        _spawn.Process(target=_on_core, args=(core, work, *share, ready))
-        for core, share in zip(cores, shares, strict=False)
+        _spawn.Process(target=_on_processor, args=(processor, work, *share, ready))
+        for processor, share in zip(processors, shares, strict=False)
     ]
     for task in tasks:
         task.start()
@@ -91,9 +91,9 @@ def _together(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], expe
     return watch.run(expected)
 
 
-def _on_core(core: int, work: Callable[..., None], *arguments: object) -> None:
-    """Work with one core, as in a container of one processor: torch then uses one thread, too."""
-    os.sched_setaffinity(0, {core})
+def _on_processor(processor: int, work: Callable[..., None], *arguments: object) -> None:
+    """Work with one processor, as in a container that has no more: torch then uses one thread, too."""
+    os.sched_setaffinity(0, {processor})
     work(*arguments)
 
 

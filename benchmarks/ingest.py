@@ -21,7 +21,7 @@ from include.kafka.headers import write_headers
 from include.kafka.topics import TopicSpec, ensure_topics
 
 TARGET = 0.8
-# Several chunks: while one is sent, the next one is checked.
+# More than one chunk: while one is sent, the next one is checked.
 DISTINCT, FILES = 256, 8192
 PEER_TOPIC = TopicSpec("bench.files", partitions=4)
 

@@ -30,7 +30,7 @@ from include.training.launch import DEFAULTS
 
 BELOW = 1
 TOPIC = TopicSpec("bench.samples", partitions=4)
-PRODUCED = 40_000
+PRODUCED = 120_000
 LONG_REPEATS = 3
 
 # A pipe has no width, and the table needs more than the default of 80.

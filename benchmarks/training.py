@@ -38,7 +38,7 @@ class Scenario:
     """A network, and what it has to reach.
 
     Attributes:
-        threads: of torch, with which the loop in memory is fastest.
+        threads: of torch; with so many the loop in memory is fastest on two processors.
         records: about how many make an epoch, where the topic has as many.
         first, later: target ratios of the first epoch and of those after it; None where they are not distinguished.
         whole: the target of all epochs together.

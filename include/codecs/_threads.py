@@ -28,7 +28,7 @@ def available_threads() -> int:
 def for_each(work: Callable[[int], None], count: int, *, threads: int) -> None:
     """Call `work` for 0 to `count` - 1, each once, in any order; an exception is raised when all threads have ended.
 
-    The caller is one of the threads: where it only waits, Linux begins new ones on one processor for milliseconds.
+    The caller works, too: while it only waited, Linux ran the new threads on one processor for milliseconds.
     """
     threads = min(threads, count)
     if threads < 2:
@@ -46,7 +46,7 @@ def for_each(work: Callable[[int], None], count: int, *, threads: int) -> None:
 def begin_each(
     work: Callable[[int], None], count: int, pool: ThreadPoolExecutor, *, threads: int
 ) -> list[Future[None]]:
-    """The same in a pool's threads, which go on with the pool's next work while the last positions are worked on."""
+    """Begin the same in a pool alone, whose threads go on with its next work while the last positions are worked on."""
     share = _share(work, count)
     return [pool.submit(share) for _ in range(min(threads, count))]
 

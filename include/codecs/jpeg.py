@@ -108,7 +108,9 @@ class JpegCodec(ImageCodec):
         _is_plain()
 
     def refusals(self, values: Sequence[bytes | None]) -> dict[int, Refusal]:
-        """The same, without most of the pixels: the decoder reads all of a file for an eighth of its width, too."""
+        """What `decode` says, from an eighth of the width and height: the decoder still reads the whole file."""
+        if _is_plain() is None:
+            return super().refusals(values)
         self.load_decoder()
         left: list[int] = []
 
@@ -128,7 +130,7 @@ class JpegCodec(ImageCodec):
         """Decode a file about which nothing is special, which needs no `parse`; False where something is.
 
         Args:
-            pixels: where to; None for an eighth of the width and height, which nobody needs.
+            pixels: where to; None for an eighth of the width and height, to check the file only.
         """
         import simplejpeg
 
@@ -138,8 +140,10 @@ class JpegCodec(ImageCodec):
         size = {"min_width": 1, "min_height": 1} if pixels is None else {"buffer": pixels}
         try:
             simplejpeg.decode_jpeg(value, colorspace=COLOUR_SPACES[self.channels], **size)
-        except ValueError:
-            return False  # `read_into` says why
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - `read` decodes it again and says why
+            return False
         return True
 
     def read_into(self, pixels: np.ndarray[Any, Any], picture: Picture) -> None:

@@ -87,7 +87,7 @@ class TransactionalWriter:
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": milliseconds,
                 "delivery.timeout.ms": milliseconds,
-                # With sparse connections librdkafka waits for timers of 0.05 s and 0.5 s before it connects to the
+                # With sparse connections librdkafka waits for timers of up to 0.5 s before it connects to the
                 # coordinator: `init_transactions` takes 0.1 s to 0.3 s with them and 0.02 s without.
                 "enable.sparse.connections": False,
                 "linger.ms": 5,

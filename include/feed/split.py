@@ -53,10 +53,6 @@ class Split:
             return self.is_hash_held_out(crcs)
         return np.array([side in HELD_OUT_SIDES for side in splits], bool)
 
-    def is_held_out(self, groups: Sequence[bytes]) -> np.ndarray[Any, Any]:
-        """Booleans of shape (n,) for n groups."""
-        return self.is_hash_held_out(group_crcs(groups))
-
     def is_hash_held_out(self, crcs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Booleans of shape (n,) for the CRC-32 of n groups.
 

@@ -384,9 +384,12 @@ def _library() -> _Library | None:
     """The libraries; None where they can't be had, which is logged once."""
     try:
         return _Library(_librdkafka(), native_library("columns"))
-    except (OSError, AttributeError, NoLibrary) as error:
-        log.info("Records are read one at a time, which takes longer (%s).", one_line(error))
-        return None
+    except NoLibrary as error:
+        reason = str(error)
+    except (OSError, AttributeError) as error:
+        reason = one_line(error)
+    log.info("Records are read one at a time, which takes longer (%s).", reason)
+    return None
 
 
 def _librdkafka() -> ctypes.CDLL:

@@ -48,8 +48,8 @@ COORDINATOR_SETTINGS = {"metadata.recovery.strategy": "none", "connections.max.i
 # is sent before the first one is taken.
 WITHOUT_LOSS = {"enable.idempotence": True, "acks": "all", "max.in.flight.requests.per.connection": 1}
 
-# librdkafka lets half of this pass between a new client's first two connections, 50 ms by default. Whatever it is, the
-# wait for a broker that is down doubles to ten seconds; that of Java's clients begins with 50 ms.
+# librdkafka lets half of this pass between a new client's first two connections, 11 ms at least and by default 50 ms.
+# Whatever it is, the wait for a broker that is down doubles to ten seconds; that of Java's clients begins with 50 ms.
 BACKOFF_SETTINGS = {"reconnect.backoff.ms": 20}
 # By default librdkafka tries a refused login again after 0.1 s, and a directory locks an account after a few of them.
 LOGIN_SETTINGS = {"reconnect.backoff.ms": 1000, "reconnect.backoff.max.ms": 10_000}

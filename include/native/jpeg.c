@@ -43,7 +43,8 @@ int jpeg_is_plain(const uint8_t *value, size_t size, unsigned width, unsigned he
             if (frames++ || length < 8) return 0;
             if (number(at + 3) != height || number(at + 5) != width || at[7] != channels) return 0;
         } else if (name == SCAN) {
-            if (scans++ || !frames) return 0;
+            /* Some cameras write other frequencies than all 64, which decoders warn of. */
+            if (scans++ || !frames || length < 6 || at[length - 3] || at[length - 2] != 63 || at[length - 1]) return 0;
         } else if (!is_passed_over(name)) {
             return 0;
         }

@@ -1,7 +1,7 @@
 """The C code of this folder, each file compiled as a shared library when it is first needed.
 
-It is no part of an installation: what has to be compiled at the user's has to be dispensable. Each caller has another
-way without it, which takes longer and has the same results.
+It is no part of an installation: what has to be compiled on the user's machine has to be dispensable. Each caller has
+another way without it, which takes longer and has the same results.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def native_library(name: str, *, releases_lock: bool = True) -> ctypes.CDLL:
     try:
         path = str(_compiled(FOLDER / f"{name}.c"))
         return ctypes.CDLL(path) if releases_lock else ctypes.PyDLL(path)
+    except NoLibrary:
+        raise
     except (OSError, MillraceError, subprocess.SubprocessError) as error:
         raise NoLibrary(one_line(error)) from error
 

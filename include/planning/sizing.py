@@ -26,6 +26,8 @@ SIZING = "https://www.confluent.io/blog/how-choose-number-topics-partitions-kafk
 MANY_PARTITIONS_SOURCE = "https://blogs.apache.org/kafka/entry/apache-kafka-supports-more-partitions"
 DURABILITY = "https://kafka.apache.org/documentation/#replication"
 TOPIC_SETTINGS = "https://kafka.apache.org/documentation/#topicconfigs"
+# How a broker judges the sequence numbers of a producer that it does not know.
+IN_FLIGHT = "https://cwiki.apache.org/confluence/display/KAFKA/KIP-360%3A+Improve+reliability+of+idempotent+producer"
 PRODUCER_SETTINGS = "https://kafka.apache.org/documentation/#producerconfigs"
 
 Kind = Literal["layout", "topic", "producer", "cluster"]
@@ -206,6 +208,15 @@ def _producer(load: Load, partitions: int) -> list[Recommendation]:
             "each record once, in order, in all in-sync copies",
             "a write waits for the slowest in-sync copy; anything less loses records when a leader fails",
             DURABILITY,
+        ),
+        Recommendation(
+            "producer",
+            "max.in.flight.requests.per.connection",
+            "1 for librdkafka",
+            "nothing is sent behind a request that may be refused; Java's client keeps its 5",
+            "librdkafka can lose a producer's first records where a leader is new, and reports them as delivered; with "
+            "one request in flight each batch to a far node waits for a round trip",
+            IN_FLIGHT,
         ),
         Recommendation(
             "producer",

@@ -30,7 +30,7 @@ static void segment(unsigned name, unsigned content) {
 /* Whether the file as it is made is plain. */
 static int make(void) {
     static const unsigned added[] = {0xC4, 0xDB, 0xDD, 0xFE, 0xE0, 0xE2, 0xEE, 0xEF, 0xE1, 0xC8, 0x01};
-    int plain = 1, end = 1;
+    int plain = 1, scans = below(8) ? 1 : (int)below(3);
     size = 0;
     put(0xFF), put(0xD8);
     for (unsigned i = below(6); i; i--) {
@@ -43,15 +43,15 @@ static int make(void) {
     segment(frame, 15);
     file[size - 15 + 1] = 0, file[size - 15 + 2] = HEIGHT, file[size - 15 + 3] = 0, file[size - 15 + 4] = WIDTH;
     file[size - 15 + 5] = CHANNELS;
-    for (unsigned scans = below(8) ? 1 : below(3); scans; scans--) {
+    plain &= scans == 1;
+    for (; scans; scans--) {
         segment(0xDA, 10);
+        file[size - 3] = 0, file[size - 2] = 63, file[size - 1] = 0;
         for (unsigned i = below(200); i; i--) {
             put(below(256));
             if (file[size - 1] == 0xFF) put(below(4) ? 0 : 0xD0 + below(8));
         }
-        end += 2;
     }
-    plain &= end == 3;
     put(0xFF), put(0xD9);
     return plain;
 }
@@ -62,10 +62,9 @@ int main(int count, char **arguments) {
     unsigned plain_files = 0;
     for (unsigned round = 0; round < rounds * 100; round++) {
         int plain = make(), damaged = below(4) != 0;
-        if (damaged) {
+        if (damaged && below(2)) size = below((unsigned)size + 1);
+        else if (damaged)
             for (unsigned changes = below(4); changes; changes--) file[below((unsigned)size)] = (uint8_t)below(256);
-            size = below((unsigned)size + 1);
-        }
         /* A block of exactly its size. */
         uint8_t *copy = malloc(size + !size);
         memcpy(copy, file, size);

@@ -10,7 +10,6 @@ from PIL import Image
 
 from include.codecs import jpeg
 from include.codecs.jpeg import JpegCodec
-from include.native.library import NoLibrary
 from tests.support.corpus import SCAN, WHOLE_JPEG, flipped, saved, slope
 from tests.support.no_warnings import no_warnings
 
@@ -20,7 +19,7 @@ COLOUR = JpegCodec(height=16, width=24, channels=3)
 
 @pytest.fixture(autouse=True, params=["C", "Python"])
 def _check_in(request, monkeypatch):
-    """Every test is of the check in C before the one in Python, and of the latter alone."""
+    """The tests are of the check in C with the one in Python behind it, and of the latter alone."""
     if request.param == "Python":
         monkeypatch.setattr(jpeg, "_is_plain", lambda: None)
 
@@ -134,62 +133,3 @@ def test_a_flipped_bit_in_the_structure_is_always_detected():
     for byte in structure:
         for bit in range(8):
             assert COLOUR.decode([flipped(WHOLE_JPEG, byte, bit)]).refusals, (byte, bit)
-
-
-def test_what_the_check_in_c_passes_the_one_in_python_passes():
-    """With seeded damage; a file that only looks complete would be decoded without its last rows."""
-    is_plain = jpeg._is_plain()
-    if is_plain is None:
-        pytest.skip("is of the check in C")
-    generator = np.random.default_rng(20261201)
-    restarts = saved(slope("RGB", 24, 16), "JPEG", restart_marker_blocks=1, comment=b"\xff\xd9")
-    plain = 0
-    for number in range(6000):
-        value = bytearray(WHOLE_JPEG if number % 2 else restarts)
-        for _ in range(generator.integers(0, 4)):
-            value[generator.integers(len(value))] = generator.choice([0, 0xC0, 0xD0, 0xD9, 0xDA, 0xE0, 0xE1, 0xFF])
-        del value[generator.integers(len(value) // 2, 2 * len(value)) :]
-        value = bytes(value)
-        if is_plain(value, len(value), 24, 16, 3):
-            plain += 1
-            picture = JpegCodec.parse(value)
-            assert (picture.width, picture.height, picture.orientation, picture.mode) == (24, 16, 1, "RGB")
-            assert not picture.in_passes
-            assert value.endswith(b"\xff\xd9")
-    assert plain > 1000
-
-
-def test_a_check_refuses_what_decoding_refuses():
-    """Which decodes fewer pixels; with seeded damage in the pixels, of which a decoder notices about half."""
-    generator = np.random.default_rng(20261202)
-    noise = Image.fromarray(generator.integers(0, 256, (16, 24, 3), np.uint8))
-    whole = [saved(noise, "JPEG", quality=90, subsampling=ratio) for ratio in ("4:4:4", "4:2:0")]
-    values: list[bytes | None] = [None, b"", saved(noise, "PNG"), saved(noise.convert("L"), "JPEG")]
-    for number in range(1500):
-        value = bytearray(whole[number % 2])
-        scan = value.index(b"\xff\xda") + SCAN_LENGTH + 2
-        for _ in range(generator.integers(0, 3)):
-            value[generator.integers(scan, len(value) - 2)] = generator.integers(256)
-        cut = generator.integers(scan, len(value) - 2)
-        del value[cut : cut + generator.integers(0, 3)]
-        values.append(bytes(value))
-
-    refusals = COLOUR.refusals(values)
-
-    assert refusals == COLOUR.decode(values).refusals
-    assert 300 < len(refusals) < 1200
-
-
-def test_without_the_check_in_c_one_line_says_why(monkeypatch, caplog):
-    def missing(name, **settings):
-        raise NoLibrary("no C compiler is installed")
-
-    monkeypatch.undo()
-    monkeypatch.setattr(jpeg, "native_library", missing)
-    jpeg._is_plain.cache_clear()
-    with caplog.at_level("INFO"):
-        assert COLOUR.decode([WHOLE_JPEG, WHOLE_JPEG]).refusals == {}
-    jpeg._is_plain.cache_clear()
-
-    (line,) = [record.getMessage() for record in caplog.records if record.name == jpeg.log.name]
-    assert line.endswith("is checked in Python, which takes longer (no C compiler is installed).")

@@ -86,13 +86,21 @@ def test_a_pool_s_thread_goes_on_with_the_next_work_while_another_is_at_the_end_
     assert reached == [True]
 
 
-def test_an_exception_in_a_thread_is_raised():
+@pytest.mark.parametrize("of_caller", [True, False], ids=["of the caller", "of another thread"])
+def test_an_exception_is_raised_when_all_threads_have_ended(of_caller):
+    caller, waiting, done = threading.current_thread(), threading.Barrier(2, timeout=30), []
+
     def work(position):
-        if position == 5:
-            raise MemoryError("no room")
+        if position < 2:
+            waiting.wait()  # each thread has one of the first two
+            if (threading.current_thread() is caller) == of_caller:
+                raise MemoryError("no room")
+        done.append(position)
 
     with pytest.raises(MemoryError, match="no room"):
-        for_each(work, 30, threads=3)
+        for_each(work, 30, threads=2)
+
+    assert len(done) == 29, "the other thread did the rest"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only processes that can fork")

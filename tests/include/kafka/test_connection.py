@@ -38,6 +38,24 @@ def test_a_secret_is_not_printed(setting):
 
 
 @pytest.mark.parametrize(
+    ("settings", "backoff_ms"),
+    [
+        ({}, 20),
+        ({"security.protocol": "ssl"}, 20),
+        ({"security.protocol": "SASL_SSL"}, 1000),
+        ({"reconnect.backoff.ms": 200}, 200),
+        ({"security.protocol": "sasl_plaintext", "reconnect.backoff.ms": 5000}, 5000),
+    ],
+    ids=str,
+)
+def test_a_client_connects_soon_unless_it_logs_in_or_is_set_otherwise(settings, backoff_ms):
+    """A directory locks an account after a few refused logins."""
+    connection = KafkaConnection({"bootstrap.servers": "somewhere:9092", **settings})
+
+    assert connection.consumer_settings("group")["reconnect.backoff.ms"] == backoff_ms
+
+
+@pytest.mark.parametrize(
     ("codes", "kind"),
     [
         (

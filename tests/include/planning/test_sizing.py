@@ -85,6 +85,10 @@ def test_a_format_that_compresses_is_not_compressed_again():
     )
 
 
+def test_a_producer_that_librdkafka_makes_sends_nothing_behind_a_request_that_may_be_refused():
+    assert planned()["max.in.flight.requests.per.connection"] == "1 for librdkafka"
+
+
 def test_every_recommendation_has_its_numbers_its_price_and_its_source():
     for item in plan_topic(LOAD, CAPACITY):
         assert item.formula, item.name

@@ -17,6 +17,7 @@ from include.definition.files import load_pipeline
 from include.definition.tables import Promotion
 from include.errors import Stopped
 from include.exactly_once.attempt import Attempt
+from include.feed.split import group_crcs
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
@@ -71,7 +72,7 @@ def divided(kafka: KafkaConnection, job: TrainingJob) -> dict[bool, tuple[list[b
     found: dict[bool, tuple[list[bytes], list[str]]] = {True: ([], []), False: ([], [])}
     for record in committed_records(kafka, job.manifest.ranges[0].topic):
         headers = dict(record.headers() or [])
-        held_out = bool(job.manifest.split.is_held_out([headers["group"]])[0])
+        held_out = bool(job.manifest.split.is_hash_held_out(group_crcs([headers["group"]]))[0])
         found[held_out][0].append(record.value() or b"")
         found[held_out][1].append(headers["label"].decode())
     return found
