@@ -19,9 +19,10 @@ def test_every_scenario_measures_something(tmp_path, monkeypatch):
         (idle, "REQUESTS", 1),
         (images, "RECORDS", 256),
         (images, "PHOTOGRAPHS", 16),
-        (ingest, "FILES", 64),
+        (ingest, "FILES", 256),
         (latency, "REQUESTS", 20),
-        (run, "PRODUCED", 1_000),
+        # Processor time is counted in steps of 10 ms.
+        (run, "PRODUCED", 4_000),
         (training, "WARM_UP", 1_000),
     ):
         monkeypatch.setattr(module, name, value)
@@ -44,6 +45,7 @@ def test_every_scenario_measures_something(tmp_path, monkeypatch):
         "memory of a prediction",
         "training",
     }
-    assert all(figure["ours"] > 0 and figure["limit"] > 0 and figure["cpu_ns"] > 0 for figure in figures.values())
+    measured = ("ours", "limit", "cpu_ns")
+    assert [name for name, figure in figures.items() if min(figure[part] for part in measured) <= 0] == []
     assert 0 < content["latency_with_linger_s"] < 60
     assert 0 < content["latency_from_idle_s"] < 600
