@@ -142,6 +142,7 @@ def _compare(
             target=target,
             unit="samples/s",
             notes=(
+                "the processor time includes the evaluation, for which the first epoch reads the topic once more",
                 f"{samples:,} samples in batches of {BATCH_SIZE}, torch threads: {scenario.threads}",
                 f"{scenario.model!r}: {cost_us:.0f} us a sample in memory",
             ),

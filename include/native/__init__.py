@@ -1,1 +1,1 @@
-"""C code for what takes longest, and how it is compiled and loaded."""
+"""C code in place of slow Python, and how it is compiled and loaded."""

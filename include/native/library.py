@@ -1,7 +1,7 @@
 """The C code of this folder, each file compiled as a shared library when it is first needed.
 
-It is no part of an installation: what has to be compiled on the user's machine has to be dispensable. Each caller has
-another way without it, which takes longer and has the same results.
+The libraries are no part of an installation: what has to be compiled on the user's machine has to be dispensable. Each
+caller has another way without them, which takes longer and has the same results.
 """
 
 from __future__ import annotations
