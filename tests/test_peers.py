@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import psutil
 import pytest
 
 from benchmarks import peers
+from tests.support.processes import is_gone, wait_for
 
 HANGING = """
 import subprocess, sys, time
@@ -44,8 +44,7 @@ def test_a_peer_that_hangs_is_ended_with_all_that_it_started(scripts, monkeypatc
         peers.contender("hanging", "Hanging", str(started))["Hanging"]()
 
     child = int(started.read_text())
-    # It is gone, or a zombie that nobody has waited for yet.
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    wait_for(lambda: is_gone(child), "the end of what the peer had started")
 
 
 @pytest.mark.slow
