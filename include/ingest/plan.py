@@ -42,8 +42,7 @@ def new_batch(
     start = int(before["position"])
     source = source.resume(start, before.get("prefix", {}), records)
     available = source.count() - start
-    if left := source.uncounted():
-        log.info(left)
+    left = source.uncounted()
     if available <= 0:
         raise SourceExhausted(
             f"The source of {pipeline.name} has nothing to send yet: {left}"
@@ -51,6 +50,8 @@ def new_batch(
             else f"The source of {pipeline.name} has {start + available} samples and all are in earlier batches: "
             "nothing to send until it grows."
         )
+    if left:
+        log.info(left)
     count = min(records, available)
     prefix = source.prefix(start + count)
     spread = FitCheck(pipeline.format, step=-(-count // CHECKED_FIRST))
