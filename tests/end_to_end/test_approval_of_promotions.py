@@ -30,12 +30,10 @@ from tests.support.stacks import added_pipelines, result_of, runs_of, wait_for_r
 from tests.support.workflow_requests import answers, ask, wait_for_answers
 from tests.support.workflows import TIMEOUT_S
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 APPROVED, BESIDE = "approved", "beside"
 SAMPLES, REQUESTS = "shared.samples", "shared.requests"
-# Long enough for an answer on a machine that does much else.
-APPROVAL_S = 45
 FILE = f"""
 description = "A second look at somebody else's digits."
 [topics]
@@ -66,9 +64,10 @@ floor = 0
 # What the scheduler's log says.
 PARKED = "Pausing task as AWAITING_INPUT"
 ENDED = f"executor event with state success for task instance TaskInstanceKey(dag_id='{APPROVED}.train', task_id='appr"
-PERSON = f'approval = "person"\napprovers = ["{USERNAME}"]\napproval_s = {APPROVAL_S}\n'
+PERSON = f'approval = "person"\napprovers = ["{USERNAME}"]\n'
+EXPIRES_SOON = PERSON + "approval_s = 2\n"
 SOMEBODY_ELSE = PERSON.replace(USERNAME, "ada")
-SHADOW = PERSON.replace(str(APPROVAL_S), str(TIMEOUT_S)) + "shadow = 1.0\n"
+SHADOW = PERSON + "shadow = 1.0\n"
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +163,14 @@ def test_a_promotion_is_refused_expires_and_is_approved_and_two_pipelines_answer
     assert states(stack, run)["promote_model"] == "skipped"
     assert decision(kafka) == ("refused", USERNAME)
 
+    settings(stack, FILE + EXPIRES_SOON)
     ask_again(stack, run)
-    asked(stack, run)
     assert wait_for_run(stack.api, dag_id, run, timeout_s=TIMEOUT_S)["state"] == "failed"
     assert states(stack, run)["approve_model"] == "failed"
     assert states(stack, run)["promote_model"] == "upstream_failed"
     assert decision(kafka) == ("expired", None)
 
+    settings(stack, FILE + PERSON)
     ask_again(stack, run)
     asked(stack, run)
     respond(stack, run, "Approve")
@@ -203,8 +203,7 @@ def test_a_challenger_answers_beside_the_champion_until_the_person_who_is_asked_
     with pytest.raises(ApiError) as refused:
         respond(stack, run, "Approve")
     assert refused.value.status == HTTPStatus.FORBIDDEN
-    assert wait_for_run(stack.api, dag_id, run, timeout_s=TIMEOUT_S)["state"] == "failed"
-    assert decision(kafka, 2) == ("expired", None)
+    stack.api.patch(f"/dags/{dag_id}/dagRuns/{run}", {"state": "failed"})
 
     # Airflow keeps those who were asked first when a task is cleared, so it takes another run to ask others.
     settings(stack, FILE + SHADOW)
