@@ -9,7 +9,7 @@ from tests.support.http_notifier import receiving
 from tests.support.stacks import added_pipelines, wait_for_run
 from tests.support.workflows import TIMEOUT_S
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 NAME = "alerted"
 FILE = f"""

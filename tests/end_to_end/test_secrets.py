@@ -21,7 +21,7 @@ from tests.support.secrets import (
 from tests.support.workflows import WORKFLOWS
 
 # The first test waits until all workflows have run.
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3600)
 
 HOLDERS = {
     "airflow/simple_auth_manager_passwords.json.generated",

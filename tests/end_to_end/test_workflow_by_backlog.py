@@ -21,7 +21,7 @@ from tests.support.stacks import runs_of, wait_for_run
 from tests.support.workflow_requests import answers, ask, wait_for_answers
 from tests.support.workflows import TIMEOUT_S
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 PIPELINE = "digits"
 PREDICT, REPREDICT = f"{PIPELINE}.predict", f"{PIPELINE}.repredict"

@@ -13,7 +13,7 @@ from include.kafka.ranges import OffsetRange, check_ranges, freeze_ranges
 from include.kafka.reader import read_range
 from include.local.broker import running_cluster
 from tests.faults.rows import Row, Setting
-from tests.support.elections import TIMEOUT_S, lose_tail
+from tests.support.elections import lose_tail
 from tests.support.producers import numbered, produce
 
 TOPIC = "elected"
@@ -22,7 +22,7 @@ KEPT, LOST = 10, 10
 
 def run(setting: Setting) -> list[Row]:
     """Lose the tail of a processed log, and check that it is refused while it is shorter and after it has grown."""
-    with running_cluster(setting.folder / "cluster", nodes=3, timeout_s=TIMEOUT_S) as cluster:
+    with running_cluster(setting.folder / "cluster", nodes=3) as cluster:
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers})
         processed: list[tuple[OffsetRange, int]] = []
 

@@ -12,7 +12,7 @@ from tests.faults.scenarios import SHORT, run_scenario
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", SHORT)
 def test_nothing_is_lost_and_nothing_is_twice(name: str, tmp_path: Path) -> None:
     seed = secrets.randbelow(2**31)

@@ -222,7 +222,7 @@ def test_a_full_disk_is_one_alert_about_its_run(
 def test_a_log_that_lost_its_tail_in_an_election_is_one_alert_about_its_run(
     alerted: Pipeline, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_cluster(tmp_path / "cluster", nodes=3, timeout_s=TIMEOUT_S) as cluster:
+    with running_cluster(tmp_path / "cluster", nodes=3) as cluster:
         settings = {"bootstrap.servers": cluster.bootstrap_servers}
         monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": settings}))
         kafka = KafkaConnection(settings, timeout_s=TIMEOUT_S)

@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 if TYPE_CHECKING:
     from include.kafka.connection import KafkaConnection
 
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 # Retention goes by timestamps, so records with old ones would soon be removed.
 NOW_MS = int(time.time() * 1000)
 

@@ -23,7 +23,7 @@ from include.local.stack import Stack
 # Apart from the embedded broker's ports.
 AIRFLOW_PORTS = range(10_000, 20_000)
 # For Airflow to notice a new pipeline, which it looks for every half minute.
-LOADED_S = 240
+LOADED_S = 600
 # A pipeline that each stack has: each workflow's file makes a DAG of every pipeline.
 BUNDLED_ONE = "digits"
 # A person of the one stack's who may see everything and trigger nothing.

@@ -16,7 +16,7 @@ BUNDLED = sorted(path.stem for path in PIPELINES.glob("*.toml"))
 # Those whose samples and trainings are small: `make test` runs them, and `make test-long` the others, too.
 SMALL = ("digits", "passengers")
 LARGE = tuple(name for name in BUNDLED if name not in SMALL)
-TIMEOUT_S = 400
+TIMEOUT_S = 1200
 WORKFLOWS = ("predict", "train", "ingest")
 
 

@@ -20,13 +20,13 @@ INGEST, TRAIN, PREDICT, REPLAY, ROLLBACK = (
     f"{PIPELINE}.{workflow}" for workflow in ("ingest", "train", "predict", "replay", "rollback")
 )
 EPOCHS = 2
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(installed_browser() is None, reason=f"no browser is installed: none of {', '.join(BROWSERS)}"),
     pytest.mark.usefixtures("whole_flow"),
-    pytest.mark.timeout(1800),  # the first test may also start the stack and wait for its first runs
+    pytest.mark.timeout(3600),  # the first test may also start the stack and wait for its first runs
 ]
 
 

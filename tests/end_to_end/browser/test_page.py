@@ -47,7 +47,7 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(installed_browser() is None, reason=f"no browser is installed: none of {', '.join(BROWSERS)}"),
     pytest.mark.usefixtures("whole_flow", "complaints"),
-    pytest.mark.timeout(1800),  # the first test may also start the stack and wait for its first runs
+    pytest.mark.timeout(3600),  # the first test may also start the stack and wait for its first runs
 ]
 
 

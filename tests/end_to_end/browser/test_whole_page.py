@@ -42,7 +42,7 @@ DEATHS = {
     "wrong-size": range(600, 9000, 700),
     "empty": range(40_000, 43_000, 1000),
 }
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 
 # Pages, with a part of what is seen on each.
 PAGES = {
@@ -64,7 +64,7 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(installed_browser() is None, reason=f"no browser is installed: none of {', '.join(BROWSERS)}"),
     pytest.mark.usefixtures("hostile", "looks", "never_champion", "complaints"),
-    pytest.mark.timeout(1800),  # the first test may also start the stack and wait for its first runs
+    pytest.mark.timeout(3600),  # the first test may also start the stack and wait for its first runs
 ]
 
 

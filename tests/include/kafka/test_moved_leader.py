@@ -22,7 +22,7 @@ TIMEOUT_S = 120
 @pytest.mark.long
 def test_a_reading_goes_on_from_the_next_leader(tmp_path: Path) -> None:
     """Both readings at once: each is in the middle when the leader is killed."""
-    with running_cluster(tmp_path, nodes=3, timeout_s=TIMEOUT_S) as cluster:
+    with running_cluster(tmp_path, nodes=3) as cluster:
         kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=TIMEOUT_S)
         ensure_topics(kafka, [TopicSpec("moved", 1, replication=3)])
         values = [str(number).encode().zfill(BYTES) for number in range(RECORDS)]

@@ -30,7 +30,7 @@ from include.local.errors import PortUnavailable
 from include.storage.atomic import ASIDE
 from include.storage.state import PROJECT_ROOT
 
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 pytestmark = pytest.mark.slow  # brokers of its own
 
