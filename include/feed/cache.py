@@ -123,7 +123,8 @@ class BlockCache:
         import numpy as np
 
         rows, lengths, packed, refusals = parts
-        records = np.frombuffer(rows, self._row)
+        # The padding is shorter than a row, whose size need not be a multiple of it.
+        records = np.frombuffer(rows, self._row, len(rows) // self._row.itemsize)
         values: list[bytes | None] | np.ndarray[Any, Any]
         if self._sample is None:
             sizes = np.frombuffer(lengths, "<i8").tolist()

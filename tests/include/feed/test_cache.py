@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,31 @@ def test_later_epochs_from_the_cache_are_those_of_the_log(kafka, manifests, code
     assert sum(found[2][1].refused.values()) > 0
     assert codecs[0].statistics == codecs[1].statistics
     assert (codecs[0].statistics is not None) == counts
+
+
+@pytest.mark.parametrize("labels", [("x",), ("x", "y"), ("x", "y", "z")], ids=len)
+def test_targets_that_are_numbers_come_from_the_cache_as_from_the_log(kafka, new_topic, labels, tmp_path, no_log):
+    topic = new_topic(partitions=1)
+    records = [
+        Record(
+            RAW.encode(np.array([number, 0], np.int32)),
+            b"%d" % number,
+            [("schema", RAW.schema_name.encode()), ("label", json.dumps([number + 0.5] * len(labels)).encode())],
+        )
+        for number in range(SAMPLES)
+    ]
+    produce(kafka, topic, records)
+    ranges = tuple(freeze_ranges(kafka, topic))
+    manifest = Manifest(topic, ranges, RAW.schema_name, labels, Split("salt", 0.2), seed=1, task="regression")
+    feeds = [feed_of(kafka, manifest, RAW, None), feed_of(kafka, manifest, RAW, tmp_path)]
+    expected = [epoch_of(feeds[0]) for _ in range(2)]
+
+    found = [epoch_of(feeds[1])]
+    no_log()
+    found.append(epoch_of(feeds[1]))
+
+    assert sum(len(batch[1]) for batch in expected[0]) > SAMPLES * len(labels)  # bytes: the labels were read
+    assert found == expected
 
 
 def test_a_feed_goes_on_in_the_middle_of_any_epoch(kafka, manifests, epochs, tmp_path):
