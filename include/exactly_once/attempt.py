@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from include.errors import Stopped
 from include.exactly_once.ledger import LedgerKey
-from include.exactly_once.progress import progress_entry, progress_scope
+from include.exactly_once.progress import progress_entry, progress_scope, reaches_further
 from include.exactly_once.transaction import TransactionalWriter, record_limits
 from include.kafka.connection import KafkaConnection
 from include.kafka.ranges import OffsetRange
@@ -142,10 +142,18 @@ class Attempt:
         return {partition: entries[key] for partition, key in keys.items() if key in entries}
 
     def record_progress(self, ranges: Iterable[OffsetRange]) -> None:
-        """Record in one transaction that the step has processed ranges whose results lie outside Kafka."""
-        with self.writer() as writer, writer.transaction():
-            for item in ranges:
-                writer.write_ledger(self.key(progress_scope(item)), progress_entry(item, item.end, self.run))
+        """Record in one transaction that the step has processed ranges whose results lie outside Kafka.
+
+        No position goes back: an older run that is cleared may end after a newer one.
+        """
+        keys = {self.key(progress_scope(item)): item for item in ranges}
+        with self.writer() as writer:
+            entries = writer.read_ledger(keys)
+            further = {key for key, entry in entries.items() if reaches_further(self.connection, keys[key], entry)}
+            with writer.transaction():
+                for key, item in keys.items():
+                    if key not in further:
+                        writer.write_ledger(key, progress_entry(item, item.end, self.run))
 
     def fence(self, scopes: Sequence[tuple[object, ...]]) -> None:
         """Fence every earlier owner of the scopes.

@@ -78,6 +78,15 @@ def refuse_truncated(connection: KafkaConnection, item: OffsetRange, entry: Mapp
             raise truncated_error(item, position, first, end)
 
 
+def reaches_further(connection: KafkaConnection, item: OffsetRange, entry: Mapping[str, Any]) -> bool:
+    """Whether the position lies behind the range's end, in a log that still has what is before it."""
+    position = int(entry["position"])
+    if entry["topic_id"] != item.topic_id or position <= item.end:
+        return False
+    _, end = available_offsets(connection, item.topic, [item.partition])[item.partition]
+    return position <= end
+
+
 def remaining(
     connection: KafkaConnection, item: OffsetRange, entry: Mapping[str, Any], *, accept_lost: bool
 ) -> tuple[OffsetRange, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from include.exactly_once.attempt import Attempt
@@ -89,6 +91,27 @@ def test_progress_is_found_again_by_partition(kafka, new_name, ranges):
     assert found == {
         item.partition: {"topic_id": item.topic_id, "position": item.end, "run": "run 1"} for item in ranges[:2]
     }
+
+
+def test_an_older_run_that_ends_last_takes_no_position_back(kafka, new_name, ranges):
+    pipeline, older = new_name(), [replace(item, end=item.end - 1) for item in ranges if item.offsets]
+    Attempt(kafka, pipeline, "train", "newer").record_progress(ranges)
+
+    Attempt(kafka, pipeline, "train", "older").record_progress(older)
+
+    found = snapshot_progress(kafka, pipeline, "train", ranges)
+    assert {number: entry["position"] for number, entry in found.items()} == {
+        item.partition: item.end for item in ranges
+    }
+
+
+def test_a_position_goes_back_to_the_end_of_a_log_that_was_truncated(kafka, new_name, ranges):
+    pipeline, item = new_name(), ranges[0]
+    Attempt(kafka, pipeline, "train", "before").record_progress([replace(item, end=item.end + 3)])
+
+    Attempt(kafka, pipeline, "train", "after").record_progress([item])
+
+    assert snapshot_progress(kafka, pipeline, "train", ranges)[0]["position"] == item.end
 
 
 def test_another_step_or_environment_has_its_own_progress(kafka, new_name, ranges):
