@@ -143,7 +143,7 @@ def _select(
         offsets = chosen.get(item.partition, ())
         # Whether removed requests belong to a period is not known, since nothing has their times any more.
         lost = min(offsets, default=available.start) < available.start or (
-            by_version is None and selection.since is not None and item.offsets and item.start == available.start > 0
+            by_version is None and item.start == available.start > 0
         )
         if lost and not attempt.accept_lost:
             raise RangeUnavailable(

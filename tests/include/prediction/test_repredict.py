@@ -165,6 +165,22 @@ def test_a_period_that_retention_has_cut_is_refused_until_that_is_accepted(kafka
     assert again(kafka, pipeline, **later).predictions == 5
 
 
+@pytest.mark.parametrize(("removed", "left"), [(10, 5), (15, 0)], ids=["other requests are left", "none is left"])
+@pytest.mark.parametrize("asked", [PERIOD, {"until": at(NOW_MS + 20)}], ids=["since", "until alone"])
+def test_a_period_that_retention_has_removed_as_a_whole_is_refused(kafka, pipeline, removed, left, asked):
+    """Not skipped: requests that are gone are no requests that were never there."""
+    ask(kafka, pipeline, *map(request, range(10, 25)))
+    delete_records(kafka, pipeline.requests_topic, removed)
+    assert sum(item.offsets for item in freeze_ranges(kafka, pipeline.requests_topic)) == left
+
+    with pytest.raises(RangeUnavailable) as refusal:
+        again(kafka, pipeline, **asked)
+
+    assert_readable(refusal.value, pipeline.requests_topic, f"before offset {removed}", "accept_lost")
+    with pytest.raises(NothingToDo, match="no requests"):
+        again(kafka, pipeline, accept_lost=True, **asked)
+
+
 @pytest.mark.parametrize("asked", [{"since": at(20), "until": at(10)}, {"answered_by": 0}])
 def test_what_makes_no_sense_is_refused(asked):
     with pytest.raises(ValueError, match=r"after since|greater than or equal to 1"):
