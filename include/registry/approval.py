@@ -12,7 +12,7 @@ from include.exactly_once.ledger import LedgerKey
 from include.exactly_once.snapshot import snapshot_ledger
 from include.kafka.connection import KafkaConnection
 from include.registry.agreement import Agreement
-from include.registry.promotion import Comparison, crown
+from include.registry.promotion import Comparison, crown, in_words
 from include.registry.record import model_writer, require_recorded
 from include.registry.tracking import Registry, open_registry
 from include.registry.versions import Version, champion, drop_challenger, version
@@ -109,16 +109,12 @@ def promote_approved(
         return challenger, decided
     if now != decided.before:
         raise ChampionChanged(
-            f"Version {number} of {name} was compared with {_named(decided.before)} when {decided.by} approved it, and "
-            f"it is {_named(now)} now: clear compare_models, which compares and asks again."
+            f"Version {number} of {name} was compared with {in_words(decided.before)} when {decided.by} approved it, "
+            f"and it is {in_words(now)} now: clear compare_models, which compares and asks again."
         )
     crown(connection, registry, challenger, stopped)
     drop_challenger(registry, name, number)
     return challenger, decided
-
-
-def _named(number: int | None) -> str:
-    return "no champion" if number is None else f"champion {number}"
 
 
 def describe(compared: Comparison, agreement: Agreement | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from include.artifact.model import LoadedModel, load_model
 from include.definition.model_reference import CHAMPION
 from include.definition.tables import Promotion
-from include.errors import PermanentError, Stopped
+from include.errors import MillraceError, PermanentError, Stopped
 from include.feed.cached import CachedBatches, held_out_batches
 from include.feed.manifest import Manifest
 from include.kafka.connection import KafkaConnection
@@ -28,6 +28,10 @@ class NotComparable(PermanentError):
 
 class LabelsMissing(PermanentError):
     """Some labels have no held-out sample, so nothing shows whether a model recognises them."""
+
+
+class ChampionMoved(MillraceError):
+    """Another version became champion during the comparison; the next attempt compares with that one."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,18 @@ def promote(
 
     Raises:
         Stopped: `stopped` returned True; the alias was not moved.
+        ChampionMoved: a person has rolled the champion back meanwhile, for example; the alias was not moved.
         LabelsMissing, NotComparable and others: see `compare`.
     """
     compared = compare(connection, registry, name, number, rules, trusted=trusted)
     if compared.decision.promoted and not compared.champion:
+        before, holder = compared.decision.champion_version, champion(registry, name)
+        now = None if holder is None else holder.number
+        if now != before:
+            raise ChampionMoved(
+                f"Version {number} of {name} was compared with {in_words(before)}, and it is {in_words(now)} now: the "
+                "next attempt compares it with that one."
+            )
         crown(connection, registry, compared.challenger, stopped)
     return compared.decision
 
@@ -249,6 +261,11 @@ def _against_champion(challenger: _Contender, holder: _Contender, rules: Promoti
         f"{challenger.result}, {lead} than champion {holder.version.number} with {other.score:.4f} on the same ones."
     )
     return _Verdict(better, reason, other)
+
+
+def in_words(number: int | None) -> str:
+    """The champion with this number, in words."""
+    return "no champion" if number is None else f"champion {number}"
 
 
 def crown(connection: KafkaConnection, registry: Registry, challenger: Version, stopped: Callable[[], bool]) -> None:

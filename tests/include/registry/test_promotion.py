@@ -12,9 +12,18 @@ import pytest
 
 from include.artifact.result import TrainingResult
 from include.definition.tables import Promotion
-from include.errors import Stopped
+from include.errors import PermanentError, Stopped
 from include.feed.split import Split
-from include.registry.promotion import LabelsMissing, NotComparable, PromotionDecision, compare, promote
+from include.registry import promotion
+from include.registry.promotion import (
+    ChampionMoved,
+    Comparison,
+    LabelsMissing,
+    NotComparable,
+    PromotionDecision,
+    compare,
+    promote,
+)
 from include.registry.runs import open_run
 from include.registry.tracking import Registry
 from include.registry.versions import Version, champion, register_version, set_champion
@@ -186,6 +195,33 @@ def test_a_stopped_promotion_leaves_the_alias_where_it_was(
         assert_readable(stopped.value, f"version {second.number}")
         assert champion(registry, second.name) == holder
         set_champion(registry, first)
+
+
+def test_a_champion_that_a_person_sets_back_meanwhile_is_compared_by_the_next_attempt(
+    kafka: KafkaConnection,
+    registry: Registry,
+    register: Register,
+    good: TrainingResult,
+    bad: TrainingResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    earlier, holder, challenger = register(bad, "earlier"), register(bad, "holder"), register(good, "challenger")
+    set_champion(registry, holder)
+
+    def compare_slowly(*arguments: object, **named: object) -> Comparison:
+        found = compare(*arguments, **named)  # type: ignore[arg-type]
+        set_champion(registry, earlier)
+        return found
+
+    with monkeypatch.context() as slow:
+        slow.setattr(promotion, "compare", compare_slowly)
+        with pytest.raises(ChampionMoved) as moved:
+            promote(kafka, registry, challenger.name, challenger.number, Promotion(floor=0))
+
+    assert_readable(moved.value, "Version 3", "champion 2", "champion 1")
+    assert not isinstance(moved.value, PermanentError)
+    assert champion(registry, holder.name) == earlier
+    assert promote(kafka, registry, challenger.name, challenger.number, Promotion(floor=0)).champion_version == 1
 
 
 def registered_with(
