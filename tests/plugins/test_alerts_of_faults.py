@@ -25,7 +25,7 @@ from include.kafka.ranges import OffsetRange, freeze_ranges
 from include.kafka.topics import ensure_topics as create_topics
 from include.local.broker import running_cluster
 from millrace.alerts import alert_failed_run
-from millrace.operators import FreezeRangesOperator, TrainModelOperator
+from millrace.operators import ApproveModelOperator, FreezeRangesOperator, TrainModelOperator
 from millrace.operators.base import airflow_errors
 from tests.support.administrator import delete_records, delete_topic, recreate_topic
 from tests.support.elections import TIMEOUT_S, lose_tail
@@ -116,6 +116,16 @@ def train(own: KafkaConnection, pipeline: Pipeline, instance: FailedTask) -> Non
     TrainModelOperator(task_id="t", pipeline=pipeline.name, ranges=ranges).execute(context)
 
 
+def approve(own: KafkaConnection, pipeline: Pipeline, instance: FailedTask) -> None:
+    """What the task does that a person has answered."""
+    context: Any = {**context_of(DagRun(f"{pipeline.name}.train", "r")), "ti": instance}
+    asked = ApproveModelOperator(
+        task_id="t", pipeline=pipeline.name, subject="?", version=1, champion_version=None, approval_s=60
+    )
+    user = {"id": "ada", "name": "ada"}
+    asked.execute_complete(context, {"chosen_options": ["Approve"], "responded_by_user": user, "params_input": {}})
+
+
 def ask(own: KafkaConnection, pipeline: Pipeline) -> None:
     produce(own, pipeline.requests_topic, [request(20)])
 
@@ -184,6 +194,18 @@ def test_a_broker_that_is_away_is_one_alert_about_its_run(
     (alert,) = receiver.alerts
     assert alert["event"] == "failed"
     assert "No Kafka broker at 127.0.0.1:1 answered" in alert["text"]
+
+
+def test_a_decision_that_cannot_be_recorded_is_one_alert_that_says_why(
+    own: KafkaConnection, pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps({"conn_type": "kafka", "extra": {}}))
+
+    run_that_fails(own, pipeline, approve)
+
+    (alert,) = receiver.alerts
+    assert alert["event"] == "failed"
+    assert "bootstrap.servers" in alert["text"]
 
 
 def test_a_step_that_stays_held_is_one_alert_for_all_runs_that_find_it_so(

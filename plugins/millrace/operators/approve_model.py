@@ -86,7 +86,7 @@ class ApproveModelOperator(ApprovalOperator):
     def _record(self, context: Context, decision: Decision, by: str | None) -> None:
         from include.registry.approval import Approval, end_challenge, record_approval
 
-        with airflow_errors():
+        with airflow_errors(context):
             pipeline = load_pipeline(self.pipeline)
             before = None if self.champion_version is None else int(self.champion_version)
             decided = Approval(int(self.version), before, decision, by, run_id(context))
