@@ -27,6 +27,7 @@ class PublishReport:
         versions: predictions by the number of the model version that made them.
         shadowed: of what a challenger answered beside the champion.
         ranges: by partition what is predicted now, by this attempt or an earlier one.
+        same_run: whether an earlier attempt of the same run has published, too.
     """
 
     samples: int = 0
@@ -37,6 +38,7 @@ class PublishReport:
     versions: Counter[int] = field(default_factory=Counter)
     shadowed: Agreement = field(default_factory=Agreement)
     ranges: dict[int, OffsetRange] = field(default_factory=dict)
+    same_run: bool = False
 
     @property
     def rejected(self) -> int:

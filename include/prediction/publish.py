@@ -218,6 +218,10 @@ def _publish_window(publisher: _Publisher, window: Sequence[OffsetRange], *, las
     topics = (publisher.pipeline.predictions_topic, publisher.pipeline.dead_letters_topic)
     with publisher.attempt.writers(_scopes(window), topics=topics) as writers:
         state = _read_state(publisher, writers[0], window)
+        publisher.published.same_run |= any(
+            state.entries.get(publisher.attempt.key(progress_scope(item)), {}).get("run") == publisher.attempt.run
+            for item in window
+        )
         # Before anything is read.
         _pass_hold(publisher, state)
         with prefetch(_answered(publisher, window, state.entries)) as chunks:

@@ -74,11 +74,13 @@ class RepredictReport:
         ranges: of the requests.
         predictions: how many it published.
         refused: by reason the requests that are no samples; they became dead letters when they were first predicted.
+        same_run: whether an earlier attempt of the same run has published, too.
     """
 
     ranges: tuple[OffsetRange, ...]
     predictions: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    same_run: bool = False
 
     def __str__(self) -> str:
         return f"{self.predictions} requests again, and {self.refused.total()} are no samples"
@@ -113,6 +115,7 @@ def repredict(
                 ledger_keys = [attempt.key(selection.scope(item, predictor.identity.version)) for item in window]
                 with attempt.writers(scopes, topics=[pipeline.repredictions_topic]) as writers:
                     entries = writers[0].read_ledger(ledger_keys)
+                    report.same_run |= any(entry.get("run") == attempt.run for entry in entries.values())
                     for item, key, writer in zip(window, ledger_keys, writers, strict=True):
                         work = _Work(attempt, pipeline, predictor, reader, consumer, writer, key, report)
                         work.predict(item, entries.get(key, {}), chosen.get(item.partition))

@@ -185,7 +185,14 @@ def test_from_samples_to_a_champion_to_predictions_exactly_once(pipeline: Pipeli
         "versions": {"1": sent["requests"]},
     }
     with pytest.raises(AirflowSkipException, match="predicted already"):
-        publish(pipeline, requests)
+        publish(pipeline, requests, run="another")
+    # The same run again, as after a kill between its last commit and Airflow's note of it: its event is not lost.
+    operator = PublishPredictionsOperator(
+        task_id="t", pipeline=pipeline.name, ranges=requests, outlets=[predictions_asset(pipeline)]
+    )
+    context = context_of(DagRun(f"{pipeline.name}.predict", "r"))
+    assert operator.execute(context)["samples"] == 0
+    assert context["outlet_events"][predictions_asset(pipeline)].extra["ranges"] == requests
     with pytest.raises(AirflowSkipException, match="has 0 new requests"):
         freeze(pipeline, "predict")
 
@@ -357,6 +364,9 @@ def test_what_a_bad_champion_answered_is_answered_again_after_a_rollback(
     again = operator.execute(context_of(DagRun(f"{pipeline.name}.repredict", "r")))
 
     assert (again["predictions"], again["version"]) == (answered["predictions"], 1)
+    repeated = context_of(DagRun(f"{pipeline.name}.repredict", "r"))
+    assert operator.execute(repeated)["predictions"] == 0
+    assert repeated["outlet_events"][repredictions_asset(pipeline)].extra["ranges"] == again["ranges"]
     values = [json.loads(record.value() or b"") for record in committed_records(kafka, pipeline.repredictions_topic)]
     assert {value["version"] for value in values} == {1}
     with pytest.raises(AirflowSkipException, match="answers no more requests answered by version 2"):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class PublishPredictionsOperator(PipelineOperator):
     """Predict the rest of the ranges, and publish results, dead letters, ledger and offsets in the same transactions.
 
-    Skips when no model has been promoted yet (the requests wait), and when other attempts have processed the ranges.
+    Skips when no model has been promoted yet (the requests wait), and when other runs have processed the ranges. An
+    attempt that finds all of them processed by an earlier one of its run succeeds, with the run's event.
     Fails without a retry when a limit on dead letters is reached, and in every later run until one acknowledges it.
 
     While a champion predicts, one that is promoted meanwhile takes over with the next chunk. With `linger_s` of
@@ -104,7 +105,7 @@ class PublishPredictionsOperator(PipelineOperator):
             result |= {"shadowed": agreed.requests, "disagreements": agreed.disagreed}
         if pipeline.record_layout(pipeline.requests_topic).envelope.row_name is not None:
             result |= {"superseded": published.superseded, "deletions": published.deletions}
-        if not published.samples:
+        if not published.samples and not published.same_run:
             raise NothingToDo("Every request of the ranges is predicted already: nothing was published.")
         identity, ranges = predictor.identity, list(published.ranges.values())
         self.lineage = Lineage(
@@ -118,7 +119,7 @@ class PublishPredictionsOperator(PipelineOperator):
             ],
             {"manifest": identity.manifest, "version": identity.version},
         )
-        if published.predictions:
+        if published.predictions or published.same_run:
             self.attach_to_event(
                 context,
                 pipeline.predictions_topic,

@@ -24,7 +24,8 @@ class RepredictRequestsOperator(PipelineOperator):
 
     The same requests are answered once by each version, whichever run asks for it; see `include.prediction.repredict`.
 
-    Skips when there are no such requests, or when all are answered by that version already.
+    Skips when there are no such requests, or when other runs have all answered by that version already. An attempt that
+    finds them answered by an earlier one of its run succeeds, with the run's event.
 
     Returns `predictions`, `refused` (by reason), `version` and `ranges`.
 
@@ -71,7 +72,7 @@ class RepredictRequestsOperator(PipelineOperator):
         attempt = self.attempt(context, pipeline, connection, "repredict", accept_lost=is_true(self.accept_lost))
         done = repredict(attempt, pipeline, selection, predictor)
         version = predictor.identity.version
-        if not done.predictions:
+        if not done.predictions and not done.same_run:
             raise NothingToDo(f"Version {version} answers no more requests {selection}: nothing was published.")
         result = {
             "predictions": done.predictions,
