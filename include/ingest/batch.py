@@ -96,8 +96,9 @@ def ingest_batch(
         raise BatchRefused(
             f"All {batch.refused} samples of batch {batch_id} of {pipeline.name} were left out, as larger than the "
             f"{pipeline.topics.max_record_bytes} bytes that its topics were created for or not of the format "
-            f"{pipeline.format.kind}; the log of the attempt that read them names them: raise max.message.bytes of "
-            f"{' and '.join(topics)}, or correct the samples, and send them in a new run."
+            f"{pipeline.format.kind}, and the next batch begins behind them; the log of the attempt that read them "
+            f"names them: raise max.message.bytes of {' and '.join(topics)}, or correct the samples, and add them to "
+            "the end of the source or give the pipeline a new name."
         )
     if not sent_now:
         log.info("Batch %s is in the topics already, planned by run %s; nothing was sent.", batch_id, batch.run)

@@ -13,12 +13,14 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from include.definition.files import load_pipeline, pipelines_folder
 from include.definition.pipeline import Pipeline
 from include.errors import Stopped
+from include.exactly_once.ledger import ledger_name
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import BrokerUnavailable
-from include.kafka.topics import TopicSpec, describe_topic
+from include.kafka.topics import TopicSpec, describe_topic, describe_topics
 from include.kafka.topics import ensure_topics as create_topics
 from millrace.assets import requests_asset, samples_asset
 from millrace.operators import EnsureTopicsOperator, ProduceBatchOperator
+from tests.support.administrator import delete_topic
 from tests.support.consumers import committed_records
 from tests.support.corpus import saved, slope
 from tests.support.operators import DagRun, context_of, ensure_topics, produce_batch
@@ -33,6 +35,23 @@ def test_topics_are_created_once(kafka: KafkaConnection, new_pipeline: NewPipeli
     assert ensure_topics(pipeline)[pipeline.samples_topic] == "created"
     assert set(ensure_topics(pipeline).values()) == {"exists"}
     assert describe_topic(kafka, pipeline.samples_topic).partitions == (0, 1)
+
+
+def test_no_empty_ledger_is_made_for_a_pipeline_that_has_sent_samples(
+    kafka: KafkaConnection, new_name: Callable[[], str], new_pipeline: NewPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an empty one it would send its source from the first sample again."""
+    monkeypatch.setenv("MILLRACE_ENVIRONMENT", new_name())
+    pipeline = new_pipeline()
+    ensure_topics(pipeline)
+    produce_batch(pipeline, records=100).execute(context_of(DagRun("d", "run-1")))
+    ledger = ledger_name(pipeline.environment)
+    delete_topic(kafka, ledger)
+
+    with pytest.raises(AirflowFailException, match=f"{ledger} does not exist .* but {pipeline.samples_topic} holds"):
+        ensure_topics(pipeline)
+
+    assert describe_topics(kafka, [ledger]) == {}
 
 
 def test_a_batch_is_divided_into_samples_and_requests(kafka: KafkaConnection, new_pipeline: NewPipeline) -> None:

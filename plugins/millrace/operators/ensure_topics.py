@@ -20,7 +20,8 @@ class EnsureTopicsOperator(PipelineOperator):
 
     External topics are never created: if one is missing, the task fails and creates nothing.
 
-    A missing ledger of a pipeline that has published is an error: an empty one would have everything published again.
+    A missing ledger of a pipeline that has sent samples or published is an error: an empty one would have all of it
+    sent and published again.
 
     Returns `{"topics": {name: "created" | "exists"}}`.
     """
@@ -34,7 +35,10 @@ class EnsureTopicsOperator(PipelineOperator):
         connection: KafkaConnection,
     ) -> dict[str, Any]:
         refuse_missing(connection, pipeline.external_topics)
-        refuse_new_ledger(connection, (pipeline.predictions_topic, pipeline.dead_letters_topic))
+        outputs = [pipeline.predictions_topic, pipeline.dead_letters_topic]
+        if pipeline.source is not None and pipeline.samples_topic not in pipeline.external_topics:
+            outputs.append(pipeline.samples_topic)
+        refuse_new_ledger(connection, outputs)
         requests = pipeline.topics.requests
         largest = 0 if requests is None else int(topic_setting(connection, requests, "max.message.bytes"))
         return {"topics": ensure_topics(connection, pipeline.topic_specs(largest))}
