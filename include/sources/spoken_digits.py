@@ -6,10 +6,11 @@ import subprocess
 import sys
 import wave
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from include.sources.base import Source, SourceRefused, SourceSample
+from include.sources.base import Source, SourceChanged, SourceRefused, SourceSample, another_source, fingerprint
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -55,7 +56,8 @@ class SpokenDigitsSource(Source):
     `group` is the voice, with any accent, rate and pitch: those do not change its formants, so a model that has heard
     the voice knows it.
 
-    An utterance has the same bytes for the same version of espeak-ng and the same processor architecture.
+    An utterance has the same bytes for the same version of espeak-ng and the same processor architecture: the first
+    one identifies those before a position, since another synthesiser speaks all in another way.
     """
 
     kind: Literal["spoken_digits"] = "spoken_digits"
@@ -70,6 +72,23 @@ class SpokenDigitsSource(Source):
             SourceSample(id=utterance.id, content=sound, label=str(utterance.digit), group=utterance.voice)
             for utterance, sound in zip(utterances, speak(utterances), strict=True)
         ]
+
+    def prefix(self, position: int) -> dict[str, Any]:  # noqa: ARG002 - see the class
+        return {"first": fingerprint(self.read(0, 1)), "version": version("espeakng-loader")}
+
+    def check_prefix(self, position: int, prefix: dict[str, Any]) -> None:
+        # Batches of earlier versions of Millrace have none.
+        if not position or not prefix:
+            return
+        if "first" not in prefix:
+            raise SourceChanged(another_source(position))
+        found = self.prefix(position)
+        if found["first"] != prefix["first"]:
+            raise SourceChanged(
+                f"The first {position} utterances were spoken by espeakng-loader {prefix['version']}, and its version "
+                f"{found['version']} speaks in another way: install that one, on the same processor architecture, or "
+                "give the pipeline's file a new name, which begins again."
+            )
 
     def utterance(self, position: int) -> Utterance:
         rest, digit = divmod(position * STRIDE % self.count(), len(WORDS))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from include.sources import spoken_digits
-from include.sources.base import SourceRefused
+from include.sources.base import SourceChanged, SourceRefused
 from include.sources.spoken_digits import ACCENTS, PITCHES, RATES, VOICES, SpokenDigitsSource, Utterance, speak
 from tests.support.assertions import assert_readable
 
@@ -87,6 +87,24 @@ def test_a_voice_is_a_group_in_whatever_accent(samples):
 def test_reading_beyond_the_end_gives_what_there_is():
     assert len(SOURCE.read(SOURCE.count() - 2, 100)) == 2
     assert SOURCE.read(SOURCE.count(), 100) == []
+
+
+def test_another_synthesiser_is_refused_with_both_versions_named(monkeypatch):
+    sent = SOURCE.prefix(1000)
+    SOURCE.check_prefix(1000, sent)
+    SOURCE.check_prefix(1000, {})  # of a batch that an earlier version of Millrace has sent
+
+    monkeypatch.setattr(spoken_digits, "speak", lambda utterances: [b"another voice"] * len(utterances))
+    SOURCE.check_prefix(0, sent)
+    with pytest.raises(SourceChanged) as refusal:
+        SOURCE.check_prefix(1000, {**sent, "version": "0.0.1"})
+
+    assert_readable(refusal.value, "0.0.1", sent["version"], "first 1000 utterances")
+
+
+def test_what_another_kind_of_source_sent_is_refused():
+    with pytest.raises(SourceChanged, match="another kind"):
+        SOURCE.check_prefix(10, {"rows": "x"})
 
 
 def test_a_library_that_does_not_run_is_refused(monkeypatch, tmp_path):
