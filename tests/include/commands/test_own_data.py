@@ -215,7 +215,7 @@ def test_one_s_own_data_become_predictions(
     assert ingested.samples >= pipeline.training.min_new_samples
 
     job = TrainingJob.of(pipeline, freeze_ranges(kafka, pipeline.samples_topic), epochs=epochs)
-    trained = train(job.model_copy(update={"threads": 1}), kafka, tmp_path / "run")
+    trained = train(job.model_copy(update={"threads": 1}), kafka, tmp_path / "run", cache_bytes=2**30)
     accuracy = trained.history[-1]["held_out_accuracy"]
     assert accuracy > pipeline.promotion.floor, f"seed {SEED}: held-out accuracy {accuracy:.4f}"
 

@@ -56,7 +56,7 @@ def made(
     def result(name: str, rate: float) -> TrainingResult:
         directory = tmp_path_factory.mktemp(name)
         asked = job.model_copy(update={"learning_rate": rate})
-        return store_result(directory, asked, name, train(asked, kafka, directory))
+        return store_result(directory, asked, name, train(asked, kafka, directory, cache_bytes=2**30))
 
     return Made(job, result("better", 0.02), result("worse", 1e-9))
 

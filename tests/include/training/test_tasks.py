@@ -72,7 +72,7 @@ def job(kafka: KafkaConnection, pipeline: Pipeline) -> TrainingJob:
 
 @pytest.fixture(scope="module")
 def whole(kafka: KafkaConnection, job: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
-    return train(job, kafka, tmp_path_factory.mktemp("whole"))
+    return train(job, kafka, tmp_path_factory.mktemp("whole"), cache_bytes=2**30)
 
 
 def test_it_learns(whole: TrainedNetwork) -> None:
