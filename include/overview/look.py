@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -16,17 +15,18 @@ from include.kafka.newest import Limits, newest_records
 from include.kafka.ranges import LogHistory, log_histories
 from include.kafka.records import Address, address_of
 from include.overview.media import Rendering, as_found, shown
-from include.overview.records import DecodedRecord, decode_record, record_at, records_at
+from include.overview.records import decode_record, record_at, records_at
 from include.prediction.read import ROWS, MultiLabelRow, PredictionRow, RegressionRow
 from include.reading.late import LateLabels, read_labels
-from include.reading.layout import TopicLabels
-from include.reading.records import RecordReader, record_reader
+from include.reading.records import LabelOrRefusal, RecordReader, record_reader
+from include.refusal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
+    from include.targets.base import Target
 
 Content = Literal["samples", "requests", "predictions"]
 
@@ -88,6 +88,7 @@ class Item:
         id: the sample's, as text.
         label: the true label, where it is known.
         answer: of a prediction.
+        right: whether it is the true label, as the live score counts it; None where that can't be said.
         shown: the sample: a prediction's is that of its request, None where the topic has that no longer.
         faults: why it is no sample.
         headers: names and contents, as text.
@@ -99,16 +100,10 @@ class Item:
     shown: Rendering | None
     label: str | None = None
     answer: Answer | None = None
+    right: bool | None = None
     faults: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     deleted: bool = False
-
-    @property
-    def right(self) -> bool | None:
-        """Whether the prediction is the true label; None where that can't be said."""
-        if self.answer is None or self.label is None or not self.answer.labels:
-            return None
-        return sorted(self.answer.labels) == sorted(_names(self.label))
 
 
 @dataclass(frozen=True)
@@ -140,9 +135,11 @@ class Looker:
     connection: KafkaConnection
     pipeline: Pipeline
     group: str = field(init=False)
+    _target: Target = field(init=False)
 
     def __post_init__(self) -> None:
         self.group = reader_group(self.connection.environment)
+        self._target = self.pipeline.training.target()
 
     def newest(self, content: Content, number: int, filters: Filters = Filters()) -> NewestItems:
         """The newest records of a topic, at most `number`.
@@ -157,7 +154,7 @@ class Looker:
             return NewestItems(exists=False)
         if content == "predictions":
             return self._predictions(logs, number, filters)
-        late = self._late_labels(logs)
+        late = self._late_labels(logs, content)
         with self._reader(topic, labelled=content == "samples") as reader:
 
             def wanted(message: Message) -> bool:
@@ -165,7 +162,7 @@ class Looker:
                     return True
                 found = reader.read([message])
                 label = found.labels[0] if late is None else late.of(found.ids[0])
-                return label == filters.label
+                return self._has(label, filters.label)
 
             messages, complete = self._newest(logs[topic], number, wanted)
             return NewestItems(tuple(self._item(message, reader, content, late) for message in messages), complete)
@@ -183,7 +180,7 @@ class Looker:
         if content == "predictions":
             return self._answered(logs, [message])[0]
         with self._reader(topic, labelled=content == "samples") as reader:
-            return self._item(message, reader, content, self._late_labels(logs))
+            return self._item(message, reader, content, self._late_labels(logs, content))
 
     def topic(self, content: Content) -> str:
         return {
@@ -193,8 +190,9 @@ class Looker:
         }[content]
 
     def _topics(self) -> list[str]:
-        pipeline = self.pipeline
-        topics = (pipeline.samples_topic, pipeline.requests_topic, pipeline.predictions_topic, pipeline.labels_topic)
+        pipeline, late = self.pipeline, self.pipeline.late_labels
+        labels = None if late is None else late.topic
+        topics = (pipeline.samples_topic, pipeline.requests_topic, pipeline.predictions_topic, labels)
         return [topic for topic in dict.fromkeys(topics) if topic is not None]
 
     def _reader(self, topic: str, *, labelled: bool) -> AbstractContextManager[RecordReader]:
@@ -213,7 +211,7 @@ class Looker:
             at_ms=message.timestamp()[1],
             id=as_found(record.id),
             shown=shown(record, self.pipeline.format),
-            label=self._truth(record, late),
+            label=self._truth(record.label, record.id, late),
             faults=tuple(map(str, record.refusals)),
             headers=_headers(record.headers),
             deleted=record.deleted,
@@ -226,7 +224,7 @@ class Looker:
             answer = answer_of(message, self.pipeline)
             if answer is None:
                 invalid.append(address_of(message))
-            return answer is not None and _matches(answer, filters)
+            return answer is not None and self._matches(answer, filters)
 
         log = logs[self.pipeline.predictions_topic]
         messages, complete = self._newest(log, COMPARED if filters.wrong else number, wanted)
@@ -255,24 +253,54 @@ class Looker:
             if topic in logs
             else {}
         )
-        late = self._late_labels(logs)
+        late = self._late_labels(logs, "predictions")
         items = []
         with self._reader(topic, labelled=False) as reader:
             for message, answer in zip(messages, answers, strict=True):
                 item = self._prediction(message, answer)
                 found = None if answer is None else requests.get((answer.request.partition, answer.request.offset))
-                if found is not None:
-                    request = decode_record(found, self.pipeline, reader, labelled=False)
-                    item = replace(item, shown=shown(request, self.pipeline.format), label=self._truth(request, late))
+                request = None if found is None else decode_record(found, self.pipeline, reader, labelled=False)
+                if request is not None:
+                    item = replace(item, shown=shown(request, self.pipeline.format))
+                if answer is not None:
+                    # By the prediction's own key, as the live score finds it: its request may be gone.
+                    label = self._truth(None if request is None else request.label, message.key(), late)
+                    item = replace(item, label=label, right=self._right(answer, label))
                 items.append(item)
         return items
 
-    def _truth(self, record: DecodedRecord, late: LateLabels | None) -> str | None:
-        return record.label if late is None else late.of(record.id or b"")
+    def _truth(self, own: str | None, sample_id: bytes | None, late: LateLabels | None) -> str | None:
+        """The late label; where `[watch.labels]` has none, the record's own."""
+        label = None if late is None else late.of(sample_id or b"")
+        return own if label is None and self.pipeline.labels_topic is None else label
 
-    def _late_labels(self, logs: dict[str, LogHistory]) -> LateLabels | None:
-        labels = self.pipeline.labels
-        if not isinstance(labels, TopicLabels):
+    def _right(self, answer: Answer, label: str | None) -> bool | None:
+        truth = None if label is None else self._target.read(label)
+        return None if truth is None or isinstance(truth, Refusal) else self._target.right(answer.labels, truth)
+
+    def _has(self, label: LabelOrRefusal, wanted: str) -> bool:
+        """Whether a sample has a label, which is told apart from others as in a training."""
+        if label is None or isinstance(label, Refusal):
+            return False
+        truth = self._target.read(label)
+        named = None if isinstance(truth, Refusal) else self._target.named(truth)
+        return label == wanted or (named is not None and self._target.place_of(wanted) in named)
+
+    def _matches(self, answer: Answer, filters: Filters) -> bool:
+        score, wanted = answer.score, filters.label
+        place = self._target.place_of(wanted)
+        places = set() if place is None else {self._target.place_of(name) for name in answer.labels}
+        return (
+            (not wanted or wanted in answer.labels or place in places)
+            and (filters.version is None or answer.version == filters.version)
+            and (filters.least is None or (score is not None and score >= filters.least))
+            and (filters.most is None or (score is not None and score <= filters.most))
+        )
+
+    def _late_labels(self, logs: dict[str, LogHistory], content: Content) -> LateLabels | None:
+        """The labels from a topic: those of `[watch.labels]` are of answers, and no training reads them."""
+        labels = self.pipeline.late_labels
+        if labels is None or (content == "samples" and self.pipeline.labels_topic is None):
             return None
         log = logs.get(labels.topic)
         if log is None:
@@ -321,25 +349,6 @@ def answer_of(message: Message, pipeline: Pipeline) -> Answer | None:
         asked_ms=row.timestamp,
         request=Address(row.topic, row.partition, row.offset),
     )
-
-
-def _matches(answer: Answer, filters: Filters) -> bool:
-    score = answer.score
-    return (
-        (not filters.label or filters.label in answer.labels)
-        and (filters.version is None or answer.version == filters.version)
-        and (filters.least is None or (score is not None and score >= filters.least))
-        and (filters.most is None or (score is not None and score <= filters.most))
-    )
-
-
-def _names(label: str) -> list[str]:
-    """The names of a label of several, which is a JSON list; else the label itself."""
-    try:
-        names = json.loads(label)
-    except (ValueError, RecursionError):
-        return [label]
-    return [str(name) for name in names] if isinstance(names, list) else [label]
 
 
 def _headers(headers: Headers) -> tuple[tuple[str, str], ...]:

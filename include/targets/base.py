@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from unicodedata import normalize
@@ -73,6 +73,15 @@ class Target(ABC):
     @abstractmethod
     def read(self, text: str) -> Any | Refusal:
         """Parse a label's text: a target that NumPy converts to `dtype` and `shape`, or why it is refused."""
+
+    @abstractmethod
+    def named(self, target: Any) -> frozenset[int] | None:
+        """The places of the labels that a target of `read` stands for; None where it is numbers."""
+
+    def right(self, names: Iterable[str], target: Any) -> bool | None:
+        """Whether an answer with these labels is the target's, no more and no fewer; None where it is numbers."""
+        true = self.named(target)
+        return None if true is None else {self.place_of(name) for name in names} == true
 
     def unknown_label(self, name: str) -> Refusal:
         """Why a name that is not in `labels` is refused."""

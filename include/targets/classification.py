@@ -30,6 +30,9 @@ class Classification(Target):
         index = self.place_of(text)
         return self.unknown_label(text) if index is None else index
 
+    def named(self, target: Any) -> frozenset[int]:
+        return frozenset([target])
+
     def known(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return targets >= 0
 

@@ -52,6 +52,9 @@ class MultiLabel(NumbersTarget):
         chosen = set(places)
         return [float(index in chosen) for index in range(len(self.labels))]
 
+    def named(self, target: Any) -> frozenset[int]:
+        return frozenset(place for place, given in enumerate(target) if given)
+
     def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         import numpy as np
 

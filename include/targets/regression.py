@@ -66,6 +66,9 @@ class Regression(NumbersTarget):
             return Refusal("not-a-number", f"The label {text!r:.200} has a number beyond float32.")
         return [float(value) for value in values]
 
+    def named(self, target: Any) -> None:  # noqa: ARG002 - it is numbers
+        return None
+
     def counts(self, targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         import numpy as np
 

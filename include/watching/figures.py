@@ -37,7 +37,7 @@ def calibration_error(target: Target, labelled: Sequence[Labelled]) -> float:
         right = np.array([truth for _, truth in labelled], np.float64).ravel()
     else:
         scores = np.array([answer["score"] for answer, _ in labelled])
-        right = np.array([target.place_of(answer["label"]) == truth for answer, truth in labelled], np.float64)
+        right = np.array([target.right([answer["label"]], truth) for answer, truth in labelled], np.float64)
     bins = np.clip(np.ceil(scores * BINS).astype(int) - 1, 0, BINS - 1)
     apart = np.bincount(bins, scores - right, minlength=BINS)
     return float(np.abs(apart).sum() / len(scores))
@@ -56,7 +56,6 @@ def _addends(target: Target, answer: Mapping[str, Any], truth: Any) -> list[floa
         addends: list[float] = np.concatenate([true, true**2, errors**2]).tolist()
         return addends
     if target.task == "multi-label":
-        predicted = {target.place_of(name) for name in answer["labels"]}
-        actual = {place for place, given in enumerate(truth) if given}
+        predicted, actual = {target.place_of(name) for name in answer["labels"]}, target.named(truth) or frozenset()
         return [len(predicted & actual), len(predicted) + len(actual)]
-    return [target.place_of(answer["label"]) == truth]
+    return [bool(target.right([answer["label"]], truth))]

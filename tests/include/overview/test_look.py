@@ -80,6 +80,128 @@ def test_late_labels_are_the_truth_and_show_what_is_wrong(kafka, new_name):
     assert [item.id for item in looker.newest("samples", 10, Filters(label=truth[0])).items] == [sample_id(0)]
 
 
+SCORES = {"a": 0.9, "b": 0.1, "c": 0.1}
+
+
+def answer(kafka, pipeline, answers):
+    """Predictions with these answers by id, to requests that the topic has no longer."""
+    place = {"topic": pipeline.requests_topic, "partition": 0, "offset": 2**62, "timestamp": None}
+    made = {"model": "m", "version": 1, "digest": "d", "manifest": "m"}
+    produce(
+        kafka,
+        pipeline.predictions_topic,
+        [
+            Record(key=name.encode(), value=json.dumps({"id": name, **said, **made, **place}).encode())
+            for name, said in answers.items()
+        ],
+    )
+
+
+def rightly(looker):
+    return {item.id: item.right for item in looker.newest("predictions", 20).items}
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "right"),
+    [
+        (["a", "b"], "a|b", True),
+        (["a", "b"], " b | a", True),
+        (["a", "b"], '["b", "a"]', True),
+        (["a", "b"], "a", False),
+        (["a"], "a|b", False),
+        ([], "a", False),  # a label that was missed
+        ([], "[]", True),
+        (["a"], "[]", False),
+        (["a"], "a|z", None),  # no label of the pipeline, which the live score leaves out, too
+    ],
+)
+def test_several_labels_are_right_as_the_live_score_counts_them(
+    kafka, new_pipeline, new_topic, predicted, truth, right
+):
+    topic = new_topic()
+    training = {"task": "multi-label", "labels": list(LETTERS), "separator": "|"}
+    pipeline = new_pipeline(training=training, watch={"labels": {"topic": topic}})
+    answer(kafka, pipeline, {"x": {"labels": predicted, "scores": SCORES}})
+    produce(kafka, topic, [Record(key=b"x", value=truth.encode())])
+    looker = Looker(kafka, pipeline)
+
+    (item,) = looker.newest("predictions", 5).items
+    assert (item.label, item.right) == (truth, right)
+    wrong = looker.newest("predictions", 5, Filters(wrong=True))
+    assert [item.id for item in wrong.items] == (["x"] if right is False else [])
+    assert wrong.unlabelled is (right is None)
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+def test_labels_are_told_apart_as_in_a_training(kafka, new_pipeline, new_topic):
+    topic = new_topic()
+    pipeline = new_pipeline(training={"labels": ["3", "true", NFC]}, watch={"labels": {"topic": topic}})
+    written = {"3": "3.0", "true": "True", NFC: NFD}
+    answer(kafka, pipeline, {f"right {label}": {"label": label, "score": 0.9} for label in written})
+    answer(kafka, pipeline, {f"wrong {label}": {"label": "3", "score": 0.9} for label in ("true", NFC)})
+    produce(
+        kafka,
+        topic,
+        [
+            Record(key=f"{way} {label}".encode(), value=text.encode())
+            for label, text in written.items()
+            for way in ("right", "wrong")
+        ],
+    )
+    produce(
+        kafka,
+        pipeline.samples_topic,
+        [
+            Record(numbers(0).tobytes(), label.encode(), [("schema", SCHEMA), ("label", text.encode())])
+            for label, text in written.items()
+        ],
+    )
+    looker = Looker(kafka, pipeline)
+
+    assert rightly(looker) == {
+        **{as_found(f"right {label}".encode()): True for label in written},
+        **{as_found(f"wrong {label}".encode()): False for label in ("true", NFC)},
+    }
+    for label, text in written.items():
+        for typed in (label, text):
+            found = looker.newest("samples", 5, Filters(label=typed)).items
+            assert [item.label for item in found] == [text]
+            ids = {item.id for item in looker.newest("predictions", 5, Filters(label=typed)).items}
+            assert as_found(f"right {label}".encode()) in ids
+    for content in ("samples", "predictions"):
+        assert looker.newest(content, 5, Filters(label="4")).items == ()
+
+
+def test_labels_of_a_watch_are_of_answers_and_not_of_samples(kafka, new_pipeline, new_topic):
+    topic = new_topic()
+    pipeline = new_pipeline(watch={"labels": {"topic": topic, "field": "truth"}})
+    answered(kafka, pipeline, 2)
+    own = [("schema", SCHEMA), ("label", b"a")]
+    ids = [sample_id(number).encode() for number in range(2)]
+    produce(kafka, pipeline.samples_topic, [Record(numbers(number).tobytes(), ids[number], own) for number in range(2)])
+    looker = Looker(kafka, pipeline)
+    assert looker.newest("predictions", 5, Filters(wrong=True)).unlabelled
+
+    produce(kafka, topic, [Record(key=ids[0], value=json.dumps({"truth": letter(numbers(0))}).encode())])
+
+    assert rightly(looker) == {sample_id(0): True, sample_id(1): None}
+    labels = {item.id: item.label for item in looker.newest("requests", 5).items}
+    assert labels == {sample_id(0): letter(numbers(0)), sample_id(1): None}
+    assert [item.label for item in looker.newest("samples", 5).items] == ["a", "a"]
+
+
+def test_numbers_are_neither_right_nor_wrong(kafka, new_pipeline, new_topic):
+    topic = new_topic()
+    pipeline = new_pipeline(training={"task": "regression", "labels": ["x"]}, watch={"labels": {"topic": topic}})
+    answer(kafka, pipeline, {"x": {"values": {"x": 2.0}}})
+    produce(kafka, topic, [Record(key=b"x", value=b"3")])
+
+    (item,) = Looker(kafka, pipeline).newest("predictions", 5).items
+    assert (item.label, item.right) == ("3", None)
+
+
 def test_a_record_that_is_no_sample_is_shown_as_found_with_its_faults(kafka, new_pipeline):
     pipeline = new_pipeline()
     ask(kafka, pipeline, request(0, value=b"\x1b[31m<script>\x00", key=b"<b>"))
