@@ -58,6 +58,11 @@ class Codec(Config):
         return self.sample_shape
 
     @property
+    def copies(self) -> bool:
+        """Whether a record's value is the sample's own bytes, so that decoding is mere copying."""
+        return False
+
+    @property
     def statistics(self) -> RowStatistics | None:
         """What the inputs depend on beside the sample itself; None where that is nothing, or not known yet."""
         return None

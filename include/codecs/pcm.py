@@ -35,6 +35,10 @@ class PcmCodec(AudioCodec):
         return np.dtype(self.dtype).newbyteorder("<")
 
     @property
+    def copies(self) -> bool:
+        return self.dtype == "int16" and self.channels == 1 and self.rate in (None, self.sample_rate)
+
+    @property
     def frame_bytes(self) -> int:
         """Bytes of one frame: a number for each channel."""
         return self.wire_dtype.itemsize * self.channels

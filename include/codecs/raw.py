@@ -19,6 +19,10 @@ class RawCodec(TensorCodec):
 
     kind: Literal["tensor.raw"] = "tensor.raw"
 
+    @property
+    def copies(self) -> bool:
+        return True
+
     def encode(self, sample: np.ndarray[Any, Any]) -> bytes:
         check_sample(sample, self.shape, self.dtype)
         return sample.astype(self.wire_dtype, copy=False).tobytes()

@@ -26,7 +26,6 @@ from include.feed.window import (
     WindowBatch,
     WindowReader,
     decodes_early,
-    only_copies,
     sample_bytes,
     sample_type,
 )
@@ -410,7 +409,7 @@ class Feed:
                     break
 
     def _from_log(self, blocks: list[OffsetRange], epoch: _Epoch) -> Iterator[Selection]:
-        columns = self._decodes_early and only_copies(self.codec)
+        columns = self._decodes_early and self.codec.copies
         for selection in self._log.read(blocks, epoch.stop.is_set, columns=columns):
             yield selection.decoded(self.codec) if self._decodes_early else selection
 

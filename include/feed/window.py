@@ -250,7 +250,7 @@ def decodes_early(codec: Codec, size: int, *, reused: bool) -> bool:
     """
     if size * sample_bytes(codec) > MAX_ARRAY_BYTES:
         return False
-    return only_copies(codec) or reused
+    return codec.copies or reused
 
 
 def sample_bytes(codec: Codec) -> int:
@@ -264,11 +264,3 @@ def sample_type(codec: Codec) -> np.dtype[Any]:
     """Dtype of a decoded sample."""
     kind: np.dtype[Any] = codec.decode([]).samples.dtype
     return kind
-
-
-def only_copies(codec: Codec) -> bool:
-    """Whether an encoded sample is the array's own bytes."""
-    import numpy as np
-
-    zeros = np.zeros(codec.sample_shape, sample_type(codec))
-    return codec.encode(zeros) == zeros.tobytes()

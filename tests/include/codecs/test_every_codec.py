@@ -227,6 +227,25 @@ def test_a_sample_is_decoded_as_it_was_encoded(codec, data):
     np.testing.assert_array_equal(decoded.samples, [sample])
 
 
+PCM_THAT_COPIES = {**PCM, "dtype": "int16", "channels": 1}
+PCMS = [
+    PCM_THAT_COPIES,
+    {**PCM_THAT_COPIES, "rate": PCM["sample_rate"]},
+    {**PCM_THAT_COPIES, "rate": 2 * PCM["sample_rate"]},
+    {**PCM_THAT_COPIES, "channels": 2},
+    {**PCM_THAT_COPIES, "dtype": "int32"},
+]
+
+
+@pytest.mark.parametrize(
+    "codec", [*CODECS.values(), *map(KINDS["format"]["audio.pcm"].model_validate, PCMS)], ids=lambda codec: codec.kind
+)
+def test_a_format_copies_where_its_values_are_the_samples_own_bytes(codec):
+    zeros = np.zeros(codec.sample_shape, codec.decode([]).samples.dtype)
+
+    assert codec.copies == (codec.encode(zeros) == zeros.tobytes())
+
+
 @every_codec
 def test_samples_stay_with_their_records(codec):
     """A good value between any two bad ones."""

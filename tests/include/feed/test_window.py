@@ -8,9 +8,10 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from include.codecs.mp3 import Mp3Codec
 from include.codecs.raw import RawCodec
 from include.feed.plan import batch_ends
-from include.feed.window import Part, WindowReader
+from include.feed.window import MAX_ARRAY_BYTES, Part, WindowReader, decodes_early
 
 ROW = np.dtype([("label", "i8"), ("block", "i8"), ("offset", "i8"), ("outcome", "i8")])
 CODEC = RawCodec.model_validate({"shape": [1], "dtype": "uint8"})
@@ -72,3 +73,13 @@ def test_a_last_sample_joins_the_batch_before_it(samples, ends):
 
 def test_batches_of_one_stay_batches_of_one():
     assert batch_ends(3, 1) == [1, 2, 3]
+
+
+def test_samples_are_decoded_early_where_that_copies_or_is_used_again_and_fits():
+    # No MP3 has this rate: files are resampled to it, and none can be written.
+    sounds = Mp3Codec(sample_rate=10_000, seconds=1)
+
+    assert decodes_early(CODEC, 8192, reused=False)
+    assert not decodes_early(CODEC, MAX_ARRAY_BYTES + 1, reused=True)
+    assert not decodes_early(sounds, 8192, reused=False)
+    assert decodes_early(sounds, 8192, reused=True)
