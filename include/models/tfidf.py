@@ -58,8 +58,9 @@ def _linear(lengths: frozenset[int], buckets: int, outputs: int) -> nn.Module:
             super().__init__()
             self.numbers = nn.Parameter(torch.zeros(1 + buckets, outputs))
             self.bias = nn.Parameter(torch.zeros(outputs))
-            self.register_buffer("texts", torch.zeros(()))
-            self.register_buffer("texts_with", torch.zeros(1 + buckets))
+            # A float32 that has 2**24 gets no larger by 1, and ten epochs of two million texts have more.
+            self.register_buffer("texts", torch.zeros((), dtype=torch.float64))
+            self.register_buffer("texts_with", torch.zeros(1 + buckets, dtype=torch.float64))
 
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             ngrams, counts = counted_ngrams(hashed_ngrams(inputs, lengths, buckets))
@@ -68,7 +69,7 @@ def _linear(lengths: frozenset[int], buckets: int, outputs: int) -> nn.Module:
                 self.texts += (ngrams != NO_NGRAM).any(dim=1).sum()
                 self.texts_with.index_add_(0, found, torch.ones_like(found, dtype=self.texts_with.dtype))
             # What no text has had says nothing, and would shorten what is known.
-            rarity = torch.where(self.texts_with > 0, torch.log(self.texts / self.texts_with), 0)
+            rarity = torch.where(self.texts_with > 0, torch.log((self.texts / self.texts_with).float()), 0)
             weights = torch.where(ngrams != NO_NGRAM, (1 + counts.log()) * rarity[ngrams], 0)
             weights = nn.functional.normalize(weights, dim=1)
             summed = nn.functional.embedding_bag(

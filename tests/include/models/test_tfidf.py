@@ -79,6 +79,41 @@ def test_only_a_training_counts_texts_and_what_it_counted_is_saved():
     assert torch.equal(another(inputs_of("abc")), network(inputs_of("abc")))
 
 
+def test_what_all_of_many_texts_have_weighs_nothing():
+    network = TfIdf(buckets=64).build((16,), 2)
+    for counted in (network.texts, network.texts_with):
+        counted.fill_(2**24)  # where a float32 stays at 1 more
+
+    counted_once(network, *["ab"] * 8)
+
+    assert network.texts == 2**24 + 8
+    found = set(hashed_ngrams(inputs_of("ab"), frozenset(range(1, 6)), 64).unique().tolist()) - {NO_NGRAM}
+    assert {network.texts_with[ngram].item() for ngram in found} == {2**24 + 8}
+    torch.nn.init.normal_(network.numbers)
+    assert torch.equal(network(inputs_of("ab")), torch.zeros(1, 2))
+
+
+def test_counts_of_float32_from_an_earlier_release_are_read_and_give_the_same_bits():
+    network = counted_once(TfIdf(buckets=64).build((16,), 3), *TEXTS)
+    torch.nn.init.normal_(network.numbers)
+    saved = {name: value.float() for name, value in network.state_dict().items()}
+    rarity = torch.where(saved["texts_with"] > 0, torch.log(saved["texts"] / saved["texts_with"]), 0)
+
+    another = TfIdf(buckets=64).build((16,), 3).eval()
+    another.load_state_dict(saved)
+
+    assert another.texts_with.dtype == torch.float64
+    assert torch.equal(another(inputs_of(*TEXTS)), network(inputs_of(*TEXTS)))
+    for text in TEXTS:  # as that release computed them
+        ngrams, counts = counted_ngrams(hashed_ngrams(inputs_of(text), frozenset(range(1, 6)), 64))
+        weights = torch.where(ngrams != NO_NGRAM, (1 + counts.log()) * rarity[ngrams], 0)
+        weights = torch.nn.functional.normalize(weights, dim=1)
+        summed = torch.nn.functional.embedding_bag(
+            ngrams, saved["numbers"], mode="sum", per_sample_weights=weights, padding_idx=NO_NGRAM
+        )
+        assert torch.equal(another(inputs_of(text)), NORM * (saved["bias"] + summed))
+
+
 def test_a_text_gets_the_same_logits_however_long_the_format_and_the_texts_beside_it_are():
     network = counted_once(TfIdf(buckets=64).build((16,), 3), *TEXTS)
     torch.nn.init.normal_(network.numbers)
