@@ -1,4 +1,4 @@
-"""Who may see what: Airflow's login and its permissions for DAGs."""
+"""Who may see what: Airflow's login and its permissions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.dag import DagModel
 from fastapi import Depends
@@ -20,6 +20,11 @@ User = Annotated[BaseUser, Depends(get_user)]
 def readable_dags(user: BaseUser) -> frozenset[str]:
     """The ids of the DAGs that a person may read, as everywhere in Airflow."""
     return frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+
+
+def may_see_import_errors(user: BaseUser) -> bool:
+    """Whether a person may see the import errors in Airflow, which name the faults of all invalid pipeline files."""
+    return get_auth_manager().is_authorized_view(access_view=AccessView.IMPORT_ERRORS, user=user)
 
 
 def may_see_records(user: BaseUser, pipeline: str) -> bool:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi import Path as PathField
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
+from include.definition.files import InvalidPipeline
 from include.definition.pipeline import Pipeline
 from include.errors import MillraceError
 from include.kafka.errors import TopicMissing
@@ -22,7 +23,15 @@ from include.overview.look import Content
 from include.overview.media import PNG, WAV
 from include.registry.versions import NoSuchVersion
 from millrace.page import deaths, history, look, models, overview, watched
-from millrace.page.access import User, may_clear, may_see_records, may_see_results, may_trigger, readable_dags
+from millrace.page.access import (
+    User,
+    may_clear,
+    may_see_import_errors,
+    may_see_records,
+    may_see_results,
+    may_trigger,
+    readable_dags,
+)
 from millrace.page.render import HERE, Pages
 from millrace.page.site import WORKFLOWS, Site
 
@@ -100,11 +109,16 @@ class Visit:
         return answer(self.request, template, problem, pipeline=self.pipeline, **values)
 
 
+def may_read_one(name: str, dags: frozenset[str]) -> bool:
+    """Whether one of a pipeline's DAGs is among these."""
+    return any(f"{name}.{workflow}" in dags for workflow in WORKFLOWS)
+
+
 def visit_pipeline(request: Request, name: str, user: User) -> Visit:
     """A visit to the pipeline of the address, if the person may read one of its DAGs."""
-    site, dags = site_of(request), readable_dags(user)
+    site = site_of(request)
     pipeline = site.files.find(name)
-    if pipeline is None or not any(f"{name}.{workflow}" in dags for workflow in WORKFLOWS):
+    if pipeline is None or not may_read_one(name, readable_dags(user)):
         raise HTTPException(404, f"There is no pipeline {name!r:.100} whose DAGs you may read.")
     return Visit(request, user, site, pipeline)
 
@@ -124,10 +138,16 @@ AtRecords = Annotated[Visit, Depends(visit_records)]
 
 @router.get("/")
 def show_overview(request: Request, user: User) -> Response:
-    site = site_of(request)
-    cards = overview.cards(site, readable_dags(user), time.time())
+    site, dags = site_of(request), readable_dags(user)
+    cards = overview.cards(site, dags, time.time())
     may_acknowledge = {card.name for card in cards if may_trigger(user, f"{card.name}.predict")}
-    return answer(request, "overview.html", cards=cards, may_acknowledge=may_acknowledge, invalid=site.files.load()[1])
+    invalid = visible_faults(site.files.load()[1], user, dags)
+    return answer(request, "overview.html", cards=cards, may_acknowledge=may_acknowledge, invalid=invalid)
+
+
+def visible_faults(files: list[InvalidPipeline], user: User, dags: frozenset[str]) -> list[InvalidPipeline]:
+    """The invalid files that a person may see: all as import errors, or those whose DAGs Airflow still has for them."""
+    return files if may_see_import_errors(user) else [file for file in files if may_read_one(file.path.stem, dags)]
 
 
 @router.get("/static/{name}", include_in_schema=False)

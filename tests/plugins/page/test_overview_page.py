@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from sqlalchemy import update
@@ -287,6 +288,28 @@ def test_an_invalid_pipeline_file_is_named(pipeline: Pipeline, visit: Visit) -> 
 
     assert "broken.toml is no valid pipeline" in seen.text
     assert seen.active() == []
+
+
+def test_an_invalid_pipeline_file_is_shown_to_who_may_see_import_errors_or_read_its_dags(
+    pipeline: Pipeline, known_dags: Callable[..., None], visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_dags(pipeline)
+    for name in (pipeline.name, "broken"):
+        (pipelines_folder() / f"{name}.toml").write_text("description = 1")
+    own, other = f"{pipeline.name}.toml is no valid pipeline", "broken.toml is no valid pipeline"
+
+    may_all = visit("VIEWER").see().text
+    assert own in may_all
+    assert other in may_all
+
+    may_nothing = visit("").see().text  # somebody who is logged in and has no role
+    assert "There is no pipeline whose DAGs you may read" in may_nothing
+    assert "no valid pipeline" not in may_nothing
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_view", lambda _, *, access_view, user: False)  # noqa: ARG005
+    may_read_dags = visit("VIEWER").see().text
+    assert own in may_read_dags
+    assert other not in may_read_dags
 
 
 def test_the_plugins_file_imports_nothing_for_the_processes_that_have_no_page() -> None:
