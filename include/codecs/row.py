@@ -10,8 +10,8 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from include.codecs._row_statistics import RowCounter, RowStatistics
 from include.codecs.base import Codec, DecodedBatch, check_sample, read_each
-from include.codecs.text_tensor import NUMBER
 from include.field_text import NoSingleText, field_text
+from include.number_text import number_in
 from include.refusal import InvalidRecord
 from include.row_json import row_json
 from include.strict_json import read_json
@@ -202,11 +202,11 @@ class RowCodec(Codec):
         if text is None or text == "" or text in self.missing_texts:
             self._check_missing(column)
             return None
-        if not isinstance(text, str) or not NUMBER.fullmatch(text):
+        number = number_in(text) if isinstance(text, str) else None
+        if number is None:
             is_text = isinstance(text, str)
             hint = "; missing_texts of [format] names texts that stand for a missing value" if is_text else ""
             raise InvalidRecord("undecodable", f"Column {column!r} holds {cell!r:.60}, which is no number{hint}.")
-        number = float(text)
         if number != number:  # noqa: PLR0124 - only NaN differs from itself
             self._check_missing(column)
             return None

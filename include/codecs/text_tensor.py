@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.codecs._tensor import TensorCodec
 from include.codecs.base import DecodedBatch, check_sample, read_each
+from include.number_text import number_in
 from include.refusal import InvalidRecord
 from include.strict_json import Number, read_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Python's own float() takes underscores and the digits of every script too.
-NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 SEPARATORS = ";\t,"
 
 
@@ -45,7 +43,7 @@ class TextTensorCodec(TensorCodec):
             text = value.decode().strip()
         except UnicodeDecodeError as error:
             raise InvalidRecord("invalid-utf8", f"Byte {error.start} is not UTF-8: {error.reason}.") from error
-        numbers = [float(number) for number in (self._listed(value) if text.startswith("[") else _in_line(text))]
+        numbers = list(self._listed(value) if text.startswith("[") else _in_line(text))
         size = math.prod(self.shape)
         if len(numbers) != size:
             raise InvalidRecord("wrong-size", f"The text has {len(numbers)} numbers and {self.shape} takes {size}.")
@@ -57,17 +55,17 @@ class TextTensorCodec(TensorCodec):
         with np.errstate(over="ignore"):  # an infinity is refused with the others
             return np.array(numbers, np.float64).astype(self.wire_dtype).tobytes()
 
-    def _listed(self, value: bytes) -> Iterator[str]:
+    def _listed(self, value: bytes) -> Iterator[float]:
         listed = read_json(value)
         flat = isinstance(listed, list) and not any(isinstance(item, list) for item in listed)
         return _nested(listed, (math.prod(self.shape),) if flat else self.shape)
 
 
-def _nested(listed: Any, shape: Sequence[int]) -> Iterator[str]:
+def _nested(listed: Any, shape: Sequence[int]) -> Iterator[float]:
     if not shape:
         if not isinstance(listed, Number):
             raise InvalidRecord("undecodable", f"The list holds {json.dumps(listed):.60}, which is no number.")
-        yield listed
+        yield float(listed)
         return
     if not isinstance(listed, list) or len(listed) != shape[0]:
         held = len(listed) if isinstance(listed, list) else "no"
@@ -76,9 +74,10 @@ def _nested(listed: Any, shape: Sequence[int]) -> Iterator[str]:
         yield from _nested(item, shape[1:])
 
 
-def _in_line(text: str) -> Iterator[str]:
+def _in_line(text: str) -> Iterator[float]:
     separator = next((character for character in SEPARATORS if character in text), None)
     for cell in text.split(separator):
-        if not NUMBER.fullmatch(cell.strip()):
+        number = number_in(cell)
+        if number is None:
             raise InvalidRecord("undecodable", f"The cell {cell.strip()!r:.60} is no number.")
-        yield cell
+        yield number

@@ -9,6 +9,7 @@ from include.codecs.raw import RawCodec
 from include.commands.image_format import NoPipelineFits
 from include.commands.survey import LOOKED_AT, Survey
 from include.commands.table_survey import LabelledTable
+from include.number_text import number_in
 from include.sources.table import WILDCARDS, TableSource
 
 if TYPE_CHECKING:
@@ -73,11 +74,7 @@ def _numbers_in_a_row(table: LabelledTable, content: str | list[str]) -> int | N
 def _numbers_in(cell: str) -> int:
     """How many numbers a text lists; 0 if it lists something else."""
     parts = cell.translate(str.maketrans("[](),;", "      ")).split()
-    try:
-        list(map(float, parts))
-    except ValueError:
-        return 0
-    return len(parts)
+    return 0 if None in map(number_in, parts) else len(parts)
 
 
 def _source(table: LabelledTable, content: str | list[str], shape: tuple[int, ...]) -> TableSource:

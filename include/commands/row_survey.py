@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 from include.codecs.row import RowCodec
-from include.codecs.text_tensor import NUMBER
 from include.commands.image_format import NoPipelineFits
 from include.commands.number_labels import MISSING_TEXTS, WRITTEN_NUMBER
 from include.commands.survey import Survey
 from include.commands.table_survey import LabelledTable
 from include.errors import amount
+from include.number_text import NUMBER
 from include.sources.table import TableSource
 from include.strict_json import parse
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from include.field_text import NoSingleText
+from include.number_text import number_in
 from include.row_json import row_json
 from include.strict_json import Number
 
@@ -55,13 +58,20 @@ def bytes_of(cell: Any) -> bytes:
 
 def number_of(column: str, cell: Any) -> float:
     """The one number of a cell, which is text in CSV."""
-    try:
-        if isinstance(cell, bool | bytes) or cell is None:
-            raise ValueError  # noqa: TRY301
-        return float(cell)
-    except (ValueError, TypeError) as error:
+    number = number_in(cell) if isinstance(cell, str) else _number(cell)
+    if number is None:
         shown = "nothing" if cell in (None, "") else repr(cell)[:60]
-        raise NoContent(f"Column {column!r} holds {shown} and no number.") from error
+        raise NoContent(f"Column {column!r} holds {shown} and no number.")
+    return number
+
+
+def _number(cell: Any) -> float | None:
+    if isinstance(cell, bool) or not isinstance(cell, Real | Decimal):
+        return None
+    try:
+        return float(cell)
+    except OverflowError:  # an integer of JSON has any number of digits
+        return math.inf
 
 
 def row_of(cells: Mapping[str, Any], texts: Mapping[str, Callable[[Any], str | None]], columns: Sequence[str]) -> bytes:
@@ -118,7 +128,14 @@ def _listed(text: str) -> Any:
         if COMMA_IN_NUMBER.search(text) and OTHER_DIVISION.search(text):
             raise ValueError("its commas may be decimal ones: write them as points") from None
         parts = text.strip().strip("[]()").replace(",", " ").replace(";", " ").split()
-        return np.array(parts).astype(np.float64)
+        return np.array([_listed_number(part) for part in parts], np.float64)
+
+
+def _listed_number(text: str) -> float:
+    number = number_in(text)
+    if number is None:
+        raise ValueError(f"{text!r:.60} is no number")
+    return number
 
 
 def _kind(cell: Any) -> str:

@@ -410,6 +410,13 @@ def test_all_pixels_in_a_cell_are_an_image(pipelines, place, form):
     assert np.array_equal(np.stack([sample.content for sample in samples]).reshape(20, 64), images)
 
 
+def test_texts_with_underscores_are_no_pixels(pipelines, place):
+    place.write("t.csv", table("csv", [{"codes": " ".join(["1_0"] * 64), "emotion": n % 2} for n in range(20)]))
+    arguments = ("--source", "table", "--path", f"{place.path}/t.csv", "--content", "codes", "--label", "emotion")
+
+    assert_refused(pipelines, *arguments, names=("codes",))
+
+
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_the_order_of_colours_is_found_by_the_values(pipelines, place, channels_last):
     y, x = np.mgrid[0:8, 0:8]

@@ -253,6 +253,18 @@ def test_a_column_without_a_number_is_named(tmp_path):
     assert_readable(ValueError(sample.fault), "'b'", "nothing")
 
 
+@pytest.mark.parametrize(
+    ("cell", "fault"),
+    [("12_3", "'12_3' and no number"), (True, "no number"), ([1], "no number"), (10**400, "infinity")],
+)
+def test_a_cell_that_is_no_number_is_not_taken_for_one(tmp_path, cell, fault):
+    (tmp_path / "t.jsonl").write_bytes(table("jsonl", [{"a": 1, "b": cell, "language": "x"}]))
+
+    sample = source(tmp_path, content=["a", "b"], content_is="numbers", shape=(2,), dtype="float32").read(0, 1)[0]
+
+    assert fault in sample.fault
+
+
 @pytest.mark.parametrize("cell", ["70 80 82", "[70 80 82]", "70,80,82", "[70. 80. 82.]", "70;80;82", "[70, 80, 82]"])
 def test_numbers_in_a_cell(tmp_path, cell):
     (tmp_path / "t.csv").write_text(f'text,language\n"{cell}",a\n')
