@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 from pydantic import ValidationError
@@ -27,6 +28,7 @@ from include.definition.pipeline import NAME
 from include.definition.schema import SCHEMA_FILE
 from include.errors import amount
 from include.sources.table import TableSource
+from include.storage.atomic import explained_if_full
 
 if TYPE_CHECKING:
     from include.commands.survey import Survey
@@ -223,21 +225,49 @@ def _given(dialect: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write the file only if it is valid, so that a DAG processor never sees an invalid one."""
+    """Write the file only if it is valid, so that a DAG processor never sees an invalid one.
+
+    Raises:
+        NoPipelineFits: it is not valid, or is there already, or can't be written.
+        DiskFull: there is no room for it.
+    """
+    content = text.encode()
     with tempfile.TemporaryDirectory() as aside:
         draft = Path(aside) / file.name
-        draft.write_text(text, encoding="utf-8")
+        with explained_if_full(draft, size=len(content)):
+            draft.write_bytes(content)
         if isinstance(read := read_pipeline(draft), InvalidPipeline):
             raise NoPipelineFits(
                 f"These data make no valid pipeline ({'; '.join(read.faults)}): correct them, or write it by hand."
             )
     try:
-        with file.open("x", encoding="utf-8") as output:
-            output.write(text)
+        with explained_if_full(file, size=len(content)), _made_whole(file) as output:
+            output.write(content)
     except FileExistsError as error:
         raise _taken(file) from error
     except OSError as error:
-        raise NoPipelineFits(f"{file} can't be written ({error.strerror}): give this user the right to.") from error
+        remedy = "give this user the right to" if isinstance(error, PermissionError) else "correct that"
+        raise NoPipelineFits(
+            f"The file {file} can't be written ({error.strerror}): {remedy}, and try again."
+        ) from error
+
+
+@contextmanager
+def _made_whole(file: Path) -> Iterator[BinaryIO]:
+    """Make a file that is not there yet; a block that raises leaves none, which the next try would take for a pipeline.
+
+    Raises:
+        FileExistsError: it is there, and is kept as it is.
+    """
+    with file.open("xb") as output:
+        try:
+            yield output
+            # Only now some file systems say that they are full.
+            output.flush()
+            os.fsync(output.fileno())
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def _say_what_was_found(found: Survey) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from include.training.job import TrainingJob
 from tests.support.command_line import assert_refused, run_new_pipeline, written_pipeline
 from tests.support.corpus import saved, slope
 from tests.support.folders import LocalFolder, MemoryFolder
+from tests.support.small_disk import small_disk
 from tests.support.tables import ENDINGS, table
 
 
@@ -66,6 +70,39 @@ def test_a_folder_in_an_object_storage(pipelines):
     fill(place)
     pipeline, _ = written_pipeline(pipelines, "--path", place.path)
     assert pipeline.source.open().count() == 40
+
+
+@pytest.mark.parametrize("full", ["the pipelines folder", "the folder for temporary files"])
+def test_a_full_disk_leaves_no_file_and_is_named(tmp_path, place, monkeypatch, full):
+    fill(place)
+    with small_disk(tmp_path / "small") as disk:
+        pipelines = tmp_path / "pipelines"
+        if full == "the pipelines folder":
+            pipelines = disk.path / "pipelines"
+        else:
+            monkeypatch.setattr(tempfile, "tempdir", str(disk.path))
+        pipelines.mkdir()
+        monkeypatch.setenv("MILLRACE_PIPELINES", str(pipelines))
+        disk.leave(0)
+        assert_refused(pipelines, "--path", place.path, names=("no room for", str(disk.path), "flowers.toml"))
+
+        disk.release()
+        written_pipeline(pipelines, "--path", place.path)
+
+
+@pytest.mark.parametrize(
+    ("number", "names"),
+    [(errno.EIO, ("Input/output error", "correct that")), (errno.EACCES, ("Permission denied", "the right"))],
+)
+def test_a_file_that_cannot_be_written_is_not_left_behind(pipelines, place, monkeypatch, number, names):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    fill(place)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        assert_refused(pipelines, "--path", place.path, names=(str(pipelines / "flowers.toml"), *names))
+    written_pipeline(pipelines, "--path", place.path)
 
 
 def test_the_first_line_names_the_schema_for_editors(pipelines, place, monkeypatch):
