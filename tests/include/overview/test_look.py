@@ -15,6 +15,7 @@ from include.kafka.topics import TopicSpec, ensure_topics
 from include.overview import look as module
 from include.overview.look import Filters, Looker
 from include.overview.media import SHOWN_PEAKS, as_found, peaks, png, wav
+from tests.support.consumers import committed_records
 from tests.support.producers import Record, produce
 from tests.support.publishing import ask, publish, request
 from tests.support.tiny_pipelines import LETTERS, SCHEMA, letter, numbers, sample_id, tiny_pipeline, tiny_predictor
@@ -23,6 +24,8 @@ from tests.support.tiny_pipelines import LETTERS, SCHEMA, letter, numbers, sampl
 def answered(kafka, pipeline, count):
     """Requests 0 to `count` with their predictions, in order."""
     publish(kafka, pipeline, ask(kafka, pipeline, *map(request, range(count))), tiny_predictor(pipeline.name))
+    # A broker that has just started may confirm a transaction a moment before its records can be read.
+    assert len(committed_records(kafka, pipeline.predictions_topic)) == count
 
 
 def test_predictions_come_newest_first_with_the_samples_of_their_requests(kafka, new_pipeline):
