@@ -13,7 +13,6 @@ def test_an_address_names_topic_partition_and_offset():
 
     assert address == Address("shoes.requests", 2, 17)
     assert str(address) == "shoes.requests/2/17"
-    assert address.to_dict() == {"topic": "shoes.requests", "partition": 2, "offset": 17}
 
 
 def test_a_record_that_was_not_consumed_has_no_address():
