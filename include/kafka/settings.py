@@ -13,7 +13,7 @@ from include.kafka.listener import addresses
 log = logging.getLogger(__name__)
 
 # Parts of the names of settings whose values are secrets.
-SECRET_SETTINGS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
+SECRET_SETTINGS = ("password", "secret", "key.pem", "jaas", "token", "passphrase", "oauthbearer.config")
 # They load a library into this process, or run a program: whoever edits a connection would run code on the workers.
 CODE_SETTINGS = (
     "plugin.library.paths",

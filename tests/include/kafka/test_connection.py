@@ -27,6 +27,7 @@ from tests.support.assertions import assert_readable
         "ssl.keystore.password",
         "ssl.key.pem",
         "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
         "sasl.oauthbearer.config",
     ],
 )
