@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
@@ -23,7 +24,7 @@ class BacklogSensor(BaseSensorOperator):
     """Succeeds when enough waits for a step, by the thresholds in the pipeline's file.
 
     It returns `records` (counted to the number that is enough), `oldest_s` (seconds, where the age may decide) and
-    `ends` (by topic/partition).
+    `ends` (by topic/partition). After `timeout` seconds of waiting it fails, or is skipped with `soft_fail`.
 
     Args:
         pipeline: the pipeline's name.
@@ -56,9 +57,18 @@ class BacklogSensor(BaseSensorOperator):
         now = self.poke(context)
         if now.is_done:
             return now.xcom_value
-        connection_id = load_pipeline(self.pipeline).connection_of(self.step)
-        trigger = BacklogTrigger(pipeline=self.pipeline, step=self.step, kafka_conn_id=connection_id)
-        return self.defer(trigger=trigger, method_name="resume")
+        return self._wait(time.time() + self.timeout)
+
+    def _wait(self, deadline: float, *, fault_pause: float = 0.0) -> NoReturn:
+        """Wait in the triggerer until `deadline`, in seconds since 1970."""
+        trigger = BacklogTrigger(
+            pipeline=self.pipeline,
+            step=self.step,
+            kafka_conn_id=load_pipeline(self.pipeline).connection_of(self.step),
+            fault_pause=fault_pause,
+        )
+        left = timedelta(seconds=max(deadline - time.time(), 0.0))
+        self.defer(trigger=trigger, method_name="resume", kwargs={"deadline": deadline}, timeout=left)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
         """Whether enough waits now."""
@@ -70,8 +80,16 @@ class BacklogSensor(BaseSensorOperator):
             found = waiting(connection, pipeline, self.step)
         return PokeReturnValue(found.enough(time.time()), event_payload(found))
 
-    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """End with what the trigger found; an error that it found is raised by looking again."""
-        if "error" in event:
-            self.poke(context)
-        return event
+    def resume(self, context: Context, event: dict[str, Any], deadline: float | None = None) -> Any:
+        """End with what the trigger found; where it found an error, look again: raise it, or go on if it is gone.
+
+        Args:
+            deadline: see `_wait`; None for a sensor that an earlier version left in the triggerer.
+        """
+        if "error" not in event:
+            return event
+        now = self.poke(context)
+        if now.is_done:
+            return now.xcom_value
+        # The triggerer may still see what this worker does not, and would give the same event at once.
+        return self._wait(time.time() + self.timeout if deadline is None else deadline, fault_pause=self.poke_interval)

@@ -40,14 +40,24 @@ class BacklogTrigger(BaseEventTrigger):
         step: `train` or `predict`.
         kafka_conn_id: the Airflow connection.
         interval: seconds between two polls.
+        fault_pause: seconds before an error becomes an event.
     """
 
-    def __init__(self, *, pipeline: str, step: BacklogStep, kafka_conn_id: str, interval: float = INTERVAL_S) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        step: BacklogStep,
+        kafka_conn_id: str,
+        interval: float = INTERVAL_S,
+        fault_pause: float = 0.0,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.pipeline = pipeline
         self.step = step
         self.kafka_conn_id = kafka_conn_id
         self.interval = interval
+        self.fault_pause = fault_pause
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class's path and its arguments."""
@@ -58,6 +68,7 @@ class BacklogTrigger(BaseEventTrigger):
                 "step": self.step,
                 "kafka_conn_id": self.kafka_conn_id,
                 "interval": self.interval,
+                "fault_pause": self.fault_pause,
             },
         )
 
@@ -104,6 +115,7 @@ class BacklogTrigger(BaseEventTrigger):
         from millrace.alerts import alert_waiting
 
         watch = BacklogWatch()
+        faults_count_from = time.monotonic() + self.fault_pause
         async for backlogs in shared_stream:
             found = backlogs.get((self.pipeline, self.step))
             if isinstance(found, Waiting):
@@ -111,7 +123,7 @@ class BacklogTrigger(BaseEventTrigger):
                     await sync_to_async(alert_waiting, thread_sensitive=False)(self.pipeline, self.step, found)
                 if watch.due(found):
                     yield TriggerEvent(event_payload(found))  # type: ignore[no-untyped-call]
-            elif found is not None and watch.due_for_fault():
+            elif found is not None and time.monotonic() >= faults_count_from and watch.due_for_fault():
                 yield TriggerEvent({"error": str(found)})  # type: ignore[no-untyped-call]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

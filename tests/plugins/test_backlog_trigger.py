@@ -6,12 +6,16 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+from airflow.sdk.bases.operator import TRIGGER_FAIL_REPR, TriggerFailureReason
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
+from include import backlogs
 from include.definition.pipeline import Pipeline
+from include.errors import PermanentError
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import AccessDenied
 from millrace import triggers
@@ -44,6 +48,14 @@ def pipeline(kafka: KafkaConnection, new_pipeline: NewPipeline) -> Pipeline:
     return pipeline
 
 
+def lose_backlog(kafka: KafkaConnection, pipeline: Pipeline) -> None:
+    """Leave predictions of requests that are gone."""
+    produce_batch(pipeline, records=100).execute(context_of(DagRun("d", "run-1")))
+    produce(kafka, pipeline.predictions_topic, [Record()])
+    recreate_topic(kafka, pipeline.requests_topic)
+    produce(kafka, pipeline.requests_topic, [Record()])
+
+
 def test_an_event_comes_when_records_come(kafka: KafkaConnection, pipeline: Pipeline) -> None:
     async def watch() -> Any:
         event = asyncio.ensure_future(next_event(trigger(pipeline).run()))
@@ -60,10 +72,7 @@ def test_an_event_comes_when_records_come(kafka: KafkaConnection, pipeline: Pipe
 
 def test_a_backlog_that_was_lost_makes_an_event_that_says_why(kafka: KafkaConnection, pipeline: Pipeline) -> None:
     """Its run fails, and a failed run is where people look."""
-    produce_batch(pipeline, records=100).execute(context_of(DagRun("d", "run-1")))
-    produce(kafka, pipeline.predictions_topic, [Record()])
-    recreate_topic(kafka, pipeline.requests_topic)
-    produce(kafka, pipeline.requests_topic, [Record()])
+    lose_backlog(kafka, pipeline)
 
     async def watch() -> Any:
         return await next_event(trigger(pipeline).run())
@@ -132,19 +141,90 @@ def test_a_sensor_ends_at_once_when_enough_waits(kafka: KafkaConnection, pipelin
     assert sensor.execute(context_of(DagRun("d", "run-1")))["records"] == 1
 
 
+def deferred(action: Callable[[], Any]) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as deferral:
+        action()
+    return deferral.value
+
+
 def test_a_sensor_waits_in_the_triggerer(kafka: KafkaConnection, pipeline: Pipeline) -> None:
     sensor = BacklogSensor(task_id="wait", pipeline=pipeline.name, step="predict")
     context = context_of(DagRun("d", "run-1"))
 
-    with pytest.raises(TaskDeferred) as deferred:
-        sensor.execute(context)
+    waiting = deferred(lambda: sensor.execute(context))
     produce(kafka, pipeline.requests_topic, [Record()])
 
     async def wait() -> Any:
-        return await next_event(deferred.value.trigger.run())
+        return await next_event(waiting.trigger.run())
 
-    event = asyncio.run(wait())
-    assert getattr(sensor, deferred.value.method_name)(context, event)["records"] == 1
+    resumed = {**(waiting.kwargs or {}), "event": asyncio.run(wait())}
+    assert sensor.resume_execution(waiting.method_name, resumed, context)["records"] == 1
+
+
+@pytest.mark.parametrize(("soft_fail", "end"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
+def test_a_sensor_waits_in_the_triggerer_until_its_timeout(
+    pipeline: Pipeline, soft_fail: bool, end: type[Exception]
+) -> None:
+    sensor = BacklogSensor(task_id="wait", pipeline=pipeline.name, step="predict", timeout=3600, soft_fail=soft_fail)
+    context = context_of(DagRun("d", "run-1"))
+
+    timeout = deferred(lambda: sensor.execute(context)).timeout
+
+    assert timeout is not None
+    assert timedelta(seconds=3500) < timeout <= timedelta(seconds=3600)
+    # What the scheduler calls when this time is over.
+    with pytest.raises(end):
+        sensor.resume_execution(TRIGGER_FAIL_REPR, {"error": TriggerFailureReason.TRIGGER_TIMEOUT}, context)
+
+
+def test_a_sensor_whose_fault_is_gone_waits_on_for_the_rest_of_its_time(
+    kafka: KafkaConnection, pipeline: Pipeline
+) -> None:
+    sensor = BacklogSensor(task_id="wait", pipeline=pipeline.name, step="predict", timeout=3600)
+    context = context_of(DagRun("d", "run-1"))
+    first = deferred(lambda: sensor.execute(context))
+
+    def resume() -> Any:
+        return sensor.resume_execution("resume", {**(first.kwargs or {}), "event": {"error": "a fault"}}, context)
+
+    again = deferred(resume)
+
+    assert (again.method_name, again.kwargs) == (first.method_name, first.kwargs)
+    assert again.timeout is not None
+    assert first.timeout is not None
+    assert again.timeout < first.timeout
+    assert again.trigger.serialize()[1]["fault_pause"] == sensor.poke_interval
+    produce(kafka, pipeline.requests_topic, [Record()])
+    assert resume()["records"] == 1
+
+
+def test_a_sensor_whose_fault_remains_fails_with_it(kafka: KafkaConnection, pipeline: Pipeline) -> None:
+    sensor = BacklogSensor(task_id="wait", pipeline=pipeline.name, step="predict")
+    lose_backlog(kafka, pipeline)
+
+    with pytest.raises(AirflowFailException, match="under an earlier ledger"):
+        sensor.resume(context_of(DagRun("d", "run-1")), {"error": "a fault"})
+
+
+@pytest.mark.parametrize(("fault_pause", "events"), [(0, ["a fault", None]), (3600, [None])])
+def test_a_fault_is_no_event_during_the_pause(
+    kafka: KafkaConnection, pipeline: Pipeline, fault_pause: float, events: list[str | None]
+) -> None:
+    """Where only the triggerer sees it, a sensor would go from it to a worker and back, again and again."""
+    produce(kafka, pipeline.requests_topic, [Record()])
+    key, fault = (pipeline.name, "predict"), PermanentError("a fault")
+    waiting = backlogs.waiting(kafka, pipeline, "predict")
+    arguments = {**trigger(pipeline).serialize()[1], "fault_pause": fault_pause}
+
+    async def polls() -> AsyncIterator[Any]:
+        yield {key: fault}
+        yield {key: waiting}
+
+    async def watch() -> list[str | None]:
+        found = BacklogTrigger(**arguments).filter_shared_stream(polls())
+        return [event.payload.get("error") async for event in found]
+
+    assert asyncio.run(watch()) == events
 
 
 def test_a_sensor_that_is_not_deferrable_keeps_its_worker(kafka: KafkaConnection, pipeline: Pipeline) -> None:
