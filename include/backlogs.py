@@ -1,5 +1,6 @@
 """The backlogs of all pipelines, for what follows the data: a trigger, a command, a page."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -9,14 +10,19 @@ from include.errors import MillraceError, PermanentError
 from include.exactly_once.ledger import ledger_name
 from include.exactly_once.waiting import Thresholds, Waiting
 from include.kafka.connection import KafkaConnection
-from include.kafka.ranges import log_ends
+from include.kafka.errors import BrokerUnavailable
+from include.kafka.ranges import LogEnds, log_ends_of_each
+from include.kafka.topics import describe_topics
 from include.prediction.backlog import waiting_requests
 from include.training.backlog import waiting_samples
+
+log = logging.getLogger(__name__)
 
 BacklogStep = Literal["train", "predict"]
 # Pipeline and step.
 BacklogKey = tuple[str, BacklogStep]
 STEPS: tuple[BacklogStep, ...] = ("train", "predict")
+LOGGED_AT_POLL = 2
 
 
 def waiting(
@@ -35,23 +41,25 @@ def step_topics(pipeline: Pipeline, step: BacklogStep) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Measurement:
-    """A backlog, and what it was measured from."""
+    """A backlog or why it is unknown, and what it was measured from."""
 
     pipeline: Pipeline
-    topics: tuple[object, ...]
-    ledger: object
-    found: Waiting | PermanentError
+    logs: tuple[LogEnds, ...]
+    ledger: LogEnds
+    found: Waiting | MillraceError
 
-    def holds(self, pipeline: Pipeline, topics: tuple[object, ...], ledger: object) -> bool:
-        """Whether the backlog must still be the same."""
-        if (self.pipeline, self.topics) != (pipeline, topics):
+    def holds(self, pipeline: Pipeline, logs: tuple[LogEnds, ...], ledger: LogEnds) -> bool:
+        """Whether the same would still be found."""
+        if (self.pipeline, self.logs) != (pipeline, logs):
             return False
-        # The ledger only takes from a backlog, so an empty one stays empty.
-        return self.ledger == ledger or (isinstance(self.found, Waiting) and not self.found.records)
+        if isinstance(self.found, Waiting):
+            # The ledger only takes from a backlog, so an empty one stays empty.
+            return self.ledger == ledger or not self.found.records
+        return isinstance(self.found, PermanentError) and self.ledger == ledger
 
 
 class BacklogPoller:
-    """Polls the backlogs of steps that share a connection: two requests for all, and more where something has changed.
+    """Polls the backlogs of steps that share a connection: three requests for all, more where something has changed.
 
     Args:
         connect: logs in.
@@ -59,47 +67,95 @@ class BacklogPoller:
     """
 
     def __init__(
-        self, connect: Callable[[], KafkaConnection], complete: Callable[[KafkaConnection, Pipeline], KafkaConnection]
+        self,
+        connect: Callable[[], KafkaConnection],
+        complete: Callable[[KafkaConnection, Pipeline], KafkaConnection],
     ) -> None:
         self._connect, self._complete = connect, complete
         self._connection: KafkaConnection | None = None
         self._measured: dict[BacklogKey, _Measurement] = {}
+        # By reason, for how many polls it has stood.
+        self._unknown: dict[str, int] = {}
 
     def poll(self, steps: Iterable[tuple[Pipeline, BacklogStep]]) -> Mapping[BacklogKey, Waiting | PermanentError]:
-        """What waits now, by pipeline and step; a step is left out while one of its topics does not exist.
+        """What waits now, by pipeline and step.
 
-        An error is one that a run of the step would fail with.
+        An error is one that a run of the step would fail with. A step is left out while one of its topics does not
+        exist, and while its backlog is unknown for a reason that may pass, which is logged.
 
         Raises:
-            BrokerUnavailable, AccessDenied: see include.kafka.
+            BrokerUnavailable, AccessDenied: nothing is known about any step; see include.kafka.
         """
         try:
-            return self._poll(list(steps))
+            found = self._poll(list(steps))
         except MillraceError:
             self._connection = None  # its settings may be corrected meanwhile
             raise
+        self._log_unknown(found)
+        return {key: item for key, item in found.items() if isinstance(item, Waiting | PermanentError)}
 
-    def _poll(self, steps: list[tuple[Pipeline, BacklogStep]]) -> dict[BacklogKey, Waiting | PermanentError]:
+    def _poll(self, steps: list[tuple[Pipeline, BacklogStep]]) -> dict[BacklogKey, Waiting | MillraceError]:
         if not steps:
             return {}
-        connection = self._connection = self._connection or self._connect()
-        ledger = ledger_name(connection.environment)
-        topics = {topic for pipeline, step in steps for topic in step_topics(pipeline, step)}
-        ends = log_ends(connection, sorted({*topics, ledger}))
-        measured: dict[BacklogKey, _Measurement] = {}
-        for pipeline, step in steps:
-            wanted = step_topics(pipeline, step)
-            if ledger in ends and all(topic in ends for topic in wanted):
-                seen = self._measured.get((pipeline.name, step))
-                read = (pipeline, tuple(ends[topic] for topic in wanted), ends[ledger])
-                if seen is None or not seen.holds(*read):
-                    seen = _Measurement(*read, self._waiting(connection, pipeline, step))
-                measured[pipeline.name, step] = seen
-        self._measured = measured
-        return {key: item.found for key, item in measured.items()}
+        self._connection = self._connection or self._connect()
+        found: dict[BacklogKey, Waiting | MillraceError] = {}
+        with self._connection.with_one_admin() as connection:
+            ledger = ledger_name(connection.environment)
+            topics = {topic for pipeline, step in steps for topic in step_topics(pipeline, step)}
+            ends = log_ends_of_each(connection, sorted({*topics, ledger}))
+            _refuse_all(ends, ledger)
+            for pipeline, step in steps:
+                logs = [ends.get(topic) for topic in (*step_topics(pipeline, step), ledger)]
+                known = tuple(item for item in logs if isinstance(item, tuple))
+                error = next((item for item in logs if isinstance(item, MillraceError)), None)
+                if error is not None:
+                    found[pipeline.name, step] = error
+                elif len(known) == len(logs):
+                    found[pipeline.name, step] = self._measure(connection, pipeline, step, known)
+        self._measured = {key: item for key, item in self._measured.items() if key in found}
+        return found
 
-    def _waiting(self, connection: KafkaConnection, pipeline: Pipeline, step: BacklogStep) -> Waiting | PermanentError:
+    def _measure(
+        self, connection: KafkaConnection, pipeline: Pipeline, step: BacklogStep, ends: tuple[LogEnds, ...]
+    ) -> Waiting | MillraceError:
+        """The backlog, as it was measured before if it must still be the same.
+
+        Args:
+            ends: of the step's topics and of the ledger.
+        """
+        *logs, ledger = ends
+        read = (pipeline, tuple(logs), ledger)
+        seen = self._measured.get((pipeline.name, step))
+        if seen is None or not seen.holds(*read):
+            seen = _Measurement(*read, self._waiting(connection, pipeline, step))
+            self._measured[pipeline.name, step] = seen
+        return seen.found
+
+    def _waiting(self, connection: KafkaConnection, pipeline: Pipeline, step: BacklogStep) -> Waiting | MillraceError:
         try:
             return waiting(self._complete(connection, pipeline), pipeline, step)
-        except PermanentError as error:
+        except BrokerUnavailable as error:
+            # Without any broker this raises, and no other step waits for one in vain.
+            describe_topics(connection, [ledger_name(connection.environment)])
             return error
+        except MillraceError as error:
+            return error
+
+    def _log_unknown(self, found: Mapping[BacklogKey, Waiting | MillraceError]) -> None:
+        """Log each reason once for as long as it stands, if it does at the next poll, too: an election takes less."""
+        steps: dict[str, list[str]] = {}
+        for (pipeline, step), item in found.items():
+            if not isinstance(item, Waiting | PermanentError):
+                steps.setdefault(str(item), []).append(f"{pipeline}.{step}")
+        self._unknown = {reason: self._unknown.get(reason, 0) + 1 for reason in steps}
+        for reason, names in steps.items():
+            if self._unknown[reason] == LOGGED_AT_POLL:
+                log.warning("What waits for %s is unknown: %s", ", ".join(names), reason)
+
+
+def _refuse_all(ends: Mapping[str, LogEnds | MillraceError], ledger: str) -> None:
+    """Raise an error that no step can be without: no access to the ledger, or no answer about any topic."""
+    error = ends.get(ledger)
+    for_all = all(isinstance(item, MillraceError) for item in ends.values())
+    if isinstance(error, PermanentError) or (isinstance(error, MillraceError) and for_all):
+        raise error

@@ -5,23 +5,30 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from include.errors import MillraceError
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
 from include.kafka.retry import retried
 from include.kafka.rights import Right
-from include.kafka.topics import POLL_S, describe_topic, describe_topics
+from include.kafka.topics import POLL_S, TopicInfo, describe_each, describe_topic, describe_topics
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from confluent_kafka import IsolationLevel, TopicPartition
-    from confluent_kafka.admin import AdminClient, OffsetSpec
+    from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 
 SETTLE_S = 5.0
+
+# A topic's id and its last stable offset by partition.
+LogEnds = tuple[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True, order=True)
@@ -69,8 +76,8 @@ def available_offsets(
     return {number: (first[topic, number], end[topic, number]) for number in numbers}
 
 
-def log_ends(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, tuple[str, Mapping[int, int]]]:
-    """The id and the last stable offset by partition of each of the topics that exist, in two requests for all.
+def log_ends(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, LogEnds]:
+    """The ends of each of the topics that exist.
 
     Raises:
         BrokerUnavailable, AccessDenied: see `describe_topics`.
@@ -86,6 +93,37 @@ def log_ends(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, tu
         name: (info.topic_id, {number: ends[name, number] for number in info.partitions})
         for name, info in found.items()
     }
+
+
+def log_ends_of_each(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, LogEnds | MillraceError]:
+    """The same by one client in three requests for all; an error about one topic stands for it and spares the others.
+
+    Nothing is tried again, also while a partition elects its leader: one without a leader would delay all others.
+
+    Raises:
+        BrokerUnavailable: no broker lists the topics in time.
+    """
+    from confluent_kafka import IsolationLevel, TopicPartition
+    from confluent_kafka.admin import OffsetSpec
+
+    ends: dict[str, LogEnds | MillraceError] = {}
+    with connection.with_one_admin() as asked, asked.admin() as admin:
+        found = describe_each(asked, topics)
+        infos = [info for info in found.values() if isinstance(info, TopicInfo)]
+        places = [TopicPartition(info.name, number) for info in infos for number in info.partitions]
+        _list_leaders(asked, admin)
+        answers = _request_offsets(asked, admin, places, IsolationLevel.READ_COMMITTED, OffsetSpec.latest())
+    for name, info in found.items():
+        if isinstance(info, MillraceError):
+            ends[name] = info
+            continue
+        rights = [Right("Topic", name, "Describe")]
+        try:
+            with connection.explained(f"listing offsets of {name}", topic=name, rights=rights):
+                ends[name] = info.topic_id, {number: _offset(answers[name, number]) for number in info.partitions}
+        except MillraceError as error:
+            ends[name] = error
+    return ends
 
 
 @dataclass(frozen=True)
@@ -184,14 +222,18 @@ def _offset_requests(
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     places = [TopicPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
     with connection.admin() as admin:
-        # Without the leaders in its metadata, a client stalls for seconds in some list_offsets calls.
         if one_listing:
-            with connection.explained("listing the topics"):
-                admin.list_topics(timeout=connection.timeout_s)
+            _list_leaders(connection, admin)
         else:
             for topic in partitions:
                 connection.partitions(admin, topic)
         yield partial(_list_offsets, connection, admin, places, level)
+
+
+def _list_leaders(connection: KafkaConnection, admin: AdminClient) -> None:
+    """Without the leaders in its metadata, a client stalls for seconds in some list_offsets calls."""
+    with connection.explained("listing the topics"):
+        admin.list_topics(timeout=connection.timeout_s)
 
 
 def _list_offsets(
@@ -208,7 +250,7 @@ def _list_offsets(
     Args:
         timed: the spec is a time, and -1 says that no record has this time or a later one.
     """
-    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka import KafkaError
 
     moving = (
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -221,21 +263,39 @@ def _list_offsets(
     )
 
     def request() -> dict[tuple[str, int], int]:
-        asked = dict.fromkeys(partitions, spec)
-        futures = admin.list_offsets(asked, isolation_level=level, request_timeout=connection.timeout_s)
-        offsets = {
-            (partition.topic, partition.partition): future.result(timeout=connection.timeout_s + 5).offset
-            for partition, future in futures.items()
-        }
-        if not timed and min(offsets.values(), default=0) < 0:
-            # Under load librdkafka returns offset -1 without an error.
-            raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
-        return offsets
+        answers = _request_offsets(connection, admin, partitions, level, spec)
+        return {place: _offset(answer, timed=timed) for place, answer in answers.items()}
 
     topic = next((partition.topic for partition in partitions), "")
     rights = [Right("Topic", topic, "Describe")]
     with connection.explained(f"listing offsets of {topic}", topic=topic, rights=rights):
         return retried(connection, request, moving)
+
+
+def _request_offsets(
+    connection: KafkaConnection,
+    admin: AdminClient,
+    partitions: Sequence[TopicPartition],
+    level: IsolationLevel,
+    spec: OffsetSpec,
+) -> dict[tuple[str, int], Future[ListOffsetsResultInfo]]:
+    """The answers by topic and partition, for `_offset`."""
+    asked = dict.fromkeys(partitions, spec)
+    if not asked:
+        return {}
+    futures = admin.list_offsets(asked, isolation_level=level, request_timeout=connection.timeout_s)
+    wait(futures.values(), connection.timeout_s + 5)
+    return {(partition.topic, partition.partition): future for partition, future in futures.items()}
+
+
+def _offset(answer: Future[ListOffsetsResultInfo], *, timed: bool = False) -> int:
+    from confluent_kafka import KafkaError, KafkaException
+
+    offset = answer.result(timeout=0).offset
+    if offset < 0 and not timed:
+        # Under load librdkafka returns offset -1 without an error.
+        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+    return int(offset)
 
 
 def freeze_ranges(connection: KafkaConnection, topic: str, *, settle_s: float = SETTLE_S) -> list[OffsetRange]:

@@ -8,12 +8,14 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
 
+from include.errors import MillraceError
 from include.kafka.connection import KafkaConnection
 from include.kafka.errors import AccessDenied, BrokerUnavailable, TopicCompacted, TopicMissing
 from include.kafka.rights import Right
@@ -65,18 +67,33 @@ def describe_topics(connection: KafkaConnection, names: Iterable[str]) -> dict[s
         BrokerUnavailable: no broker answered in time.
         AccessDenied: the credentials lack the right to describe a topic.
     """
+    found: dict[str, TopicInfo] = {}
+    for name, info in describe_each(connection, names).items():
+        if isinstance(info, MillraceError):
+            raise info
+        found[name] = info
+    return found
+
+
+def describe_each(connection: KafkaConnection, names: Iterable[str]) -> dict[str, TopicInfo | MillraceError]:
+    """The existing ones among `names`; an error of `describe_topics` stands for the topic that it is about."""
     from confluent_kafka import TopicCollection
 
-    found: dict[str, TopicInfo] = {}
+    found: dict[str, TopicInfo | MillraceError] = {}
     with connection.admin() as admin:
         futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=connection.timeout_s)
-        for name, future in futures.items():
-            rights = [Right("Topic", name, "Describe")]
+        # Once for all of them: a client that is stuck must not take this time for each.
+        wait(futures.values(), connection.timeout_s + 5)
+    for name, future in futures.items():
+        rights = [Right("Topic", name, "Describe")]
+        try:
             with suppress(TopicMissing), connection.explained(f"describing topic {name}", topic=name, rights=rights):
-                description = future.result(timeout=connection.timeout_s + 5)
+                description = future.result(timeout=0)
                 partitions = tuple(sorted(partition.id for partition in description.partitions))
                 replication = len(description.partitions[0].replicas)
                 found[name] = TopicInfo(name, str(description.topic_id), partitions, replication)
+        except MillraceError as error:
+            found[name] = error
     return found
 
 

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from include import backlogs
 from include.backlogs import BacklogPoller
 from include.errors import PermanentError
-from include.kafka.errors import BrokerUnavailable, TopicRecreated
+from include.exactly_once.waiting import Waiting
+from include.kafka.connection import KafkaConnection
+from include.kafka.errors import BrokerUnavailable, KafkaRefused, TopicRecreated
+from include.kafka.schema_registry import registry_at
+from include.kafka.topics import ensure_topics
+from include.local.broker import running_cluster
 from tests.support.administrator import delete_topic, recreate_topic
-from tests.support.producers import produce
+from tests.support.external_topics import external_pipeline
+from tests.support.processes import wait_for
+from tests.support.producers import Record, produce
 from tests.support.publishing import ask, publish, request
+from tests.support.registry_server import USER, running_registry
 from tests.support.tiny_pipelines import letter, numbers, tiny_pipeline, tiny_predictor
+
+# For an election, or for a node to start, on a loaded machine.
+TIMEOUT_S = 180
+# Of a node that is dead and named as a leader for a while, an answer is waited for so long.
+REQUEST_TIMEOUT_S = 20
 
 
 @pytest.fixture
@@ -25,6 +44,11 @@ def steps(*pipelines):
     return [(pipeline, step) for pipeline in pipelines for step in backlogs.STEPS]
 
 
+def wait_for_leaders(poller, *pipelines):
+    """Until then a new topic's backlog is unknown."""
+    wait_for(lambda: len(poller.poll(steps(*pipelines))) == 2 * len(pipelines), "leaders of the topics")
+
+
 def sample(number: int, **changed):
     plain = request(number)
     return request(number, headers=[*plain.headers, ("label", letter(numbers(number)).encode())], **changed)
@@ -32,6 +56,7 @@ def sample(number: int, **changed):
 
 def test_what_waits_is_counted_for_each_pipeline_and_step(kafka, new_pipeline, poller):
     busy, idle = new_pipeline(prediction={"min_records": 100}), new_pipeline()
+    wait_for_leaders(poller, busy, idle)
     ask(kafka, busy, *map(request, range(3)))
     produce(kafka, busy.samples_topic, map(sample, range(5)))
 
@@ -52,8 +77,12 @@ def test_what_was_published_no_longer_waits(kafka, new_pipeline, poller):
 
     publish(kafka, pipeline, ranges, tiny_predictor())
 
-    waiting = poller.poll(steps(pipeline))[pipeline.name, "predict"]
-    assert (waiting.records, waiting.positions) == (0, waiting.ends)
+    def waiting() -> Waiting:
+        return poller.poll(steps(pipeline))[pipeline.name, "predict"]
+
+    # A commit returns before its markers are written.
+    wait_for(lambda: waiting().records == 0, "the ledger to have the predictions")
+    assert waiting().positions == waiting().ends
 
 
 def test_the_age_is_that_of_the_oldest_record_of_any_partition(kafka, new_pipeline, poller):
@@ -102,8 +131,9 @@ def test_an_error_that_a_run_would_end_with_stands_for_the_backlog_and_spares_th
     assert found[other.name, "predict"].records == 1
 
 
-def test_a_pipeline_without_its_keys_spares_the_others_and_the_login_is_made_once(kafka, new_pipeline):
+def test_a_pipeline_without_its_keys_spares_the_others_and_the_login_is_made_once(kafka, new_pipeline, poller):
     keyless, other = new_pipeline(), new_pipeline()
+    wait_for_leaders(poller, keyless, other)
     logins = []
 
     def complete(connection, pipeline):
@@ -111,13 +141,110 @@ def test_a_pipeline_without_its_keys_spares_the_others_and_the_login_is_made_onc
             raise PermanentError("Airflow has no connection for its keys.")
         return connection
 
-    poller = BacklogPoller(lambda: logins.append(1) or kafka, complete)
+    completing = BacklogPoller(lambda: logins.append(1) or kafka, complete)
     for _ in range(2):
-        found = poller.poll(steps(keyless, other))
+        found = completing.poll(steps(keyless, other))
 
     assert isinstance(found[keyless.name, "predict"], PermanentError)
     assert found[other.name, "predict"].records == 0
     assert logins == [1]
+
+
+def test_a_schema_registry_that_is_away_hides_one_backlog_until_it_is_back(
+    kafka, new_pipeline, new_name, new_topic, caplog
+):
+    """With late labels samples are read, to count those that have one."""
+    samples, labels = new_topic(), new_topic()
+    hidden = external_pipeline(
+        new_name(),
+        topics={"samples": samples, "requests": new_topic()},
+        envelope={"kind": "avro", "content": "x"},
+        registry={"connection": "schemas"},
+        labels={"kind": "topic", "topic": labels},
+    )
+    other, logins = new_pipeline(), []
+    produce(kafka, other.samples_topic, [sample(0)])
+    with running_registry() as server:
+        user, _, password = USER.partition(":")
+        registry = registry_at(server.url, login=user, password=password, extra={"max.retries": 0})
+        schema = '{"type": "record", "name": "Four", "fields": [{"name": "x", "type": "bytes"}]}'
+        serialize = AvroSerializer(SchemaRegistryClient(dict(registry.settings)), schema)
+        value = serialize({"x": numbers(0).tobytes()}, SerializationContext(samples, MessageField.VALUE))
+        produce(kafka, samples, [Record(value, b"one")])
+        produce(kafka, labels, [Record(b"a", b"one")])
+
+        def complete(connection, pipeline):
+            return replace(connection, registry=registry) if pipeline == hidden else connection
+
+        poller = BacklogPoller(lambda: logins.append(1) or kafka, complete)
+        server.status = 503
+        for _ in range(3):
+            found = poller.poll(steps(hidden, other))
+            assert (hidden.name, "train") not in found
+            assert found[other.name, "train"].records == 1
+        server.status = 200
+
+        assert poller.poll(steps(hidden, other))[hidden.name, "train"].records == 1
+    assert logins == [1]
+    assert caplog.text.count(f"What waits for {hidden.name}.train is unknown") == 1
+
+
+def test_a_poll_is_three_requests_of_one_client(kafka, new_pipeline, poller, monkeypatch):
+    pipelines = [new_pipeline() for _ in range(3)]
+    wait_for_leaders(poller, *pipelines)
+    requests = []
+    for name in ("describe_topics", "list_topics", "list_offsets"):
+        plain = getattr(AdminClient, name)
+
+        def counted(client, *args, plain=plain, name=name, **settings):
+            requests.append((name, id(client)))
+            return plain(client, *args, **settings)
+
+        monkeypatch.setattr(AdminClient, name, counted)
+
+    poller.poll(steps(*pipelines))
+
+    assert [name for name, _ in requests] == ["describe_topics", "list_topics", "list_offsets"]
+    assert len({client for _, client in requests}) == 1
+
+
+@pytest.mark.long
+def test_a_partition_without_a_leader_hides_one_backlog_until_it_has_one(tmp_path, new_name, caplog):
+    with running_cluster(tmp_path, nodes=3) as cluster:
+        kafka = KafkaConnection({"bootstrap.servers": cluster.bootstrap_servers}, timeout_s=REQUEST_TIMEOUT_S)
+        poller = BacklogPoller(lambda: kafka, lambda connection, _: connection)
+        stopped, other = tiny_pipeline(new_name()), tiny_pipeline(new_name())
+        node = cluster.nodes[-1]
+        alone = NewTopic(stopped.requests_topic, num_partitions=1, replica_assignment=[[node.id]])
+        with AdminClient(dict(kafka.settings)) as admin:
+            admin.create_topics([alone])[alone.topic].result(TIMEOUT_S)
+        ensure_topics(kafka, [*stopped.topic_specs(), *other.topic_specs()])
+        ask(kafka, other, request(0))
+
+        def polled() -> set[str]:
+            return {name for name, step in poller.poll(steps(stopped, other)) if step == "predict"}
+
+        assert polled() == {stopped.name, other.name}
+        node.kill()
+
+        def settled() -> bool:
+            # It fails as a whole while the dead node is still named as the leader of each topic.
+            with suppress(KafkaRefused, BrokerUnavailable):
+                return polled() == {other.name} and "Leader not available" in caplog.text
+            return False
+
+        wait_for(settled, "a leader of all partitions but one", timeout_s=TIMEOUT_S)
+        caplog.clear()
+
+        began = time.monotonic()
+        found = poller.poll(steps(stopped, other))
+
+        assert time.monotonic() - began < REQUEST_TIMEOUT_S, "it waited for a leader"
+        assert found[other.name, "predict"].records == 1
+        assert (stopped.name, "predict") not in found
+        assert caplog.text == "", "the reason is logged again"
+        node.start()
+        wait_for(lambda: polled() == {stopped.name, other.name}, "a leader", timeout_s=TIMEOUT_S)
 
 
 def test_a_topic_that_was_deleted_is_left_out_at_the_next_poll(kafka, new_pipeline, poller):

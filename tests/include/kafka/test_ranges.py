@@ -7,11 +7,11 @@ from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import OFFSET_INVALID
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from include.kafka.errors import LogTruncated, RangeUnavailable, TopicMissing, TopicRecreated
-from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges
+from include.kafka.ranges import OffsetRange, available_offsets, check_ranges, freeze_ranges, log_ends_of_each
 from include.kafka.topics import describe_topic
 from tests.support.administrator import delete_records, recreate_topic
 from tests.support.assertions import assert_readable
@@ -120,6 +120,28 @@ def test_a_request_that_returns_no_offset_is_retried(kafka, new_topic, monkeypat
 
     assert available_offsets(kafka, topic, [0])[0][0] == 0
     assert len(asked) == 3
+
+
+def test_an_end_that_is_unknown_stands_for_its_topic_and_spares_the_others(kafka, new_topic, new_name, monkeypatch):
+    topic, other = new_topic(partitions=2), new_topic()
+    produce(kafka, other, [Record()])
+    asked = []
+    listing = AdminClient.list_offsets
+
+    def without_an_offset(client, wanted, **settings):
+        asked.append(wanted)
+        futures = listing(client, wanted, **settings)
+        futures[TopicPartition(topic, 1)].result(10).offset = OFFSET_INVALID
+        return futures
+
+    monkeypatch.setattr(AdminClient, "list_offsets", without_an_offset)
+
+    ends = log_ends_of_each(kafka, [topic, other, new_name()])
+
+    assert ends.keys() == {topic, other}
+    assert_readable(ends[topic], f"listing offsets of {topic}")
+    assert ends[other] == (describe_topic(kafka, other).topic_id, {0: 1})
+    assert len(asked) == 1
 
 
 def test_ranges_of_a_recreated_topic_are_refused(kafka, new_topic):
