@@ -1,6 +1,7 @@
 """The backlogs of all pipelines, for what follows the data: a trigger, a command, a page."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +23,8 @@ BacklogStep = Literal["train", "predict"]
 # Pipeline and step.
 BacklogKey = tuple[str, BacklogStep]
 STEPS: tuple[BacklogStep, ...] = ("train", "predict")
+# After so many seconds an error is looked for again, though topics and ledger are unchanged.
+FAULT_HELD_S = 60.0
 LOGGED_AT_POLL = 2
 
 
@@ -41,21 +44,23 @@ def step_topics(pipeline: Pipeline, step: BacklogStep) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Measurement:
-    """A backlog or why it is unknown, and what it was measured from."""
+    """A backlog or why it is unknown, what it was measured from, and when."""
 
     pipeline: Pipeline
     logs: tuple[LogEnds, ...]
     ledger: LogEnds
     found: Waiting | MillraceError
+    at: float
 
-    def holds(self, pipeline: Pipeline, logs: tuple[LogEnds, ...], ledger: LogEnds) -> bool:
+    def holds(self, pipeline: Pipeline, logs: tuple[LogEnds, ...], ledger: LogEnds, now: float) -> bool:
         """Whether the same would still be found."""
         if (self.pipeline, self.logs) != (pipeline, logs):
             return False
         if isinstance(self.found, Waiting):
             # The ledger only takes from a backlog, so an empty one stays empty.
             return self.ledger == ledger or not self.found.records
-        return isinstance(self.found, PermanentError) and self.ledger == ledger
+        # Its cause may lie elsewhere, in an Airflow connection or a right.
+        return isinstance(self.found, PermanentError) and self.ledger == ledger and now - self.at < FAULT_HELD_S
 
 
 class BacklogPoller:
@@ -64,14 +69,16 @@ class BacklogPoller:
     Args:
         connect: logs in.
         complete: adds the keys of a pipeline to that connection.
+        clock: seconds, for how long an error is held.
     """
 
     def __init__(
         self,
         connect: Callable[[], KafkaConnection],
         complete: Callable[[KafkaConnection, Pipeline], KafkaConnection],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connect, self._complete = connect, complete
+        self._connect, self._complete, self._clock = connect, complete, clock
         self._connection: KafkaConnection | None = None
         self._measured: dict[BacklogKey, _Measurement] = {}
         # By reason, for how many polls it has stood.
@@ -126,8 +133,8 @@ class BacklogPoller:
         *logs, ledger = ends
         read = (pipeline, tuple(logs), ledger)
         seen = self._measured.get((pipeline.name, step))
-        if seen is None or not seen.holds(*read):
-            seen = _Measurement(*read, self._waiting(connection, pipeline, step))
+        if seen is None or not seen.holds(*read, self._clock()):
+            seen = _Measurement(*read, self._waiting(connection, pipeline, step), self._clock())
             self._measured[pipeline.name, step] = seen
         return seen.found
 

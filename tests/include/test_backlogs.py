@@ -150,6 +150,27 @@ def test_a_pipeline_without_its_keys_spares_the_others_and_the_login_is_made_onc
     assert logins == [1]
 
 
+def test_an_error_is_looked_for_again_after_a_minute(kafka, new_pipeline, poller):
+    """Its cause may be corrected where neither topics nor ledger show it."""
+    pipeline = new_pipeline()
+    wait_for_leaders(poller, pipeline)
+    asked, now = [], 1000.0
+
+    def complete(connection, pipeline):
+        asked.append(pipeline)
+        if len(asked) == 1:
+            raise PermanentError("Airflow has no connection for its keys.")
+        return connection
+
+    correcting, predict = BacklogPoller(lambda: kafka, complete, clock=lambda: now), [(pipeline, "predict")]
+    for _ in range(2):
+        assert isinstance(correcting.poll(predict)[pipeline.name, "predict"], PermanentError)
+    now += 60
+
+    assert correcting.poll(predict)[pipeline.name, "predict"].records == 0
+    assert len(asked) == 2
+
+
 def test_a_schema_registry_that_is_away_hides_one_backlog_until_it_is_back(
     kafka, new_pipeline, new_name, new_topic, caplog
 ):
