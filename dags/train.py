@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, Param
 
+from include.definition.tables import MAX_NEW_SAMPLES
 from millrace.assets import backlog_asset, model_asset, samples_asset, watch_asset
 from millrace.operators import FreezeRangesOperator, PromoteModelOperator, TrainModelOperator
 from millrace.workflow import cron, dag_settings, ensure_topics_before, pipelines_for, time_param
@@ -68,7 +69,7 @@ for pipeline in pipelines_for("train"):
                 training.min_new_samples,
                 type="integer",
                 minimum=0,
-                maximum=1_000_000_000,
+                maximum=MAX_NEW_SAMPLES,
                 title="New samples",
                 description="How many samples must be new since the last training; 0 trains in any case.",
             ),

@@ -15,7 +15,8 @@ class Config(BaseModel):
     """The settings of one kind: immutable, and strict about keys, so that a misspelt key is an error."""
 
     # Each task imports all kinds and uses a few: what pydantic compiles from a class waits until it is first used.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    # TOML has inf and nan, which are no numbers of seconds or shares to compute with.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 ConfigType = TypeVar("ConfigType", bound=Config)

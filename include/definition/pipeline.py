@@ -1,13 +1,15 @@
 """A pipeline: one TOML file's tables, and the names and layouts of its topics."""
 
 import re
+from typing import Annotated
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from include.codecs.row import FIRST_KNOWN, RowCodec
 from include.definition.kinds import AnyCodec, AnyModel, AnySource
 from include.definition.tables import (
     Alerts,
+    ConnectionName,
     Connections,
     Export,
     Ingest,
@@ -30,6 +32,8 @@ from include.models.imported import ImportedModel
 from include.models.rows import RowInputs, RowNet
 from include.reading.layout import AnyEnvelope, AnyLabels, HeaderLabels, RecordLayout, TopicLabels
 
+# Airflow refuses a longer one, and with it all DAGs of the file that makes them.
+Tag = Annotated[str, Field(min_length=1, max_length=100)]
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -44,8 +48,8 @@ class Pipeline(Config):
     environment: str = LOCAL
     description: str
     owner: str = "millrace"
-    tags: tuple[str, ...] = ()
-    connection: str = "kafka_default"
+    tags: tuple[Tag, ...] = ()
+    connection: ConnectionName = "kafka_default"
     connections: Connections = Connections()
     topics: TopicLayout = TopicLayout()
     format: AnyCodec

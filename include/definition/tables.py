@@ -45,6 +45,10 @@ def _five_fields(value: str) -> str:
 Schedule = Annotated[str, AfterValidator(_five_fields)]
 
 MAX_BATCH_RECORDS = 1_000_000
+# A form accepts as much as the file, and the other way round.
+MAX_NEW_SAMPLES = 1_000_000_000
+MONTH_S = 30 * 86_400
+MAX_DELAY_S = 10 * 365 * 86_400
 
 
 class Ingest(Config):
@@ -109,7 +113,7 @@ class Training(Config):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     split: Literal["hash", "given"] = "hash"
     split_salt: str = "millrace"
-    min_new_samples: Annotated[int, Field(ge=1)] = 1000
+    min_new_samples: Annotated[int, Field(ge=1, le=MAX_NEW_SAMPLES)] = 1000
     max_wait_s: Annotated[float, Field(gt=0)] | None = None
     refire_after_s: Annotated[float, Field(ge=1)] = 3600
     window: Annotated[int, Field(ge=1)] = 65_536
@@ -194,7 +198,7 @@ class Promotion(Config):
     class_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default={})
     approval: Literal["automatic", "person"] = "automatic"
     approvers: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    approval_s: Annotated[float, Field(ge=1, le=30 * 86_400)] = 86_400
+    approval_s: Annotated[float, Field(ge=1, le=MONTH_S)] = 86_400
     shadow: Annotated[float, Field(ge=0, le=1)] = 0.0
     allow_missing: bool = False
     earlier_models: tuple[ImportedName, ...] = ()
@@ -268,8 +272,8 @@ class Alerts(Config):
 
     notify: tuple[Notify, ...] = ()
     waiting_s: Annotated[float, Field(ge=1)] | None = None
-    train_s: Annotated[float, Field(ge=1)] | None = None
-    predict_s: Annotated[float, Field(ge=1)] | None = None
+    train_s: Annotated[float, Field(ge=1, le=MONTH_S)] | None = None
+    predict_s: Annotated[float, Field(ge=1, le=MONTH_S)] | None = None
 
 
 class Export(Config):
@@ -324,7 +328,7 @@ class Watch(Config):
     min_score: Annotated[float, Field(le=1)] | None = None
     max_calibration_error: Annotated[float, Field(gt=0, le=1)] | None = None
     labels: AnswerLabels | None = None
-    label_delay_s: Annotated[float, Field(ge=1)] = 86_400
+    label_delay_s: Annotated[float, Field(ge=1, le=MAX_DELAY_S)] = 86_400
     retrain: bool = False
 
     @field_validator("min_samples")
@@ -338,7 +342,8 @@ class Watch(Config):
 
 # The parts of a pipeline that may each have a connection, and so a principal, of their own.
 WorkStep = Literal["topics", "ingest", "train", "predict", "repredict", "replay", "export", "watch"]
-ConnectionName = Annotated[str, Field(min_length=1)]
+# What Airflow takes, but for #, which would begin the fragment of an asset's URI.
+ConnectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_!().:/\\-]+$", max_length=250)]
 
 
 class Connections(Config):
