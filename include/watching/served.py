@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from include.exactly_once.attempt import Attempt
     from include.prediction.json_record import ModelIdentity
     from include.reading.layout import TopicLabels
+    from include.targets.base import Target
     from include.watching.figures import Labelled
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,13 @@ def input_statistics(
 
 
 def labelled_answers(
-    attempt: Attempt, pipeline: Pipeline, model: ModelIdentity, labels: TopicLabels, number: int, delay_s: float
+    attempt: Attempt,
+    pipeline: Pipeline,
+    model: ModelIdentity,
+    target: Target,
+    labels: TopicLabels,
+    number: int,
+    delay_s: float,
 ) -> list[Labelled]:
     """The version's answers to the requests that got the newest labels, each once with the label that counts now.
 
@@ -99,6 +106,7 @@ def labelled_answers(
     withdrawn counts as it is then.
 
     Args:
+        target: the model's, by which labels are read: the file may have others by now.
         number: of the newest labels.
         delay_s: seconds; earlier answers are not looked for.
     """
@@ -110,7 +118,7 @@ def labelled_answers(
     late = read_labels(connection, group, labels, ends)
     given = sorted(late.labels.items(), key=lambda item: (-item[1].timestamp_ms, item[0]))
     texts = {sample_id: label.text for sample_id, label in given[:number] if label.text is not None}
-    target, refused = pipeline.training.target(), 0
+    refused = 0
     # One id may have been asked for many times.
     found: deque[Labelled] = deque(maxlen=number)
     if not texts:
@@ -128,7 +136,7 @@ def labelled_answers(
             elif row is not None:
                 found.append((answer_of(row), truth))
     if refused:
-        log.warning("%d labels of %s are none of training.labels and do not count.", refused, labels.topic)
+        log.warning("%d labels of %s are none that the model has learnt and do not count.", refused, labels.topic)
     return list(found)
 
 

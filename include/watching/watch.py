@@ -114,7 +114,9 @@ def find_figures(attempt: Attempt, pipeline: Pipeline, settings: Watch, model: W
     labels = pipeline.late_labels
     labelled = []
     if labels is not None:
-        labelled = labelled_answers(attempt, pipeline, identity, labels, settings.window, settings.label_delay_s)
+        labelled = labelled_answers(
+            attempt, pipeline, identity, target, labels, settings.window, settings.label_delay_s
+        )
     enough = len(labelled) >= settings.min_samples
     return Figures(
         samples=len(answers),

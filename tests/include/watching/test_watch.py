@@ -146,6 +146,21 @@ def test_labels_count_once_when_they_come_and_as_they_are_corrected(look, serve,
     assert "watch.min_score is 0.9" in found.over["score"]
 
 
+def test_labels_are_those_that_the_model_has_learnt_and_not_those_of_a_file_that_has_changed(
+    kafka, pipeline, model, serve
+):
+    """A class was added in front: the champion goes on until a version that knows it is promoted."""
+    training = pipeline.training.model_copy(update={"labels": ("new", *pipeline.training.labels)})
+    serve(range(200))
+    late(pipeline, kafka, range(200))
+    produce(kafka, pipeline.late_labels.topic, [Record(b"new", sample_id(0).encode())])
+
+    attempt = Attempt(kafka, pipeline.name, STEP, "run")
+    found = watch(attempt, pipeline.model_copy(update={"training": training}), model)
+
+    assert (found.figures.labelled, found.figures.score) == (199, 1.0)
+
+
 def test_scores_that_promise_too_much_are_no_probabilities(look, serve, kafka, pipeline):
     serve(range(200))
     late(pipeline, kafka, range(200), wrong=True)
