@@ -104,13 +104,17 @@ class FieldEnvelope(Envelope):
     def row_name(self) -> RowName | None:
         return self.newest_of
 
-    def field_opener(self, parse: Callable[[bytes], Any], label: str | None) -> Open:
-        """An `Open` for values that `parse` turns into an object; see `Envelope.open_with`."""
+    def field_opener(self, parse: Callable[[bytes], Any], label: str | None, *, may_be_empty: bool = False) -> Open:
+        """An `Open` for values that `parse` turns into an object; see `Envelope.open_with`.
+
+        Args:
+            may_be_empty: whether a value of no bytes is such an object, too.
+        """
 
         def open_value(value: bytes | None) -> EnvelopeContent:
             if value is None and self.newest_of is not None:
                 return EnvelopeContent(None, deleted=True)
-            if not value:
+            if value is None or not (value or may_be_empty):
                 raise InvalidRecord("empty", "The record has no value and an object of fields was expected.")
             fields = parse(value)
             return sample(fields) if self.newest_of is None else version(fields)

@@ -50,6 +50,9 @@ class RegisteredEnvelope(FieldEnvelope):
         return self.id_header
 
     def with_schema_id(self, schema_id: bytes, value: bytes) -> bytes:
+        # No bytes are no JSON, and no Avro with a content. Without an id before them they are refused as `empty`.
+        if not value:
+            return value
         known = len(schema_id) == GUID_PREFIX_BYTES and schema_id[0] == GUID_MAGIC
         if known or (len(schema_id) == PREFIX_BYTES and schema_id[0] == MAGIC):
             return schema_id + value

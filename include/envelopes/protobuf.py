@@ -90,7 +90,9 @@ class ProtobufEnvelope(RegisteredEnvelope):
     def open_with(self, schemas: Schemas | None, label: str | None) -> Open:
         names = self._names(label)
         if self.descriptors is not None:
-            return self.field_opener(_reading(_described(self.descriptors, self.message or ""), names), label)
+            read = _reading(_described(self.descriptors, self.message or ""), names)
+            # A message whose fields all have their defaults has no bytes.
+            return self.field_opener(read, label, may_be_empty=True)
         if schemas is None:
             raise ValueError("Protobuf needs a Schema Registry, and schemas is None.")
 
@@ -150,7 +152,7 @@ def _reading(descriptor: Descriptor, names: frozenset[str]) -> Read:
 
     def parse(value: bytes) -> dict[str, Any]:
         try:
-            if value[0] not in (MAGIC, GUID_MAGIC):
+            if not value or value[0] not in (MAGIC, GUID_MAGIC):
                 return read(value)
             indexes, start = read_indexes(value, schema_id_of(value)[1])
             if indexes != own:

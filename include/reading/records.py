@@ -188,7 +188,7 @@ class RecordReader:
         if self._open is not None and not isinstance(label, Refusal):
             try:
                 value = message.value()
-                if headers.schema_id is not None and value:
+                if headers.schema_id is not None and value is not None:
                     value = self._envelope.with_schema_id(headers.schema_id, value)
                 opened = self._open(value)
                 if self._row_name is not None:

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from confluent_kafka import Message
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from include.envelopes.base import EnvelopeContent
 from include.envelopes.protobuf import ProtobufEnvelope
 from include.reading.layout import RecordLayout
+from include.reading.records import RecordReader
 from include.refusal import InvalidRecord
 from tests.support.assertions import assert_readable
 from tests.support.envelope_contract import assert_opened_or_refused
@@ -210,6 +212,26 @@ def test_an_id_and_indexes_in_a_header_stand_before_the_value(write, opening):
         assert_readable(refused.value)
 
 
+ROW = {"content": None, "content_is": "row", "columns": ("weight", "kind", "good")}
+DEFAULTS = {"weight": 0, "kind": "UNKNOWN", "good": False}
+
+
+def test_a_message_of_no_bytes_after_its_id_in_a_header_has_its_defaults(registry, write):
+    value = write(Picture())
+    headers = [("schema-id", value)]
+    envelope = ProtobufEnvelope(**ROW, id="id", id_header="schema-id")
+    records = [
+        Message(topic="pictures", partition=0, offset=offset, value=value, headers=headers)
+        for offset, (value, headers) in enumerate([(b"", headers), (value, []), (None, headers), (b"", [])])
+    ]
+    with registry.client() as schemas:
+        found = RecordReader(RecordLayout(envelope=envelope), "row/1", schemas=schemas).read(records)
+
+    assert [json.loads(content) for content in found.contents[:2]] == [DEFAULTS] * 2
+    assert found.ids[:2] == [b"0"] * 2
+    assert [label.reason for label in found.labels[2:]] == ["empty"] * 2
+
+
 def test_a_registry_that_has_the_text_alone_is_named(server, registry, write, opening):
     value = write(picture(place={"camera": "c1"}))
     schema = server.schemas[int.from_bytes(value[1:5], "big") - 1]
@@ -229,6 +251,40 @@ def test_fields_are_read_by_a_file_of_descriptors(described, write, framed):
     opened = described(group="place.camera").open_with(None, "label")
 
     assert opened(value) == EnvelopeContent(PIXELS, b"7", b"c1", "cat")
+
+
+def test_a_plain_message_of_no_bytes_has_its_defaults(described):
+    envelope = described(**ROW)
+    opened = envelope.open_with(None, "label")
+
+    found = opened(picture(id=0, image=b"").SerializeToString())
+
+    assert found == opened(b"") == EnvelopeContent(found.content, b"0")
+    assert json.loads(found.content) == DEFAULTS
+    with pytest.raises(InvalidRecord) as refused:
+        opened(None)
+    assert refused.value.refusal.reason == "empty"
+
+
+def test_of_versions_a_message_of_no_bytes_is_no_deletion(described):
+    opened = described(**ROW, newest_of="key").open_with(None, None)
+
+    assert json.loads(opened(b"").content) == DEFAULTS
+    assert opened(None) == EnvelopeContent(None, deleted=True)
+
+
+def test_a_message_of_no_bytes_lacks_its_required_fields(described):
+    needed = F(name="image", number=1, type=F.TYPE_BYTES, label=F.LABEL_REQUIRED)
+    file = FileDescriptorProto(
+        name="shop/old.proto",
+        package="shop",
+        syntax="proto2",
+        message_type=[DescriptorProto(name="Old", field=[needed])],
+    )
+    with pytest.raises(InvalidRecord, match="image") as refused:
+        described(message="shop.Old", files=[file], id=None).open_with(None, None)(b"")
+    assert refused.value.refusal.reason == "not-its-schema"
+    assert_readable(refused.value)
 
 
 def test_another_type_of_the_same_file_is_refused(described, write):

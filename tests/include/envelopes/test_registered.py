@@ -322,6 +322,17 @@ def test_a_header_that_has_no_schema_s_id_is_refused(registry, header):
     assert refusal.reason == "no-wire-format"
 
 
+@pytest.mark.parametrize("envelope", [AVRO, JSON], ids=["avro", "json-schema"])
+@pytest.mark.parametrize("value", [None, b""])
+def test_a_record_with_its_schema_s_id_alone_is_empty(registry, envelope, value):
+    header = [("schema-id", b"\0\0\0\0\1")]
+    layout = RecordLayout(envelope=envelope.model_copy(update={"id_header": "schema-id"}))
+    with registry.client() as schemas:
+        found = RecordReader(layout, "tensor.raw/1", schemas=schemas).read([_message(value, header)])
+
+    assert [label.reason for label in found.labels] == ["empty"]
+
+
 class TestSchemaOfThePipeline:
     """Avro without a registry."""
 
