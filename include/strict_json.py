@@ -1,6 +1,7 @@
 """A strict JSON parser (RFC 8259) for untrusted text; Python's own accepts more."""
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from include.refusal import InvalidRecord
@@ -12,8 +13,12 @@ class Number(str):
     __slots__ = ()
 
 
-def parse(value: bytes) -> Any:
+def parse(value: bytes, integer: Callable[[str], Any] = Number, real: Callable[[str], Any] = Number) -> Any:
     """Parse JSON, with `Number` for its numbers.
+
+    Args:
+        integer: makes something else of the digits of an integer.
+        real: the same for a number with a point or an exponent.
 
     Raises:
         UnicodeDecodeError: it is not UTF-8.
@@ -24,19 +29,19 @@ def parse(value: bytes) -> Any:
         value.decode(),
         object_pairs_hook=each_key_once,
         parse_constant=_no_constant,
-        parse_int=Number,
-        parse_float=Number,
+        parse_int=integer,
+        parse_float=real,
     )
 
 
-def read_json(value: bytes) -> Any:
+def read_json(value: bytes, integer: Callable[[str], Any] = Number, real: Callable[[str], Any] = Number) -> Any:
     """Parse the JSON of a record, see `parse`.
 
     Raises:
         InvalidRecord: the value is not JSON.
     """
     try:
-        return parse(value)
+        return parse(value, integer, real)
     except UnicodeDecodeError as error:
         fault = f"Byte {error.start} of {len(value)} is not UTF-8: {error.reason}."
         raise InvalidRecord("invalid-utf8", fault) from error

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from include.codecs.text_tensor import TextTensorCodec
 from include.envelopes.avro import AvroEnvelope, NoSuchSchema
 from include.envelopes.base import EnvelopeContent
+from include.envelopes.json_object import JsonEnvelope
 from include.envelopes.json_schema import JsonSchemaEnvelope
 from include.kafka.schema_registry import RegistryAway, RegistryRefused, SchemaRegistry, registry_at
 from include.reading.layout import RecordLayout
@@ -159,8 +160,6 @@ BAD = {
     "no magic byte": (lambda _: b'{"image": ""}', "no-wire-format"),
     "a prefix alone": (lambda value: value[:5], "no-wire-format"),
     "an unknown id": (lambda value: b"\0" + (2**31 - 1).to_bytes(4, "big") + value[5:], "unknown-schema"),
-    "cut short": (lambda value: value[:-3], "not-its-schema"),
-    "a length beyond its end": (lambda value: value[:5] + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f", "not-its-schema"),
 }
 
 
@@ -176,6 +175,21 @@ def test_a_value_in_another_format_is_refused_with_its_reason(write, opening, ki
         opened(change(value))
 
     assert refused.value.refusal.reason == reason
+    assert_readable(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda value: value[:-3], lambda value: value[:5] + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"],
+    ids=["cut short", "a length beyond its end"],
+)
+def test_avro_that_its_schema_does_not_describe_is_refused(write, opening, change):
+    value = write({"image": PIXELS, "id": 7}, avro_schema(IMAGE, ID))
+
+    with pytest.raises(InvalidRecord) as refused:
+        opening(AVRO)(change(value))
+
+    assert refused.value.refusal.reason == "not-its-schema"
     assert_readable(refused.value)
 
 
@@ -200,13 +214,58 @@ def test_a_schema_of_another_type_is_refused(write, opening):
     assert refused.value.refusal.reason == "wrong-schema-type"
 
 
-@pytest.mark.parametrize("content", [b'{"id": 7}', b'{"image": 7, "id": 7}', b"[" * 100_000, b"\xff", b"{}{}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"id": 7}',
+        b'{"image": 7, "id": 7}',
+        b'{"image": "AAAA", "id": 7.5}',
+        b'{"image": "", "id": %s}' % (b"7" * 5000),
+    ],
+    ids=["a field too few", "another type", "no integer", "5000 digits"],
+)
 def test_json_that_is_invalid_by_its_schema_is_refused(write, opening, content):
     prefix = write({"image": "AAAA", "id": 7}, JSON_SCHEMA)[:5]
 
     with pytest.raises(InvalidRecord) as refused:
         opening(JSON)(prefix + content)
     assert refused.value.refusal.reason == "not-its-schema"
+    assert_readable(refused.value)
+
+
+NO_JSON = {
+    "a key twice": b'{"image": "AAAA", "id": 7, "label": "cat", "label": "dog"}',
+    "a key twice, deeper": b'{"image": "AAAA", "id": 7, "more": [{"x": 1, "x": 1}]}',
+    "NaN": b'{"image": "AAAA", "id": 7, "x": NaN}',
+    "infinity": b'{"image": "AAAA", "id": 7, "x": -Infinity}',
+    "UTF-16": '{"image": "AAAA", "id": 7}'.encode("utf-16-le"),
+    "UTF-16 with its mark": '{"image": "AAAA", "id": 7}'.encode("utf-16"),
+    "UTF-8 with a mark": '{"image": "AAAA", "id": 7}'.encode("utf-8-sig"),
+    "no UTF-8": b'{"image": "AAAA", "id": 7, "label": "\xff"}',
+    "100,000 levels": b"[" * 100_000,
+    "two objects": b"{}{}",
+    "cut short": b'{"image": "AAAA", "id',
+}
+
+
+@pytest.mark.parametrize("content", NO_JSON.values(), ids=NO_JSON)
+def test_what_is_no_json_is_refused_as_the_envelope_json_refuses_it(write, opening, content):
+    prefix = write({"image": "AAAA", "id": 7}, JSON_SCHEMA)[:5]
+
+    with pytest.raises(InvalidRecord) as refused:
+        opening(JSON)(prefix + content)
+    with pytest.raises(InvalidRecord) as expected:
+        JsonEnvelope(content="image", content_is="base64", id="id").open_with(None, "label")(content)
+
+    assert refused.value.refusal == expected.value.refusal
+    assert refused.value.refusal.reason in ("invalid-json", "invalid-utf8")
+
+
+@pytest.mark.parametrize(("number", "text"), [("7", b"7"), ("7.0", b"7"), ("7e0", b"7"), (str(2**80), b"%d" % 2**80)])
+def test_a_number_is_checked_by_the_schema_as_one(write, opening, number, text):
+    prefix = write({"image": "AAAA", "id": 7}, JSON_SCHEMA)[:5]
+
+    assert opening(JSON)(prefix + b'{"image": "AAAA", "id": %s}' % number.encode()).id == text
 
 
 @given(st.binary(), st.booleans())
