@@ -41,7 +41,7 @@ def pipeline_text(found: Survey, schema: str) -> str:
     Raises:
         NoPipelineFits: the images are too small for the network.
     """
-    samples = found.samples
+    samples, labelled = found.samples, found.samples - found.unlabelled
     records = records_of(samples)
     source = "\n".join(f"{key} = {_toml(value)}" for key, value in found.source.items())
     suited = _suited_to(found)
@@ -79,7 +79,7 @@ epochs = {suited.epochs or epochs(samples)}
 batch_size = {batch_size(samples)}
 learning_rate = {suited.learning_rate}
 {_window(found)}# The train DAG starts when there are so many new samples.
-min_new_samples = {max(1, min(MIN_FIRST_BATCH, samples // 2, records // 2))}
+min_new_samples = {max(1, min(MIN_FIRST_BATCH, labelled // 2, records * labelled // samples // 2))}
 {_split(found)}{suited.more_training}
 [promotion]
 {_floor(found)}

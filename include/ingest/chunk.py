@@ -45,7 +45,10 @@ def read_samples(source: Source, start: int, count: int) -> Iterator[list[Source
 
 
 def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk:
-    """Encode the samples, and leave out those that are not of the pipeline's format."""
+    """Encode the samples, and leave out those that are not of the pipeline's format.
+
+    Where some are requests, those without a label all are: a training refuses samples that will never have one.
+    """
     share, by_group = pipeline.ingest.requests_share, pipeline.ingest.requests_by == "group"
     values, refused = encode_samples(pipeline.format, samples)
     left_out = [f"{printable(samples[position].id)}: {refused[position]}" for position in sorted(refused)]
@@ -55,7 +58,8 @@ def encode_chunk(pipeline: Pipeline, samples: list[SourceSample]) -> SourceChunk
         chunk.samples.append(sample)
         chunk.values.append(values[position])
         drawn_by = sample.group if by_group and sample.group is not None else sample.id
-        chunk.requests.append(is_request(drawn_by, share))
+        never_labelled = sample.label is None and share > 0 and pipeline.labels_topic is None
+        chunk.requests.append(never_labelled or is_request(drawn_by, share))
     return chunk
 
 

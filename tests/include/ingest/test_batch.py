@@ -148,6 +148,25 @@ def test_all_samples_of_a_group_are_requests_or_none_is(kafka, new_pipeline, mon
     assert len(in_requests) > 0
 
 
+@pytest.mark.parametrize("share", [0.1, 0.0])
+def test_samples_without_a_label_are_requests_where_there_are_any(kafka, new_pipeline, monkeypatch, share):
+    """In the topic of samples a training would refuse them."""
+    pipeline = new_pipeline(ingest={"requests_share": share})
+    read, unlabelled = Numbers.read, {sample_id(position) for position in (3, 7, 18)}
+
+    def some_unlabelled(source, start, count):
+        samples = read(source, start, count)
+        return [replace(sample, label=None) if sample.id in unlabelled else sample for sample in samples]
+
+    monkeypatch.setattr(Numbers, "read", some_unlabelled)
+    ingest(kafka, pipeline)
+
+    in_samples, in_requests = ({record.key().decode() for record in records} for records in in_topics(kafka, pipeline))
+    assert len(in_samples | in_requests) == 40
+    drawn = {sample_id(position) for position in range(40) if is_request(sample_id(position), share)}
+    assert in_requests == (drawn | unlabelled if share else set())
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_the_share_of_requests_is_near_the_one_asked_for(share):
     requests = np.mean([is_request(sample_id(position), share) for position in range(5000)])
