@@ -33,6 +33,10 @@ class WrongFormat(PermanentError):
     """The version was trained for another format than the one that the pipeline has now."""
 
 
+class WrongTask(PermanentError):
+    """The version was trained for another task than the one that the pipeline has now."""
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A network in evaluation mode, the meaning of its outputs, its model version, and the statistics of its inputs."""
@@ -69,7 +73,7 @@ def load_predictor(connection: KafkaConnection, pipeline: Pipeline, wanted: str)
     Raises:
         NoChampion: nothing has been promoted.
         WrongModel: the version is not what was registered, or the champion was never promoted.
-        WrongFormat: the pipeline's `[format]` has changed since the version was trained.
+        WrongFormat, WrongTask: the pipeline's `[format]` or `training.task` has changed since the version was trained.
         NoSuchVersion, RegistryUnavailable: see include.registry.
     """
     refuse_without_champion(pipeline, wanted)
@@ -85,6 +89,12 @@ def load_predictor(connection: KafkaConnection, pipeline: Pipeline, wanted: str)
             f"Version {found.number} of {found.name} was trained for the format {card.format!r} and the pipeline has "
             f"{pipeline.format!r}: train a version for it, or restore the [format] table."
         )
+    if card.target.task != pipeline.training.task:
+        # Whatever reads the predictions would take its answers for broken records.
+        raise WrongTask(
+            f"Version {found.number} of {found.name} was trained for the task {card.target.task} and the pipeline has "
+            f"{pipeline.training.task}: train a version for it, or restore training.task."
+        )
     return Predictor(
         model.network,
         card.target,
@@ -97,7 +107,7 @@ def newest_champion(connection: KafkaConnection, pipeline: Pipeline, held: Predi
     """The champion: `held` unless another version was promoted since; also while the registry does not answer.
 
     Raises:
-        WrongModel, WrongFormat: see `load_predictor`.
+        WrongModel, WrongFormat, WrongTask: see `load_predictor`.
     """
     try:
         found = champion(open_registry(), pipeline.name)

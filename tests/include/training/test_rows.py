@@ -21,7 +21,7 @@ from include.feed.split import group_crcs
 from include.ingest.batch import ingest_batch
 from include.kafka.ranges import freeze_ranges
 from include.kafka.topics import ensure_topics
-from include.prediction.predictor import Predictor, load_predictor
+from include.prediction.predictor import Predictor, WrongTask, load_predictor
 from include.prediction.publish import publish_predictions
 from include.registry.promotion import promote
 from include.registry.runs import open_run
@@ -183,6 +183,10 @@ def test_models_are_promoted_and_continued_with_their_own_statistics(
     first = promote(kafka, registry, pipeline.name, versions[0].number, Promotion(floor=0.5))
     assert (first.promoted, first.score) == (True, finished.trained.evaluation.score)
     assert load_predictor(kafka, pipeline, "champion").statistics == finished.trained.statistics
+    regression = pipeline.training.model_copy(update={"task": "regression"})
+    with pytest.raises(WrongTask) as refusal:
+        load_predictor(kafka, pipeline.model_copy(update={"training": regression}), "champion")
+    assert_readable(refusal.value, "Version 1", "classification", "regression")
     second = promote(kafka, registry, pipeline.name, versions[1].number, Promotion(floor=0.0))
     assert second.score == other.evaluation.score
 
