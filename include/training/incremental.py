@@ -13,7 +13,7 @@ BLOCK = 1024
 
 
 def incremental_ranges(
-    ranges: Sequence[OffsetRange], learnt: Iterable[OffsetRange], *, replay_share: float, seed: int
+    ranges: Sequence[OffsetRange], learnt: Iterable[OffsetRange], *, replay_share: float, seed: int, least: int = 0
 ) -> list[OffsetRange]:
     """All new ranges plus a replay sample of old ones.
 
@@ -26,6 +26,7 @@ def incremental_ranges(
         replay_share: about which share of the offsets is old, from 0 to below 1; all old ones if there are too few.
             They are blocks of 1,024 offsets, chosen by `seed` and by how far the model has learnt: the same model and
             topic always give the same blocks, a later model gives others.
+        least: how many offsets to return at least, where older ones are replayed at all and there are enough.
 
     Returns:
         Disjoint ranges in order of partition and offset; none if nothing is new. For each partition one of them ends
@@ -53,7 +54,10 @@ def incremental_ranges(
         ]
     if not any(item.offsets for item in new):
         return []
-    wanted = round(sum(item.offsets for item in new) * replay_share / (1 - replay_share))
+    unlearnt = sum(item.offsets for item in new)
+    wanted = round(unlearnt * replay_share / (1 - replay_share))
+    if replay_share:
+        wanted = max(wanted, least - unlearnt)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, sum(reached.values())))))
     chosen = []
     for index in generator.permutation(len(older)):

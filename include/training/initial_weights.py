@@ -135,7 +135,9 @@ def unlearnt_ranges(pipeline: Pipeline, initial: InitialWeights, ranges: Sequenc
         )
     learnt = read_card(download(open_registry(), found)).manifest.ranges
     training = pipeline.training
-    return incremental_ranges(ranges, learnt, replay_share=training.replay_share, seed=training.seed)
+    # Enough for a batch; twice, as transaction markers and refused records are offsets, too.
+    least = round(2 * training.batch_size / (1 - training.held_out))
+    return incremental_ranges(ranges, learnt, replay_share=training.replay_share, seed=training.seed, least=least)
 
 
 def load_initial_weights(network: nn.Module, initial: InitialWeights, weights: Path) -> None:

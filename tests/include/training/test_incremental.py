@@ -49,6 +49,14 @@ def test_new_is_what_lies_behind_the_champion_s(
     assert chosen(ranges, learnt, 0) == expected
 
 
+@pytest.mark.parametrize(("share", "older"), [(0.0, 0), (0.25, 96), (0.99, 396)])
+def test_a_few_new_samples_come_with_as_many_older_ones_as_a_training_needs(share: float, older: int) -> None:
+    """A single new sample may start a training, and would fill no batch."""
+    found = incremental_ranges([offsets(0, 60_000)], [offsets(0, 59_996)], replay_share=share, seed=1, least=100)
+
+    assert sum(item.offsets for item in found) == 4 + older
+
+
 @pytest.mark.parametrize(("share", "older"), [(0.0, 0), (0.25, 1000), (0.5, 3000), (0.9, 27_000)])
 def test_so_many_older_offsets_are_read_again(share: float, older: int) -> None:
     found = chosen([offsets(0, 60_000), offsets(0, 43_000, 1)], [offsets(0, 58_000), offsets(0, 42_000, 1)], share)
