@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +15,8 @@ from include.storage.removal import remove_folder
 from include.storage.state import make_folder
 
 ASIDE = ".aside-"
+# No writer takes so long to fill a directory.
+ABANDONED_S = 24 * 3600
 BLOCK = 4096
 
 # Some libraries raise other errors with this text: safetensors and MLflow the system's, SQLite its own.
@@ -63,7 +65,8 @@ def whole_directory(target: Path, *, size: int | None = None) -> Iterator[Path]:
     """Yield a directory to fill; when the block ends, its files are synced to disk and it is renamed to `target`.
 
     A block that raises leaves nothing. A process that dies in it leaves at most a directory whose name begins with
-    `.aside-`; see `remove_leftovers`.
+    `.aside-`; see `remove_leftovers`. Without a lease other writers may be alive, also on other machines, so a writer
+    removes only what is older than `ABANDONED_S`.
 
     Args:
         size: how many bytes it will have at least, for the refusal.
@@ -74,10 +77,11 @@ def whole_directory(target: Path, *, size: int | None = None) -> Iterator[Path]:
     """
     with explained_if_full(target, size=size):
         _make_folder(target.parent)
-        aside = target.parent / f"{ASIDE}{target.name}-{os.getpid()}"
-        remove_folder(target.parent, aside, missing_ok=True)
+        # Two machines, or two containers, may have processes with the same id.
+        aside = target.parent / f"{ASIDE}{target.name}-{uuid4().hex}"
         try:
             aside.mkdir()
+            _remove_abandoned(aside)
             yield aside
             for folder, _, files in os.walk(aside):
                 for name in files:
@@ -153,6 +157,20 @@ def remove_leftovers(parent: Path) -> None:
             remove_folder(parent, leftover, missing_ok=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def _remove_abandoned(aside: Path) -> None:
+    """Remove directories beside a new one that killed writers have left, also those of other targets.
+
+    A target that is complete has no next writer, so what was left of it goes with the next target of the folder.
+    """
+    # The time on the disk's own clock, which is the same for all machines that write there.
+    now = aside.stat().st_mtime
+    for other in aside.parent.glob(f"{ASIDE}*-{'[0-9a-f]' * len(uuid4().hex)}"):
+        # Another writer may have ended meanwhile.
+        with suppress(FileNotFoundError):
+            if other.is_dir() and now - other.stat().st_mtime > ABANDONED_S:
+                remove_folder(aside.parent, other, missing_ok=True)
 
 
 def files_digest(directory: Path, names: Sequence[str]) -> str:

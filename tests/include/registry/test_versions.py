@@ -173,6 +173,27 @@ def test_a_damaged_copy_is_fetched_again(
     assert "damaged" in caplog.text
 
 
+def test_two_that_fetch_a_version_at_the_same_time_both_have_it(
+    registry: Registry, register: Register, good: TrainingResult, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = register(good, "run")
+    fetch = registry.client.download_artifacts
+    others = []
+
+    def fetch_after_another(*arguments: str) -> str:
+        fetched: str = fetch(*arguments)
+        with monkeypatch.context() as unpatched:
+            unpatched.setattr(registry.client, "download_artifacts", fetch)
+            others.append(download(registry, made))
+        return fetched
+
+    monkeypatch.setattr(registry.client, "download_artifacts", fetch_after_another)
+    path = download(registry, made)
+    assert others == [path]
+    load_model(path, made.digest)
+    assert list((state / "models" / made.name).iterdir()) == [path.parent]
+
+
 def test_weights_that_were_changed_in_the_registry_are_refused(
     registry: Registry, register: Register, good: TrainingResult, state: Path
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from include.errors import PermanentError
 from include.storage.atomic import (
+    ABANDONED_S,
     ASIDE,
     DiskFull,
     explained_if_full,
@@ -125,6 +126,41 @@ def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
         (aside / "file").write_text("second")
     assert (target / "file").read_text() == "first"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_of_two_writers_with_one_process_id_the_later_one_finds_the_directory_complete(tmp_path: Path) -> None:
+    """Machines that share the folder give the same ids to their processes."""
+    target = tmp_path / "target"
+
+    def write_while_another_does() -> None:
+        with whole_directory(target) as late:
+            (late / "first").write_text("content")
+            with whole_directory(target) as early:
+                (early / "file").write_text("content")
+            (late / "file").write_text("content")
+
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_while_another_does()
+    assert [path.name for path in target.iterdir()] == ["file"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_directory_removes_what_killed_writers_left_a_day_ago_and_nothing_else(tmp_path: Path) -> None:
+    suffix = uuid4().hex
+    names = ("target", "another[1]", "new", "file")
+    abandoned, of_another, alive, file = (tmp_path / f"{ASIDE}{name}-{suffix}" for name in names)
+    unlike = tmp_path / f"{ASIDE}of-a-library"
+    for folder in (abandoned, of_another, alive, unlike):
+        folder.mkdir()
+        (folder / "part").write_text("half")
+    file.write_text("half")
+    for path in (abandoned, of_another, unlike, file):
+        os.utime(path, (0, path.stat().st_mtime - ABANDONED_S - 60))
+    os.utime(alive, (0, alive.stat().st_mtime - ABANDONED_S + 600))
+    with whole_directory(tmp_path / "target") as aside:
+        (aside / "file").write_text("whole")
+    assert set(tmp_path.iterdir()) == {tmp_path / "target", alive, unlike, file}
+    assert (alive / "part").exists()
 
 
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
