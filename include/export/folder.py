@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 
+# fsspec does not say whether a write is atomic. It is known of these: a local file is renamed into place, an object is
+# visible when all of it is stored.
+LOCAL = ("file", "local")
+OBJECT_STORAGES = ("abfs", "abfss", "adl", "gcs", "gs", "s3", "s3a", "s3n")
+
+
 class ExportRefused(PermanentError):
     """The folder of an export can't be used as it is."""
 
@@ -23,12 +29,32 @@ class ExportUnreachable(MillraceError):
     """The storage of an export did not answer; it may answer at the next attempt."""
 
 
+def require_whole_files(path: str, protocols: Sequence[str]) -> None:
+    """Raise if a file of the storage can be seen before all of it is written, as a killed export would leave it.
+
+    Args:
+        path: of `[export]`.
+        protocols: the names that fsspec has for the storage.
+
+    Raises:
+        ExportRefused: it is none of `LOCAL` and `OBJECT_STORAGES`.
+    """
+    if set(protocols).isdisjoint((*LOCAL, *OBJECT_STORAGES)):
+        raise ExportRefused(
+            f"The export's path {path} is on a storage of kind {protocols[0]!r}, on which a killed export may leave a "
+            f"part of a file: name a local folder or a URL of {', '.join(OBJECT_STORAGES)} by path of [export]."
+        )
+
+
 class ExportFolder:
-    """A folder of any fsspec filesystem.
+    """A folder of the local disk or of an object storage.
 
     Args:
         path: a local path, relative to the project where it is not absolute, or a URL.
         filesystem: by default the local disk.
+
+    Raises:
+        ExportRefused: the storage is of another kind, see `require_whole_files`.
 
     Raises, from any method:
         ExportRefused: the folder is missing, or may not be read or written.
@@ -46,6 +72,8 @@ class ExportFolder:
             )
         self.path = path
         self._filesystem = filesystem or LocalFileSystem()
+        protocol = self._filesystem.protocol
+        require_whole_files(path, (protocol,) if isinstance(protocol, str) else protocol)
         self._local = isinstance(self._filesystem, LocalFileSystem)
         if self._local and "://" not in path:
             path = str(PROJECT_ROOT / Path(path).expanduser())
@@ -74,7 +102,6 @@ class ExportFolder:
                 with whole_file(Path(target), size=len(content)) as aside:
                     aside.write_bytes(content)
             else:
-                # Object storages make an object visible when all of it is stored.
                 self._filesystem.pipe_file(target, content)
 
     def _entries(self, folder: str) -> list[dict[str, str]]:

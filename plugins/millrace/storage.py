@@ -39,6 +39,11 @@ PROVIDERS = {
 }
 
 
+def scheme_of(path: str) -> str:
+    """The scheme of a URL; `file` for a local path."""
+    return path.partition("://")[0] if "://" in path else "file"
+
+
 def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
     """A new filesystem for `path`, with the credentials of a connection.
 
@@ -51,7 +56,7 @@ def filesystem_for(path: str, connection_id: str) -> AbstractFileSystem:
     """
     from airflow.sdk.io.fs import get_fs, has_fs
 
-    scheme = path.partition("://")[0] if "://" in path else "file"
+    scheme = scheme_of(path)
     kind = "under Admin > Connections, for S3 of type Amazon Web Services"
     connection = airflow_connection(connection_id, path, kind)
     if scheme in S3_SCHEMES:

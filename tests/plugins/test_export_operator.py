@@ -9,7 +9,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.definition.files import load_pipeline, pipelines_folder
+from include.export import export as export_module
 from include.kafka.records import Address
+from tests.support.assertions import assert_readable
 from tests.support.dags import load_dags
 from tests.support.operators import DagRun, context_of, ensure_topics
 from tests.support.producers import NOW_MS, Record, produce
@@ -82,6 +84,18 @@ def test_the_storage_of_an_airflow_connection_takes_them(new_export, bucket, mon
 def test_a_storage_without_a_connection_fails_for_good(new_export):
     with pytest.raises(AirflowFailException, match=r"connection in \[export\]\.$"):
         export(new_export('path = "s3://bucket/out"'))
+
+
+@pytest.mark.parametrize("connection", ["", 'connection = "objects"'], ids=["alone", "with a connection"])
+def test_a_storage_without_atomic_writes_fails_for_good_before_anything_is_planned(new_export, monkeypatch, connection):
+    """And before its provider is asked for, which is not installed here."""
+    monkeypatch.setattr(export_module, "export_predictions", None)
+    monkeypatch.setenv("AIRFLOW_CONN_OBJECTS", json.dumps({"conn_type": "sftp", "host": "host"}))
+
+    with pytest.raises(AirflowFailException) as refusal:
+        export(new_export(f'path = "sftp://host/out"\n{connection}'))
+
+    assert_readable(refusal.value, "sftp://host/out", "'sftp'", "local folder", "s3")
 
 
 def test_the_dag_runs_by_its_schedule_and_a_pipeline_without_a_table_has_none(new_export, new_pipeline, tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import NothingToDo, PermanentError, amount
 from millrace.lineage import Dataset, Lineage, topic
 from millrace.operators.base import PipelineOperator, is_true
-from millrace.storage import filesystem_for
+from millrace.storage import filesystem_for, scheme_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,11 +37,13 @@ class ExportPredictionsOperator(PipelineOperator):
 
     def run_step(self, context: Context, pipeline: Pipeline, connection: KafkaConnection) -> dict[str, Any]:
         from include.export.export import export_predictions
-        from include.export.folder import ExportFolder
+        from include.export.folder import ExportFolder, require_whole_files
 
         settings = pipeline.export
         if settings is None:
             raise PermanentError(f"Pipeline {pipeline.name} has no [export]: add the table to its file, with a path.")
+        # First, so that nobody is told to install the package of a storage that an export can't use.
+        require_whole_files(settings.path, (scheme_of(settings.path),))
         filesystem = None if settings.connection is None else filesystem_for(settings.path, settings.connection)
         done = export_predictions(
             self.attempt(context, pipeline, connection, "export", accept_lost=is_true(self.accept_lost)),

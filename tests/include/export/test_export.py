@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from include.exactly_once import ledger
 from include.exactly_once.attempt import Attempt
 from include.exactly_once.snapshot import snapshot_progress
 from include.export import export as export_module
 from include.export.export import STEP, ExportLost, export_predictions
-from include.export.folder import ExportFolder, ExportRefused, ExportUnreachable
+from include.export.folder import OBJECT_STORAGES, ExportFolder, ExportRefused, ExportUnreachable
 from include.kafka.errors import RangeUnavailable
 from include.kafka.ranges import freeze_ranges
 from include.kafka.records import Address
 from include.kafka.topics import ensure_topics
 from include.prediction.read import read_predictions
+from include.storage.gcs import google_filesystem
 from tests.support.administrator import delete_records
 from tests.support.assertions import assert_readable
 from tests.support.attempts import export_job, kill_at, session_workers
@@ -317,3 +321,31 @@ def test_a_url_without_a_connection_is_refused():
         ExportFolder("s3://bucket/out")
 
     assert_readable(refusal.value, "s3://bucket/out", "connection in [export]")
+
+
+class Sftp(MemoryFileSystem):
+    """Stands for the file systems that have folders and no atomic writes."""
+
+    protocol = ("sftp", "ssh")
+
+
+@pytest.mark.parametrize(
+    ("path", "filesystem", "kind"),
+    [
+        ("sftp://host/out", Sftp(), "'sftp'"),
+        ("/out", DirFileSystem("/out", LocalFileSystem()), "'dir'"),
+        ("memory://out", MemoryFileSystem(), "'memory'"),
+    ],
+    ids=["sftp", "dir", "memory"],
+)
+def test_a_storage_on_which_a_part_of_a_file_can_be_seen_is_refused(path, filesystem, kind):
+    with pytest.raises(ExportRefused) as refusal:
+        ExportFolder(path, filesystem)
+
+    assert_readable(refusal.value, path, kind, "local folder", *OBJECT_STORAGES)
+
+
+def test_the_google_client_is_an_object_storage():
+    pytest.importorskip("gcsfs")
+
+    assert ExportFolder("gs://bucket/out", google_filesystem(token="anon")).path == "gs://bucket/out"  # noqa: S106 - no secret
