@@ -80,6 +80,7 @@ class BacklogPoller:
     ) -> None:
         self._connect, self._complete, self._clock = connect, complete, clock
         self._connection: KafkaConnection | None = None
+        self._connected_at = 0.0
         self._measured: dict[BacklogKey, _Measurement] = {}
         # By reason, for how many polls it has stood.
         self._unknown: dict[str, int] = {}
@@ -98,13 +99,19 @@ class BacklogPoller:
         except MillraceError:
             self._connection = None  # its settings may be corrected meanwhile
             raise
+        faulty = any(isinstance(item, MillraceError) for item in found.values())
+        if faulty and self._clock() - self._connected_at >= FAULT_HELD_S:
+            self._connection = None  # so may they here, though others still get their answers by them
         self._log_unknown(found)
         return {key: item for key, item in found.items() if isinstance(item, Waiting | PermanentError)}
 
     def _poll(self, steps: list[tuple[Pipeline, BacklogStep]]) -> dict[BacklogKey, Waiting | MillraceError]:
         if not steps:
             return {}
-        self._connection = self._connection or self._connect()
+        if self._connection is None:
+            self._connection, self._connected_at = self._connect(), self._clock()
+            # An error of an earlier login says nothing about this one.
+            self._measured = {key: seen for key, seen in self._measured.items() if isinstance(seen.found, Waiting)}
         found: dict[BacklogKey, Waiting | MillraceError] = {}
         with self._connection.with_one_admin() as connection:
             ledger = ledger_name(connection.environment)

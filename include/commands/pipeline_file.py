@@ -349,8 +349,8 @@ def _requests_by(found: Survey) -> str:
     if found.group is None:
         return ""
     return (
-        '# "group": all samples of a group are requests or none is, so that predictions are as good as the held-out\n'
-        '# figures say. "id" draws each sample by itself.\nrequests_by = "group"\n'
+        '# "group": all labelled samples of a group are requests or none is, so that predictions are as good as the\n'
+        '# held-out figures say. "id" draws each sample by itself.\nrequests_by = "group"\n'
     )
 
 

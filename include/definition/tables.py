@@ -55,9 +55,9 @@ class Ingest(Config):
     """How a batch is taken from the source.
 
     Args:
-        requests_by: what decides whether a sample is a request: its `id`, or its `group`, so that all samples of a
-            group are requests or none is, as on the two sides of a held-out split. A sample without a group counts by
-            its id.
+        requests_by: what decides whether a sample is a request: its `id`, or its `group`, so that all labelled
+            samples of a group are requests or none is, as on the two sides of a held-out split. A sample without a
+            group counts by its id. One without a label is always a request, unless `requests_share` is 0.
         max_refused_share: the share of a batch's samples that may be left out; a batch with more is refused.
         partitioned: whether an event of a topic's asset names the partition of its batch, the beginning of the data
             interval. By such events Airflow starts DAGs with a `PartitionedAssetTimetable`, and no others.
@@ -343,7 +343,7 @@ class Watch(Config):
 # The parts of a pipeline that may each have a connection, and so a principal, of their own.
 WorkStep = Literal["topics", "ingest", "train", "predict", "repredict", "replay", "export", "watch"]
 # What Airflow takes, but for #, which would begin the fragment of an asset's URI.
-ConnectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_!().:/\\-]+$", max_length=250)]
+ConnectionName = Annotated[str, Field(pattern=r"^[\w!().:/\\-]+$", max_length=250)]
 
 
 class Connections(Config):

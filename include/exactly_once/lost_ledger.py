@@ -51,6 +51,6 @@ def _refuse_outputs(connection: KafkaConnection, outputs: Iterable[str], fault: 
         if count_records(connection, group, freeze_ranges(connection, output), enough=1):
             raise LedgerLost(
                 f"The ledger topic {ledger} {fault} at {connection.bootstrap_servers}, but {output} holds "
-                "records that were published under an earlier ledger, and an empty one would publish them again: "
-                f"restore the ledger, delete {output} to start over, or give the pipeline a new name."
+                "records that were written under an earlier ledger, and an empty one would write them again: restore "
+                "the ledger, delete all topics of the pipeline to start over, or give the pipeline a new name."
             )

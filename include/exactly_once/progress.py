@@ -79,7 +79,7 @@ def refuse_truncated(connection: KafkaConnection, item: OffsetRange, entry: Mapp
 
 
 def reaches_further(connection: KafkaConnection, item: OffsetRange, entry: Mapping[str, Any]) -> bool:
-    """Whether the position lies behind the range's end, in a log that still has what is before it."""
+    """Whether the position lies behind the range's end, in a log that is as long."""
     position = int(entry["position"])
     if entry["topic_id"] != item.topic_id or position <= item.end:
         return False

@@ -6,14 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.errors import MillraceError
 from include.kafka.connection import KafkaConnection
-from include.kafka.errors import LogTruncated, RangeUnavailable, TopicRecreated
+from include.kafka.errors import LogTruncated, RangeUnavailable, TopicMissing, TopicRecreated
 from include.kafka.retry import retried
 from include.kafka.rights import Right
 from include.kafka.topics import POLL_S, TopicInfo, describe_each, describe_topic, describe_topics
@@ -119,7 +119,9 @@ def log_ends_of_each(connection: KafkaConnection, topics: Iterable[str]) -> dict
             continue
         rights = [Right("Topic", name, "Describe")]
         try:
-            with connection.explained(f"listing offsets of {name}", topic=name, rights=rights):
+            explained = connection.explained(f"listing offsets of {name}", topic=name, rights=rights)
+            # It may be deleted since it was described, or its leader may not know it yet.
+            with suppress(TopicMissing), explained:
                 ends[name] = info.topic_id, {number: _offset(answers[name, number]) for number in info.partitions}
         except MillraceError as error:
             ends[name] = error

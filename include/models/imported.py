@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import math
 import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,10 +45,12 @@ class ImportedModel(ModelDefinition):
 
     @model_validator(mode="after")
     def _plain(self) -> ImportedModel:
-        # The settings reach the trainer as JSON, which would turn a date into text.
+        # The settings reach the trainer as JSON, which would turn a date into text and infinity into nothing.
         for name, value in (self.model_extra or {}).items():
             if isinstance(value, dt.date | dt.time):
                 raise ValueError(f"{name} = {value} is a time; write it in quotes")  # noqa: TRY004 - pydantic's way
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} = {value} is no finite number, and JSON has no other: leave it out")
         return self
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from include.definition.pipeline import Pipeline
     from include.kafka.connection import KafkaConnection
+    from include.reading.layout import TopicLabels
     from include.targets.base import Target
 
 Content = Literal["samples", "requests", "predictions"]
@@ -88,7 +89,7 @@ class Item:
         id: the sample's, as text.
         label: the true label, where it is known.
         answer: of a prediction.
-        right: whether it is the true label, as the live score counts it; None where that can't be said.
+        right: whether it is the true label, by the labels of the pipeline's file; None where that can't be said.
         shown: the sample: a prediction's is that of its request, None where the topic has that no longer.
         faults: why it is no sample.
         headers: names and contents, as text.
@@ -149,7 +150,7 @@ class Looker:
             RegistryAway, RegistryRefused: see include.kafka.schema_registry.
         """
         topic = self.topic(content)
-        logs = log_histories(self.connection, self._topics())
+        logs = log_histories(self.connection, self._topics(content))
         if topic not in logs:
             return NewestItems(exists=False)
         if content == "predictions":
@@ -170,7 +171,7 @@ class Looker:
     def one(self, content: Content, partition: int, offset: int) -> Item | None:
         """The record at a place; None where there is none."""
         topic = self.topic(content)
-        logs = log_histories(self.connection, self._topics())
+        logs = log_histories(self.connection, self._topics(content))
         log = logs.get(topic)
         message = (
             None if log is None else record_at(self.connection, self.group, log, Address(topic, partition, offset))
@@ -189,8 +190,8 @@ class Looker:
             "predictions": self.pipeline.predictions_topic,
         }[content]
 
-    def _topics(self) -> list[str]:
-        pipeline, late = self.pipeline, self.pipeline.late_labels
+    def _topics(self, content: Content) -> list[str]:
+        pipeline, late = self.pipeline, self._late(content)
         labels = None if late is None else late.topic
         topics = (pipeline.samples_topic, pipeline.requests_topic, pipeline.predictions_topic, labels)
         return [topic for topic in dict.fromkeys(topics) if topic is not None]
@@ -297,10 +298,13 @@ class Looker:
             and (filters.most is None or (score is not None and score <= filters.most))
         )
 
+    def _late(self, content: Content) -> TopicLabels | None:
+        """Where late labels are: those of `[watch.labels]` are of answers, and no training reads them."""
+        return None if content == "samples" and self.pipeline.labels_topic is None else self.pipeline.late_labels
+
     def _late_labels(self, logs: dict[str, LogHistory], content: Content) -> LateLabels | None:
-        """The labels from a topic: those of `[watch.labels]` are of answers, and no training reads them."""
-        labels = self.pipeline.late_labels
-        if labels is None or (content == "samples" and self.pipeline.labels_topic is None):
+        labels = self._late(content)
+        if labels is None:
             return None
         log = logs.get(labels.topic)
         if log is None:

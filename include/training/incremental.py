@@ -23,7 +23,8 @@ def incremental_ranges(
     Args:
         ranges: one for each partition, all of it.
         learnt: the ranges in the manifest of the model that the training starts from.
-        replay_share: about which share of the offsets is old, from 0 to below 1; all old ones if there are too few.
+        replay_share: about which share of the offsets is old, from 0 to below 1; all old ones if there are too few,
+            and more than that for `least`.
             They are blocks of 1,024 offsets, chosen by `seed` and by how far the model has learnt: the same model and
             topic always give the same blocks, a later model gives others.
         least: how many offsets to return at least, where older ones are replayed at all and there are enough.

@@ -171,6 +171,31 @@ def test_an_error_is_looked_for_again_after_a_minute(kafka, new_pipeline, poller
     assert len(asked) == 2
 
 
+def test_after_a_minute_with_an_error_a_corrected_login_is_noticed(kafka, new_pipeline, poller):
+    pipeline = new_pipeline()
+    wait_for_leaders(poller, pipeline)
+    logins, now = [], 1000.0
+
+    def connect():
+        logins.append(kafka if now > 1000 else replace(kafka, timeout_s=kafka.timeout_s + 1))
+        return logins[-1]
+
+    def complete(connection, pipeline):
+        if connection.timeout_s != kafka.timeout_s:
+            raise PermanentError("This login may not do that.")
+        return connection
+
+    correcting, predict = BacklogPoller(connect, complete, clock=lambda: now), [(pipeline, "predict")]
+    for _ in range(2):
+        assert isinstance(correcting.poll(predict)[pipeline.name, "predict"], PermanentError)
+    assert len(logins) == 1
+    now += 60
+
+    correcting.poll(predict)
+    assert correcting.poll(predict)[pipeline.name, "predict"].records == 0
+    assert len(logins) == 2
+
+
 def test_a_schema_registry_that_is_away_hides_one_backlog_until_it_is_back(
     kafka, new_pipeline, new_name, new_topic, caplog
 ):

@@ -77,7 +77,7 @@ def test_a_backlog_that_was_lost_makes_an_event_that_says_why(kafka: KafkaConnec
     async def watch() -> Any:
         return await next_event(trigger(pipeline).run())
 
-    assert "records that were published under an earlier ledger" in asyncio.run(watch())["error"]
+    assert "records that were written under an earlier ledger" in asyncio.run(watch())["error"]
 
 
 def test_a_broker_that_does_not_answer_delays_no_other_trigger(

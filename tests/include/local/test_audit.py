@@ -11,6 +11,7 @@ from include.kafka.dead_letters import ADDRESS
 from include.kafka.records import Address
 from include.local.audit import audit, end_offsets
 from include.local.errors import StackError
+from tests.support.consumers import committed_records
 from tests.support.producers import Record, abort, commit
 from tests.support.published_values import prediction_value
 from tests.support.tiny_pipelines import IDENTITY, tiny_pipeline
@@ -28,6 +29,8 @@ def asked(kafka: KafkaConnection, new_pipeline: Callable[..., Pipeline]) -> Pipe
     """A pipeline with five requests, at offsets 0 to 4 of partition 0."""
     pipeline = new_pipeline()
     commit(kafka, pipeline.requests_topic, [Record(key=f"r{number}".encode()) for number in range(REQUESTS)])
+    # The broker may confirm a transaction a moment before its records can be read.
+    committed_records(kafka, pipeline.requests_topic)
     return pipeline
 
 
@@ -46,6 +49,7 @@ def look(kafka: KafkaConnection, pipeline: Pipeline) -> Audit:
 
 def predict(kafka: KafkaConnection, pipeline: Pipeline, offsets: Sequence[int]) -> None:
     commit(kafka, pipeline.predictions_topic, [prediction(pipeline, offset) for offset in offsets])
+    committed_records(kafka, pipeline.predictions_topic)
 
 
 def test_one_result_each_is_exactly_once(kafka, asked):
