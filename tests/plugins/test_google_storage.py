@@ -17,6 +17,9 @@ from tests.support.assertions import assert_readable
 from tests.support.processes import wait_for
 from tests.support.s3 import PYTHON, answering, answers
 
+# At times the emulator leaves a request without an answer, and each of the client's tries waits for 30 s.
+pytestmark = pytest.mark.timeout(120)
+
 PATH = "gs://pets"
 NAMES = ["cat/a b.png", "dog/é+.png"]
 
